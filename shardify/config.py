@@ -1,0 +1,128 @@
+"""Strict configuration: YAML file + `--set a.b=value` overrides -> a frozen pydantic model.
+
+Every package's configs derive from :class:`StrictModel`. Unknown and ill-typed keys are all reported in one
+:class:`~shardify.errors.UsageError` that names each key's path, the value given and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shardify.errors import UsageError
+
+
+class StrictModel(BaseModel):
+    """Base of every config: immutable, unknown keys forbidden, field docstrings kept as descriptions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_config(model: type[Model], path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Model:
+    """Read a YAML file, apply `a.b=value` overrides in order, validate.
+
+    Args:
+        model: the config class to build.
+        path: YAML file holding one mapping.
+        overrides: strings `dotted.key=value`; the value is parsed as YAML (`1e-3`, `[a, b]`, `null` ...).
+
+    Returns:
+        The frozen config.
+
+    Raises:
+        UsageError: if the file cannot be read or parsed, an override is malformed, or validation fails.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not a UTF-8 text file"
+        raise UsageError(f"cannot read config {path}: {reason}") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not valid YAML: {_one_line(str(error))}") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} must hold a mapping of keys to values, not {type(values).__name__}")
+    for override in overrides:
+        _apply_override(values, override)
+    return validate_config(model, values, origin=str(path))
+
+
+def validate_config(model: type[Model], values: dict[str, Any], origin: str) -> Model:
+    """Validate a nested mapping; `origin` starts the error message (usually the file's path)."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = [_describe(model, problem) for problem in error.errors(include_url=False)]
+        raise UsageError(f"{origin}: " + "; ".join(problems)) from None
+
+
+def dump_config(config: BaseModel) -> str:
+    """The resolved config as YAML; `load_config` reads it back to an equal object."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise UsageError(f"--set {override}: write it as dotted.key=value, for example --set min_frames=1")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {override}: the value is not valid YAML: {_one_line(str(error))}") from None
+    node = values
+    for part in parts[:-1]:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise UsageError(f"--set {override}: {part} holds {child!r}, which has no keys below it")
+        node = child
+    node[parts[-1]] = value
+
+
+def _describe(model: type[BaseModel], problem: Any) -> str:
+    location = problem["loc"]
+    path = ".".join(str(part) for part in location)
+    if problem["type"] == "extra_forbidden":
+        allowed = sorted(_allowed_keys(model, location[:-1]))
+        close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        return f"unknown key {path}{hint}; allowed: {', '.join(allowed)}"
+    if problem["type"] == "missing":
+        return f"{path} is missing; set it in the file or with --set {path}=..."
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{path or 'the config'} = {problem['input']!r}: {message}" if path else message
+
+
+def _allowed_keys(model: Any, location: Sequence[str | int]) -> set[str]:
+    """Field names allowed at a location of a pydantic error (which also names union tags on the way)."""
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        branches = [_allowed_keys(branch, location) for branch in get_args(model)]
+        return set().union(*branches) if branches else set()
+    if not location:
+        return set(model.model_fields)
+    head, rest = location[0], location[1:]
+    if head in model.model_fields:
+        field = model.model_fields[str(head)].annotation
+        if rest:  # a discriminated union puts the tag after the field's name: keep only that branch
+            for branch in get_args(field):
+                kind = getattr(branch, "model_fields", {}).get("kind")
+                if kind is not None and rest[0] in get_args(kind.annotation):
+                    return _allowed_keys(branch, rest[1:])
+        return _allowed_keys(field, rest)
+    return set()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

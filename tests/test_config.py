@@ -1,0 +1,100 @@
+"""Configs: strict, overridable, and explained when they are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+
+from shardify.config import StrictModel, dump_config, load_config
+from shardify.errors import UsageError
+
+
+class Cat(StrictModel):
+    kind: Literal["cat"]
+    lives: int = Field(default=9, ge=1)
+
+
+class Dog(StrictModel):
+    kind: Literal["dog"]
+    tricks: tuple[str, ...] = ()
+
+
+class House(StrictModel):
+    address: str
+    rate: float = 1.0
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")] = Cat(kind="cat")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "house.yaml"
+    path.write_text("address: here\npet: {kind: cat}\n")
+    return path
+
+
+def test_overrides_are_yaml_values_applied_in_order(path: Path) -> None:
+    house = load_config(House, path, ["pet.lives=3", "rate=1e-3", "pet.lives=4", "address=there, far"])
+    assert house == House(address="there, far", rate=0.001, pet=Cat(kind="cat", lives=4))
+    dog = load_config(House, path, ["pet={kind: dog, tricks: [sit]}"]).pet
+    assert dog == Dog(kind="dog", tricks=("sit",))
+
+
+def test_a_dumped_config_loads_to_an_equal_one(path: Path, tmp_path: Path) -> None:
+    house = load_config(House, path, ["pet.lives=3"])
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(dump_config(house))
+    assert load_config(House, copy) == house
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("adress=x", r"house.yaml: unknown key adress \(did you mean address\?\); allowed: address, pet, rate"),
+        ("pet.tricks=[sit]", r"unknown key pet.cat.tricks; allowed: kind, lives"),
+        ("pet.lives=0", r"pet.cat.lives = 0: Input should be greater than or equal to 1"),
+        ("rate=quick", r"rate = 'quick': Input should be a valid number"),
+        ("rate=.nan", r"rate = nan: Input should be a finite number"),
+        ("pet.kind=bird", r"Input tag 'bird' .* does not match any of the expected tags: 'cat', 'dog'"),
+        ("address.street=x", r"--set address.street=x: address holds 'here', which has no keys below it"),
+        ("address", r"--set address: write it as dotted.key=value"),
+        ("=3", r"write it as dotted.key=value"),
+        ("rate=[1", r"--set rate=\[1: the value is not valid YAML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_is_allowed(path: Path, override: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        load_config(House, path, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_several_problems_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "house.yaml"
+    path.write_text("rate: x\ncolour: red\n")
+    with pytest.raises(UsageError, match=r"address is missing; set it .*rate = 'x'.*unknown key colour"):
+        load_config(House, path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [", r"is not valid YAML"),
+        (b"- 1\n", r"must hold a mapping of keys to values, not list"),
+        (b"\xff\xfe\x00", r"cannot read config .*not a UTF-8 text file|not valid YAML"),
+        (None, r"cannot read config .*No such file"),
+    ],
+)
+def test_unreadable_files_are_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "bad.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        load_config(House, path)
+
+
+def test_configs_are_immutable(path: Path) -> None:
+    house = load_config(House, path)
+    with pytest.raises(ValueError, match="frozen"):
+        house.rate = 2.0  # type: ignore[misc]
