@@ -1,0 +1,1 @@
+"""Shards to samples to clips to batches to a pretrained network. Imports shardify, never eval."""

@@ -1,0 +1,137 @@
+"""Who is read when: the sequence of samples as a pure function, and the arithmetic of ranks and resuming.
+
+In: the sample count of each shard (from the manifest alone), seed, epoch, number of lanes, window. Out: positions, that
+is, indices 0..N-1 into the split's samples in shard order.
+
+An epoch visits every sample once. Its shards are dealt to lanes, as many lanes as the global batch has videos; a lane
+is shuffled within windows of a few of its shards; slot i of every batch draws from one lane, so a rank reads few
+shards at a time and only its own. When the shortest lane is used up, the rest of all others, shuffled together, ends
+the epoch. Batches run on across epochs: nothing is dropped, padded or repeated.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_train.draws import Domain, Stream
+
+Positions = npt.NDArray[np.int64]
+
+
+class _Part(enum.IntEnum):
+    DEAL = 0
+    CUT = 1
+    WINDOW = 2
+    TAIL = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """One place in the endless stream: which sample, and in which epoch it is drawn."""
+
+    epoch: int
+    position: int
+
+
+class SampleOrder:
+    """The endless, seeded order of a split's samples.
+
+    Args:
+        shard_sizes: number of samples of each shard, in the split's order.
+        seed: the run's seed.
+        num_lanes: videos in a global batch.
+        window_shards: shards that are shuffled together within a lane.
+
+    Raises:
+        ValueError: if there are no samples, or num_lanes or window_shards is not positive.
+    """
+
+    def __init__(self, shard_sizes: Sequence[int], *, seed: int, num_lanes: int, window_shards: int) -> None:
+        if num_lanes < 1 or window_shards < 1:
+            raise ValueError(f"num_lanes = {num_lanes} and window_shards = {window_shards} must both be positive")
+        self.num_samples = int(sum(shard_sizes))
+        if self.num_samples < 1:
+            raise ValueError("there are no samples to order")
+        self._sizes = [int(size) for size in shard_sizes]
+        self._starts = np.concatenate(([0], np.cumsum(self._sizes)))
+        self._seed = seed
+        self._num_lanes = num_lanes
+        self._window_shards = window_shards
+        self._cached: tuple[int, Positions] | None = None
+
+    def epoch(self, epoch: int) -> Positions:
+        """int64 (num_samples,): every position once, in the order of this epoch."""
+        if self._cached is None or self._cached[0] != epoch:
+            self._cached = (epoch, self._compute(epoch))
+        return self._cached[1]
+
+    def slots(self, start: int, stop: int) -> Iterator[Slot]:
+        """Places [start, stop) of the endless stream; place g lies in epoch g // num_samples."""
+        for place in range(start, stop):
+            epoch, within = divmod(place, self.num_samples)
+            yield Slot(epoch=epoch, position=int(self.epoch(epoch)[within]))
+
+    def _compute(self, epoch: int) -> Positions:
+        lanes = [self._lane(pieces, lane, epoch) for lane, pieces in enumerate(self._deal(self._pieces(epoch), epoch))]
+        shortest = min(len(lane) for lane in lanes)
+        body = np.stack([lane[:shortest] for lane in lanes], axis=1).reshape(-1)
+        tail = np.concatenate([lane[shortest:] for lane in lanes])
+        return np.concatenate((body, tail[self._stream(_Part.TAIL, 0, epoch).permutation(len(tail))]))
+
+    def _pieces(self, epoch: int) -> list[Positions]:
+        """Whole shards; with fewer shards than lanes, each shard is shuffled and cut so that lanes can share it."""
+        shards = [
+            np.arange(start, start + size, dtype=np.int64)
+            for start, size in zip(self._starts[:-1], self._sizes, strict=True)
+            if size
+        ]
+        if len(shards) >= self._num_lanes:
+            return shards
+        cuts = -(-self._num_lanes // len(shards))
+        pieces: list[Positions] = []
+        for number, shard in enumerate(shards):
+            shuffled = shard[self._stream(_Part.CUT, number, epoch).permutation(len(shard))]
+            pieces += [piece for piece in np.array_split(shuffled, cuts) if len(piece)]
+        return pieces
+
+    def _deal(self, pieces: list[Positions], epoch: int) -> list[list[Positions]]:
+        """Largest first, each to the lane with the fewest samples; then every lane in random order."""
+        rank = self._stream(_Part.DEAL, 0, epoch).permutation(len(pieces))
+        by_size = sorted(range(len(pieces)), key=lambda i: (-len(pieces[i]), rank[i]))
+        load = [(0, lane) for lane in range(self._num_lanes)]
+        dealt: list[list[int]] = [[] for _ in range(self._num_lanes)]
+        for i in by_size:
+            samples, lane = heapq.heappop(load)
+            dealt[lane].append(i)
+            heapq.heappush(load, (samples + len(pieces[i]), lane))
+        return [[pieces[i] for i in sorted(lane, key=lambda i: int(rank[i]))] for lane in dealt]
+
+    def _lane(self, pieces: list[Positions], lane: int, epoch: int) -> Positions:
+        stream = self._stream(_Part.WINDOW, lane, epoch)
+        windows = []
+        for first in range(0, len(pieces), self._window_shards):
+            window = np.concatenate(pieces[first : first + self._window_shards])
+            windows.append(window[stream.permutation(len(window))])
+        return np.concatenate(windows) if windows else np.empty(0, dtype=np.int64)
+
+    def _stream(self, part: _Part, item: int, epoch: int) -> Stream:
+        return Stream(self._seed, Domain.ORDER, (int(part), item, epoch))
+
+
+def slots_of_rank(num_slots: int, rank: int, world_size: int) -> range:
+    """The slots of each global batch that a rank takes: contiguous, and as equal as the division allows.
+
+    Raises:
+        ValueError: if the rank does not exist, or there are more ranks than slots.
+    """
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank {rank} of {world_size}")
+    if world_size > num_slots:
+        raise ValueError(f"{world_size} ranks share {num_slots} videos a batch, so some would have none")
+    return range(rank * num_slots // world_size, (rank + 1) * num_slots // world_size)

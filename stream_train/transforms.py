@@ -1,0 +1,190 @@
+"""Which temporal transformations of a sample are drawn: the one place with randomness over index sequences.
+
+In: a video's length and its draws. Out: one :class:`ClipPlan` a clip. The sequences themselves are the pure functions
+re-exported here from `shardify.index_sequences`; section numbers refer to the paper (section 3.1), and where the paper
+and the authors' released code differ, every difference is a switch of :class:`SamplingConfig`.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import field_validator
+
+from shardify.config import StrictModel
+from shardify.index_sequences import (
+    CLIP_LENGTH,
+    NUM_SPEEDS,
+    IndexArray,
+    frames_for_speed,
+    periodic_indices,
+    periodic_prose_indices,
+    periodic_window_indices,
+    random_indices,
+    speed_indices,
+    step_of,
+    warp_indices,
+)
+from stream_train.draws import Purpose, SampleDraws
+
+__all__ = [
+    "CLIP_LENGTH",
+    "NUM_SPEEDS",
+    "ClipPlan",
+    "Motion",
+    "SamplingConfig",
+    "draw_clips",
+    "largest_speed",
+    "periodic_indices",
+    "random_indices",
+    "speed_indices",
+    "warp_indices",
+]
+
+
+class Motion(enum.IntEnum):
+    """tau, the motion types of section 3.1."""
+
+    SPEED = 0
+    RANDOM = 1
+    PERIODIC = 2
+    WARP = 3
+
+
+MotionName = Literal["random", "periodic", "warp"]
+
+
+class SamplingConfig(StrictModel):
+    """Which clips each video gives, and by which of the known readings of the paper."""
+
+    motions: tuple[MotionName, ...] = ("random", "periodic", "warp")
+    """The transformations beside speed, any subset in this order; empty trains on speed alone (Table 1)."""
+    frames_for_speed: Literal["exact", "full_steps"] = "exact"
+    """Frames a speed needs: 15q + 1, or the released code's 16q."""
+    random_identity: Literal["excluded", "possible"] = "excluded"
+    """Whether the random permutation may be the identity."""
+    periodic: Literal["formula", "prose", "window"] = "formula"
+    """Turning as the displayed formula, as the paper's prose, or by the released code's random window."""
+    periodic_shift: Literal["uniform", "none"] = "uniform"
+    """Where the periodic clip starts: anywhere it fits, or at the formula's own rho."""
+    warp: Literal["skips", "literal"] = "skips"
+    """Steps of 1 + {0..7} skipped frames, or the displayed formula's {0..7} read literally, which repeats frames."""
+
+    @field_validator("motions")
+    @classmethod
+    def _canonical(cls, motions: tuple[MotionName, ...]) -> tuple[MotionName, ...]:
+        if len(set(motions)) != len(motions):
+            raise ValueError("each motion may be named once")
+        return tuple(sorted(motions, key=lambda name: Motion[name.upper()]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipPlan:
+    """One clip before any frame is read."""
+
+    motion: Motion
+    speed: int
+    """kappa of the clip, or -1 where it has none (random and warp)."""
+    indices: IndexArray
+    """int64 (16,) frames of the sample, each in [0, num_frames)."""
+    motion_mask: bool = True
+    """False where the clip cannot be told from another class, so that the motion loss leaves it out."""
+
+
+def largest_speed(num_frames: int, rule: Literal["exact", "full_steps"] = "exact") -> int:
+    """kappa_max: the fastest speed that a video of this length allows, 0 to 3 (0 also below 16 frames)."""
+    needed = [frames_for_speed(k) if rule == "exact" else CLIP_LENGTH * step_of(k) for k in range(NUM_SPEEDS)]
+    return max([k for k in range(NUM_SPEEDS) if needed[k] <= num_frames], default=0)
+
+
+def draw_clips(num_frames: int, draws: SampleDraws, config: SamplingConfig) -> tuple[ClipPlan, ...]:
+    """Draw a video's clips: speed first, then the configured motions in tau order (section 3.2).
+
+    kappa is uniform over what the length allows and shared by the speed and the periodic clip; every clip has its own
+    offset. A video shorter than 16 frames is looped.
+
+    Args:
+        num_frames: frames in the sample, at least 1.
+        draws: the sample's draws.
+        config: which clips, by which rules.
+
+    Raises:
+        ValueError: if num_frames is not positive.
+    """
+    if num_frames < 1:
+        raise ValueError(f"num_frames = {num_frames}, but a video has at least one frame")
+    length = max(num_frames, CLIP_LENGTH)
+    fastest = largest_speed(length, config.frames_for_speed)
+    kappa = draws.stream(Purpose.SPEED).integer(0, fastest + 1)
+    clips = [_draw_speed(length, kappa, draws)]
+    for name in config.motions:
+        if name == "random":
+            clips.append(_draw_random(length, draws, config))
+        elif name == "periodic":
+            clips.append(_draw_periodic(length, kappa, draws, config))
+        else:
+            clips.append(_draw_warp(length, fastest, draws, config))
+    if num_frames < CLIP_LENGTH:
+        clips = [_looped(clip, num_frames) for clip in clips]
+    return tuple(clips)
+
+
+def _draw_speed(length: int, kappa: int, draws: SampleDraws) -> ClipPlan:
+    offset = draws.stream(Purpose.SPEED_OFFSET).integer(0, length - frames_for_speed(kappa) + 1)
+    return ClipPlan(motion=Motion.SPEED, speed=kappa, indices=speed_indices(kappa, offset))
+
+
+def _draw_random(length: int, draws: SampleDraws, config: SamplingConfig) -> ClipPlan:
+    stream = draws.stream(Purpose.RANDOM_PERMUTATION)
+    permutation = stream.permutation(CLIP_LENGTH)
+    while config.random_identity == "excluded" and _is_contiguous(permutation):
+        permutation = stream.permutation(CLIP_LENGTH)
+    offset = draws.stream(Purpose.RANDOM_OFFSET).integer(0, length - CLIP_LENGTH + 1)
+    return ClipPlan(motion=Motion.RANDOM, speed=-1, indices=random_indices(permutation, offset))
+
+
+def _draw_periodic(length: int, kappa: int, draws: SampleDraws, config: SamplingConfig) -> ClipPlan:
+    stream = draws.stream(Purpose.PERIODIC_TURN)
+    q = step_of(kappa)
+    if config.periodic == "window":
+        overshoot = stream.integer(0, 2) if q == 1 else stream.integer(1, q)
+        indices = periodic_window_indices(kappa, stream.integer(0, CLIP_LENGTH - 3), overshoot)
+    else:
+        build = periodic_indices if config.periodic == "formula" else periodic_prose_indices
+        indices = build(kappa, stream.integer(2 * q + 1, 13 * q))
+    if config.periodic_shift == "uniform":
+        needed = int(indices.max()) + 1
+        indices = indices + draws.stream(Purpose.PERIODIC_OFFSET).integer(0, length - needed + 1)
+    return ClipPlan(motion=Motion.PERIODIC, speed=kappa, indices=indices)
+
+
+def _draw_warp(length: int, fastest: int, draws: SampleDraws, config: SamplingConfig) -> ClipPlan:
+    """Steps of up to 2**kappa_max from kappa_max 2 on, else a sorted random subset of all frames."""
+    stream = draws.stream(Purpose.WARP_STEPS)
+    if length == CLIP_LENGTH:  # nothing can be skipped: the clip equals the video at speed 0
+        return ClipPlan(motion=Motion.WARP, speed=-1, indices=speed_indices(0), motion_mask=False)
+    while True:
+        if fastest >= 2:
+            lowest = 1 if config.warp == "skips" else 0
+            indices = warp_indices(stream.integers(lowest, lowest + step_of(fastest), CLIP_LENGTH - 1))
+            room = length - int(indices[-1])
+        else:
+            indices = np.sort(stream.permutation(length)[:CLIP_LENGTH])
+            room = 1
+        if not _is_contiguous(indices):
+            offset = draws.stream(Purpose.WARP_OFFSET).integer(0, room)
+            return ClipPlan(motion=Motion.WARP, speed=-1, indices=indices + offset)
+
+
+def _is_contiguous(indices: npt.NDArray[np.int64]) -> bool:
+    return bool((np.diff(indices) == 1).all())
+
+
+def _looped(clip: ClipPlan, num_frames: int) -> ClipPlan:
+    return ClipPlan(
+        motion=clip.motion, speed=clip.speed, indices=clip.indices % num_frames, motion_mask=clip.motion_mask
+    )

@@ -1,0 +1,236 @@
+"""The index sequences of section 3.1 and how they are drawn."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardify.index_sequences import frames_for_speed, periodic_prose_indices, periodic_window_indices
+from stream_train.draws import SampleDraws
+from stream_train.transforms import (
+    ClipPlan,
+    Motion,
+    SamplingConfig,
+    draw_clips,
+    largest_speed,
+    periodic_indices,
+    random_indices,
+    speed_indices,
+    warp_indices,
+)
+
+DEFAULT = SamplingConfig()
+
+GOLDEN = [
+    [144, 146, 148, 150, 152, 154, 156, 158, 160, 162, 164, 166, 168, 170, 172, 174],
+    [23, 13, 14, 18, 21, 15, 22, 20, 19, 24, 17, 12, 16, 25, 11, 26],
+    [180, 182, 184, 186, 188, 190, 192, 190, 188, 186, 184, 182, 180, 178, 176, 174],
+    [16, 24, 27, 32, 37, 43, 46, 47, 52, 59, 62, 68, 76, 81, 87, 91],
+]
+
+
+def draw_many(num_frames: int, config: SamplingConfig = DEFAULT, count: int = 400) -> list[tuple[ClipPlan, ...]]:
+    return [draw_clips(num_frames, SampleDraws(7, 0, sample), config) for sample in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("kappa", "turn", "expected"),
+    [
+        (0, 7, [1, 2, 3, 4, 5, 6, 7, 8, 7, 6, 5, 4, 3, 2, 1, 0]),
+        (0, 12, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 11, 10, 9]),
+        (1, 5, [21, 23, 25, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0]),
+        (3, 103, [0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 95, 87, 79]),
+    ],
+)
+def test_periodic_equals_the_sequences_worked_out_by_hand(kappa: int, turn: int, expected: list[int]) -> None:
+    assert periodic_indices(kappa, turn).tolist() == expected
+    assert periodic_indices(kappa=kappa, turn=turn, offset=4).tolist() == [index + 4 for index in expected]
+
+
+def test_speed_takes_every_qth_frame() -> None:
+    assert speed_indices(0, 3).tolist() == list(range(3, 19))
+    assert speed_indices(kappa=3, offset=1).tolist() == list(range(1, 122, 8))
+    assert speed_indices(2).dtype == np.int64
+
+
+def test_warp_is_the_cumulative_sum_of_its_steps() -> None:
+    steps = [1, 2, 3, 4, 5, 6, 7, 8, 1, 1, 1, 1, 1, 1, 1]
+    assert warp_indices(steps, 2).tolist() == [2, 3, 5, 8, 12, 17, 23, 30, 38, 39, 40, 41, 42, 43, 44, 45]
+    assert warp_indices(steps=[8] * 15).max() == 120
+
+
+def test_random_shifts_a_permutation() -> None:
+    assert random_indices(list(reversed(range(16))), 5).tolist() == list(range(20, 4, -1))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: speed_indices(4), "kappa = 4, but the speeds are 0 to 3"),
+        (lambda: speed_indices(0, -1), "offset = -1"),
+        (lambda: random_indices([0] * 16), "each of 0..15 once"),
+        (lambda: random_indices(range(15)), "each of 0..15 once"),
+        (lambda: periodic_indices(1, 4), "turn = 4, but at kappa = 1 it must lie in 5..25"),
+        (lambda: periodic_indices(1, 26), "turn = 26"),
+        (lambda: warp_indices([1] * 14), "15 steps"),
+        (lambda: warp_indices([9] * 15), "0..8"),
+        (lambda: periodic_window_indices(1, 0, 0), "overshoot = 0"),
+        (lambda: periodic_window_indices(0, 13, 0), "window = 13"),
+        (lambda: draw_clips(0, SampleDraws(0, 0, 0), DEFAULT), "num_frames = 0"),
+    ],
+)
+def test_values_out_of_range_are_named(call: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()  # type: ignore[operator]
+
+
+@given(kappa=st.integers(0, 3), data=st.data())
+def test_periodic_runs_forward_then_back_and_needs_at_most_13q(kappa: int, data: st.DataObject) -> None:
+    q = 2**kappa
+    turn = data.draw(st.integers(2 * q + 1, 13 * q - 1))
+    indices = periodic_indices(kappa, turn)
+    peak = turn // q
+    assert indices.min() >= 0
+    assert indices.max() + 1 <= 13 * q
+    assert (np.diff(indices[: peak + 1]) == q).all()
+    assert (np.diff(indices[peak + 1 :]) == -q).all()
+    assert indices[peak + 1] - indices[peak] == turn % q - q
+
+
+def test_the_prose_of_periodic_subsamples_the_full_sequence() -> None:
+    for kappa in range(4):
+        q = 2**kappa
+        for turn in range(2 * q + 1, 13 * q):
+            full = [*range(turn + 1), *range(turn - 1, 2 * turn - 15 * q - 1, -1)][::q][:16]
+            indices = periodic_prose_indices(kappa, turn)
+            assert (indices - indices[0]).tolist() == [index - full[0] for index in full]
+            assert indices.min() >= 0
+
+
+def test_the_released_codes_periodic_is_a_window_of_there_and_back() -> None:
+    assert periodic_window_indices(0, 12, 0).tolist() == [12, 13, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+    assert periodic_window_indices(2, 0, 3).tolist() == [*range(0, 56, 4), 55, 51]
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "expected"), [(1, 0), (16, 0), (30, 0), (31, 1), (60, 1), (61, 2), (120, 2), (121, 3)]
+)
+def test_a_speed_needs_15q_plus_1_frames(num_frames: int, expected: int) -> None:
+    assert largest_speed(num_frames) == expected
+
+
+@pytest.mark.parametrize(("num_frames", "expected"), [(16, 0), (31, 0), (32, 1), (63, 1), (64, 2), (127, 2), (128, 3)])
+def test_the_released_code_asks_for_16q_frames(num_frames: int, expected: int) -> None:
+    assert largest_speed(num_frames, "full_steps") == expected
+
+
+@pytest.mark.parametrize("num_frames", [1, 5, 16, 17, 30, 31, 60, 61, 120, 121, 300])
+@pytest.mark.parametrize(
+    "config",
+    [
+        DEFAULT,
+        SamplingConfig(periodic="window", warp="literal", periodic_shift="none"),
+        SamplingConfig(periodic="prose", frames_for_speed="full_steps"),
+    ],
+)
+def test_every_drawn_index_lies_in_the_video(num_frames: int, config: SamplingConfig) -> None:
+    for clips in draw_many(num_frames, config, 150):
+        assert [clip.motion for clip in clips] == [Motion.SPEED, Motion.RANDOM, Motion.PERIODIC, Motion.WARP]
+        for clip in clips:
+            assert clip.indices.shape == (16,)
+            assert clip.indices.min() >= 0
+            assert clip.indices.max() < num_frames
+
+
+def test_speed_is_uniform_and_shared_with_the_periodic_clip() -> None:
+    drawn = draw_many(200, count=2000)
+    speeds = Counter(clips[0].speed for clips in drawn)
+    assert set(speeds) == {0, 1, 2, 3}
+    assert min(speeds.values()) > 430  # 500 expected, sd 19
+    for speed, random, periodic, warp in drawn:
+        assert (np.diff(speed.indices) == 2**speed.speed).all()
+        assert periodic.speed == speed.speed
+        assert abs(int(periodic.indices[1] - periodic.indices[0])) == 2**speed.speed
+        assert (random.speed, warp.speed) == (-1, -1)
+
+
+def test_offsets_are_drawn_for_each_clip_and_reach_both_ends() -> None:
+    drawn = draw_many(130, count=3000)
+    for number in range(4):
+        assert min(clips[number].indices.min() for clips in drawn) == 0
+        assert max(clips[number].indices.max() for clips in drawn) == 129
+    same = sum(clips[0].indices[0] == clips[3].indices[0] for clips in drawn)
+    assert same < 300
+
+
+def test_turns_cover_their_whole_range() -> None:
+    peaks = Counter(int(np.argmax(clips[2].indices)) for clips in draw_many(16, count=2000))
+    assert set(peaks) == set(range(3, 13))
+    assert min(peaks.values()) > 140  # 200 expected, sd 13
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "steps"), [(61, {1, 2, 3, 4}), (120, {1, 2, 3, 4}), (121, {1, 2, 3, 4, 5, 6, 7, 8})]
+)
+def test_warp_steps_follow_the_length(num_frames: int, steps: set[int]) -> None:
+    seen = Counter(int(step) for clips in draw_many(num_frames) for step in np.diff(clips[3].indices))
+    assert set(seen) == steps
+    assert max(seen.values()) < 1.25 * min(seen.values())
+
+
+def test_warp_of_a_short_video_is_a_sorted_subset_and_never_contiguous() -> None:
+    for clips in draw_many(17, count=2000):
+        warp = clips[3].indices
+        assert (np.diff(warp) >= 1).all()
+        assert (np.diff(warp) > 1).any()
+        assert clips[3].motion_mask
+    missing = Counter((set(range(17)) - set(clips[3].indices.tolist())).pop() for clips in draw_many(17, count=2000))
+    assert set(missing) == set(range(1, 16))
+
+
+def test_warp_of_sixteen_frames_is_masked_out() -> None:
+    for clips in draw_many(16, count=20):
+        assert clips[3].indices.tolist() == list(range(16))
+        assert [clip.motion_mask for clip in clips] == [True, True, True, False]
+
+
+def test_literal_warp_repeats_frames() -> None:
+    steps = Counter(
+        int(s) for clips in draw_many(200, SamplingConfig(warp="literal")) for s in np.diff(clips[3].indices)
+    )
+    assert set(steps) == set(range(8))
+
+
+def test_random_is_never_the_identity_and_uses_consecutive_frames() -> None:
+    for clips in draw_many(40, count=1000):
+        order = clips[1].indices
+        assert order.max() - order.min() == 15
+        assert (np.diff(order) != 1).any()
+
+
+def test_videos_shorter_than_a_clip_are_looped() -> None:
+    for clips in draw_many(5, count=50):
+        assert clips[0].indices.tolist() == [i % 5 for i in range(16)]
+        assert clips[0].speed == 0
+
+
+def test_subsets_of_motions_keep_tau_order_and_do_not_change_the_others() -> None:
+    config = SamplingConfig(motions=("warp", "random"))
+    assert config.motions == ("random", "warp")
+    full, part = draw_many(150, count=50), draw_many(150, config, 50)
+    for all_clips, some in zip(full, part, strict=True):
+        assert [clip.motion for clip in some] == [0, 1, 3]
+        for clip in some:
+            assert np.array_equal(clip.indices, all_clips[clip.motion].indices)
+    assert [len(clips) for clips in draw_many(150, SamplingConfig(motions=()), 2)] == [1, 1]
+
+
+def test_golden_draws() -> None:
+    """Frozen: a change here changes every past run's clips."""
+    clips = draw_clips(200, SampleDraws(1, 2, 3), DEFAULT)
+    assert [clip.indices.tolist() for clip in clips] == GOLDEN
+    assert frames_for_speed(clips[0].speed) <= 200
