@@ -1,0 +1,297 @@
+"""Batches: the whole way from the order of samples to what the trainer sees.
+
+    order -> slots of this rank -> samples -> chosen frame indices -> JPEG bytes -> decoded, cropped clips -> batch
+
+The order and the requests are made in the main process; worker processes only carry requests out, so neither their
+number nor the number of ranks changes any clip.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, NonNegativeInt, PositiveInt
+from torch.utils.data import DataLoader, Dataset
+
+from shardify.config import StrictModel
+from shardify.errors import UsageError, UserFacingError, WorkError
+from stream_train.batch import Batch
+from stream_train.clips import ClipConfig, ClipDecoder, ClipView, centre_view, check_crop, draw_views, frames_needed
+from stream_train.draws import Domain, SampleDraws
+from stream_train.order import SampleOrder, Slot, slots_of_rank
+from stream_train.reader import FrameReader, ShardSet
+from stream_train.transforms import ClipPlan
+
+DrawClips = Callable[[int, SampleDraws], Sequence[ClipPlan]]
+"""A pretext task's sampler: a video's length and draws -> its clips, always equally many. Must be picklable."""
+
+
+class IndexedReaderConfig(StrictModel):
+    """Read only the frames that clips need, by the shards' indexes; exact order and resume."""
+
+    kind: Literal["indexed"] = "indexed"
+    window_shards: PositiveInt = 4
+    """Shards of a lane that are shuffled together; more mixes better and keeps more of them open."""
+
+
+class SequentialReaderConfig(StrictModel):
+    """Read whole shards front to back with stock WebDataset; also for shards without an index."""
+
+    kind: Literal["sequential"] = "sequential"
+    shuffle_samples: NonNegativeInt = 200
+    """Samples in WebDataset's shuffle buffer, in each worker; 0 keeps the order of the shards."""
+    samples_per_epoch: PositiveInt | None = None
+    """Videos counted as one epoch; needed only where there is no manifest and the tars cannot be counted."""
+
+
+class DataConfig(ClipConfig):
+    """How clips are read and batched."""
+
+    videos_per_batch: PositiveInt = 7
+    """Videos in the global batch, whatever the number of ranks; each gives all its clips (7 x 4 = 28, section 3.2)."""
+    num_workers: NonNegativeInt | None = None
+    """Loader processes a rank; null: the usable cores, shared among the node's ranks, less one each, at most 8."""
+    prefetch_batches: PositiveInt = 2
+    """Batches that each worker prepares ahead."""
+    reader: Annotated[IndexedReaderConfig | SequentialReaderConfig, Field(discriminator="kind")] = IndexedReaderConfig()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRequest:
+    """What one batch of this rank is made of."""
+
+    number: int
+    """The global batch's number."""
+    slots: tuple[Slot, ...]
+
+
+class ClipStream:
+    """This rank's slice of each global batch, in order, for a fixed number of batches.
+
+    Args:
+        shard_set: the samples.
+        config: how they are read.
+        draw: which clips a video gives.
+        seed: of the order and of all draws.
+        rank: this rank's number.
+        world_size: number of ranks.
+        start_sample: samples that the run has consumed so far, over all ranks and epochs.
+        num_batches: global batches to give.
+
+    Raises:
+        UsageError: if the crop does not fit into the frames, or there are more ranks than videos in a batch.
+    """
+
+    def __init__(
+        self,
+        shard_set: ShardSet,
+        config: DataConfig,
+        draw: DrawClips,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        start_sample: int = 0,
+        num_batches: int,
+    ) -> None:
+        check_crop(config, shard_set.geometry)
+        check_ranks(config, world_size)
+        self._config = config
+        self._clips = VideoClips(shard_set, config, draw, seed, Domain.TRAINING)
+        window = config.reader.window_shards if config.reader.kind == "indexed" else 1
+        self._order = SampleOrder(
+            shard_set.shard_sizes, seed=seed, num_lanes=config.videos_per_batch, window_shards=window
+        )
+        self._slots = slots_of_rank(config.videos_per_batch, rank, world_size)
+        self._start_sample = start_sample
+        self._num_batches = num_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        return load(self._clips, self.requests(), self._config)
+
+    def requests(self) -> Iterator[BatchRequest]:
+        """What the batches will be made of; costs no reading."""
+        size = self._config.videos_per_batch
+        for number in range(self._num_batches):
+            first = self._start_sample + number * size
+            slots = self._order.slots(first + self._slots.start, first + self._slots.stop)
+            yield BatchRequest(number=first // size, slots=tuple(slots))
+
+
+def each_sample_once(
+    shard_set: ShardSet,
+    config: DataConfig,
+    draw: DrawClips,
+    *,
+    seed: int,
+    repetitions: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[Batch]:
+    """Every sample of a split `repetitions` times, each time with other draws, centre-cropped and unflipped.
+
+    Ranks take every world_size-th batch, so together they see each sample exactly `repetitions` times; the last batch
+    may be smaller.
+    """
+    clips = VideoClips(shard_set, config, draw, seed, Domain.VALIDATION)
+    slots = [Slot(epoch=e, position=p) for e in range(repetitions) for p in range(shard_set.num_samples)]
+    size = config.videos_per_batch
+    requests = [
+        BatchRequest(number=number, slots=tuple(slots[number * size : (number + 1) * size]))
+        for number in range(rank, -(-len(slots) // size), world_size)
+    ]
+    return load(clips, iter(requests), config)
+
+
+class VideoClips(Dataset[Batch | UserFacingError]):
+    """Carries out batch requests: reads, draws, decodes. Lives in the loader's workers.
+
+    Augmentation is drawn in Domain.TRAINING only; the other domains look at the centre.
+    """
+
+    def __init__(self, shard_set: ShardSet, config: ClipConfig, draw: DrawClips, seed: int, domain: Domain) -> None:
+        self._shard_set = shard_set
+        self._config = config
+        self._draw = draw
+        self._seed = seed
+        self._domain = domain
+        self._tools: tuple[int, FrameReader, ClipDecoder] | None = None
+
+    def __getitem__(self, request: BatchRequest) -> Batch | UserFacingError:
+        """The batch, or the error that prevented it (raised in the main process, where it reads as one line)."""
+        try:
+            return self._load(request)
+        except UserFacingError as error:
+            return error
+
+    def _load(self, request: BatchRequest) -> Batch:
+        reader, decoder = self._process_tools()
+        builder = BatchBuilder(self._config)
+        for slot in request.slots:
+            entry = reader.entry(slot.position)
+            draws = SampleDraws(self._seed, slot.epoch, slot.position, self._domain)
+            plans = self._draw(entry.num_frames, draws)
+            if self._domain is Domain.TRAINING:
+                views = draw_views(plans, draws, request.number, self._config, self._shard_set.geometry)
+            else:
+                views = [centre_view(self._config, self._shard_set.geometry)] * len(plans)
+            jpegs = reader.read(slot.position, frames_needed(plans))
+            out = builder.add(plans, views, label=entry.label, sample=slot.position, num_videos=len(request.slots))
+            decoder.decode(jpegs, plans, views, out, origin=f"{self._shard_set.location}, sample {entry.key}")
+        return builder.batch()
+
+    def _process_tools(self) -> tuple[FrameReader, ClipDecoder]:
+        """Open files and buffers belong to one process: a forked worker makes its own."""
+        if self._tools is None or self._tools[0] != os.getpid():
+            decoder = ClipDecoder(self._config, self._shard_set.geometry)
+            self._tools = (os.getpid(), FrameReader(self._shard_set), decoder)
+        return self._tools[1], self._tools[2]
+
+
+class BatchBuilder:
+    """Collects videos' clips into one Batch, with a single array for all frames."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        self._config = config
+        self._frames: torch.Tensor | None = None
+        self._plans: list[ClipPlan] = []
+        self._views: list[ClipView] = []
+        self._labels: list[int] = []
+        self._samples: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def add(
+        self, plans: Sequence[ClipPlan], views: Sequence[ClipView], *, label: int, sample: int, num_videos: int
+    ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        """Append a video's clips; returns the uint8 (clips, T, crop, crop, 3) array to decode them into."""
+        if self._frames is None:
+            crop = self._config.crop
+            shape = (num_videos * len(plans), len(plans[0].indices), crop, crop, 3)
+            self._frames = torch.empty(shape, dtype=torch.uint8)
+        first = len(self)
+        self._plans += plans
+        self._views += views
+        self._labels += [label] * len(plans)
+        self._samples += [sample] * len(plans)
+        out: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = self._frames.numpy()[first : len(self)]
+        return out
+
+    def batch(self) -> Batch:
+        assert self._frames is not None
+        colours = [view.colour for view in self._views if view.colour is not None]
+        return Batch(
+            frames=self._frames,
+            motion=torch.tensor([int(plan.motion) for plan in self._plans]),
+            speed=torch.tensor([plan.speed for plan in self._plans]),
+            motion_mask=torch.tensor([plan.motion_mask for plan in self._plans]),
+            flip=torch.tensor([view.flip for view in self._views]),
+            label=torch.tensor(self._labels),
+            sample=torch.tensor(self._samples),
+            indices=torch.from_numpy(np.stack([plan.indices for plan in self._plans]).astype(np.int32)),
+            colour=torch.from_numpy(np.stack(colours)) if colours else None,
+        )
+
+
+def load(clips: VideoClips, requests: Iterator[BatchRequest], config: DataConfig) -> Iterator[Batch]:
+    """Carry out requests in order, ahead of time, in worker processes.
+
+    Raises:
+        UserFacingError: what a worker met, or that one died.
+    """
+    workers = num_workers(config)
+    loader = DataLoader(
+        clips,
+        batch_size=None,
+        sampler=requests,
+        num_workers=workers,
+        collate_fn=identity,
+        prefetch_factor=config.prefetch_batches if workers else None,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # the loader draws a seed: not from the generator that training uses
+    )
+    return raising(loader)
+
+
+def raising(loader: DataLoader[Batch | UserFacingError]) -> Iterator[Batch]:
+    """The loader's batches; errors that came in place of one are raised here."""
+    try:
+        for item in loader:
+            if isinstance(item, UserFacingError):
+                raise item
+            yield item
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise WorkError(
+            f"a loader process died ({' '.join(str(error).split())}); out of memory or shared memory? Lower "
+            "data.num_workers or data.prefetch_batches, and run the same command again to continue"
+        ) from None
+
+
+def num_workers(config: DataConfig) -> int:
+    """Loader processes of this rank; see DataConfig.num_workers."""
+    if config.num_workers is not None:
+        return config.num_workers
+    ranks_on_node = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(0, min(8, len(os.sched_getaffinity(0)) // ranks_on_node - 1))
+
+
+def check_ranks(config: DataConfig, world_size: int) -> None:
+    """Raises UsageError if there are more ranks than videos in a global batch."""
+    if world_size > config.videos_per_batch:
+        raise UsageError(
+            f"{world_size} ranks share data.videos_per_batch = {config.videos_per_batch} videos, so some would "
+            "have none; start at most that many ranks or raise data.videos_per_batch"
+        )
+
+
+def identity(item: Any) -> Any:
+    """Keeps torch from collating what already is a batch."""
+    return item

@@ -1,0 +1,269 @@
+"""From shards to batches: right frames, right crops, the same clips for any workers and ranks, resume, damage."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+
+from shardify.errors import UsageError, WorkError
+from stream_train.batch import Batch
+from stream_train.data import build_stream, open_data
+from stream_train.draws import Domain, Purpose, SampleDraws, Stream
+from stream_train.loader import DataConfig, IndexedReaderConfig, each_sample_once
+from stream_train.reader import FrameReader, ShardSet, open_shard_set
+from stream_train.transforms import SamplingConfig, draw_clips
+from tests.conftest import numbered_jpeg, write_dataset
+
+DRAW = functools.partial(draw_clips, config=SamplingConfig())
+
+
+def config(**changes: object) -> DataConfig:
+    return DataConfig.model_validate({"crop": 32, "num_workers": 0} | changes)
+
+
+def batches(folder: Path, data_config: DataConfig, *, num_batches: int = 6, **place: int) -> list[Batch]:
+    data = open_data(folder, "train1", data_config)
+    return list(build_stream(data, data_config, DRAW, seed=5, num_batches=num_batches, **place))
+
+
+def joined(parts: list[Batch]) -> dict[str, torch.Tensor]:
+    names = ("frames", "motion", "speed", "motion_mask", "flip", "label", "sample", "indices")
+    return {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+
+
+def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    for name, tensor in left.items():
+        assert torch.equal(tensor, right[name]), name
+
+
+@pytest.fixture(scope="module")
+def quiet_run(small_dataset: Path) -> dict[str, torch.Tensor]:
+    return joined(batches(small_dataset, config()))
+
+
+def test_clips_equal_a_slow_reference(small_dataset: Path, quiet_run: dict[str, torch.Tensor]) -> None:
+    """Pixel by pixel: crop of the frame that the indices name, of the video that the sample names."""
+    for clip in range(0, 6 * 28, 5):
+        sample = int(quiet_run["sample"][clip])
+        epoch = 0 if clip // 4 < 23 else 1
+        draws = SampleDraws(5, epoch, sample)
+        crop = draws.stream(Purpose.CROP, clip % 4)
+        top, left = crop.integer(0, 48 - 32 + 1), crop.integer(0, 64 - 32 + 1)
+        for place in range(16):
+            jpeg = numbered_jpeg(sample, int(quiet_run["indices"][clip, place]))
+            pixels = simplejpeg.decode_jpeg(jpeg, "RGB")[top : top + 32, left : left + 32]
+            assert np.array_equal(quiet_run["frames"][clip, place].numpy(), pixels)
+        assert bool(quiet_run["flip"][clip]) == draws.stream(Purpose.FLIP).boolean()
+
+
+def test_batches_are_video_major_with_all_four_clips(quiet_run: dict[str, torch.Tensor]) -> None:
+    assert quiet_run["motion"].view(-1, 4).tolist() == [[0, 1, 2, 3]] * 42
+    samples, labels = quiet_run["sample"].view(-1, 4), quiet_run["label"].view(-1, 4)
+    assert (samples == samples[:, :1]).all()
+    assert torch.equal(labels, samples % 2)
+    assert sorted(samples[:23, 0].tolist()) == list(range(23))
+    short = torch.tensor([1, 9, 22])  # 16, 5 and 16 frames: their warp cannot be told from speed
+    masked = ~quiet_run["motion_mask"]
+    assert torch.equal(masked, torch.isin(quiet_run["sample"], short) & (quiet_run["motion"] == 3))
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_worker_counts_do_not_change_the_clips(
+    small_dataset: Path, quiet_run: dict[str, torch.Tensor], num_workers: int
+) -> None:
+    assert_same(joined(batches(small_dataset, config(num_workers=num_workers))), quiet_run)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 7])
+def test_ranks_do_not_change_the_clips(
+    small_dataset: Path, quiet_run: dict[str, torch.Tensor], world_size: int
+) -> None:
+    ranks = [batches(small_dataset, config(), rank=r, world_size=world_size) for r in range(world_size)]
+    assert_same(joined([part for step in zip(*ranks, strict=True) for part in step]), quiet_run)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4])
+def test_a_resumed_stream_continues_with_the_same_clips(
+    small_dataset: Path, quiet_run: dict[str, torch.Tensor], stop: int
+) -> None:
+    first = batches(small_dataset, config(), num_batches=stop)
+    rest = batches(small_dataset, config(num_workers=1), num_batches=6 - stop, start_sample=7 * stop)
+    assert_same(joined(first + rest), quiet_run)
+
+
+def test_both_packings_give_the_same_clips(tmp_path: Path, quiet_run: dict[str, torch.Tensor]) -> None:
+    shards = [[20, 16, 31, 61, 125], [130, 17, 40, 45], [5, 150, 33, 34, 35, 36], [64, 65, 66], [70, 71, 72, 121, 16]]
+    folder = write_dataset(tmp_path / "frames", shards, packing="frames")
+    assert_same(joined(batches(folder, config())), quiet_run)
+
+
+def test_splits_are_whole_shards(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "s", [[20, 21], [30], [40, 41, 42]], splits=[["train1"], ["test1"], ["train1"]])
+    train = open_shard_set(folder, "train1")
+    assert (train.num_samples, train.shard_sizes) == (5, (2, 3))
+    lengths = [FrameReader(train).entry(position).num_frames for position in range(5)]
+    assert lengths == [20, 21, 40, 41, 42]
+    assert open_shard_set(folder, None).num_samples == 6
+    assert train.fingerprint != open_shard_set(folder, None).fingerprint
+    with pytest.raises(UsageError, match=r"no split 'train9'; its splits: test1, train1"):
+        open_shard_set(folder, "train9")
+
+
+def test_validation_sees_every_sample_as_often_as_asked_whatever_the_ranks(small_dataset: Path) -> None:
+    data = open_shard_set(small_dataset, "train1")
+    alone = joined(list(each_sample_once(data, config(), DRAW, seed=1, repetitions=2)))
+    assert sorted(alone["sample"].tolist()) == sorted(list(range(23)) * 8)
+    assert not alone["flip"].any()
+    first, second = (alone["indices"].view(2, 23, 4, 16)[i, 4, 0] for i in range(2))
+    assert not torch.equal(first, second)
+    ranks = [
+        list(each_sample_once(data, config(), DRAW, seed=1, repetitions=2, rank=r, world_size=3)) for r in range(3)
+    ]
+    merged = joined([ranks[i % 3][i // 3] for i in range(7)])
+    assert_same(merged, alone)
+    centre = simplejpeg.decode_jpeg(numbered_jpeg(0, int(alone["indices"][0, 0])), "RGB")[8:40, 16:48]
+    assert np.array_equal(alone["frames"][0, 0].numpy(), centre)
+
+
+def test_scopes_of_crop_and_flip(tmp_path: Path) -> None:
+    """One flat video repeated, so that equal crops show as equal pixels at equal frames."""
+    folder = write_dataset(tmp_path / "s", [[16] * 14])
+    one = config(crop_scope="batch", flip_scope="clip")
+    stream = batches(folder, one, num_batches=4)
+    for number, batch in enumerate(stream):
+        crop = Stream(5, Domain.TRAINING, (int(Purpose.CROP), number, 2**64 - 1))
+        top, left = crop.integer(0, 17), crop.integer(0, 33)
+        for clip in (0, 13, 27):
+            jpeg = numbered_jpeg(int(batch.sample[clip]), int(batch.indices[clip, 0]))
+            expected = simplejpeg.decode_jpeg(jpeg, "RGB")[top : top + 32, left : left + 32]
+            assert np.array_equal(batch.frames[clip, 0].numpy(), expected)
+    flips = torch.cat([batch.flip.view(7, 4) for batch in stream])
+    assert (flips.any(1) & ~flips.all(1)).any()
+    assert not any(batch.flip.any() for batch in batches(folder, config(flip_scope="none"), num_batches=4))
+
+
+def test_colour_is_drawn_per_frame_or_per_clip(small_dataset: Path) -> None:
+    frame, clip = (batches(small_dataset, config(colour=scope), num_batches=1)[0].colour for scope in ("frame", "clip"))
+    assert frame is not None
+    assert clip is not None
+    assert frame.shape == clip.shape == (28, 16, 4)
+    assert (clip == clip[:, :1]).all()
+    assert (frame.std(1)[:, :2] > 0).all()
+    assert frame[..., 0].abs().max() <= 32 / 255
+    assert frame[..., 1].min() >= 0.5
+    assert frame[..., 1].max() <= 1.5
+    assert 0.1 < frame[..., 3].mean() < 0.3
+
+
+def test_frames_are_resized_before_the_crop(small_dataset: Path) -> None:
+    batch = batches(small_dataset, config(resize=(24, 32), crop=24), num_batches=1)[0]
+    assert batch.frames.shape == (28, 16, 24, 24, 3)
+    jpeg = numbered_jpeg(int(batch.sample[0]), int(batch.indices[0, 0]))
+    pixels = torch.from_numpy(simplejpeg.decode_jpeg(jpeg, "RGB")).float()
+    halved = (pixels[0::2, 0::2] + pixels[1::2, 0::2] + pixels[0::2, 1::2] + pixels[1::2, 1::2]) / 4
+    left = SampleDraws(5, 0, int(batch.sample[0])).stream(Purpose.CROP)
+    left.integer(0, 1)
+    start = left.integer(0, 9)
+    assert (batch.frames[0, 0].float() - halved[:, start : start + 24]).abs().max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop": 49}, "crop = 49 does not fit into frames of 48x64; set data.crop to at most 48"),
+        ({"crop": 32, "resize": (30, 60)}, "crop = 32 does not fit into frames of 30x60"),
+    ],
+)
+def test_a_crop_that_does_not_fit_is_refused(small_dataset: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        batches(small_dataset, config(**changes))
+
+
+def test_more_ranks_than_videos_are_refused(small_dataset: Path) -> None:
+    with pytest.raises(UsageError, match=r"8 ranks share data.videos_per_batch = 7"):
+        batches(small_dataset, config(), rank=0, world_size=8)
+
+
+def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no manifest.json"):
+        open_data(tmp_path, None, config())
+
+
+class TestDamage:
+    """What is wrong is found and named; nothing wrong is ever trained on."""
+
+    @pytest.fixture
+    def folder(self, small_dataset: Path, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(small_dataset, tmp_path / "data"))
+
+    def flip_byte(self, path: Path, offset: int) -> None:
+        data = bytearray(path.read_bytes())
+        data[offset] ^= 1
+        path.write_bytes(data)
+
+    def read_all(self, folder: Path, num_workers: int = 0) -> None:
+        batches(folder, config(num_workers=num_workers))
+
+    @pytest.mark.parametrize("num_workers", [0, 1])
+    def test_a_flipped_byte_in_a_frame(self, folder: Path, num_workers: int) -> None:
+        data = open_shard_set(folder, "train1")
+        entry = FrameReader(data).entry(1)  # 16 frames, all of which are read
+        offset = int(entry.frame_offsets("mjpg")[7]) + int(entry.frame_bytes[7]) // 2
+        self.flip_byte(folder / "shard-000000.tar", offset)
+        with pytest.raises(
+            WorkError, match=r"shard-000000.tar: frame 7 of sample video0001 .* does not match its checksum"
+        ):
+            self.read_all(folder, num_workers)
+
+    def test_a_truncated_shard(self, folder: Path) -> None:
+        path = folder / "shard-000002.tar"
+        path.write_bytes(path.read_bytes()[:-2000])
+        with pytest.raises(WorkError, match=r"shard-000002.tar has \d+ bytes, but the manifest says \d+"):
+            self.read_all(folder)
+
+    def test_a_missing_shard(self, folder: Path) -> None:
+        (folder / "shard-000002.tar").unlink()
+        with pytest.raises(WorkError, match=r"cannot open .*shard-000002.tar: No such file"):
+            self.read_all(folder)
+
+    def test_a_damaged_index(self, folder: Path) -> None:
+        self.flip_byte(folder / "shard-000001.idx.npz", 300)
+        with pytest.raises(WorkError, match=r"shard-000001.idx.npz differs from the one in manifest.json"):
+            self.read_all(folder)
+
+    def test_a_damaged_manifest(self, folder: Path) -> None:
+        (folder / "manifest.json").write_text('{"format_version": 1, "shardlist": [{}]}')
+        with pytest.raises(WorkError, match=r"manifest.json is damaged .*run `shardify build` again"):
+            self.read_all(folder)
+
+    def test_a_foreign_format(self, folder: Path) -> None:
+        (folder / "manifest.json").write_text('{"format_version": 2}')
+        with pytest.raises(WorkError, match=r"has format version 2, but this program reads 1"):
+            self.read_all(folder)
+
+
+def test_the_reader_keeps_a_bounded_number_of_shards_open(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "s", [[16], [17], [18], [19]])
+    data: ShardSet = open_shard_set(folder, None)
+    reader = FrameReader(data, open_shards=2)
+    for position in [0, 1, 2, 3, 0]:
+        assert reader.read(position, [0, 5, 15])[5] == numbered_jpeg(position, 5)
+        assert len(reader._open) <= 2
+
+
+def test_far_frames_are_read_apart_and_near_ones_together(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "s", [[150]])
+    frames = FrameReader(open_shard_set(folder, None)).read(0, [0, 1, 2, 149])
+    assert [bytes(frames[i]) for i in (0, 2, 149)] == [numbered_jpeg(0, i) for i in (0, 2, 149)]
+    assert frames[0].obj is frames[2].obj
+    assert frames[0].obj is not frames[149].obj
+
+
+def test_indexed_is_the_default_reader() -> None:
+    assert DataConfig().reader == IndexedReaderConfig()
