@@ -1,0 +1,154 @@
+"""What every network promises: clips in, one feature vector a clip out, with the last convolution's output between.
+
+Axes, in every file of this package: N clips, C channels, T frames, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from shardify.config import StrictModel
+
+ClassifierInit = Literal["torch", "normal"]
+ConvDim = tuple[int, int, int, int]
+
+NUM_COLOURS = 3
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+NORMAL_CLASSIFIER_DEVIATION = 1e-3
+"""Standard deviation of the authors' classifier weights (their ResNet code)."""
+
+
+class NetworkOptions(StrictModel):
+    """The keys that all networks share."""
+
+    width: float = Field(default=1.0, gt=0, le=4)
+    """Multiplies the number of channels and hidden units of every layer; 1 is the published network."""
+
+    classifier_init: ClassifierInit = "torch"
+    """Weights of the linear heads: torch's own default, or N(0, 0.001) with zero biases as in the authors' code."""
+
+
+class Backbone(nn.Module, ABC):
+    """A 3D convolutional network without its linear head.
+
+    `forward` is `features_from_conv(conv_features(clips))`: probes and transfer learning take the two halves apart.
+    """
+
+    crop: int
+    """Height and width of the clips, in pixels."""
+
+    num_frames: int
+    """Frames a clip."""
+
+    conv_dim: ConvDim
+    """(C, T, H, W) of `conv_features`."""
+
+    feature_dim: int
+    """Length of the vector that a linear head reads."""
+
+    fully_connected: nn.Module | None
+    """The hidden fully connected layers between `conv_features` and the head; None where the network has none."""
+
+    def __init__(self, *, crop: int, num_frames: int, conv_dim: ConvDim, feature_dim: int) -> None:
+        super().__init__()
+        self.crop = crop
+        self.num_frames = num_frames
+        self.conv_dim = conv_dim
+        self.feature_dim = feature_dim
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Clips to features.
+
+        Args:
+            clips: float (N, 3, num_frames, crop, crop) in [-1, 1].
+
+        Returns:
+            float (N, feature_dim).
+
+        Raises:
+            ValueError: if the clips have another shape.
+        """
+        return self.features_from_conv(self.conv_features(clips))
+
+    def conv_features(self, clips: Tensor) -> Tensor:
+        """Clips to the output of the last convolution (behind its pooling layer, where it has one).
+
+        Args:
+            clips: float (N, 3, num_frames, crop, crop) in [-1, 1].
+
+        Returns:
+            float (N, *conv_dim).
+
+        Raises:
+            ValueError: if the clips have another shape.
+        """
+        expected = (NUM_COLOURS, self.num_frames, self.crop, self.crop)
+        if tuple(clips.shape[1:]) != expected:
+            raise ValueError(f"clips have shape {tuple(clips.shape)}, but this network was built for (N, *{expected})")
+        return self._convolve(clips)
+
+    def pooled(self, conv: Tensor) -> Tensor:
+        """Mean over frames, rows and columns: (N, C, T, H, W) -> (N, C)."""
+        return conv.mean(dim=(2, 3, 4))
+
+    @abstractmethod
+    def features_from_conv(self, conv: Tensor) -> Tensor:
+        """The part of `forward` behind the convolutions: (N, *conv_dim) -> (N, feature_dim)."""
+
+    def reset_fully_connected(self) -> None:
+        """Draw the fully connected layers anew (the probes of Tables 1 and 3); nothing happens where there are none."""
+        if self.fully_connected is not None:
+            initialise_xavier(self.fully_connected)
+
+    @abstractmethod
+    def _convolve(self, clips: Tensor) -> Tensor:
+        """`conv_features` behind the shape check."""
+
+
+def build_head(feature_dim: int, num_classes: int, classifier_init: ClassifierInit = "torch") -> nn.Linear:
+    """A linear classifier over a backbone's features.
+
+    Args:
+        feature_dim: length of the features, `Backbone.feature_dim`.
+        num_classes: number of logits.
+        classifier_init: see `NetworkOptions.classifier_init`.
+    """
+    head = nn.Linear(feature_dim, num_classes)
+    if classifier_init == "normal":
+        nn.init.normal_(head.weight, std=NORMAL_CLASSIFIER_DEVIATION)
+        nn.init.zeros_(head.bias)
+    return head
+
+
+def scale_channels(channels: int, width: float) -> int:
+    """The width multiplier: `channels * width`, rounded, at least 1."""
+    return max(1, round(channels * width))
+
+
+def halve(size: int) -> int:
+    """Size behind any layer of stride 2 that starts a window on every second position: ceil(size / 2)."""
+    return -(-size // 2)
+
+
+def initialise_xavier(module: nn.Module) -> None:
+    """Glorot-uniform weights, zero biases, fresh BatchNorm: the defaults of the authors' framework (TF slim)."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv3d, nn.Linear)):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, BATCH_NORMS):
+            layer.reset_parameters()
+
+
+def set_batch_norm(module: nn.Module, *, eps: float, momentum: float) -> None:
+    """Give every BatchNorm layer below `module` these constants; torch's momentum is 1 - TF's decay."""
+    for layer in module.modules():
+        if isinstance(layer, BATCH_NORMS):
+            layer.eps = eps
+            layer.momentum = momentum

@@ -1,0 +1,141 @@
+"""R(2+1)D-18: every 3D convolution is split into a spatial and a temporal one; torchvision's or the authors' way.
+
+In: clips (N, 3, T, H, W). Out: features (N, 512). Shapes of a 16 x 112 x 112 clip, at width 1, in both variants:
+
+    stem      64 x 16 x 56 x 56
+    layer1    64 x 16 x 56 x 56
+    layer2   128 x  8 x 28 x 28
+    layer3   256 x  4 x 14 x 14
+    layer4   512 x  2 x  7 x  7
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torchvision.models.video.resnet import Conv2Plus1D
+
+from stream_train.networks.base import (
+    NUM_COLOURS,
+    NetworkOptions,
+    halve,
+    initialise_xavier,
+    scale_channels,
+    set_batch_norm,
+)
+from stream_train.networks.resnet import (
+    OFFICIAL_EPS,
+    OFFICIAL_MOMENTUM,
+    STAGE_CHANNELS,
+    ResNet18,
+    initialise_like_torchvision,
+)
+
+TORCHVISION_STEM_CHANNELS = 45
+
+
+class R2Plus1D18Config(NetworkOptions):
+    """R(2+1)D-18."""
+
+    kind: Literal["r2plus1d18"] = "r2plus1d18"
+
+    variant: Literal["torchvision", "official"] = "torchvision"
+    """`torchvision`: `r2plus1d_18`, with widened middle channels. `official`: the authors' net, without them, temporal
+    convolutions that start as the identity, a BatchNorm before the classifier."""
+
+
+class IdentityConv2Plus1D(nn.Module):
+    """The authors' split convolution: spatial, ReLU, temporal; the same number of channels throughout.
+
+    Their temporal convolution has a bias, left out here: a BatchNorm follows it everywhere and cancels it.
+    """
+
+    def __init__(
+        self,
+        in_planes: int,
+        out_planes: int,
+        midplanes: int | None = None,  # noqa: ARG002 (part of torchvision's interface of a block's convolution)
+        stride: int | tuple[int, int, int] = 1,
+        spatial_kernel: int = 3,
+    ) -> None:
+        """Kernel 3 in time and `spatial_kernel` in space, padded to keep the size at stride 1; no `midplanes`."""
+        super().__init__()
+        strides = (stride, stride, stride) if isinstance(stride, int) else stride
+        pad = spatial_kernel // 2
+        self.spatial = nn.Conv3d(
+            in_planes,
+            out_planes,
+            kernel_size=(1, spatial_kernel, spatial_kernel),
+            stride=(1, strides[1], strides[2]),
+            padding=(0, pad, pad),
+            bias=False,
+        )
+        self.relu = nn.ReLU(inplace=True)
+        self.temporal = nn.Conv3d(
+            out_planes, out_planes, kernel_size=(3, 1, 1), stride=(strides[0], 1, 1), padding=(1, 0, 0), bias=False
+        )
+        self.reset_temporal()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_planes, T, H, W) -> (N, out_planes, ceil(T / stride), ceil(H / stride), ceil(W / stride))."""
+        out: Tensor = self.temporal(self.relu(self.spatial(x)))
+        return out
+
+    def reset_temporal(self) -> None:
+        """Set the temporal convolution to the identity: its centre tap passes each channel through."""
+        nn.init.dirac_(self.temporal.weight)
+
+    @staticmethod
+    def get_downsample_stride(stride: int) -> tuple[int, int, int]:
+        """(T, H, W) stride of the shortcut."""
+        return stride, stride, stride
+
+
+def build_r2plus1d18(config: R2Plus1D18Config, *, crop: int, num_frames: int) -> ResNet18:
+    """R(2+1)D-18, newly initialised."""
+    channels = scale_channels(STAGE_CHANNELS[0], config.width)
+    if config.variant == "torchvision":
+        net = ResNet18(
+            _torchvision_stem(channels, scale_channels(TORCHVISION_STEM_CHANNELS, config.width)),
+            [Conv2Plus1D] * 4,
+            stem_size=halve,
+            width=config.width,
+            crop=crop,
+            num_frames=num_frames,
+            torchvision_name="r2plus1d_18" if config.width == 1 else None,
+        )
+        initialise_like_torchvision(net)
+        return net
+    net = ResNet18(
+        nn.Sequential(
+            IdentityConv2Plus1D(NUM_COLOURS, channels, stride=(1, 2, 2), spatial_kernel=7),
+            nn.BatchNorm3d(channels),
+            nn.ReLU(inplace=True),
+        ),
+        [IdentityConv2Plus1D] * 4,
+        stem_size=halve,
+        width=config.width,
+        crop=crop,
+        num_frames=num_frames,
+        project_always=True,
+        normalise_features=True,
+    )
+    set_batch_norm(net, eps=OFFICIAL_EPS, momentum=OFFICIAL_MOMENTUM)
+    initialise_xavier(net)
+    for layer in net.modules():
+        if isinstance(layer, IdentityConv2Plus1D):
+            layer.reset_temporal()
+    return net
+
+
+def _torchvision_stem(channels: int, middle_channels: int) -> nn.Sequential:
+    """Spatial 7x7 and temporal 3, each with BatchNorm and ReLU; indices name the weights, as in torchvision."""
+    return nn.Sequential(
+        nn.Conv3d(NUM_COLOURS, middle_channels, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False),
+        nn.BatchNorm3d(middle_channels),
+        nn.ReLU(inplace=True),
+        nn.Conv3d(middle_channels, channels, (3, 1, 1), padding=(1, 0, 0), bias=False),
+        nn.BatchNorm3d(channels),
+        nn.ReLU(inplace=True),
+    )
