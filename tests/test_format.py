@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset as wds
+from helpers_datasets import numbered_jpeg, write_dataset
 
 from shardify.errors import UsageError, WorkError
 from shardify.format import (
@@ -23,7 +24,6 @@ from shardify.format import (
     shard_name,
 )
 from shardify.storage import open_store
-from tests.conftest import numbered_jpeg, write_dataset
 
 
 def entry(key: str, sizes: list[int], offset: int) -> SampleEntry:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
+from helpers_datasets import numbered_jpeg, write_dataset
 
 from shardify.errors import UsageError, WorkError
 from stream_train.batch import Batch
@@ -18,7 +19,6 @@ from stream_train.draws import Domain, Purpose, SampleDraws, Stream
 from stream_train.loader import DataConfig, IndexedReaderConfig, each_sample_once
 from stream_train.reader import FrameReader, ShardSet, open_shard_set
 from stream_train.transforms import SamplingConfig, draw_clips
-from tests.conftest import numbered_jpeg, write_dataset
 
 DRAW = functools.partial(draw_clips, config=SamplingConfig())
 

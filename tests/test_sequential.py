@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers_datasets import numbered_jpeg, write_dataset
 
 from shardify.errors import UsageError, WorkError
 from stream_train.data import build_stream, open_data
 from stream_train.loader import DataConfig
 from stream_train.sequential import TarSet
 from stream_train.transforms import SamplingConfig, draw_clips
-from tests.conftest import numbered_jpeg, write_dataset
 
 DRAW = functools.partial(draw_clips, config=SamplingConfig())
 
