@@ -1,0 +1,54 @@
+"""Motion-JPEG bytes <-> single JPEGs.
+
+In: JPEG pictures one after the other, as ffmpeg's `mjpeg` muxer writes them. Out: one bytes object a picture.
+Only markers are read (ITU-T T.81, annex B); nothing is decoded.
+"""
+
+from __future__ import annotations
+
+_START_OF_IMAGE = b"\xff\xd8"
+_END_OF_IMAGE = b"\xff\xd9"
+_START_OF_SCAN = 0xDA
+
+
+def split_jpegs(stream: bytes) -> tuple[bytes, ...]:
+    """Cut a Motion-JPEG stream into its pictures.
+
+    Args:
+        stream: zero or more single-scan JPEGs without anything between them.
+
+    Returns:
+        The pictures in order; joined, they are `stream` again.
+
+    Raises:
+        ValueError: if the stream is cut short or holds anything but such JPEGs; the byte offset is named.
+    """
+    pictures: list[bytes] = []
+    start = 0
+    while start < len(stream):
+        end = _end_of_jpeg(stream, start)
+        pictures.append(stream[start:end])
+        start = end
+    return tuple(pictures)
+
+
+def _end_of_jpeg(stream: bytes, start: int) -> int:
+    """Offset just behind the JPEG that begins at `start`.
+
+    Header segments are skipped by their length, since they may hold any bytes. In the scan behind them every 0xFF
+    of the entropy-coded data is followed by 0x00 or a restart marker, so the first end marker found is the true one.
+    """
+    if not stream.startswith(_START_OF_IMAGE, start):
+        raise ValueError(f"no JPEG begins at byte {start} of {len(stream)}")
+    position = start + len(_START_OF_IMAGE)
+    marker = None
+    while marker != _START_OF_SCAN:
+        segment = stream[position : position + 4]
+        if len(segment) < 4 or segment[0] != 0xFF:
+            raise ValueError(f"the JPEG at byte {start} has a damaged header at byte {position} of {len(stream)}")
+        marker = segment[1]
+        position += 2 + int.from_bytes(segment[2:4], "big")
+    end = stream.find(_END_OF_IMAGE, position)
+    if end < 0:
+        raise ValueError(f"the JPEG at byte {start} has no end before byte {len(stream)}")
+    return end + len(_END_OF_IMAGE)
