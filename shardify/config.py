@@ -84,7 +84,9 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         raise UsageError(f"--set {override}: the value is not valid YAML: {_one_line(str(error))}") from None
     node = values
     for part in parts[:-1]:
-        child = node.setdefault(part, {})
+        child = node.get(part)
+        if child is None:  # absent, or an optional section that is left out
+            child = node[part] = {}
         if not isinstance(child, dict):
             raise UsageError(f"--set {override}: {part} holds {child!r}, which has no keys below it")
         node = child

@@ -1,0 +1,45 @@
+"""Catalogs: which videos a data set holds, their labels and splits, in one shape whatever the source.
+
+A new data set is one file here (a config with its own `kind`, and a `read_...` function) and one line in each of
+`SourceConfig` and `read_catalog`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from shardify.catalogs.base import Catalog
+from shardify.catalogs.csv_list import CSVConfig, read_csv_list
+from shardify.catalogs.folder import FlatConfig, FolderConfig, read_flat, read_folder
+from shardify.catalogs.hmdb51 import HMDB51Config, read_hmdb51
+from shardify.catalogs.kinetics import KineticsConfig, read_kinetics
+from shardify.catalogs.ucf101 import UCF101Config, read_ucf101
+
+SourceConfig = Annotated[
+    UCF101Config | HMDB51Config | KineticsConfig | FolderConfig | FlatConfig | CSVConfig,
+    Field(discriminator="kind"),
+]
+"""The `source` section of a build config."""
+
+
+def read_catalog(config: SourceConfig) -> Catalog:
+    """Find out what a source holds.
+
+    Raises:
+        UsageError: if its folders or lists are missing, empty or malformed, or hold no listed video.
+    """
+    match config:
+        case UCF101Config():
+            return read_ucf101(config)
+        case HMDB51Config():
+            return read_hmdb51(config)
+        case KineticsConfig():
+            return read_kinetics(config)
+        case FolderConfig():
+            return read_folder(config)
+        case FlatConfig():
+            return read_flat(config)
+        case CSVConfig():
+            return read_csv_list(config)

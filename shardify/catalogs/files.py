@@ -1,0 +1,167 @@
+"""What catalogs read from disk: the files of a folder and the lines of a list, with errors that name the place.
+
+In: paths from a source config. Out: POSIX paths relative to the folder, numbered lines, CSV rows, class names.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from shardify.errors import UsageError
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v",
+        ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf",
+        ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+    }
+)  # fmt: skip
+"""Lower-case endings by which a folder's videos are told from its other files; whether it decodes is seen later."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One non-blank line of a list."""
+
+    number: int
+    """Counted from 1, blank lines included, as editors show it."""
+    text: str
+    """Without surrounding whitespace or line end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a CSV list."""
+
+    number: int
+    """The line of the file on which the row ends, counted from 1."""
+    values: dict[str, str]
+    """Cell by column name, without surrounding whitespace."""
+
+
+def is_video(path: str) -> bool:
+    """Whether a file's name ends like a video's."""
+    return PurePosixPath(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def scan_files(root: Path) -> list[str]:
+    """List the regular files below a source's folder of videos, links followed, hidden names left out.
+
+    Args:
+        root: `source.videos`, searched at any depth.
+
+    Returns:
+        POSIX paths relative to `root`, sorted.
+
+    Raises:
+        UsageError: if the folder, or one below it, cannot be listed.
+    """
+    require_folder(root, "source.videos")
+    found: list[str] = []
+    pending: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(root),))]
+    while pending:
+        prefix, chain = pending.pop()
+        try:
+            with os.scandir(root / prefix) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    # a DirEntry fails on a link to itself, a Path says that it is neither
+                    file = Path(entry.path) if entry.is_symlink() else entry
+                    if file.is_file():
+                        found.append(prefix + entry.name)
+                    elif file.is_dir():
+                        real = os.path.realpath(entry.path)
+                        if real not in chain:  # a link back to a folder above would never end
+                            pending.append((f"{prefix}{entry.name}/", (*chain, real)))
+        except OSError as error:
+            raise UsageError(f"source.videos: cannot list {root / prefix}: {error.strerror}") from None
+    return sorted(found)
+
+
+def require_folder(path: Path, key: str) -> None:
+    """Raise a UsageError that names the config key unless `path` is a folder."""
+    if not path.is_dir():
+        reason = "it is a file, not a folder" if path.exists() else "no such folder"
+        raise UsageError(f"{key} = {path}: {reason}; give the right one with --set {key}=FOLDER")
+
+
+def read_lines(path: Path) -> list[Line]:
+    """Read a text list; line ends of any system, a byte-order mark and blank lines are accepted.
+
+    Raises:
+        UsageError: if the file cannot be read, is not UTF-8, or holds nothing but blank lines.
+    """
+    stream = io.StringIO(_read_text(path), newline=None)
+    lines = [Line(number=number, text=line.strip()) for number, line in enumerate(stream, start=1)]
+    lines = [line for line in lines if line.text]
+    if not lines:
+        raise UsageError(f"{path}: the list is empty")
+    return lines
+
+
+def read_csv(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+    """Read a CSV list with a header line; columns beyond the named ones are ignored.
+
+    Args:
+        path: the CSV file.
+        required: columns that must be there, and filled in every row.
+        optional: columns given as "" where the file lacks them or the cell is blank.
+
+    Raises:
+        UsageError: if the file cannot be read, lacks a column or any row, or a row is malformed.
+    """
+    reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        lacking = [name for name in required if name not in header]
+        if lacking:
+            raise UsageError(
+                f"{path}: no column {', '.join(lacking)} in its first line {','.join(header)!r}; "
+                f"required: {', '.join(required)}" + (f"; optional: {', '.join(optional)}" if optional else "")
+            )
+        rows = []
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(header):
+                raise UsageError(f"{path} line {reader.line_num}: {len(cells)} cells, but the header has {len(header)}")
+            named = dict(zip(header, (cell.strip() for cell in cells), strict=True))
+            values = {name: named.get(name, "") for name in (*required, *optional)}
+            blank = [name for name in required if not values[name]]
+            if blank:
+                raise UsageError(f"{path} line {reader.line_num}: column {', '.join(blank)} is blank")
+            rows.append(Row(number=reader.line_num, values=values))
+    except csv.Error as error:
+        raise UsageError(f"{path} line {reader.line_num}: not valid CSV: {error}") from None
+    if not rows:
+        raise UsageError(f"{path}: the list is empty")
+    return rows
+
+
+def read_label_map(path: Path) -> tuple[str, ...]:
+    """Read class names, one a line; a class's label is its position, from 0.
+
+    Raises:
+        UsageError: if the file cannot be read, is empty, or names a class twice.
+    """
+    names: dict[str, int] = {}
+    for line in read_lines(path):
+        if line.text in names:
+            raise UsageError(f"{path} line {line.number}: class {line.text!r} is already on line {names[line.text]}")
+        names[line.text] = line.number
+    return tuple(names)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")  # read_text would already translate line ends
+    except UnicodeDecodeError:
+        raise UsageError(f"cannot read list {path}: it is not a UTF-8 text file") from None
+    except OSError as error:
+        raise UsageError(f"cannot read list {path}: {error.strerror}") from None

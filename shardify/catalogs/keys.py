@@ -1,0 +1,56 @@
+"""Sample keys: one short, portable, unique name a video, made from its relative path.
+
+A key goes into tar member names, which WebDataset cuts at the first dot and a one-block tar header limits to 100
+characters with its extension, so: ASCII letters, digits, `_` and `-` only, at most MAX_KEY_LENGTH of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from shardify.errors import UsageError
+
+MAX_KEY_LENGTH = 80
+"""Leaves room for the longest extension, `.000000.jpg`, and a margin."""
+
+_DIGEST_LENGTH = 10
+
+
+def make_keys(paths: Iterable[str]) -> dict[str, str]:
+    """Give every path its key: folders joined by `__`, the ending dropped, unsafe characters replaced by `_`.
+
+    Where that is too long, or the same for several paths, the key ends in a digest of the path; it depends on no order.
+
+    Args:
+        paths: distinct relative POSIX paths.
+
+    Returns:
+        Key by path.
+
+    Raises:
+        UsageError: if two paths get the same key in spite of that.
+    """
+    plain = {path: _plain_key(path) for path in paths}
+    counts = Counter(plain.values())
+    keys = {path: _digest_key(path, key) if counts[key] > 1 else key for path, key in plain.items()}
+    owners: dict[str, str] = {}
+    for path, key in keys.items():
+        if key in owners:
+            raise UsageError(f"{owners[key]} and {path} get the same key {key}; rename one of them")
+        owners[key] = path
+    return keys
+
+
+def _plain_key(path: str) -> str:
+    stem = str(PurePosixPath(path).with_suffix(""))
+    key = re.sub(r"[^A-Za-z0-9_-]", "_", stem.replace("/", "__"))
+    return key if len(key) <= MAX_KEY_LENGTH else _digest_key(path, key)
+
+
+def _digest_key(path: str, key: str) -> str:
+    digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGEST_LENGTH]
+    return f"{key[: MAX_KEY_LENGTH - 1 - _DIGEST_LENGTH]}-{digest}"

@@ -1,0 +1,159 @@
+"""Kinetics-400/600/700: CSV lists of YouTube cuts, and whatever part of them could be downloaded.
+
+    lists: `label,youtube_id,time_start,time_end,split` (further columns are ignored; a test list may lack the label)
+    videos: `<youtube_id>_<start:06d>_<end:06d>.mp4` or `<youtube_id>.mp4`, any video ending, at any depth: flat, a
+            folder per class, a folder per split ...
+
+A file's name decides; a folder named like a class further limits its files to that class. A file serves the first row
+that names it: any other row (a second cut of a video stored as `<youtube_id>.mp4`, say) counts as missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from shardify.catalogs.base import NO_LABEL, Catalog, Listed, make_catalog
+from shardify.catalogs.files import Row, is_video, read_csv, read_label_map, scan_files
+from shardify.config import StrictModel
+from shardify.errors import UsageError
+
+_SPLIT_WORDS = {"training": "train", "validate": "val", "validation": "val", "testing": "test"}
+_SPLIT_ORDER = ("train", "val", "test")
+
+
+class KineticsConfig(StrictModel):
+    """Where a release of Kinetics lies."""
+
+    kind: Literal["kinetics"]
+    release: Literal[400, 600, 700]
+    """Number of classes; lists that name more are of another release."""
+    videos: Path
+    """Folder searched for the videos, at any depth."""
+    lists: Path
+    """A CSV list, or a folder whose `*.csv` are all read (train, validate, test)."""
+    label_map: Path | None = None
+    """Text file of class names, one a line, in label order; null: the listed labels in alphabetical order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A row of the lists: part of a YouTube video."""
+
+    youtube_id: str
+    start_seconds: int
+    end_seconds: int
+    class_name: str
+    """Blank if the list has no labels."""
+    split: str
+    """train, val, test, or the list's own word if it is another."""
+
+    @property
+    def stem(self) -> str:
+        """File name of the cut without its ending."""
+        return f"{self.youtube_id}_{self.start_seconds:06d}_{self.end_seconds:06d}"
+
+
+def read_kinetics(config: KineticsConfig) -> Catalog:
+    """Read the lists and look for each cut's file.
+
+    Raises:
+        UsageError: if the folder or a list is missing, empty or malformed, a label is not in the label map, the lists
+            name more classes than the release has, or no listed video is there.
+    """
+    found = [path for path in scan_files(config.videos) if is_video(path)]
+    cuts = list(dict.fromkeys(cut for path in _find_lists(config.lists) for cut in _read_list(path)))
+    classes = _order_classes(config, {cut.class_name for cut in cuts if cut.class_name})
+    labels = {name: label for label, name in enumerate(classes)} | {"": NO_LABEL}
+    splits = {cut.split for cut in cuts}
+    finder = _FileFinder(found, classes)
+    listed: dict[str, Listed] = {}
+    for cut in cuts:
+        path = finder.take(cut) or f"{cut.split}/{cut.class_name or 'unlabelled'}/{cut.stem}"
+        listed[path] = Listed(label=labels[cut.class_name], splits=(cut.split,))
+    order = [*(split for split in _SPLIT_ORDER if split in splits), *sorted(splits.difference(_SPLIT_ORDER))]
+    return make_catalog(config.videos, listed, found, classes=classes, splits=order)
+
+
+def _find_lists(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    lists = sorted(path.glob("*.csv"))
+    if not lists:
+        raise UsageError(f"source.lists = {path}: the folder holds no *.csv")
+    return lists
+
+
+def _read_list(path: Path) -> list[Cut]:
+    rows = read_csv(path, required=("youtube_id", "time_start", "time_end", "split"), optional=("label",))
+    return [_parse_row(path, row) for row in rows]
+
+
+def _parse_row(path: Path, row: Row) -> Cut:
+    where = f"{path} line {row.number}"
+    values = row.values
+    seconds = {}
+    for name in ("time_start", "time_end"):
+        if re.fullmatch(r"\d+(\.\d*)?", values[name], re.ASCII) is None:
+            raise UsageError(f"{where}: {name} {values[name]!r} is not a number of seconds")
+        seconds[name] = int(float(values[name]))
+    if "/" in values["youtube_id"]:
+        raise UsageError(f"{where}: youtube_id {values['youtube_id']!r} holds a slash")
+    split = values["split"].lower()
+    if re.fullmatch(r"[a-z0-9_-]+", split) is None:
+        raise UsageError(f"{where}: split {values['split']!r}; write it as one word: train, val, test ...")
+    return Cut(
+        youtube_id=values["youtube_id"],
+        start_seconds=seconds["time_start"],
+        end_seconds=seconds["time_end"],
+        class_name=values["label"],
+        split=_SPLIT_WORDS.get(split, split),
+    )
+
+
+def _order_classes(config: KineticsConfig, names: set[str]) -> tuple[str, ...]:
+    """Class names in label order."""
+    classes = tuple(sorted(names)) if config.label_map is None else read_label_map(config.label_map)
+    if unknown := sorted(names.difference(classes)):
+        raise UsageError(f"{config.lists}: label {unknown[0]!r} is not in {config.label_map}")
+    if len(classes) > config.release:
+        raise UsageError(
+            f"{config.label_map or config.lists} names {len(classes)} classes, but source.release is {config.release}; "
+            "give the lists of one release only"
+        )
+    return classes
+
+
+class _FileFinder:
+    """Hands each file to the first cut that names it."""
+
+    def __init__(self, paths: Iterable[str], classes: Sequence[str]) -> None:
+        known = {_folder_name(name) for name in classes}
+        self._paths_by_stem: defaultdict[str, list[str]] = defaultdict(list)
+        self._folder_classes: dict[str, set[str]] = {}
+        """By path: the classes that folders above it are named after, usually none or one."""
+        for path in sorted(paths):
+            parsed = PurePosixPath(path)
+            self._paths_by_stem[parsed.stem].append(path)
+            self._folder_classes[path] = known.intersection(_folder_name(part) for part in parsed.parts[:-1])
+
+    def take(self, cut: Cut) -> str | None:
+        """The cut's file, or None if there is none left; the cut's own name goes before the bare id."""
+        folder = _folder_name(cut.class_name)
+        for stem in (cut.stem, cut.youtube_id):
+            paths = self._paths_by_stem.get(stem, [])
+            for wanted in ({folder}, set[str]()):
+                for path in paths:
+                    if self._folder_classes[path] == wanted:
+                        paths.remove(path)
+                        return path
+        return None
+
+
+def _folder_name(class_name: str) -> str:
+    """How a class is spelled as a folder by most downloaders, reduced to what they agree on."""
+    return re.sub(r"[^a-z0-9]+", "_", class_name.lower().replace("'", "")).strip("_")

@@ -1,0 +1,109 @@
+"""UCF101 and every data set in its layout: a folder per class, official train and test lists, any number of splits.
+
+    videos/Class/v_Class_gXX_cYY.avi
+    lists/classInd.txt        `1 ApplyEyeMakeup`
+    lists/trainlist01.txt     `ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1`
+    lists/testlist01.txt      `ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi`
+
+List pair N gives the splits trainN and testN. Labels are zero-based (the lists count from 1).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from shardify.catalogs.base import Catalog, Listed, make_catalog
+from shardify.catalogs.files import Line, read_lines, require_folder, scan_files
+from shardify.config import StrictModel
+from shardify.errors import UsageError
+
+
+class UCF101Config(StrictModel):
+    """Where a data set in UCF101's layout lies."""
+
+    kind: Literal["ucf101"]
+    videos: Path
+    """Folder that holds a folder per class."""
+    lists: Path
+    """Folder of `classInd.txt`, `trainlist0N.txt` and `testlist0N.txt` (the official archive's ucfTrainTestlist)."""
+
+
+def read_ucf101(config: UCF101Config) -> Catalog:
+    """Read the lists and hold them against the folder of videos.
+
+    Raises:
+        UsageError: if a folder or list is missing, empty or malformed, or a video is in both lists of a pair.
+    """
+    found = scan_files(config.videos)
+    labels = _read_classes(config.lists)
+    members: dict[str, dict[str, int]] = {}
+    for split, path in _find_lists(config.lists).items():
+        members[split] = _read_list(path, labels)
+        other = split.replace("test", "train")
+        if other != split and (both := sorted(members[split].keys() & members[other].keys())):
+            raise UsageError(f"{path}: {both[0]} is in {other} too ({len(both)} such videos); a test must be unseen")
+    splits = tuple(members)
+    listed = {
+        path: Listed(label=label, splits=tuple(split for split in splits if path in members[split]))
+        for videos in members.values()
+        for path, label in videos.items()
+    }
+    return make_catalog(config.videos, listed, found, classes=tuple(labels), splits=splits)
+
+
+def _read_classes(folder: Path) -> dict[str, int]:
+    """Zero-based label by class name, in label order."""
+    require_folder(folder, "source.lists")
+    path = folder / "classInd.txt"
+    labels: dict[str, int] = {}
+    for line in read_lines(path):
+        match = re.fullmatch(r"(\d+)\s+(\S+)", line.text, re.ASCII)
+        if match is None:
+            raise UsageError(f"{path} line {line.number}: {line.text!r} is not `number class`")
+        if int(match[1]) != len(labels) + 1 or match[2] in labels:
+            raise UsageError(f"{path} line {line.number}: {line.text!r}; distinct classes count 1, 2, 3, ...")
+        labels[match[2]] = len(labels)
+    return labels
+
+
+def _find_lists(folder: Path) -> dict[str, Path]:
+    """Path of each list by split name: train1, test1, train2, ..."""
+    numbers: dict[int, set[str]] = {}
+    for path in folder.iterdir():
+        if match := re.fullmatch(r"(train|test)list(\d\d)\.txt", path.name):
+            numbers.setdefault(int(match[2]), set()).add(match[1])
+    if not numbers:
+        raise UsageError(f"source.lists = {folder}: it holds no trainlist01.txt and testlist01.txt")
+    lists = {f"{part}{n}": folder / f"{part}list{n:02d}.txt" for n in sorted(numbers) for part in ("train", "test")}
+    for path in lists.values():
+        if not path.is_file():
+            raise UsageError(f"{path} is missing, but the other list of its pair is there")
+    return lists
+
+
+def _read_list(path: Path, labels: dict[str, int]) -> dict[str, int]:
+    """Zero-based label by video path."""
+    videos: dict[str, int] = {}
+    for line in read_lines(path):
+        name, label = _parse_line(path, line, labels)
+        if name in videos:
+            raise UsageError(f"{path} line {line.number}: {name} is listed twice")
+        videos[name] = label
+    return videos
+
+
+def _parse_line(path: Path, line: Line, labels: dict[str, int]) -> tuple[str, int]:
+    where = f"{path} line {line.number}"
+    match = re.fullmatch(r"(([^/\s]+)/[^/\s]+)(?:\s+(\d+))?", line.text, re.ASCII)
+    if match is None or (match[3] is None and path.name.startswith("train")):
+        shape = "`Class/video.avi label`" if path.name.startswith("train") else "`Class/video.avi`"
+        raise UsageError(f"{where}: {line.text!r} is not {shape}")
+    name, class_name, number = match.groups()
+    if class_name not in labels:
+        raise UsageError(f"{where}: class {class_name!r} is not in {path.with_name('classInd.txt')}")
+    label = labels[class_name]
+    if number is not None and int(number) != label + 1:
+        raise UsageError(f"{where}: label {number}, but classInd.txt gives {class_name} the number {label + 1}")
+    return name, label
