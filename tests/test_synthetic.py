@@ -1,0 +1,366 @@
+"""Moving shapes: motion tells the class, a single frame does not; files, lists and reruns."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from shardify.catalogs.ucf101 import UCF101Config, read_ucf101
+from shardify.config import dump_config, load_config
+from shardify.errors import UsageError, WorkError
+from shardify.frames import FramesConfig, decode_video, ffmpeg_binary
+from shardify.moving_shapes import MOTIONS, Appearance, Shape, draw_appearance, render
+from shardify.synthetic import (
+    SyntheticConfig,
+    encode_video,
+    list_clips,
+    make_lists,
+    num_frames_of,
+    render_clip,
+    write_synthetic,
+)
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "shards"
+HEIGHT, WIDTH = 48, 64
+
+
+def small(out: Path, **changes: Any) -> SyntheticConfig:
+    values = {"num_groups": 3, "clips_per_group": 1, "min_frames": 16, "max_frames": 20, "height": 32, "width": 48}
+    return SyntheticConfig(out=out, **values | changes)
+
+
+def scene(class_name: str, number: int, times: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Frames of one scene, float64 (F, H, W, 3); the same number has its own looks and start in every class."""
+    rng = np.random.default_rng([number, list(MOTIONS).index(class_name)])
+    return render(draw_appearance(HEIGHT, WIDTH, rng), class_name, times, rng).astype(np.float64)
+
+
+def shrink(frames: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Means over blocks of 8 x 8 pixels, (F, H / 8 * W / 8 * 3)."""
+    blocks = frames.reshape(len(frames), HEIGHT // 8, 8, WIDTH // 8, 8, 3)
+    means: npt.NDArray[np.float64] = blocks.mean(axis=(2, 4))
+    return means.reshape(len(frames), -1)
+
+
+def nearest_mean_accuracy(features: npt.NDArray[np.float64], num_trained: int) -> float:
+    """Classify by the nearest class mean; features (classes, scenes, D), the first scenes of each class train."""
+    features = (features - features.mean(axis=(0, 1))) / features.std(axis=(0, 1))
+    means = features[:, :num_trained].mean(axis=1)
+    tested = features[:, num_trained:]
+    distances = np.square(tested[:, :, None, :] - means).sum(axis=-1)  # (classes, scenes, classes)
+    return float(np.mean(distances.argmin(axis=-1) == np.arange(len(features))[:, None]))
+
+
+# What is to be seen
+
+
+def test_one_frame_says_nothing_about_the_class_and_motion_says_much() -> None:
+    """Chance is 0.125; its standard error here is 0.012."""
+    times = np.arange(40, 40 + 13, 2)
+    scenes = [[scene(name, number, times) for number in range(200)] for name in MOTIONS]
+    single = np.array([[shrink(frames[:1])[0] for frames in row] for row in scenes])
+    assert nearest_mean_accuracy(single, 100) < 0.17
+    statistics = np.array([[motion_statistics(frames) for frames in row] for row in scenes])
+    assert nearest_mean_accuracy(statistics, 100) > 0.4
+
+
+def motion_statistics(frames: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """How much changes from frame to frame, how steadily, and how far back towards where it was."""
+    steps = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
+    spans = [np.abs(frames[lag:] - frames[:-lag]).mean() for lag in (2, 3, 6)]
+    statistics: npt.NDArray[np.float64] = np.log([steps.mean(), steps.std() + 0.01, steps.max(), *spans])
+    return statistics
+
+
+@pytest.mark.parametrize("class_name", MOTIONS)
+def test_the_state_is_uniform_at_any_time(class_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Position, log radius and angle of 900 shapes, at three times, fill their ranges evenly, whatever the motion."""
+    seen: list[tuple[float, ...]] = []
+
+    def note(frames: Any, shape: Any, *, x: Any, y: Any, radius: Any, angle: Any) -> None:
+        seen.extend(
+            zip(
+                x / WIDTH, y / HEIGHT, np.log(radius / HEIGHT / 0.1) / np.log(2.7), angle / (2 * np.pi) % 1, strict=True
+            )
+        )
+
+    monkeypatch.setattr("shardify.moving_shapes._paint", note)
+    for number in range(300):
+        scene(class_name, number, [3.0, 50.0, 111.0])
+    states = np.array(seen).reshape(900, 3, 4)
+    for time in range(3):
+        for part in range(4):
+            counts, _ = np.histogram(states[:, time, part], bins=6, range=(0, 1))
+            assert counts.sum() == 900
+            assert np.square(counts - 150).sum() / 150 < 25, (time, part)  # chi-square, 5 degrees: p = 0.0001
+
+
+@pytest.mark.parametrize("class_name", MOTIONS)
+def test_every_16_frames_move_visibly_and_evenly(class_name: str) -> None:
+    """The least change over 16 frames stays well above the encoder's noise, anywhere in a long clip."""
+    for number in range(6):
+        frames = scene(class_name, number, np.arange(160))
+        for start in range(0, 145, 8):
+            window = frames[start : start + 16]
+            moved = np.abs(window - window[0]).max(axis=-1).max(axis=0) > 40
+            assert moved.sum() >= 20, (number, start)
+        steps = np.abs(np.diff(frames, axis=0)).mean()
+        assert 0.2 < steps < 8, number
+
+
+def test_irreversible_motions_tell_the_arrow_of_time() -> None:
+    """Played backwards, growing would be shrinking, bounces would rise, and speed drop slowly to leap up."""
+    time = np.arange(0, 2000, 0.25)
+    for seed in range(5):
+        moved = {name: MOTIONS[name](time, np.random.default_rng(seed)) for name in MOTIONS}
+        assert (np.diff(np.asarray(moved["Grow"].log_radius)) > 0).all()
+        assert (np.diff(np.asarray(moved["Shrink"].log_radius)) < 0).all()
+        height = -np.asarray(moved["Fall"].y)
+        peaks = height[1:-1][(height[1:-1] > height[:-2]) & (height[1:-1] >= height[2:])]
+        assert 0.7 < np.mean(np.diff(peaks) < 0) < 0.8  # three bounces lower, one throw higher
+        assert height.min() >= 0
+        speed = np.hypot(np.diff(np.asarray(moved["Accelerate"].x)), np.diff(np.asarray(moved["Accelerate"].y)))
+        assert np.mean(np.diff(speed) > 0) > 0.95
+
+
+@pytest.mark.parametrize("class_name", MOTIONS)
+def test_motions_never_leap(class_name: str) -> None:
+    """In half a frame: less than a twenty-fourth of the height, a twentieth of a turn, 2 % in size."""
+    for seed in range(20):
+        moved = MOTIONS[class_name](np.arange(0.0, 300.0, 0.5), np.random.default_rng(seed))
+        for value, limit in (
+            (moved.x, 1 / 24),
+            (moved.y, 1 / 24),
+            (moved.log_radius, 0.02),
+            (moved.angle, math.pi / 10),
+        ):
+            assert np.abs(np.diff(np.asarray(value) + np.zeros(600))).max() <= limit
+
+
+def test_a_mirrored_video_stays_in_its_class() -> None:
+    """Motions to the left and to the right, with the clock and against it, are equally likely."""
+    for name in MOTIONS:
+        moved = [MOTIONS[name](np.array([0.0, 8.0]), np.random.default_rng(seed)) for seed in range(400)]
+        for changes in ([m.x for m in moved], [m.angle for m in moved]):
+            signs = np.sign([np.diff(np.asarray(change))[0] if np.ndim(change) else 0 for change in changes])
+            assert abs(signs.mean()) < 0.2  # four standard errors
+
+
+def test_only_the_motion_of_a_class_moves() -> None:
+    parts = {
+        name: tuple(
+            part
+            for part in ("x", "y", "log_radius", "angle")
+            if np.ptp(np.asarray(getattr(MOTIONS[name](np.arange(50.0), np.random.default_rng(1)), part))) > 0
+        )
+        for name in MOTIONS
+    }
+    assert parts == {
+        "Accelerate": ("x", "y"),
+        "Fall": ("y",),
+        "Grow": ("log_radius",),
+        "Orbit": ("x", "y"),
+        "Shrink": ("log_radius",),
+        "Slide": ("x", "y"),
+        "Spin": ("angle",),
+        "Swing": ("x", "y"),
+    }
+
+
+def test_rendering_is_exact_where_it_can_be_checked_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A square of radius 10 at the frame's corner: its four quarters lie in the four corners."""
+    square = Shape(outline=2, colours=(np.array([250.0, 0, 0]), np.array([0, 0, 250.0])))
+    looks = Appearance(background=np.full((HEIGHT, WIDTH, 3), 100.0), shapes=(square,))
+
+    class Drawn(np.random.Generator):
+        def random(self, size: Any = None) -> Any:  # type: ignore[override]
+            """Rate 1, corner, smallest radius, upright; then whatever the motion wants."""
+            return np.zeros(size) if size else 0.5
+
+    monkeypatch.setattr("shardify.moving_shapes.SMALLEST_RADIUS", 10 / HEIGHT)
+    (frame,) = render(looks, "Grow", [0.0], Drawn(np.random.PCG64(0)))
+    corner = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    corner[np.ix_(*(np.r_[0:7, length - 7 : length] for length in (HEIGHT, WIDTH)))] = True
+    assert (frame[~corner] == 100).all()
+    right, left = corner.copy(), corner.copy()
+    right[:, WIDTH // 2 :] = left[:, : WIDTH // 2] = False
+    right[:, 0] = left[:, -1] = False  # the line between the colours is soft
+    assert (frame[right] == [250, 0, 0]).all()
+    assert (frame[left] == [0, 0, 250]).all()
+
+
+def test_clips_of_a_group_share_their_looks_alone(tmp_path: Path) -> None:
+    config = small(tmp_path, clips_per_group=2, min_frames=40, max_frames=40)
+    clips = [clip for clip in list_clips(config) if clip.class_name == "Slide"][:4]
+    backgrounds = [np.median(render_clip(config, clip), axis=0) for clip in clips]
+    same, other = (np.median(np.abs(backgrounds[0] - backgrounds[i])) for i in (1, 2))
+    assert same < 1
+    assert other > 5
+    assert (render_clip(config, clips[0]) != render_clip(config, clips[1])).any()
+
+
+# Files
+
+
+def test_files_hold_every_frame_in_ucf101s_layout(tmp_path: Path) -> None:
+    config = small(tmp_path / "out")
+    summary = write_synthetic(config)
+    clips = list_clips(config)
+    assert (summary.num_videos, summary.num_made) == (24, 24) == (len(clips), len(clips))
+    catalog = read_ucf101(
+        UCF101Config(kind="ucf101", videos=config.out / "videos", lists=config.out / "ucfTrainTestlist")
+    )
+    assert catalog.classes == tuple(MOTIONS)
+    assert catalog.splits == ("train1", "test1", "train2", "test2", "train3", "test3")
+    assert (len(catalog.videos), catalog.missing, catalog.num_unlisted) == (24, (), 0)
+    assert catalog.videos[0].path == "Accelerate/v_Accelerate_g01_c01.avi"
+    frames_config = FramesConfig(height=32, width=48)
+    num_frames = 0
+    for clip in clips[::5]:
+        frames = decode_video(config.out / "videos" / clip.path, frames_config)
+        assert (frames.source_height, frames.source_width, frames.fps, frames.warnings) == (32, 48, 25, ())
+        assert len(frames.jpegs) == num_frames_of(config, clip)
+    num_frames = sum(num_frames_of(config, clip) for clip in clips)
+    assert summary.num_frames == num_frames
+    assert {num_frames_of(config, clip) for clip in clips} == {16, 17, 18, 19, 20}
+
+
+def test_files_show_what_was_rendered(tmp_path: Path) -> None:
+    config = small(tmp_path, height=96, width=128)
+    clip = list_clips(config)[0]
+    frames = render_clip(config, clip)
+    path = tmp_path / "a b%d:c.avi"
+    encode_video(frames, path, fps=25, binary=ffmpeg_binary())
+    raw = subprocess.run(
+        [ffmpeg_binary(), "-v", "error", "-i", f"file:{path}", "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:"],
+        capture_output=True,
+        check=True,
+    ).stdout
+    decoded = np.frombuffer(raw, dtype=np.uint8).reshape(frames.shape)
+    assert np.abs(decoded.astype(int) - frames).mean() < 6
+
+
+def test_files_depend_on_the_settings_alone(tmp_path: Path) -> None:
+    for name, workers in (("one", 1), ("two", 3)):
+        write_synthetic(small(tmp_path / name, workers=workers))
+    write_synthetic(small(tmp_path / "other", seed=1))
+    one, two, other = (contents(tmp_path / name) for name in ("one", "two", "other"))
+    assert one == two
+    assert one.keys() == other.keys()
+    videos = [path for path in one if path.endswith(".avi")]
+    assert not any(one[path] == other[path] for path in videos)
+    assert len({one[path] for path in videos}) == len(videos)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_rerun_makes_what_is_missing(tmp_path: Path) -> None:
+    config = small(tmp_path / "out")
+    write_synthetic(config)
+    before = contents(config.out)
+    lost = config.out / "videos" / "Spin" / "v_Spin_g02_c01.avi"
+    lost.unlink()
+    (config.out / "ucfTrainTestlist" / "testlist01.txt").unlink()
+    assert write_synthetic(config).num_made == 1
+    assert contents(config.out) == before
+    assert write_synthetic(config).num_made == 0
+
+
+def test_a_folder_with_something_else_is_refused_untouched(tmp_path: Path) -> None:
+    config = small(tmp_path / "out")
+    config.out.mkdir()
+    (config.out / "precious.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"out = .*out: it holds something else \(no readable synthetic.json\)"):
+        write_synthetic(config)
+    assert list(contents(config.out)) == ["precious.txt"]
+    with pytest.raises(UsageError, match=r"out = .*precious.txt: .*; give a folder that can be written"):
+        write_synthetic(small(config.out / "precious.txt"))
+
+
+def test_changed_settings_are_refused_by_name(tmp_path: Path) -> None:
+    write_synthetic(small(tmp_path, num_groups=3))
+    before = contents(tmp_path)
+    with pytest.raises(
+        UsageError, match=r"\(seed was 0 and is now 2; num_groups was 3 and is now 4\); give another out"
+    ):
+        write_synthetic(small(tmp_path, num_groups=4, seed=2))
+    assert contents(tmp_path) == before
+    assert json.loads(before["synthetic.json"])["num_groups"] == 3
+
+
+def test_ffmpegs_failure_is_told(tmp_path: Path) -> None:
+    frames = np.zeros((2, 32, 32, 3), dtype=np.uint8)
+    with pytest.raises(WorkError, match=r"ffmpeg could not write a video to .*absent: [^\[]*No such file or dir"):
+        encode_video(frames, tmp_path / "absent" / "a.avi", fps=25, binary=ffmpeg_binary())
+    with pytest.raises(UsageError, match=r"no-such-program"):
+        write_synthetic(small(tmp_path / "out", ffmpeg="no-such-program"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_continued(tmp_path: Path) -> None:
+    whole = small(tmp_path / "whole", num_groups=12, max_frames=60)
+    write_synthetic(whole)
+    killed = tmp_path / "killed"
+    config = whole.model_copy(update={"out": killed})
+    (tmp_path / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    process = subprocess.Popen([sys.executable, "-m", "shardify", "synthetic", tmp_path / "config.yaml"])
+    while len(list(killed.rglob("*.avi"))) < 5:
+        assert process.poll() is None
+    os.kill(process.pid, 9)
+    process.wait()
+    assert 0 < write_synthetic(config).num_made <= 91
+    assert {p: b for p, b in contents(killed).items() if not p.endswith(".tmp")} == contents(tmp_path / "whole")
+
+
+# Lists and limits
+
+
+@pytest.mark.parametrize(("num_groups", "num_tested"), [(3, 1), (5, 1), (9, 3), (12, 3), (25, 7), (99, 28)])
+def test_splits_test_on_distinct_groups_as_ucf101(tmp_path: Path, num_groups: int, num_tested: int) -> None:
+    lists = make_lists(list_clips(small(tmp_path, num_groups=num_groups)))
+    tested = []
+    for split in ("01", "02", "03"):
+        train, test = (
+            {line.split(" ")[0] for line in lists[f"{part}list{split}.txt"].splitlines()} for part in ("train", "test")
+        )
+        assert not train & test
+        assert len(train | test) == 8 * num_groups
+        tested.append({path.split("_")[2] for path in test})
+        assert len(tested[-1]) == num_tested
+    assert len(set.union(*tested)) == 3 * num_tested
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"min_frames": 21}, r"min_frames 21 is more than max_frames 20"),
+        ({"height": 33}, r"height = 33: Input should be a multiple of 2"),
+        ({"num_groups": 2}, r"num_groups = 2: Input should be greater than or equal to 3"),
+    ],
+)
+def test_settings_that_cannot_be(tmp_path: Path, changes: dict[str, int], message: str) -> None:
+    overrides = [f"{key}={value}" for key, value in ({"max_frames": 20, "min_frames": 16} | changes).items()]
+    with pytest.raises(UsageError, match=message):
+        load_config(SyntheticConfig, CONFIGS / "synthetic_demo.yaml", overrides)
+
+
+def test_the_demo_holds_all_speeds_and_what_its_config_promises() -> None:
+    config = load_config(SyntheticConfig, CONFIGS / "synthetic_demo.yaml")
+    lengths = np.array([num_frames_of(config, clip) for clip in list_clips(config)])
+    fastest = np.clip(np.floor(np.log2((lengths - 1) / 15)), 0, 3)
+    assert len(lengths) == 192
+    assert {int(kappa) for kappa in fastest} == {2, 3}
+    assert 0.3 < np.mean(fastest == 3) < 0.7
+    assert f"{lengths.sum():,} in all" in (CONFIGS / "synthetic_demo.yaml").read_text(encoding="utf-8")
