@@ -1,0 +1,124 @@
+"""What a build did: counts, reasons, and whether too many videos were lost."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shardify.build_config import BuildConfig
+from shardify.catalogs.base import Catalog
+from shardify.format import MISSING_NAME, REJECTED_NAME, ShardRecord
+from shardify.progress import format_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSummary:
+    """What a build did and what the data set now holds."""
+
+    location: str
+    num_shards: int
+    """Shards planned, those whose videos were all rejected included."""
+    num_shards_written: int
+    """By this run; the others were there already."""
+    num_videos: int
+    """Videos in the plan."""
+    num_samples: int
+    num_frames: int
+    num_bytes: int
+    """Size of all tars."""
+    num_missing: int
+    num_unlisted: int
+    reasons: dict[str, int]
+    """Rejected videos by reason, most frequent first."""
+    num_transient: int
+    """Rejected videos that may go better with --retry-failed."""
+    seconds: float
+    """Time this run spent writing shards."""
+    frames_per_second: float
+    """Of this run; 0 if it wrote nothing."""
+    problems: tuple[str, ...]
+    """Shares above their limits; empty for a good build."""
+
+    @property
+    def num_rejected(self) -> int:
+        return sum(self.reasons.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """For --json."""
+        return {**asdict(self), "num_rejected": self.num_rejected}
+
+    def lines(self) -> list[str]:
+        """For people."""
+        size = f"{self.num_frames:,} frames, {self.num_bytes / 1e6:,.1f} MB in {self.num_shards} shards"
+        lines = [f"{self.location}: {self.num_samples} of {self.num_videos} videos, {size}"]
+        if self.num_shards_written:
+            time = f"{format_seconds(self.seconds)} ({self.frames_per_second:,.0f} frames/s)"
+            lines.append(f"wrote {self.num_shards_written} shards in {time}")
+        else:
+            lines.append("all shards were there already; none was written")
+        if self.num_missing or self.num_unlisted:
+            lines.append(f"{self.num_missing} listed videos are missing, {self.num_unlisted} videos are in no list")
+        for reason, count in self.reasons.items():
+            lines.append(f"rejected {count}: {reason}")
+        if self.num_transient:
+            lines.append(f"{self.num_transient} of the rejects may go better with --retry-failed")
+        return lines
+
+
+def summarise_build(
+    config: BuildConfig, catalog: Catalog, records: Sequence[ShardRecord], num_written: int, seconds: float, frames: int
+) -> BuildSummary:
+    """Sum up a finished build and hold its losses against the config's limits.
+
+    Args:
+        config: what was to be built.
+        catalog: what the source holds.
+        records: of all shards.
+        num_written: shards that this run wrote.
+        seconds: time it took over them.
+        frames: frames in them.
+    """
+    rejected = [line for record in records for line in record.rejected]
+    num_videos, num_missing = len(catalog.videos), len(catalog.missing)
+    problems = []
+    if len(rejected) > config.max_rejected_share * num_videos:
+        problems.append(
+            f"{len(rejected)} of {num_videos} videos were rejected, more than max_rejected_share "
+            f"{config.max_rejected_share:g} allows; the shards are kept, the reasons are in {REJECTED_NAME}"
+        )
+    if num_missing > config.max_missing_share * (num_videos + num_missing):
+        problems.append(
+            f"{num_missing} of {num_videos + num_missing} listed videos are missing, more than max_missing_share "
+            f"{config.max_missing_share:g} allows; the shards are kept, the names are in {MISSING_NAME}"
+        )
+    return BuildSummary(
+        location=str(config.out),
+        num_shards=len(records),
+        num_shards_written=num_written,
+        num_videos=num_videos,
+        num_samples=sum(record.num_samples for record in records),
+        num_frames=sum(record.num_frames for record in records),
+        num_bytes=sum(record.tar_bytes for record in records),
+        num_missing=num_missing,
+        num_unlisted=catalog.num_unlisted,
+        reasons=group_reasons([line.reason for line in rejected]),
+        num_transient=sum(line.status == "transient" for line in rejected),
+        seconds=seconds,
+        frames_per_second=frames / seconds if seconds else 0.0,
+        problems=tuple(problems),
+    )
+
+
+def group_reasons(reasons: Sequence[str]) -> dict[str, int]:
+    """Count reasons, most frequent first; those that differ in numbers only are one, `N` where the numbers differ."""
+    groups: dict[str, list[list[str]]] = defaultdict(list)
+    for reason in reasons:
+        groups[re.sub(r"\d+", "N", reason)].append(re.split(r"(\d+)", reason))
+    counts = {
+        "".join(parts[0] if len(set(parts)) == 1 else "N" for parts in zip(*group, strict=True)): len(group)
+        for group in groups.values()
+    }
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

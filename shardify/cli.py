@@ -1,0 +1,152 @@
+"""The command `shardify`: videos -> frames -> shards, and looking at shards."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from shardify.build_config import BuildConfig
+from shardify.config import load_config
+from shardify.errors import UserFacingError, WorkError
+from shardify.format import read_manifest
+from shardify.inspection import sample_record, shard_urls, summarise_dataset, summary_lines
+from shardify.run import build
+from shardify.storage import open_store
+from shardify.verify import verify
+
+INTERRUPTED_EXIT_CODE = 130
+
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a config key, for example --set out=/data/shards; may be given several times.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+class CommandGroup(click.Group):
+    """A click group whose commands end with one clear line and the right exit code, never with a traceback.
+
+    0 good, 1 the work failed, 2 the request was wrong, 130 interrupted. Programming errors keep their traceback.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserFacingError as error:
+            self._end(ctx, f"error: {error}", error.exit_code)
+        except KeyboardInterrupt:
+            self._end(ctx, "interrupted; the same command goes on from here", INTERRUPTED_EXIT_CODE)
+        except OSError as error:
+            if error.errno in (None, errno.EPIPE):  # a closed pipe (`| head`) is click's matter
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            self._end(ctx, f"error: {where}{error.strerror}", WorkError.exit_code)
+
+    @staticmethod
+    def _end(ctx: click.Context, message: str, exit_code: int) -> None:
+        click.echo(" ".join(message.split()), err=True)
+        ctx.exit(exit_code)
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Turn videos into shards of frames, and look at them."""
+
+
+@main.command("synthetic")
+@click.argument("config")
+@set_option
+def synthetic_command(config: str, overrides: tuple[str, ...]) -> None:
+    """Make the moving-shapes demo videos that CONFIG (a YAML file) describes."""
+    from shardify.synthetic import SyntheticConfig, write_synthetic
+
+    made = write_synthetic(load_config(SyntheticConfig, config, overrides))
+    _print([f"{made.out}: {made.num_videos} videos, {made.num_frames:,} frames; {made.num_made} made now"])
+
+
+@main.command("build")
+@click.argument("config")
+@set_option
+@click.option("--retry-failed", is_flag=True, help="Also rebuild the shards that lack rejected videos.")
+@json_option
+def build_command(config: str, overrides: tuple[str, ...], retry_failed: bool, as_json: bool) -> None:
+    """Build the shards that CONFIG (a YAML file) describes; the same command again goes on where it stopped."""
+    summary = build(load_config(BuildConfig, config, overrides), retry_failed=retry_failed)
+    _print(summary.to_dict() if as_json else summary.lines())
+    if summary.problems:
+        raise WorkError("; ".join(summary.problems))
+
+
+@main.command("verify")
+@click.argument("dataset")
+@click.option("--deep", is_flag=True, help="Also decode every frame and read every shard with stock WebDataset.")
+@json_option
+def verify_command(dataset: str, deep: bool, as_json: bool) -> None:
+    """Check every count, size and checksum of DATASET (a folder of shards)."""
+    store = open_store(dataset)
+    with tqdm(total=len(read_manifest(store).shards), unit="shard", disable=None) as bar:
+        report = verify(store, deep=deep, on_shard=lambda: _advance(bar))
+    checked = f"{report.num_shards} shards, {report.num_samples} samples, {report.num_frames:,} frames"
+    _print(report.to_dict() if as_json else [*(str(problem) for problem in report.problems), f"checked {checked}"])
+    if report.problems:
+        count = "1 problem" if len(report.problems) == 1 else f"{len(report.problems)} problems"
+        raise WorkError(
+            f"{dataset}: {count} in {checked}; delete the record (shard-NNNNNN.json) of each shard named and run "
+            "`shardify build` again to rebuild it"
+        )
+
+
+@main.command("inspect")
+@click.argument("dataset")
+@click.option("--key", help="Show this one sample.")
+@json_option
+def inspect_command(dataset: str, key: str | None, as_json: bool) -> None:
+    """Say what DATASET (a folder of shards) holds."""
+    store = open_store(dataset)
+    if key is not None:
+        record = sample_record(store, key)
+        _print(record if as_json else _record_lines(record))
+    else:
+        summary = summarise_dataset(store)
+        _print(summary if as_json else summary_lines(summary))
+
+
+@main.command("urls")
+@click.argument("dataset")
+@click.option("--split", help="Only the shards of this split, for example train1.")
+def urls_command(dataset: str, split: str | None) -> None:
+    """Print where the shards of DATASET lie, one a line, for stock readers."""
+    _print(shard_urls(open_store(dataset), split))
+
+
+@main.command("preview")
+@click.argument("dataset")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the pictures.")
+def preview_command(dataset: str, out: Path) -> None:
+    """Draw a contact sheet of DATASET and the temporal transformations of one of its videos, as PNG."""
+    from shardify.preview import write_preview
+
+    _print([str(path) for path in write_preview(open_store(dataset), out)])
+
+
+def _record_lines(record: dict[str, Any]) -> list[str]:
+    """A sample's record without its long list of sizes."""
+    sizes = record["frame_bytes"]
+    short = {**record, "frame_bytes": f"{min(sizes)} to {max(sizes)}, {sum(sizes):,} in all"}
+    return [f"{name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in short.items()]
+
+
+def _advance(bar: tqdm[Any]) -> None:
+    bar.update()
+
+
+def _print(result: dict[str, Any] | list[str]) -> None:
+    click.echo("\n".join(result) if isinstance(result, list) else json.dumps(result, indent=2))

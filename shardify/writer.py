@@ -1,0 +1,225 @@
+"""One planned shard -> tar, index and record, committed as three whole objects.
+
+A :class:`ShardTask` holds all that a shard's bytes depend on; :func:`write_shard` is a plain function of it that any
+engine can run anywhere. The record (`shard-NNNNNN.json`) is written last: a shard without one does not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from shardify.catalogs.base import NO_LABEL, Video
+from shardify.format import (
+    TAR_BLOCK_BYTES,
+    Packing,
+    Reject,
+    SampleEntry,
+    ShardIndex,
+    ShardRecord,
+    dump_json,
+    shard_name,
+)
+from shardify.frames import Frames, FramesConfig, VideoError, decode_video
+from shardify.plan import PlannedShard
+from shardify.storage import Store, open_store
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """A shard to be written; picklable, so that it can be done in any process."""
+
+    shard: PlannedShard
+    root: str
+    """Folder that the videos' paths are relative to."""
+    classes: tuple[str, ...]
+    location: str
+    """The store to write to."""
+    frames: FramesConfig
+    packing: Packing
+    min_frames: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoDone:
+    """Told after each video, for the progress line."""
+
+    num_frames: int
+    """0 if it was rejected."""
+
+
+Report = Callable[[VideoDone], None]
+
+
+def write_shard(task: ShardTask, report: Report) -> ShardRecord:
+    """Decode a shard's videos, pack them, commit the shard.
+
+    Args:
+        task: what to write where.
+        report: called once per video, in order. If it raises, nothing is committed.
+
+    Returns:
+        The record that now stands in the store.
+
+    Raises:
+        WorkError: if the disk is full.
+        OSError: if the store cannot be written.
+    """
+    store = open_store(task.location)
+    rejected: list[Reject] = []
+    with store.temporary(shard_name(task.shard.number, "tar")) as path:
+        with ShardTar(path, task.packing) as tar:
+            for video in task.shard.videos:
+                try:
+                    frames = _decode(video, task)
+                except VideoError as error:
+                    rejected.append(_reject(video, error))
+                    report(VideoDone(num_frames=0))
+                else:
+                    tar.add(video, frames, _sample_json(video, frames, task))
+                    report(VideoDone(num_frames=len(frames.jpegs)))
+        return _commit(store, task, path, tar.index(), tuple(rejected))
+
+
+class ShardTar:
+    """A tar of samples, byte-identical for equal samples, that remembers where every frame lies.
+
+    Written with `tarfile` in the plain USTAR format, one header block a member, rather than with WebDataset's writer,
+    whose import loads torch into every worker.
+    """
+
+    def __init__(self, path: Path, packing: Packing) -> None:
+        self.packing = packing
+        self._entries: list[SampleEntry] = []
+        self._file = path.open("wb")
+        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._file:
+            if kind is None:
+                self._tar.close()
+
+    def add(self, video: Video, frames: Frames, json: bytes) -> None:
+        """Append one video: `KEY.cls`, `KEY.json` and its frames."""
+        self._add_member(f"{video.key}.cls", str(video.label).encode())
+        self._add_member(f"{video.key}.json", json)
+        if self.packing == "mjpg":
+            offset = self._add_member(f"{video.key}.mjpg", b"".join(frames.jpegs))
+        else:
+            offsets = [self._add_member(f"{video.key}.{i:06d}.jpg", jpeg) for i, jpeg in enumerate(frames.jpegs)]
+            offset = offsets[0]
+        self._entries.append(
+            SampleEntry(
+                key=video.key,
+                label=video.label,
+                fps=frames.fps,
+                offset=offset,
+                frame_bytes=np.array([len(jpeg) for jpeg in frames.jpegs], dtype=np.int64),
+                frame_crc32=np.array([zlib.crc32(jpeg) for jpeg in frames.jpegs], dtype=np.uint32),
+            )
+        )
+
+    def index(self) -> ShardIndex:
+        """Index of all samples added so far."""
+        return ShardIndex.from_samples(self.packing, self._entries)
+
+    def _add_member(self, name: str, data: bytes) -> int:
+        """Append a member; returns the byte offset of its data."""
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        member.mode = 0o444
+        offset = self._file.tell() + TAR_BLOCK_BYTES
+        self._tar.addfile(member, io.BytesIO(data))
+        return offset
+
+
+def _decode(video: Video, task: ShardTask) -> Frames:
+    frames = decode_video(Path(task.root, video.path), task.frames)
+    if len(frames.jpegs) < task.min_frames:
+        noun = "frame" if len(frames.jpegs) == 1 else "frames"
+        reason = f"{len(frames.jpegs)} {noun}, but min_frames is {task.min_frames}"
+        raise VideoError(status="rejected", reason=reason, ffmpeg="; ".join(frames.warnings))
+    return frames
+
+
+def _sample_json(video: Video, frames: Frames, task: ShardTask) -> bytes:
+    """The `KEY.json` member: where the video came from and how to cut its frames apart."""
+    return dump_json(
+        {
+            "path": video.path,
+            "label": video.label,
+            "label_name": task.classes[video.label] if video.label != NO_LABEL else None,
+            "num_frames": len(frames.jpegs),
+            "frame_bytes": [len(jpeg) for jpeg in frames.jpegs],
+            "frame_crc32": [zlib.crc32(jpeg) for jpeg in frames.jpegs],
+            "width": task.frames.width,
+            "height": task.frames.height,
+            "fps": frames.fps,
+            "source_width": frames.source_width,
+            "source_height": frames.source_height,
+            "codec": frames.codec,
+            "duration_seconds": frames.duration_seconds,
+            "warnings": frames.warnings,
+        }
+    )
+
+
+def _reject(video: Video, error: VideoError) -> Reject:
+    return Reject(
+        key=video.key,
+        path=video.path,
+        splits=video.splits,
+        status=error.status,
+        reason=error.reason,
+        ffmpeg=error.ffmpeg,
+    )
+
+
+def _commit(store: Store, task: ShardTask, path: Path, index: ShardIndex, rejected: tuple[Reject, ...]) -> ShardRecord:
+    """Replace whatever the store holds of this shard; at every moment it holds a whole shard or no record of one."""
+    number = task.shard.number
+    tar_name, index_name, record_name = (shard_name(number, part) for part in ("tar", "idx.npz", "json"))
+    store.delete(record_name)
+    if len(index):
+        index_data = index.to_bytes()
+        tar_bytes, tar_sha256 = path.stat().st_size, _file_sha256(path)
+        index_bytes, index_sha256 = len(index_data), hashlib.sha256(index_data).hexdigest()
+        store.write_file(tar_name, path)
+        store.write(index_name, index_data)
+    else:
+        tar_bytes = index_bytes = 0
+        tar_sha256 = index_sha256 = ""
+        store.delete(tar_name)
+        store.delete(index_name)
+    record = ShardRecord(
+        number=number,
+        num_samples=len(index),
+        num_frames=int(index.num_frames.sum()),
+        tar_bytes=tar_bytes,
+        tar_sha256=tar_sha256,
+        index_bytes=index_bytes,
+        index_sha256=index_sha256,
+        splits=task.shard.splits,
+        rejected=rejected,
+    )
+    store.write(record_name, record.to_json())
+    return record
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,212 @@
+"""Builds killed, interrupted or doubled, as real processes: nothing half-done counts, a rerun ends the same."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers_shards import build_config, build_values, contents, make_source
+
+from shardify.format import read_manifest
+from shardify.frames import ffmpeg_binary
+from shardify.run import build
+from shardify.storage import open_store
+
+pytestmark = pytest.mark.slow
+
+START_SECONDS = 60.0
+"""Time for a build to begin on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_source(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="module")
+def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("shards")
+    build(build_config(source, out))
+    return contents(out)
+
+
+@pytest.fixture
+def slow_config(source: Path, tmp_path: Path) -> Path:
+    """A build on two workers whose every video takes a quarter of a second more."""
+    slow = tmp_path / "slow-ffmpeg"
+    slow.write_text(
+        f'#!/bin/sh\ncase "$*" in *-version*) ;; *) sleep 0.25 ;; esac\nexec {shlex.quote(ffmpeg_binary())} "$@"\n'
+    )
+    slow.chmod(0o755)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(build_values(source, tmp_path / "out", workers=2, frames={"ffmpeg": str(slow)})))
+    return config
+
+
+Start = Callable[[Path], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start builds as a shell would, each in a process group of its own; none survives the test."""
+    processes = []
+
+    def run(config: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "shardify", "build", str(config)]
+        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        processes.append(subprocess.Popen(command, **pipes, start_new_session=True))
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):  # its workers are of its group, and may have outlived it
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def half_done(out: Path) -> bool:
+    """Some shard is there, others are being written."""
+    return any(out.glob("shard-*.json")) and any(out.glob(".shard-*.tmp"))
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """Worker processes: children of the build that were spawned by multiprocessing."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [pid for pid in map(int, children) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def finish_with_plain_ffmpeg(config: Path, built: dict[str, bytes]) -> None:
+    """The same command again; afterwards the data set is the one of an uninterrupted build."""
+    out = config.parent / "out"
+    left = {name: data for name, data in contents(out).items() if name.startswith("shard-")}
+    values = yaml.safe_load(config.read_text())
+    values["frames"].pop("ffmpeg")
+    config.write_text(yaml.safe_dump(values))
+    done = subprocess.run(
+        [sys.executable, "-m", "shardify", "build", str(config)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "shards are there already" in done.stderr
+    assert contents(out) == built
+    assert left.items() <= built.items()
+    assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == [".lock"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds worker processes in /proc")
+def test_kill_9_of_the_build(slow_config: Path, start: Start, built: dict[str, bytes]) -> None:
+    out = slow_config.parent / "out"
+    process = start(slow_config)
+    wait_until(lambda: half_done(out))
+    workers = workers_of(process)
+    assert len(workers) == 2
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(map(is_alive, workers)), seconds=5)
+    assert not (out / "manifest.json").exists()
+    assert contents(out) != built
+    finish_with_plain_ffmpeg(slow_config, built)
+
+
+def test_kill_9_of_the_whole_process_group(slow_config: Path, start: Start, built: dict[str, bytes]) -> None:
+    out = slow_config.parent / "out"
+    process = start(slow_config)
+    wait_until(lambda: half_done(out))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "manifest.json").exists()
+    finish_with_plain_ffmpeg(slow_config, built)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds worker processes in /proc")
+def test_a_killed_worker_ends_the_build_with_one_line(slow_config: Path, start: Start, built: dict[str, bytes]) -> None:
+    out = slow_config.parent / "out"
+    process = start(slow_config)
+    wait_until(lambda: half_done(out))
+    os.kill(workers_of(process)[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=START_SECONDS)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].startswith("error: a worker process was killed (out of memory?)")
+    assert "Traceback" not in errors
+    assert not list(out.glob(".*.tmp"))
+    finish_with_plain_ffmpeg(slow_config, built)
+
+
+def test_ctrl_c_ends_the_build_at_once_and_clean(slow_config: Path, start: Start, built: dict[str, bytes]) -> None:
+    out = slow_config.parent / "out"
+    process = start(slow_config)
+    wait_until(lambda: half_done(out))
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "interrupted; the same command goes on from here"
+    assert "Traceback" not in errors
+    assert not list(out.glob(".*.tmp"))
+    finish_with_plain_ffmpeg(slow_config, built)
+
+
+def test_a_second_build_into_the_same_folder_is_refused(slow_config: Path, start: Start) -> None:
+    out = slow_config.parent / "out"
+    first = start(slow_config)
+    wait_until(lambda: half_done(out))
+    second = start(slow_config)
+    _, errors = second.communicate(timeout=START_SECONDS)
+    assert second.returncode == 1
+    assert errors.splitlines()[-1] == f"error: another build is writing to {out}; wait for it or stop it"
+    first.communicate(timeout=START_SECONDS)
+    assert first.returncode == 0
+
+
+def test_kill_during_a_retry(
+    source: Path, slow_config: Path, start: Start, built: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard that is being replaced is at no time a record of other bytes."""
+    out = slow_config.parent / "out"
+    hidden = Path(shutil.copytree(source, slow_config.parent / "source"))
+    values = yaml.safe_load(slow_config.read_text())
+    values["source"] = build_values(hidden, out)["source"]
+    values["max_rejected_share"] = 1.0
+    slow_config.write_text(yaml.safe_dump(values))
+    noise = sorted((hidden / "videos").rglob("*_c01.avi"))
+    for path in noise:
+        path.write_bytes(b"noise " * 100)
+    build(build_config(hidden, out, max_rejected_share=1.0))
+    for path in noise:
+        shutil.copyfile(source / path.relative_to(hidden), path)
+
+    command = [sys.executable, "-m", "shardify", "build", str(slow_config), "--retry-failed"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    first_tar = out / "shard-000000.tar"
+    try:
+        wait_until(lambda: first_tar.read_bytes() == built[first_tar.name])
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (out / "manifest.json").exists()
+    subprocess.run(command, check=True, capture_output=True)
+    assert contents(out) == built
+    assert read_manifest(open_store(out)).num_rejected == 0
