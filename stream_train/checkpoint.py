@@ -1,0 +1,262 @@
+"""The state of a run on disk: saved whole or not at all, found again, compared, and exported.
+
+A checkpoint holds tensors and plain values only, so that it loads with `weights_only`. The settings and the data that
+it belongs to are saved inside it: a run is never continued with other ones by accident.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import pickle
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+
+from shardify.errors import UsageError, WorkError
+from shardify.storage import FolderStore, open_store
+from stream_train.networks import Backbone, NetworkConfig, build_backbone
+
+FORMAT_VERSION = 1
+DATA_KEYS = ("split", "data_set.fingerprint", "data_set.num_samples", "data_set.height", "data_set.width")
+"""Identity keys that `accept_changed_data` lets differ."""
+
+LOCK_NAME = ".lock"
+METADATA_KEY = "temporal_ssl"
+_NAME = re.compile(r"checkpoint-(\d{8})\.pt")
+
+
+def checkpoint_name(step: int) -> str:
+    """`checkpoint-00001234.pt`."""
+    return f"checkpoint-{step:08d}.pt"
+
+
+@contextmanager
+def exclusive_folder(folder: Path) -> Iterator[None]:
+    """Keep a second run out of a folder, and clear away the half-written files of dead ones.
+
+    Raises:
+        UsageError: if the folder cannot be made.
+        WorkError: if another process is writing there.
+    """
+    open_store(folder, create=True)
+    with (folder / LOCK_NAME).open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise WorkError(f"another process is training in {folder}; wait for it, or give another out") from None
+            # a file system without locks cannot tell; two runs in one folder are then the user's to avoid
+        for leftover in FolderStore(folder).leftovers():
+            leftover.unlink(missing_ok=True)
+        yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Everything that continuing a run needs; the schedule and the stream follow from the step."""
+
+    step: int
+    """Optimiser steps done."""
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    identity: dict[str, Any]
+    """Settings and data that the state belongs to, as dotted keys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFolder:
+    """The checkpoints of one run, the newest few."""
+
+    folder: Path
+    keep: int = 2
+    skipped: list[str] = field(default_factory=list)
+    """Files that :meth:`newest` could not read, with the reason."""
+
+    def steps(self) -> list[int]:
+        """Steps of all complete checkpoints, increasing."""
+        if not self.folder.is_dir():
+            return []
+        matches = (_NAME.fullmatch(name) for name in FolderStore(self.folder).names())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def path(self, step: int) -> Path:
+        return self.folder / checkpoint_name(step)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint atomically and durably, then remove the oldest beyond `keep`.
+
+        Raises:
+            WorkError: if the disk is full; the earlier checkpoints stay.
+        """
+        store = FolderStore(self.folder)
+        name = checkpoint_name(checkpoint.step)
+        with store.temporary(name) as path:
+            with path.open("wb") as file:
+                _save_to(file, {"format_version": FORMAT_VERSION, **vars(checkpoint)})
+            store.write_file(name, path)
+        for step in self.steps()[: -self.keep]:
+            store.delete(checkpoint_name(step))
+
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint that can be read, None if there are no files; unreadable ones go to `skipped`.
+
+        Raises:
+            WorkError: if there are checkpoints but none can be read.
+        """
+        for step in reversed(self.steps()):
+            try:
+                return read_checkpoint(self.path(step))
+            except WorkError as error:
+                self.skipped.append(str(error))
+        if self.skipped:
+            raise WorkError(
+                f"none of the {len(self.skipped)} checkpoints in {self.folder} can be read, the newest: "
+                f"{self.skipped[0]}; delete them to start the run anew"
+            )
+        return None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, on the CPU, after checking every byte against the file's own checksums.
+
+    Raises:
+        WorkError: if the file is missing, damaged, or not a checkpoint of this program.
+    """
+    try:
+        values = _read_checked(path)
+    except FileNotFoundError:
+        raise WorkError(f"there is no checkpoint {path}") from None
+    except _DAMAGE as error:
+        raise WorkError(f"{path} is damaged or no checkpoint ({_one_line(error)})") from None
+    if not isinstance(values, dict) or "format_version" not in values:
+        raise WorkError(f"{path} is not a checkpoint of this program")
+    if values.pop("format_version") != FORMAT_VERSION:
+        raise WorkError(f"{path} was written by another version of this program")
+    try:
+        return Checkpoint(**values)
+    except TypeError as error:
+        raise WorkError(f"{path} is not a checkpoint of this program ({error})") from None
+
+
+def restore_model(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Give a model the weights of a checkpoint.
+
+    Raises:
+        WorkError: if they do not fit.
+    """
+    try:
+        model.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise WorkError(f"the weights of {origin} do not fit the network ({_one_line(error)})") from None
+
+
+def require_same(
+    saved: Mapping[str, Any], current: Mapping[str, Any], *, origin: str, accept_changed_data: bool = False
+) -> None:
+    """Refuse to continue what was started with other settings or other data.
+
+    Args:
+        saved: identity that the files in the way carry.
+        current: identity of the run that is asked for.
+        origin: what carries `saved`; starts the message.
+        accept_changed_data: let DATA_KEYS differ.
+
+    Raises:
+        UsageError: naming every difference.
+    """
+    keys = sorted(set(saved) | set(current))
+    differing = [key for key in keys if saved.get(key) != current.get(key)]
+    if accept_changed_data:
+        differing = [key for key in differing if key not in DATA_KEYS]
+    if not differing:
+        return
+    listed = "; ".join(f"{key} was {_shown(saved, key)}, now {_shown(current, key)}" for key in differing)
+    advice = "give another out for a new run, or restore them to continue"
+    if set(differing) <= set(DATA_KEYS):
+        advice = "give another out for a new run, or --set accept_changed_data=true to continue on other data"
+    raise UsageError(f"{origin} belongs to a run with other settings ({listed}); {advice}")
+
+
+def export_weights(path: Path, module: nn.Module, metadata: Mapping[str, Any]) -> None:
+    """Write a module's weights as safetensors, atomically; equal weights and metadata give equal bytes.
+
+    The metadata is one JSON text under METADATA_KEY: safetensors keeps several in no particular order.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    data = serialise(tensors, metadata={METADATA_KEY: json.dumps(metadata)})
+    FolderStore(path.parent).write(path.name, data)
+
+
+def load_backbone(path: Path) -> tuple[Backbone, dict[str, Any]]:
+    """Build the network that `backbone.safetensors` describes, with its weights.
+
+    Returns:
+        The backbone in evaluation mode, and the file's metadata (network, crop, num_frames, data_set, step ...).
+
+    Raises:
+        UsageError: if there is no such file.
+        WorkError: if it is damaged, or not an export of this program.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}; give the backbone.safetensors of a finished run")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, Any] = json.loads((file.metadata() or {})[METADATA_KEY])
+        network: NetworkConfig = TypeAdapter(NetworkConfig).validate_python(metadata["network"])
+        backbone = build_backbone(network, crop=metadata["crop"], num_frames=metadata["num_frames"])
+        backbone.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, KeyError, ValueError, ValidationError, RuntimeError) as error:
+        raise WorkError(f"{path} is damaged, or was not exported by this program ({_one_line(error)})") from None
+    return backbone.eval(), metadata
+
+
+_DAMAGE = (
+    *(OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError),
+)
+"""What zipfile and torch.load raise on bytes that are not what they expect."""
+
+
+def _read_checked(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _save_to(file: Any, values: dict[str, Any]) -> None:
+    """`torch.save`, with a full disk reported as the OSError that it is."""
+    try:
+        torch.save(values, file)
+    except RuntimeError as error:  # the zip writer hides the OSError of the write below it
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__ or cause.__context__
+        raise cause or error from None
+
+
+def _shown(identity: Mapping[str, Any], key: str) -> str:
+    if key not in identity:
+        return "not set"
+    text = repr(identity[key])
+    return text if len(text) <= 60 else f"{text[:12]}..."
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

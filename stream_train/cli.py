@@ -1,0 +1,54 @@
+"""The command `stream-train`: shards -> a pre-trained network, and judging it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from shardify.cli import CommandGroup, json_option, set_option
+from shardify.config import dump_config, load_config
+from stream_train.config import PretrainConfig
+from stream_train.distributed import rank_of_process
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Pre-train video networks on shards, and judge them."""
+
+
+@main.command("pretrain")
+@click.argument("config")
+@set_option
+def pretrain_command(config: str, overrides: tuple[str, ...]) -> None:
+    """Train as CONFIG (a YAML file) says; the same command again continues where it stopped."""
+    from stream_train.train import pretrain
+
+    pretrain(load_config(PretrainConfig, config, overrides), say=lambda line: click.echo(line, err=True))
+
+
+@main.command("show-config")
+@click.argument("config")
+@set_option
+def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
+    """Print CONFIG with every key, as a run would use it."""
+    click.echo(dump_config(load_config(PretrainConfig, config, overrides)), nl=False)
+
+
+@main.command("validate")
+@click.argument("run")
+@set_option
+@json_option
+def validate_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Judge the newest checkpoint in the folder RUN on its held-out split."""
+    from stream_train.validate import judgement_lines, validate
+
+    judgement = validate(Path(run), overrides)
+    if rank_of_process() != 0:
+        return
+    if as_json:
+        click.echo(json.dumps(asdict(judgement)))
+    else:
+        click.echo("\n".join(judgement_lines(judgement, Path(run))))

@@ -1,0 +1,145 @@
+"""Which of several training processes this one is, and the few sums they share.
+
+One process without `torchrun` is a world of one: every function here then returns its input. Under `torchrun` the
+processes meet through gloo on CPUs and nccl on GPUs, and each uses the GPU of its local rank.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from shardify.errors import UsageError
+
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """This process among its peers."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files and talks to the user."""
+        return self.rank == 0
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum over all ranks of a tensor of one shape and dtype; equal on every rank."""
+        if self.size > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+        return value
+
+    def add_up(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Sums over the ranks of named tensors, on the CPU; a rank may hold any of the names, or none."""
+        mine = {name: value.cpu() for name, value in counts.items()}
+        gathered: list[dict[str, Tensor]] = [mine] * self.size
+        if self.size > 1:
+            dist.all_gather_object(gathered, mine)
+        names = sorted({name for one in gathered for name in one})
+        return {name: torch.stack([one[name] for one in gathered if name in one]).sum(dim=0) for name in names}
+
+    def copy_from_main(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite tensors, in place, with the main process's."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def from_main(self, value: Any) -> Any:
+        """The main process's value, on every rank; any picklable object."""
+        if self.size == 1:
+            return value
+        holder = [value]
+        dist.broadcast_object_list(holder, src=0, device=self.device)
+        return holder[0]
+
+    def distribute(self, model: nn.Module) -> nn.Module:
+        """The model in DistributedDataParallel, which averages gradients over the ranks; alone, the model itself."""
+        if self.size == 1:
+            return model
+        if self.device.type == "cuda":
+            return DistributedDataParallel(model, device_ids=[self.device])
+        parallel = DistributedDataParallel(model)
+        # DDP wants a hook without annotations, or with ones that are not strings
+        parallel.register_comm_hook(self.size, lambda size, bucket: _mean_in_rank_order(size, bucket))  # noqa: PLW0108
+        return parallel
+
+
+def _mean_in_rank_order(size: int, bucket: Any) -> torch.futures.Future[Tensor]:
+    """The mean of all ranks' gradients, each element added up in the order of the ranks.
+
+    Gloo's own sum takes the ranks in an order that depends on where in its bucket an element lies. Buckets are laid out
+    anew after a process's first step, so over three or more ranks a continued run would differ in its last bits.
+    """
+    mine = bucket.buffer()
+    gathered = [torch.empty_like(mine) for _ in range(size)]
+
+    def add(_: object) -> Tensor:
+        total = gathered[0]
+        for other in gathered[1:]:
+            total += other
+        return total.div_(size)
+
+    work = dist.all_gather(gathered, mine, async_op=True)
+    return cast("torch.futures.Future[Tensor]", work.get_future().then(add))
+
+
+@contextmanager
+def joined_world(choice: DeviceChoice) -> Iterator[World]:
+    """Join the processes that `torchrun` started, or stand alone; leave them at the end.
+
+    Args:
+        choice: where to compute; `auto` takes a GPU if there is one.
+
+    Raises:
+        UsageError: if a GPU is asked for and there is none, or there are more local processes than GPUs.
+    """
+    rank, size, local_rank = (int(os.environ.get(name, default)) for name, default in _TORCHRUN)
+    device = _choose_device(choice, local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if size == 1:
+        yield World(device=device)
+        return
+    if device.type == "cuda":
+        dist.init_process_group("nccl", device_id=device)
+    else:
+        dist.init_process_group("gloo")
+    try:
+        yield World(rank=rank, size=size, device=device)
+    finally:
+        dist.destroy_process_group()
+
+
+def rank_of_process() -> int:
+    """The rank that `torchrun` gave this process, 0 without it; usable before :func:`joined_world`."""
+    return int(os.environ.get("RANK", "0"))
+
+
+_TORCHRUN = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+
+
+def _choose_device(choice: DeviceChoice, local_rank: int) -> torch.device:
+    available = torch.cuda.is_available()
+    if choice == "cpu" or (choice == "auto" and not available):
+        return torch.device("cpu")
+    if not available:
+        raise UsageError("device is cuda, but PyTorch finds no GPU here; set device to auto or cpu")
+    if local_rank >= torch.cuda.device_count():
+        raise UsageError(
+            f"process {local_rank} of this machine has no GPU, there are {torch.cuda.device_count()}; "
+            "start at most one process a GPU (torchrun --nproc_per_node, make GPUS=...)"
+        )
+    return torch.device("cuda", local_rank)

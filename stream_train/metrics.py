@@ -1,0 +1,211 @@
+"""What a run says about itself while it trains: lines of metrics.jsonl, TensorBoard scalars, and progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from shardify.errors import WorkError
+from shardify.storage import FolderStore
+from stream_train.pretext import Objective
+
+METRICS_NAME = "metrics.jsonl"
+Record = dict[str, float]
+"""A line of metrics.jsonl: `step`, `epoch` and figures by name."""
+
+
+class Interval:
+    """What happened in the steps since the last record; everything stays on the device until it is asked for."""
+
+    def __init__(self, first_step: int) -> None:
+        self._first_step = first_step
+        self._health: list[Tensor] = []
+        self._totals: dict[str, Tensor] = {}
+        self._counts: dict[str, Tensor] = {}
+
+    def add(self, objective: Objective, gradient_norm: Tensor, counts: Mapping[str, Tensor]) -> None:
+        """Take in a step: its loss over all ranks, the norm of the gradient, and this rank's counts."""
+        self._health.append(torch.stack((objective.value, gradient_norm.double())))
+        for name, total in objective.totals.items():
+            self._totals[name] = self._totals[name] + total if name in self._totals else total
+        for name, count in counts.items():
+            self._counts[name] = self._counts[name] + count if name in self._counts else count
+
+    @property
+    def num_steps(self) -> int:
+        return len(self._health)
+
+    @property
+    def counts(self) -> dict[str, Tensor]:
+        """This rank's counts, added up."""
+        return self._counts
+
+    def require_finite(self, advice: str) -> None:
+        """Stop at the first loss or gradient that is not a finite number.
+
+        Args:
+            advice: where the last good state is; becomes part of the message.
+
+        Raises:
+            WorkError: naming the step.
+        """
+        health = torch.stack(self._health).cpu()
+        broken = (~health.isfinite()).nonzero()
+        if len(broken):
+            step, column = broken[0].tolist()
+            what, value = ("loss", "norm of the gradient")[column], health[step, column].item()
+            raise WorkError(
+                f"step {self._first_step + step + 1}: the {what} is {value}, so training stopped; "
+                f"{advice}. Lower optimizer.learning_rate, or train in float32 (precision), and start a new run"
+            )
+
+    def losses(self) -> Record:
+        """Means over the interval: the loss, each of its terms, and the norm of the gradient."""
+        health = torch.stack(self._health).mean(dim=0).tolist()
+        terms = {f"loss_{name}": (total[0] / total[1].clamp(min=1)).item() for name, total in self._totals.items()}
+        return {"loss": health[0], **terms, "gradient_norm": health[1]}
+
+
+class MetricsLog:
+    """metrics.jsonl and TensorBoard, continued from a step: what lies after it is from a killed run and is dropped."""
+
+    def __init__(self, folder: Path, resumed_step: int, *, enabled: bool = True) -> None:
+        self._file: TextIO | None = None
+        if not enabled:
+            return
+        store = FolderStore(folder)
+        kept = [record for record in read_metrics(folder) if record["step"] <= resumed_step]
+        store.write(METRICS_NAME, "".join(_line(record) for record in kept).encode())
+        self._file = (folder / METRICS_NAME).open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_step + 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._board.close()
+
+    def write(self, record: Record) -> None:
+        """Append a line at once, so that a killed run leaves at most half of one."""
+        if self._file is None:
+            return
+        self._file.write(_line(record))
+        self._file.flush()
+        for name, value in record.items():
+            if name != "step":
+                self._board.add_scalar(name, value, int(record["step"]))
+
+
+def read_metrics(folder: Path) -> list[Record]:
+    """The complete lines of a run's metrics.jsonl, up to the first that is not; empty if there is no file."""
+    try:
+        lines = (folder / METRICS_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    records: list[Record] = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            break
+        if not (isinstance(record, dict) and isinstance(record.get("step"), int)):
+            break
+        records.append(record)
+    return records
+
+
+class Progress:
+    """The run on stderr: a live line on a terminal, else a line every ten seconds, and the speed figures."""
+
+    LOG_SECONDS = 10.0
+
+    def __init__(self, num_steps: int, first_step: int, *, enabled: bool = True, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._enabled = enabled
+        self._num_steps = num_steps
+        self._bar = tqdm(
+            total=num_steps,
+            initial=first_step,
+            unit="step",
+            file=self._stream,
+            disable=not (enabled and self._stream.isatty()),
+            dynamic_ncols=True,
+        )
+        self._said = -math.inf
+        self.restart()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def restart(self) -> None:
+        """Begin a new interval of the speed figures."""
+        self._start = time.perf_counter()
+        self._waited = 0.0
+        self._num_clips = 0
+
+    def waited(self, seconds: float, num_clips: int) -> None:
+        """A batch of all ranks' clips came after this rank had waited for its own share of it."""
+        self._waited += seconds
+        self._num_clips += num_clips
+        self._bar.update()
+
+    def speed(self) -> Record:
+        """Clips a second over all ranks, and the share of time that this rank waited for data."""
+        seconds = max(time.perf_counter() - self._start, 1e-9)
+        return {"clips_per_second": self._num_clips / seconds, "data_wait_share": self._waited / seconds}
+
+    def show(self, record: Record) -> None:
+        """Show a record; on a log not more often than every ten seconds, but always the last one."""
+        if not self._enabled:
+            return
+        text = describe(record)
+        if not self._bar.disable:
+            self._bar.set_postfix_str(text)
+        elif time.monotonic() - self._said >= self.LOG_SECONDS or record["step"] == self._num_steps:
+            self._said = time.monotonic()
+            print(f"step {int(record['step'])}/{self._num_steps}  {text}", file=self._stream, flush=True)
+
+
+def describe(record: Record) -> str:
+    """A record in words: epoch, loss, accuracies, clips/s, share of time spent waiting for data."""
+    parts = [f"epoch {record['epoch']:.2f}"]
+    if "loss" in record:
+        parts.append(f"loss {record['loss']:.3f}")
+    parts += [
+        f"{name.removesuffix('_accuracy').replace('_', ' ')} {value:.3f}"
+        for name, value in record.items()
+        if name.endswith("_accuracy")
+    ]
+    if "clips_per_second" in record:
+        parts.append(f"{record['clips_per_second']:.1f} clips/s")
+        parts.append(f"data wait {record['data_wait_share']:.0%}")
+    return "  ".join(parts)
+
+
+def figure_names(records: Sequence[Record], *, ending: str) -> list[str]:
+    """Names of the figures with an ending that any of the records has, in order of appearance."""
+    return list(dict.fromkeys(name for record in records for name in record if name.endswith(ending)))
+
+
+def _line(record: Record) -> str:
+    return json.dumps(record) + "\n"

@@ -1,0 +1,29 @@
+"""Which arithmetic a network is computed in."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from shardify.errors import UsageError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def choose_precision(choice: Precision, device: torch.device) -> torch.dtype:
+    """The dtype of convolutions and matrix products: bfloat16 on GPUs and float32 on CPUs, if the choice is `auto`.
+
+    Raises:
+        UsageError: if bfloat16 is asked for on a CPU, where PyTorch has given NaN gradients for narrow 3D convolutions.
+    """
+    if device.type == "cpu":
+        if choice == "bfloat16":
+            raise UsageError("precision is bfloat16, but on a CPU its gradients became NaN; set precision to float32")
+        return torch.float32
+    return torch.float32 if choice == "float32" else torch.bfloat16
+
+
+def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
+    """The context to run a forward pass in; weights, their updates and losses stay float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16)

@@ -1,0 +1,126 @@
+"""What a pretext task is: which clips a video gives, which heads read the features, and how they are judged.
+
+In: a video's length and draws; later the heads' outputs and the batch. Out: clip plans; loss terms; additive counts and
+the figures made from them. A new task is one file with a config and a :class:`PretextTask`, one line in
+`stream_train.pretext`, and one config file.
+
+Axes: N clips of a batch, K motion classes, S speeds.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stream_train.batch import Batch
+from stream_train.distributed import World
+from stream_train.draws import SampleDraws
+from stream_train.networks.base import Backbone, ClassifierInit, build_head
+from stream_train.transforms import ClipPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossTerm:
+    """One part of the loss, summed over this rank's clips, so that ranks with unequal slices average rightly."""
+
+    total: Tensor
+    """Scalar float32 sum of the clips' losses; carries the gradient."""
+    count: Tensor
+    """Scalar int64: how many clips were summed; may be 0."""
+    weight: float = 1.0
+    """What the mean over all clips of all ranks is multiplied by in the whole loss."""
+
+    def __post_init__(self) -> None:
+        if self.total.ndim or self.count.ndim:
+            raise ValueError(f"a loss term is two scalars, not {tuple(self.total.shape)} and {tuple(self.count.shape)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A step's whole loss."""
+
+    loss: Tensor
+    """What to call backward on: its gradient, averaged over the ranks, is that of the loss over the global batch."""
+    value: Tensor
+    """Scalar float64: the loss over the global batch, detached, equal on every rank."""
+    totals: dict[str, Tensor]
+    """Name -> float64 (2,): the term's sum and count over all ranks, detached."""
+
+
+class PretextTask(abc.ABC):
+    """A self-supervised task; picklable, since the loader's workers draw its clips."""
+
+    @abc.abstractmethod
+    def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
+        """The clips of one video in one epoch, always equally many."""
+
+    @abc.abstractmethod
+    def head_sizes(self) -> dict[str, int]:
+        """Name -> number of classes of each linear head on the last feature."""
+
+    @abc.abstractmethod
+    def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
+        """The loss terms of a batch; the names are the same for every batch.
+
+        Args:
+            outputs: head name -> logits (N, classes).
+            batch: what the logits were computed from.
+        """
+
+    @abc.abstractmethod
+    def count(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Int64 counts that add up over batches and ranks, such as confusion matrices."""
+
+    @abc.abstractmethod
+    def count_baselines(self, batch: Batch, num_frames: Tensor) -> dict[str, Tensor]:
+        """Counts for what can be guessed without looking at the frames.
+
+        Args:
+            batch: the clips, on the CPU or on the device.
+            num_frames: int64 (N,) length of each clip's video, on the batch's device.
+        """
+
+    @abc.abstractmethod
+    def figures_of(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
+        """The figures to report, from added-up counts (of :meth:`count`, with or without the baselines)."""
+
+    @abc.abstractmethod
+    def guesses(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Accuracy name -> what guessing without looking reaches, given the figures of :meth:`figures_of`."""
+
+    @abc.abstractmethod
+    def class_names(self) -> dict[str, Sequence[str]]:
+        """Name of each square count -> the names of its rows and columns, for figures."""
+
+
+class PretextModel(nn.Module):
+    """A backbone and one linear head for each of the task's questions."""
+
+    def __init__(self, backbone: Backbone, head_sizes: Mapping[str, int], classifier_init: ClassifierInit) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = nn.ModuleDict(
+            {name: build_head(backbone.feature_dim, size, classifier_init) for name, size in head_sizes.items()}
+        )
+
+    def forward(self, clips: Tensor) -> dict[str, Tensor]:
+        """Clips float32 (N, 3, T, H, W) in [-1, 1] -> head name -> logits (N, classes)."""
+        features = self.backbone(clips)
+        return {name: head(features) for name, head in self.heads.items()}
+
+
+def combine(terms: Mapping[str, LossTerm], world: World) -> Objective:
+    """The loss over the global batch: each term's sum divided by its count over all ranks, weighted, added.
+
+    DistributedDataParallel averages gradients over ranks, so the local loss is scaled up by the number of ranks.
+    """
+    local = torch.stack([torch.stack((term.total.detach().double(), term.count.double())) for term in terms.values()])
+    totals = dict(zip(terms, world.sum(local), strict=True))
+    counts = {name: total[1].clamp(min=1) for name, total in totals.items()}
+    value = torch.stack([term.weight * totals[name][0] / counts[name] for name, term in terms.items()]).sum()
+    loss = torch.stack([term.weight * term.total / counts[name].float() for name, term in terms.items()]).sum()
+    return Objective(loss=loss * world.size, value=value, totals=totals)

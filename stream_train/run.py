@@ -1,0 +1,155 @@
+"""A run in memory: built from a config, then taken up from the newest checkpoint in its folder.
+
+In: a config, this process's place among its peers. Out: a :class:`Run`, ready for `stream_train.train`'s loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from shardify.config import dump_config
+from shardify.errors import UsageError, WorkError
+from shardify.storage import FolderStore
+from stream_train.checkpoint import CheckpointFolder, require_same, restore_model
+from stream_train.clips import check_crop
+from stream_train.config import CONFIG_NAME, PretrainConfig
+from stream_train.data import DataSet, open_data
+from stream_train.distributed import World
+from stream_train.loader import check_ranks
+from stream_train.optim import build_optimizer
+from stream_train.precision import choose_precision
+from stream_train.pretext import PretextModel, PretextTask, build_model, build_task
+from stream_train.reader import ShardSet, open_shard_set
+
+Say = Callable[[str], None]
+"""Tells the user a line; called on the main process only."""
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A run in memory. Only `step`, and the insides of the model and the optimiser, change."""
+
+    config: PretrainConfig
+    world: World
+    say: Say
+    data: DataSet
+    held_out: ShardSet | None
+    task: PretextTask
+    model: PretextModel
+    forward: nn.Module
+    """The model itself, or DistributedDataParallel around it."""
+    optimizer: torch.optim.Optimizer
+    checkpoints: CheckpointFolder
+    num_steps: int
+    step: int = 0
+    """Optimiser steps done."""
+
+    @property
+    def samples_consumed(self) -> int:
+        """Videos seen by all ranks: with the config, the whole state of the stream."""
+        return self.step * self.config.data.videos_per_batch
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done."""
+        return self.samples_consumed / self.data.num_samples
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What this run is, as dotted keys; saved in each checkpoint."""
+        return self.config.identity() | data_identity(self.data)
+
+    def checkpoint_is_due(self) -> bool:
+        return self.step == self.num_steps or self.step % self.config.checkpoint.every_steps == 0
+
+    def validation_is_due(self) -> bool:
+        """After the step that ends every so many epochs, and after the last."""
+        if self.config.validation is None or self.config.validation.every_epochs == 0:
+            return False
+        period = self.config.validation.every_epochs * self.data.num_samples
+        before = self.samples_consumed - self.config.data.videos_per_batch
+        return self.step == self.num_steps or self.samples_consumed // period > before // period
+
+    def record_is_due(self) -> bool:
+        """At checkpoints too, so that no figure spans a place where the run may be continued."""
+        due = self.step % self.config.log_every_steps == 0
+        return due or self.checkpoint_is_due() or self.validation_is_due()
+
+
+def build_run(config: PretrainConfig, world: World, say: Say) -> Run:
+    """Open the data and build the objects; nothing is written yet."""
+    check_ranks(config.data, world.size)
+    choose_precision(config.precision, world.device)
+    if config.sync_batchnorm and world.device.type == "cpu":
+        raise UsageError("sync_batchnorm works on GPUs only; set it to false to train on a CPU")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    data = open_data(config.shards, config.split, config.data)
+    check_crop(config.data, data.geometry)
+    held_out = None if config.validation is None else open_shard_set(config.shards, config.validation.split)
+    torch.manual_seed(config.seed)
+    task = build_task(config.task)
+    model = build_model(config.network, task, crop=config.data.crop)
+    if config.sync_batchnorm:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    model.to(device=world.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return Run(
+        config=config,
+        world=world,
+        say=say,
+        data=data,
+        held_out=held_out,
+        task=task,
+        model=model,
+        forward=model,
+        optimizer=build_optimizer(config.optimizer, model),
+        checkpoints=CheckpointFolder(folder=config.out, keep=config.checkpoint.keep),
+        num_steps=config.num_steps(data.num_samples),
+    )
+
+
+def data_identity(data: DataSet) -> dict[str, Any]:
+    """What tells this data set from others, wherever it lies."""
+    height, width = data.geometry
+    return {
+        "data_set.fingerprint": data.fingerprint,
+        "data_set.num_samples": data.num_samples,
+        "data_set.height": height,
+        "data_set.width": width,
+    }
+
+
+def resume(run: Run) -> None:
+    """Take up the newest readable checkpoint, if there is one, and settle what the folder's run is.
+
+    Raises:
+        UsageError: if it belongs to other settings or data.
+        WorkError: if none can be read, or the ranks see different ones.
+    """
+    checkpoint = run.checkpoints.newest()
+    if checkpoint is not None:
+        origin = str(run.checkpoints.path(checkpoint.step))
+        accept = run.config.accept_changed_data
+        require_same(checkpoint.identity, run.identity, origin=origin, accept_changed_data=accept)
+        restore_model(run.model, checkpoint.model, origin)
+        run.optimizer.load_state_dict(checkpoint.optimizer)
+        run.step = min(checkpoint.step, run.num_steps)
+    if run.world.from_main(run.step) != run.step:
+        raise WorkError(
+            f"the ranks see different checkpoints in {run.config.out}; it must be one folder, shared by all"
+        )
+    for problem in run.checkpoints.skipped:
+        run.say(f"{problem}; trying the one before")
+    if run.step == run.num_steps:
+        run.say(f"{run.config.out} is complete: {run.num_steps} steps, {run.config.epochs} epochs")
+    elif run.step:
+        run.say(f"continuing {run.config.out} after step {run.step} of {run.num_steps}")
+    if run.world.is_main:
+        FolderStore(run.config.out).write(CONFIG_NAME, dump_config(run.config).encode())
+    if run.world.size > 1:
+        run.forward = run.world.distribute(run.model)

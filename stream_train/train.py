@@ -1,0 +1,182 @@
+"""Pre-training: config -> objects -> loop, continued from wherever an earlier run of the same command stopped.
+
+In: shards and a config. Out, in the run's folder: config.yaml, checkpoints, metrics.jsonl, TensorBoard's files,
+backbone.safetensors, network.safetensors, curves.png, and with a held-out split validation.json and confusion matrices.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from stream_train.batch import Batch
+from stream_train.checkpoint import (
+    Checkpoint,
+    exclusive_folder,
+    export_weights,
+)
+from stream_train.config import PretrainConfig
+from stream_train.data import build_stream
+from stream_train.device_ops import prepare_clips
+from stream_train.distributed import joined_world
+from stream_train.figures import CURVES_NAME, VALIDATION_PREFIX, draw_curves
+from stream_train.metrics import Interval, MetricsLog, Progress, Record, read_metrics
+from stream_train.optim import learning_rate, set_learning_rate
+from stream_train.order import slots_of_rank
+from stream_train.precision import autocast, choose_precision
+from stream_train.pretext import Objective, combine
+from stream_train.run import Run, Say, build_run, resume
+from stream_train.transforms import CLIP_LENGTH
+from stream_train.validate import judge, write_judgement
+
+BACKBONE_NAME = "backbone.safetensors"
+NETWORK_NAME = "network.safetensors"
+
+
+def pretrain(config: PretrainConfig, say: Say) -> None:
+    """Train a network, or continue, or, if the run is complete, only make its exports and figures again.
+
+    Raises:
+        UsageError: if the config does not fit the data, the machine, or the run that the folder holds.
+        WorkError: if data cannot be read, the disk is full, or the loss is no longer a finite number.
+    """
+    with joined_world(config.device) as world:
+        run = build_run(config, world, say if world.is_main else _say_nothing)
+        with exclusive_folder(config.out) if world.is_main else nullcontext():
+            resume(run)
+            if run.step < run.num_steps:
+                train(run)
+            if world.is_main:
+                finish(run)
+
+
+def train(run: Run) -> None:
+    """The loop: batches in; optimiser steps, records, held-out judgements and checkpoints out."""
+    is_main = run.world.is_main
+    with (
+        MetricsLog(run.config.out, run.step, enabled=is_main) as log,
+        Progress(run.num_steps, run.step, enabled=is_main) as progress,
+    ):
+        interval = Interval(run.step)
+        for batch in measured_batches(run, progress):
+            interval.add(*compute_gradients(run, batch))
+            run.step += 1
+            if run.world.device.type == "cpu" or run.record_is_due():  # asking a GPU at every step would hold it up
+                interval.require_finite(advice=last_good(run))
+            run.optimizer.step()
+            if run.record_is_due():
+                record = summarise(run, interval) | progress.speed()
+                log.write(record)
+                progress.show(record)
+                if run.validation_is_due():
+                    log.write(judge_held_out(run))
+                if run.checkpoint_is_due():
+                    save(run)
+                interval = Interval(run.step)
+                progress.restart()
+
+
+def measured_batches(run: Run, progress: Progress) -> Iterator[Batch]:
+    """This rank's batches on its device, telling the progress how long each was waited for."""
+    videos = run.config.data.videos_per_batch
+    my_videos = len(slots_of_rank(videos, run.world.rank, run.world.size))
+    batches = iter(
+        build_stream(
+            run.data,
+            run.config.data,
+            run.task.draw_clips,
+            seed=run.config.seed,
+            rank=run.world.rank,
+            world_size=run.world.size,
+            start_sample=run.samples_consumed,
+            num_batches=run.num_steps - run.step,
+        )
+    )
+    while True:
+        start = time.perf_counter()
+        batch = next(batches, None)
+        if batch is None:
+            return
+        progress.waited(time.perf_counter() - start, num_clips=len(batch) // my_videos * videos)
+        yield batch.to(run.world.device)
+
+
+def compute_gradients(run: Run, batch: Batch) -> tuple[Objective, Tensor, dict[str, Tensor]]:
+    """Forward and backward for one batch, with the learning rate of this step set.
+
+    Returns:
+        The loss, the norm of the gradient over all parameters, and this rank's counts of right and wrong answers.
+    """
+    set_learning_rate(run.optimizer, learning_rate(run.config.optimizer, run.step, run.num_steps))
+    run.optimizer.zero_grad()
+    with autocast(choose_precision(run.config.precision, run.world.device), run.world.device):
+        outputs = run.forward(prepare_clips(batch))
+    objective = combine(run.task.losses(outputs, batch), run.world)
+    torch.autograd.backward(objective.loss)
+    gradients = [parameter.grad for parameter in run.model.parameters() if parameter.grad is not None]
+    with torch.no_grad():
+        return objective, nn.utils.get_total_norm(gradients), run.task.count(outputs, batch)
+
+
+def summarise(run: Run, interval: Interval) -> Record:
+    """The interval as a line of metrics.jsonl, without the speed."""
+    rate = learning_rate(run.config.optimizer, run.step - 1, run.num_steps)
+    figures = run.task.figures_of(run.world.add_up(interval.counts))
+    return {"step": run.step, "epoch": run.epoch, **interval.losses(), **figures, "learning_rate": rate}
+
+
+def judge_held_out(run: Run) -> Record:
+    """Judge on the held-out split, with the main process's BatchNorm statistics; a line of metrics.jsonl."""
+    assert run.held_out is not None
+    run.world.copy_from_main(run.model.buffers())
+    judgement = judge(run.model, run.task, run.held_out, run.config, step=run.step, world=run.world)
+    if run.world.is_main:
+        write_judgement(run.config.out, judgement)
+    named = {f"{VALIDATION_PREFIX}{name}": value for name, value in judgement.figures.items()}
+    return {"step": run.step, "epoch": run.epoch, **named}
+
+
+def save(run: Run) -> None:
+    """Write a checkpoint, on the main process."""
+    if run.world.is_main:
+        run.checkpoints.save(
+            Checkpoint(
+                step=run.step,
+                model=run.model.state_dict(),
+                optimizer=run.optimizer.state_dict(),
+                identity=run.identity,
+            )
+        )
+
+
+def last_good(run: Run) -> str:
+    """Where the last good state is, for the message that ends a broken run."""
+    steps = run.checkpoints.steps()
+    return f"the last good checkpoint is {run.checkpoints.path(steps[-1])}" if steps else "there is no checkpoint yet"
+
+
+def finish(run: Run) -> None:
+    """Export the weights and draw the curves."""
+    out = run.config.out
+    metadata = {
+        "network": run.config.network.model_dump(mode="json"),
+        "crop": run.config.data.crop,
+        "num_frames": CLIP_LENGTH,
+        "step": run.step,
+        **run.identity,
+    }
+    export_weights(out / BACKBONE_NAME, run.model.backbone, metadata)
+    export_weights(out / NETWORK_NAME, run.model, metadata)
+    records = read_metrics(out)
+    figures = {name.removeprefix(VALIDATION_PREFIX): value for record in records for name, value in record.items()}
+    title = f"{run.config.network.kind}, {run.data.num_samples} videos, {run.config.epochs} epochs"
+    draw_curves(records, out / CURVES_NAME, title, run.task.guesses(figures))
+    run.say(f"{out}: {BACKBONE_NAME}, {NETWORK_NAME}, {CURVES_NAME}")
+
+
+def _say_nothing(_: str) -> None:
+    """For the processes that do not talk to the user."""

@@ -1,0 +1,155 @@
+"""Judging a pre-trained network on held-out videos: every video equally often, with the same draws every time.
+
+In: a model and a split. Out: the task's figures and confusion matrices, beside what can be had without looking.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shardify.config import load_config
+from shardify.errors import UsageError
+from shardify.format import dump_json, read_index
+from shardify.storage import FolderStore, open_store
+from stream_train.checkpoint import CheckpointFolder, restore_model
+from stream_train.config import CONFIG_NAME, PretrainConfig
+from stream_train.device_ops import prepare_clips
+from stream_train.distributed import World, joined_world
+from stream_train.figures import draw_confusion
+from stream_train.loader import each_sample_once
+from stream_train.precision import autocast, choose_precision
+from stream_train.pretext import PretextModel, PretextTask, build_model, build_task
+from stream_train.reader import ShardSet, open_shard_set
+
+RESULT_NAME = "validation.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What a network gets right on a split; validation.json holds these fields."""
+
+    step: int
+    """Optimiser steps of the network."""
+    shards_fingerprint: str
+    split: str | None
+    num_videos: int
+    draws_per_video: int
+    figures: dict[str, float]
+    """Accuracies and baselines by name, in [0, 1]."""
+    counts: dict[str, list[list[int]]]
+    """Confusion matrices (rows: what a clip is, columns: what the network says) and baseline tables."""
+    class_names: dict[str, list[str]]
+    """Rows and columns of the confusion matrices."""
+
+
+def judge(
+    model: PretextModel, task: PretextTask, shard_set: ShardSet, config: PretrainConfig, *, step: int, world: World
+) -> Judgement:
+    """Look at every video of a split as often as the config says, with BatchNorm in evaluation mode.
+
+    The ranks share the videos; the result is the same on each, and whatever their number. The model is left in the
+    mode it came in.
+    """
+    assert config.validation is not None
+    repetitions = config.validation.draws_per_video
+    lengths = sample_lengths(shard_set)
+    batches = each_sample_once(
+        shard_set,
+        config.data,
+        task.draw_clips,
+        seed=config.seed,
+        repetitions=repetitions,
+        rank=world.rank,
+        world_size=world.size,
+    )
+    counts: dict[str, Tensor] = {}
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode(), autocast(choose_precision(config.precision, world.device), world.device):
+        for cpu_batch in batches:
+            batch = cpu_batch.to(world.device)
+            new = task.count(model(prepare_clips(batch)), batch)
+            new |= task.count_baselines(batch, lengths[cpu_batch.sample].to(world.device))
+            counts = {name: counts[name] + count if name in counts else count for name, count in new.items()}
+    model.train(was_training)
+    totals = world.add_up(counts)
+    return Judgement(
+        step=step,
+        shards_fingerprint=shard_set.fingerprint,
+        split=shard_set.split,
+        num_videos=shard_set.num_samples,
+        draws_per_video=repetitions,
+        figures=task.figures_of(totals),
+        counts={name: total.tolist() for name, total in totals.items()},
+        class_names={name: list(names) for name, names in task.class_names().items()},
+    )
+
+
+def validate(run: Path, overrides: tuple[str, ...] = ()) -> Judgement:
+    """Judge the newest checkpoint of a run; writes validation.json and confusion matrices into its folder.
+
+    Args:
+        run: the run's folder.
+        overrides: `--set` values over the run's own config, such as `validation.split=test2`.
+
+    Raises:
+        UsageError: if there is no run or checkpoint, or no split to judge on is set.
+        WorkError: if no checkpoint or some shard cannot be read.
+    """
+    if not (run / CONFIG_NAME).is_file():
+        raise UsageError(f"{run} holds no {CONFIG_NAME}; give the out folder of a `stream-train pretrain` run")
+    config = load_config(PretrainConfig, run / CONFIG_NAME, overrides)
+    if config.validation is None:
+        raise UsageError(f"{run} names no held-out split; add --set validation.split=... (null is every sample)")
+    checkpoint = CheckpointFolder(folder=run).newest()
+    if checkpoint is None:
+        raise UsageError(f"{run} holds no checkpoint yet; run `stream-train pretrain` on its config first")
+    shard_set = open_shard_set(config.shards, config.validation.split)
+    with joined_world(config.device) as world:
+        task = build_task(config.task)
+        model = build_model(config.network, task, crop=config.data.crop)
+        restore_model(model, checkpoint.model, origin=str(run))
+        model.to(world.device)
+        judgement = judge(model, task, shard_set, config, step=checkpoint.step, world=world)
+        if world.is_main:
+            write_judgement(run, judgement)
+    return judgement
+
+
+def write_judgement(run: Path, judgement: Judgement) -> None:
+    """Write validation.json and a picture of each confusion matrix."""
+    FolderStore(run).write(RESULT_NAME, dump_json(asdict(judgement), indent=1))
+    for name, names in judgement.class_names.items():
+        title = f"{name}, {judgement.num_videos} held-out videos, step {judgement.step}"
+        draw_confusion(np.array(judgement.counts[name]), names, run / confusion_name(name), title)
+
+
+def judgement_lines(judgement: Judgement, run: Path) -> list[str]:
+    """The judgement as text: confusion matrices, figures, and where the pictures are."""
+    looked = f"{judgement.num_videos} videos, each with {judgement.draws_per_video} draws"
+    lines = [f"step {judgement.step}, split {judgement.split or 'all'}: {looked}"]
+    for name, names in judgement.class_names.items():
+        width = max(len(word) for word in names) + 2
+        lines += ["", f"{name} (rows: what a clip is, columns: what the network says)"]
+        lines.append(" " * width + "".join(word.rjust(width) for word in names))
+        for word, row in zip(names, judgement.counts[name], strict=True):
+            lines.append(word.rjust(width) + "".join(str(count).rjust(width) for count in row))
+    lines += ["", *(f"{name.replace('_', ' ')}: {value:.3f}" for name, value in judgement.figures.items())]
+    pictures = ", ".join(str(run / confusion_name(name)) for name in judgement.class_names)
+    return [*lines, "", f"{run / RESULT_NAME}, {pictures}"]
+
+
+def confusion_name(name: str) -> str:
+    """`confusion_motion.png`."""
+    return f"confusion_{name}.png"
+
+
+def sample_lengths(shard_set: ShardSet) -> Tensor:
+    """Int64 (num_samples,): frames of each sample of a split, by position."""
+    store = open_store(shard_set.location)
+    return torch.from_numpy(np.concatenate([read_index(store, shard).num_frames for shard in shard_set.shards]))

@@ -1,0 +1,76 @@
+"""A training run that takes a second: a tiny C3D on the numbered JPEGs of the small data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shardify.config import validate_config
+from stream_train.checkpoint import CheckpointFolder
+from stream_train.config import PretrainConfig
+from stream_train.metrics import Record
+from stream_train.train import pretrain
+
+TIMINGS = ("clips_per_second", "data_wait_share")
+
+
+def tiny_values(shards: Path, out: Path, **changes: Any) -> dict[str, Any]:
+    """Config values: 23 videos, 5 a batch, 2 epochs: 10 steps, a record every 3, a checkpoint every 4."""
+    values: dict[str, Any] = {
+        "shards": str(shards),
+        "split": "train1",
+        "out": str(out),
+        "seed": 3,
+        "epochs": 2,
+        "data": {"crop": 24, "videos_per_batch": 5, "num_workers": 0},
+        "network": {"kind": "c3d", "width": 0.05},
+        "optimizer": {"learning_rate": 1e-3},
+        "device": "cpu",
+        "threads": 1,
+        "log_every_steps": 3,
+        "checkpoint": {"every_steps": 4, "keep": 2},
+    }
+    for key, value in changes.items():
+        *parents, last = key.split("__")
+        node = values
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return values
+
+
+def tiny_config(shards: Path, out: Path, **changes: Any) -> PretrainConfig:
+    """The config of :func:`tiny_values`; `data__num_workers=1` changes a nested key."""
+    return validate_config(PretrainConfig, tiny_values(shards, out, **changes), "tiny")
+
+
+def run_tiny(shards: Path, out: Path, **changes: Any) -> list[str]:
+    """Train; returns what was said."""
+    said: list[str] = []
+    pretrain(tiny_config(shards, out, **changes), said.append)
+    return said
+
+
+def records(out: Path) -> list[Record]:
+    """The lines of metrics.jsonl without the timings."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in TIMINGS} for line in lines]
+
+
+def assert_same_run(left: Path, right: Path) -> None:
+    """Bit-identical weights, optimiser state and figures."""
+    one, other = (CheckpointFolder(folder=out).newest() for out in (left, right))
+    assert one is not None
+    assert other is not None
+    assert one.step == other.step
+    assert one.model.keys() == other.model.keys()
+    for name, value in one.model.items():
+        assert torch.equal(value, other.model[name]), name
+    assert one.optimizer["param_groups"] == other.optimizer["param_groups"]
+    for number, state in one.optimizer["state"].items():
+        for name, value in state.items():
+            assert torch.equal(value, other.optimizer["state"][number][name]), (number, name)
+    assert records(left) == records(right)

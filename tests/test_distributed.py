@@ -1,0 +1,184 @@
+"""Several real processes: one loss and one gradient over the global batch, exact resume, the same judgement."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from helpers_pretext import full_batch, slice_of, task_of
+from helpers_training import assert_same_run, records, tiny_values
+from torch import nn
+
+from stream_train.batch import Batch
+from stream_train.distributed import World, joined_world
+from stream_train.order import slots_of_rank
+from stream_train.pretext import PretextModel, combine
+
+pytestmark = pytest.mark.slow
+
+NUM_VIDEOS = 7
+SECONDS = 240
+
+
+class Features(nn.Module):
+    """Stands for a backbone without BatchNorm, so that ranks and one process must agree exactly."""
+
+    feature_dim = 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, self.feature_dim)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.layer(inputs))
+
+
+def gradients(rank: int, size: int, port: int, out: Path) -> None:
+    """One process of several: the loss and the averaged gradient for its slice of one fixed batch."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    with joined_world("cpu") as world:
+        task = task_of()
+        torch.manual_seed(0)
+        model = PretextModel(Features(), task.head_sizes(), "torch")  # type: ignore[arg-type]
+        inputs, batch = torch.randn(4 * NUM_VIDEOS, 6), full_batch(NUM_VIDEOS)
+        mine: range = slots_of_rank(NUM_VIDEOS, world.rank, world.size)
+        forward = world.distribute(model)
+        part: Batch = slice_of(batch, 4 * mine.start, 4 * mine.stop)
+        objective = combine(task.losses(forward(inputs[4 * mine.start : 4 * mine.stop]), part), world)
+        torch.autograd.backward(objective.loss)
+        counts = world.add_up({"clips": torch.tensor([len(part)])} if rank else {})
+        values = {name: value.grad for name, value in model.named_parameters()}
+        torch.save({"value": objective.value, "gradients": values, "counts": counts}, out / f"{size}-{rank}.pt")
+
+
+def test_one_gradient_whatever_the_number_of_ranks(tmp_path: Path) -> None:
+    """7 videos over 1, 2 and 3 ranks, unequal slices, one masked clip on the last."""
+    results: dict[tuple[int, int], dict[str, Any]] = {}
+    for size in (1, 2, 3):
+        context = torch.multiprocessing.get_context("spawn")
+        port = 29500 + os.getpid() % 1000 + size
+        processes = [context.Process(target=gradients, args=(rank, size, port, tmp_path)) for rank in range(size)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(SECONDS)
+            assert process.exitcode == 0
+        for rank in range(size):
+            results[size, rank] = torch.load(tmp_path / f"{size}-{rank}.pt")
+    whole = results.pop((1, 0))
+    for (size, rank), result in results.items():
+        torch.testing.assert_close(result["value"], whole["value"], rtol=1e-6, atol=0)
+        for name, gradient in whole["gradients"].items():
+            torch.testing.assert_close(result["gradients"][name], gradient, msg=f"{size} ranks, rank {rank}: {name}")
+        assert result["counts"]["clips"].item() == 28 - 4 * len(slots_of_rank(NUM_VIDEOS, 0, size))
+
+
+def write_config(folder: Path, shards: Path, **changes: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    values = tiny_values(shards, folder / "run", **changes)
+    values["validation"] = {"split": "train1", "draws_per_video": 1, "every_epochs": 1}
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    return folder / "config.yaml"
+
+
+def start(config: Path, ranks: int, *overrides: str) -> subprocess.Popen[str]:
+    """`stream-train pretrain` in a process group of its own, under torchrun for several ranks."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    sets = [word for override in overrides for word in ("--set", override)]
+    command = [sys.executable, *launcher, "-m", "stream_train", "pretrain", str(config), *sets]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=SECONDS)
+    return output
+
+
+def kill_when(process: subprocess.Popen[str], path: Path) -> None:
+    """SIGKILL every process of the run as soon as a file exists."""
+    deadline = time.monotonic() + SECONDS
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    for pid in [process.pid, *descendants(process.pid)]:
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes that a process started, and theirs; torchrun gives each rank a session of its own."""
+    children = [int(word) for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
+    return [each for child in children for each in (child, *descendants(child))]
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_kill_9_and_the_same_command_again_is_bit_identical(small_dataset: Path, tmp_path: Path, ranks: int) -> None:
+    """Losses, weights and optimiser state, also over three ranks, where sums depend on their order."""
+    whole = write_config(tmp_path / "whole", small_dataset, epochs=6)
+    broken = write_config(tmp_path / "broken", small_dataset, epochs=6)
+    process = start(whole, ranks)
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert "Warning" not in output
+    for checkpoint in ("checkpoint-00000004.pt", "checkpoint-00000016.pt"):
+        kill_when(start(broken, ranks), broken.parent / "run" / checkpoint)
+    process = start(broken, ranks)
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert "continuing" in output
+    assert_same_run(broken.parent / "run", whole.parent / "run")
+    assert [line["step"] for line in records(whole.parent / "run")][-1] == 28
+    assert output.count("backbone.safetensors") == 1  # only the main process speaks
+    assert not list((broken.parent / "run").glob("*.tmp"))
+
+
+def test_the_judgement_does_not_depend_on_the_ranks(small_dataset: Path, tmp_path: Path) -> None:
+    """A run of three ranks, judged by its three ranks while training and by one process afterwards."""
+    config = write_config(tmp_path, small_dataset)
+    process = start(config, 3)
+    output = finish(process)
+    assert process.returncode == 0, output
+    trained = json.loads((tmp_path / "run" / "validation.json").read_text())
+    again = subprocess.run(
+        [sys.executable, "-m", "stream_train", "validate", str(tmp_path / "run"), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(again.stdout) == trained
+    assert sum(map(sum, trained["counts"]["speed"])) == 23
+
+
+def test_more_ranks_than_videos_is_a_usage_error(small_dataset: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, small_dataset)
+    process = start(config, 3, "data.videos_per_batch=2")
+    output = finish(process)
+    assert process.returncode != 0
+    assert "error: 3 ranks share data.videos_per_batch = 2 videos" in output
+    assert not (tmp_path / "run").exists()
+
+
+def test_alone_every_sum_is_the_value_itself() -> None:
+    world = World()
+    value = torch.tensor([1.0, 2.0])
+    assert world.sum(value) is value
+    assert world.from_main("x") == "x"
+    assert world.add_up({"a": value})["a"].tolist() == [1.0, 2.0]

@@ -1,0 +1,362 @@
+"""Training runs: what they leave behind, exact resume, refusals, stops, held-out judgement."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers_datasets import write_dataset
+from helpers_training import assert_same_run, records, run_tiny, tiny_config
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+
+from shardify.config import load_config
+from shardify.errors import UsageError, WorkError
+from stream_train.checkpoint import CheckpointFolder, load_backbone
+from stream_train.config import PretrainConfig
+from stream_train.metrics import Interval, MetricsLog, Progress, read_metrics
+from stream_train.pretext import Objective
+from stream_train.train import pretrain
+from stream_train.validate import validate
+
+NUM_STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def whole_run(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run; read-only."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    run_tiny(small_dataset, out)
+    return out
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Let the process die in the middle of a step, after `step` whole ones."""
+    original, done = Interval.add, [0]
+
+    def add(self: Interval, *arguments: Any) -> None:
+        done[0] += 1
+        if done[0] > step:
+            raise Killed
+        original(self, *arguments)
+
+    monkeypatch.setattr(Interval, "add", add)
+
+
+def test_what_a_run_leaves_behind(whole_run: Path, small_dataset: Path) -> None:
+    names = {path.name for path in whole_run.iterdir()}
+    assert names == {
+        ".lock", "config.yaml", "metrics.jsonl", "tensorboard", "checkpoint-00000008.pt", "checkpoint-00000010.pt",
+        "backbone.safetensors", "network.safetensors", "curves.png",
+    }  # fmt: skip
+    assert load_config(PretrainConfig, whole_run / "config.yaml") == tiny_config(small_dataset, whole_run)
+    lines = records(whole_run)
+    assert [line["step"] for line in lines] == [3, 4, 6, 8, 9, 10]
+    assert [line["epoch"] for line in lines] == [step * 5 / 23 for step in (3, 4, 6, 8, 9, 10)]
+    assert all(math.isfinite(value) for line in lines for value in line.values())
+    for line in lines:
+        assert line["loss"] == pytest.approx(line["loss_motion"] + line["loss_speed"], abs=0.05)
+        assert 0 <= line["speed_accuracy"] <= 1
+    assert (whole_run / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_exported_backbone_is_the_checkpoint_s(whole_run: Path, small_dataset: Path) -> None:
+    backbone, metadata = load_backbone(whole_run / "backbone.safetensors")
+    checkpoint = CheckpointFolder(folder=whole_run).newest()
+    assert checkpoint is not None
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, checkpoint.model[f"backbone.{name}"])
+    manifest = json.loads((small_dataset / "manifest.json").read_text())
+    assert metadata["step"] == NUM_STEPS
+    assert metadata["data_set.num_samples"] == manifest["num_samples"]
+    assert (metadata["crop"], metadata["num_frames"], metadata["seed"]) == (24, 16, 3)
+
+
+def test_tensorboard_has_the_same_figures(whole_run: Path) -> None:
+    events = EventAccumulator(str(whole_run / "tensorboard")).Reload()
+    scalars, lines = events.Scalars("loss"), records(whole_run)
+    assert [event.step for event in scalars] == [line["step"] for line in lines]
+    assert [event.value for event in scalars] == pytest.approx([line["loss"] for line in lines])
+
+
+@pytest.mark.parametrize("killed_after", [2, 4, 7, 9])
+def test_a_killed_run_continues_bit_identically(
+    whole_run: Path, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_after: int
+) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, killed_after)
+        with pytest.raises(Killed):
+            run_tiny(small_dataset, out)
+    (out / "metrics.jsonl").open("a").write('{"step": 10, "epo')  # killed in the middle of a line
+    said = run_tiny(small_dataset, out)
+    resumed = killed_after // 4 * 4
+    assert said[0].startswith(f"continuing {out} after step {resumed} of 10" if resumed else f"{out}: backbone")
+    assert_same_run(out, whole_run)
+
+
+def test_a_damaged_newest_checkpoint_only_costs_time(
+    whole_run: Path, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 9)
+        with pytest.raises(Killed):
+            run_tiny(small_dataset, out)
+    newest = out / "checkpoint-00000008.pt"
+    newest.write_bytes(newest.read_bytes()[:-10])
+    said = run_tiny(small_dataset, out)
+    assert said[0].startswith(f"{newest} is damaged")
+    assert said[1] == f"continuing {out} after step 4 of 10"
+    assert_same_run(out, whole_run)
+
+
+def test_workers_and_other_neutral_keys_change_nothing(whole_run: Path, small_dataset: Path, tmp_path: Path) -> None:
+    run_tiny(small_dataset, tmp_path / "run", data__num_workers=1, data__prefetch_batches=1, checkpoint__keep=1)
+    assert_same_run(tmp_path / "run", whole_run)
+
+
+def test_judging_while_training_changes_nothing(small_dataset: Path, whole_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run_tiny(small_dataset, out, validation={"split": None, "draws_per_video": 1, "every_epochs": 1})
+    one, other = (CheckpointFolder(folder=folder).newest() for folder in (out, whole_run))
+    assert one is not None
+    assert other is not None
+    assert all(torch.equal(value, other.model[name]) for name, value in one.model.items())
+    judged = [line for line in records(out) if "validation_motion_accuracy" in line]
+    assert [line["step"] for line in judged] == [5, 10]
+    result = json.loads((out / "validation.json").read_text())
+    assert result["figures"]["speed_accuracy"] == judged[-1]["validation_speed_accuracy"]
+    assert (out / "confusion_motion.png").is_file()
+
+
+def test_another_seed_is_another_run(whole_run: Path, small_dataset: Path, tmp_path: Path) -> None:
+    run_tiny(small_dataset, tmp_path / "run", seed=4)
+    assert records(tmp_path / "run")[0]["loss"] != records(whole_run)[0]["loss"]
+
+
+def test_a_complete_run_only_makes_its_exports_again(small_dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run_tiny(small_dataset, out)
+    metrics = (out / "metrics.jsonl").read_bytes()
+    export = (out / "backbone.safetensors").read_bytes()
+    for name in ("backbone.safetensors", "curves.png"):
+        (out / name).unlink()
+    said = run_tiny(small_dataset, out)
+    assert said[0] == f"{out} is complete: 10 steps, 2 epochs"
+    assert (out / "metrics.jsonl").read_bytes() == metrics
+    assert (out / "backbone.safetensors").read_bytes() == export
+    assert (out / "curves.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seed": 4}, "seed was 3, now 4"),
+        ({"epochs": 3}, "epochs was 2, now 3"),
+        ({"network__width": 0.06}, "network.width was 0.05, now 0.06"),
+        ({"data__videos_per_batch": 7}, "data.videos_per_batch was 5, now 7"),
+        ({"data__crop": 32}, "data.crop was 24, now 32"),
+        ({"task__sampling__motions": ["warp"]}, r"task.sampling.motions was \['random', 'periodic', 'warp'\], now"),
+    ],
+)
+def test_other_settings_are_refused_by_name(
+    whole_run: Path, small_dataset: Path, changes: dict[str, Any], named: str
+) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in whole_run.iterdir() if path.name != ".lock"}
+    with pytest.raises(UsageError, match=rf"checkpoint-00000010\.pt belongs to a run with other settings \({named}"):
+        run_tiny(small_dataset, whole_run, **changes)
+    assert {path.name: path.stat().st_mtime_ns for path in whole_run.iterdir() if path.name != ".lock"} == before
+
+
+def test_other_data_is_refused_unless_accepted(small_dataset: Path, tmp_path: Path) -> None:
+    other = write_dataset(tmp_path / "other", [[20, 40, 60, 130], [31, 61, 121, 200]])
+    out = tmp_path / "run"
+    run_tiny(small_dataset, out, epochs=1)
+    with pytest.raises(UsageError, match=r"data_set\.fingerprint was .*; data_set\.num_samples was 23, now 8"):
+        run_tiny(other, out, epochs=1)
+    assert CheckpointFolder(folder=out).steps() == [4, 5]
+    said = run_tiny(other, out, epochs=1, accept_changed_data=True)
+    assert said[0] == f"{out} is complete: 2 steps, 1 epochs"
+
+
+def test_the_same_data_elsewhere_is_the_same_data(whole_run: Path, tmp_path: Path) -> None:
+    shards = [[20, 16, 31, 61, 125], [130, 17, 40, 45], [5, 150, 33, 34, 35, 36], [64, 65, 66], [70, 71, 72, 121, 16]]
+    moved = write_dataset(tmp_path / "moved", shards)
+    out = tmp_path / "run"
+    out.mkdir()
+    for path in whole_run.glob("checkpoint-*"):
+        (out / path.name).write_bytes(path.read_bytes())
+    assert run_tiny(moved, out)[0] == f"{out} is complete: 10 steps, 2 epochs"
+
+
+def test_the_first_non_finite_loss_stops_the_run(small_dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(WorkError) as caught:
+        run_tiny(small_dataset, out, optimizer__learning_rate=1e30, checkpoint__every_steps=1)
+    text = str(caught.value)
+    assert text.startswith("step 2: the loss is ")
+    assert f"the last good checkpoint is {out / 'checkpoint-00000001.pt'}" in text
+    assert CheckpointFolder(folder=out).steps() == [1]
+    assert [line["step"] for line in records(out)] == [1]
+
+
+def objective(loss: float) -> Objective:
+    value = torch.tensor(loss, dtype=torch.float64)
+    return Objective(loss=value.float(), value=value, totals={"motion": torch.stack((value, torch.ones_like(value)))})
+
+
+@pytest.mark.parametrize(
+    ("loss", "norm", "said"),
+    [
+        (math.nan, 1.0, "step 13: the loss is nan, so training stopped; there is no checkpoint yet. Lower"),
+        (1.0, math.inf, "step 13: the norm of the gradient is inf"),
+    ],
+)
+def test_the_step_is_named_though_it_is_looked_at_later(loss: float, norm: float, said: str) -> None:
+    interval = Interval(first_step=10)
+    for _ in range(2):
+        interval.add(objective(1.0), torch.tensor(1.0), {})
+        interval.require_finite("there is no checkpoint yet")
+    interval.add(objective(loss), torch.tensor(norm), {})
+    interval.add(objective(math.nan), torch.tensor(math.nan), {})
+    with pytest.raises(WorkError, match=said):
+        interval.require_finite("there is no checkpoint yet")
+
+
+def test_an_interval_s_losses_are_means_over_clips() -> None:
+    interval = Interval(first_step=0)
+    for total, count, value in ((6.0, 2.0, 3.0), (2.0, 6.0, 1 / 3)):
+        totals = {"speed": torch.tensor([total, count], dtype=torch.float64)}
+        loss = torch.tensor(value, dtype=torch.float64)
+        interval.add(Objective(loss=loss, value=loss, totals=totals), torch.tensor(2.0), {"n": torch.tensor([1])})
+    assert interval.losses() == {"loss": pytest.approx(5 / 3), "loss_speed": 1.0, "gradient_norm": 2.0}
+    assert interval.counts["n"].tolist() == [2]
+
+
+@pytest.mark.parametrize("motions", [[], ["random"], ["periodic", "warp"]])
+def test_subsets_of_the_task_train(small_dataset: Path, tmp_path: Path, motions: list[str]) -> None:
+    run_tiny(small_dataset, tmp_path / "run", epochs=1, task__sampling__motions=motions)
+    line = records(tmp_path / "run")[-1]
+    assert ("motion_accuracy" in line) == bool(motions)
+    assert ("nonrandom_motion_accuracy" in line) == ("random" in motions)
+    assert "loss_speed" in line
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    """Brightness that grows by 7 to 13 levels a frame tells speed and order; a real optimum, found from scratch."""
+    shards = write_dataset(tmp_path / "long", [[130] * 8, [140] * 8])
+    out = tmp_path / "run"
+    run_tiny(shards, out, epochs=40, optimizer__learning_rate=3e-3, log_every_steps=16, checkpoint__every_steps=1000)
+    first, *_, last = records(out)
+    assert last["loss"] < 0.6 * first["loss"]
+    assert last["motion_accuracy"] > 0.6
+    assert last["speed_accuracy"] > 0.6
+
+
+def test_options_that_do_not_fit_the_machine_are_refused(small_dataset: Path, tmp_path: Path) -> None:
+    for changes, said in (
+        ({"precision": "bfloat16"}, "precision is bfloat16, but on a CPU"),
+        ({"sync_batchnorm": True}, "sync_batchnorm works on GPUs only"),
+        ({"data__crop": 100}, r"crop = 100 does not fit into frames of 48x64"),
+        ({"split": "train2"}, r"no split 'train2'; its splits: train1"),
+        ({"validation": {"split": "test1"}}, r"no split 'test1'; its splits: train1"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            run_tiny(small_dataset, tmp_path / "run", **changes)
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="finds no GPU here; set device to auto or cpu"):
+            run_tiny(small_dataset, tmp_path / "run", device="cuda")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_saved_nothing_yet_may_start_with_other_settings(
+    small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Killed):
+            run_tiny(small_dataset, out)
+    run_tiny(small_dataset, out, epochs=1, seed=9)
+    assert [line["step"] for line in records(out)] == [3, 4, 5]
+    assert load_config(PretrainConfig, out / "config.yaml").seed == 9
+
+
+def test_validate_judges_every_video_as_often_as_asked(whole_run: Path) -> None:
+    overrides = ("validation.split=train1", "validation.draws_per_video=3")
+    result = validate(whole_run, overrides)
+    assert (result.step, result.num_videos, result.draws_per_video) == (10, 23, 3)
+    motion, speed = (torch.tensor(result.counts[name]) for name in ("motion", "speed"))
+    assert motion.sum(dim=1).tolist() == [69, 69, 69, 60]  # the warps of three short videos are masked
+    assert torch.tensor(result.counts["speed_by_length"]).sum() == speed.sum() == 69
+    assert result.figures["motion_accuracy"] == motion.diagonal().sum().item() / 267
+    assert result.figures["speed_best_from_length"] >= result.figures["speed_best_constant"]
+    assert validate(whole_run, overrides) == result
+    assert json.loads((whole_run / "validation.json").read_text())["figures"] == result.figures
+    assert validate(whole_run, (*overrides, "data.videos_per_batch=3", "data.num_workers=1")).counts == result.counts
+
+
+def test_validate_says_what_is_missing(whole_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no config\.yaml; give the out folder"):
+        validate(tmp_path)
+    with pytest.raises(UsageError, match=r"names no held-out split; add --set validation\.split="):
+        validate(whole_run)
+    (tmp_path / "config.yaml").write_bytes((whole_run / "config.yaml").read_bytes())
+    with pytest.raises(UsageError, match="holds no checkpoint yet"):
+        validate(tmp_path, ("validation.split=null",))
+
+
+def test_metrics_are_cut_at_the_resumed_step(tmp_path: Path) -> None:
+    lines = ['{"step": 2, "loss": 1.0}', '{"step": 4, "loss": 0.5}', '{"step": 6, "loss": 0.25}', '{"step": 8, "lo']
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    with MetricsLog(tmp_path, 4) as log:
+        log.write({"step": 6, "loss": 0.125})
+    assert [record["loss"] for record in read_metrics(tmp_path)] == [1.0, 0.5, 0.125]
+    with MetricsLog(tmp_path, 0, enabled=False) as log:
+        log.write({"step": 1})
+    assert len(read_metrics(tmp_path)) == 3
+
+
+def test_progress_says_everything_that_matters_in_one_line() -> None:
+    stream = io.StringIO()
+    with Progress(num_steps=100, first_step=0, stream=stream) as progress:
+        progress.waited(0.0, num_clips=28)
+        record = {
+            "step": 20, "epoch": 0.25, "loss": 2.5, "loss_motion": 1.5, "motion_accuracy": 0.375,
+            "speed_accuracy": 0.5, "learning_rate": 1e-3,
+        }  # fmt: skip
+        progress.show(record | {"clips_per_second": 37.25, "data_wait_share": 0.031})
+        progress.show(record | {"step": 21})  # within ten seconds: not said
+        progress.show(record | {"step": 100})  # the last: always said
+        speed = progress.speed()
+    first, last = stream.getvalue().splitlines()
+    assert first == ("step 20/100  epoch 0.25  loss 2.500  motion 0.375  speed 0.500  37.2 clips/s  data wait 3%")
+    assert last.startswith("step 100/100")
+    assert speed["clips_per_second"] > 0
+    assert speed["data_wait_share"] == 0.0
+
+
+def test_pretrain_needs_the_data_before_it_touches_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        pretrain(tiny_config(tmp_path / "absent", tmp_path / "run"), lambda _: None)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_shard_stops_the_run_and_is_named(tmp_path: Path) -> None:
+    shards = write_dataset(tmp_path / "s", [[20, 30, 40], [130, 60, 50]])
+    tar = shards / "shard-000001.tar"
+    data = bytearray(tar.read_bytes())
+    for place in range(2000, len(data), 500):
+        data[place] ^= 0xFF
+    tar.write_bytes(data)
+    with pytest.raises(WorkError, match=r"shard-000001\.tar"):
+        run_tiny(shards, tmp_path / "run", data__videos_per_batch=2)
