@@ -1,0 +1,43 @@
+"""Pretext tasks and batches with labels but hardly any pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from shardify.config import validate_config
+from stream_train.batch import Batch
+from stream_train.pretext.transformations import Transformations, TransformationsConfig
+
+
+def task_of(motions: tuple[str, ...] = ("random", "periodic", "warp"), **changes: object) -> Transformations:
+    values = {"sampling": {"motions": motions}} | changes
+    return Transformations(validate_config(TransformationsConfig, values, "task"))
+
+
+def batch_of(motion: list[int], speed: list[int], mask: list[bool] | None = None) -> Batch:
+    """A batch of clips that have labels but hardly any pixels."""
+    count = len(motion)
+    return Batch(
+        frames=torch.zeros(count, 16, 2, 2, 3, dtype=torch.uint8),
+        motion=torch.tensor(motion),
+        speed=torch.tensor(speed),
+        motion_mask=torch.tensor([True] * count if mask is None else mask),
+        flip=torch.zeros(count, dtype=torch.bool),
+        label=torch.zeros(count, dtype=torch.int64),
+        sample=torch.arange(count),
+        indices=torch.zeros(count, 16, dtype=torch.int32),
+    )
+
+
+def full_batch(videos: int = 7) -> Batch:
+    """All four clips of each video, speeds 0..3 in turn, the last video's warp masked out."""
+    kappas = [video % 4 for video in range(videos)]
+    mask = [True] * (4 * videos - 1) + [False]
+    return batch_of([0, 1, 2, 3] * videos, [v for k in kappas for v in (k, -1, k, -1)], mask)
+
+
+def slice_of(batch: Batch, start: int, stop: int) -> Batch:
+    names = ("frames", "motion", "speed", "motion_mask", "flip", "label", "sample", "indices")
+    return replace(batch, **{name: getattr(batch, name)[start:stop] for name in names})

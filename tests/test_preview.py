@@ -1,0 +1,124 @@
+"""The pictures show the frames they name, one row a class and one a transformation, and nothing is cut off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+from helpers_shards import CLASSES, build_config, make_source, make_video
+from PIL import Image
+
+from shardify.errors import UsageError
+from shardify.format import read_index, read_manifest, shard_name
+from shardify.preview import Strip, _draw, contact_strips, transformation_strips, write_preview
+from shardify.run import build
+from shardify.storage import Store, open_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    source = make_source(tmp_path_factory.mktemp("source"))
+    make_video(source / "videos/Spin/v_Spin_g04_c01.avi", num_frames=130, seed=5)
+    out = tmp_path_factory.mktemp("shards")
+    build(build_config(source, out))
+    return open_store(out)
+
+
+def flat_store(folder: Path, lengths: list[int], min_frames: int = 16) -> Store:
+    for i, num_frames in enumerate(lengths):
+        make_video(folder / "videos" / f"v{i}.avi", num_frames=num_frames, seed=i)
+    source = {"kind": "flat", "videos": str(folder / "videos")}
+    config = build_config(folder, folder / "out", source=source, min_frames=min_frames)
+    build(config)
+    return open_store(config.out)
+
+
+def assert_frames_are_those_named(store: Store, strip: Strip, key: str) -> None:
+    manifest = read_manifest(store)
+    shard, entry = next((s, e) for s in manifest.shards for e in read_index(store, s) if e.key == key)
+    offsets = entry.frame_offsets(manifest.packing)
+    for frame, caption in zip(strip.frames, strip.captions, strict=True):
+        number = int(caption)
+        jpeg = store.read_range(shard_name(shard.number, "tar"), int(offsets[number]), int(entry.frame_bytes[number]))
+        assert np.array_equal(frame, simplejpeg.decode_jpeg(jpeg))
+
+
+def test_contact_sheet_has_a_row_per_class_with_its_first_and_last_frame(store: Store) -> None:
+    strips = contact_strips(store, read_manifest(store))
+    assert [strip.title for strip in strips] == list(CLASSES)
+    for strip in strips:
+        num_frames = int(strip.subtitle.split()[0])
+        assert strip.subtitle == f"{num_frames} frames, {num_frames / 25:.1f} s"
+        captions = [int(caption) for caption in strip.captions]
+        assert (captions[0], captions[-1]) == (0, num_frames - 1)
+        assert captions == sorted(set(captions))
+        assert len(captions) == 8
+
+
+def test_transformations_of_a_long_video(store: Store) -> None:
+    strips = transformation_strips(store, read_manifest(store))
+    assert [strip.title for strip in strips] == [*(f"speed {k}" for k in range(4)), "random", "periodic", "warp"]
+    numbers = {strip.title: [int(caption) for caption in strip.captions] for strip in strips}
+    for kappa in range(4):
+        assert numbers[f"speed {kappa}"] == [j << kappa for j in range(16)]
+    assert sorted(numbers["random"]) == list(range(16)) != numbers["random"]
+    assert numbers["periodic"] == [0, 2, 4, 6, 8, 10, 12, 14, 16, 14, 12, 10, 8, 6, 4, 2]
+    steps = np.diff(numbers["warp"])
+    assert steps.min() >= 1
+    assert steps.max() <= 8
+    assert len(set(steps.tolist())) > 2
+    for strip in strips:
+        assert_frames_are_those_named(store, strip, "Spin__v_Spin_g04_c01")
+
+
+@pytest.mark.parametrize(("num_frames", "speeds"), [(16, 1), (30, 1), (31, 2), (61, 3), (121, 4)])
+def test_transformations_fit_the_longest_video(tmp_path: Path, num_frames: int, speeds: int) -> None:
+    store = flat_store(tmp_path, [num_frames])
+    strips = transformation_strips(store, read_manifest(store))
+    assert len(strips) == speeds + 3
+    assert all(int(caption) < num_frames for strip in strips for caption in strip.captions)
+
+
+def test_short_videos_loop(tmp_path: Path) -> None:
+    store = flat_store(tmp_path, [5], min_frames=1)
+    speed, *_ = transformation_strips(store, read_manifest(store))
+    assert [int(caption) for caption in speed.captions] == [j % 5 for j in range(16)]
+
+
+def test_unlabelled_samples_are_shown_by_key(tmp_path: Path) -> None:
+    store = flat_store(tmp_path, [20, 17])
+    assert sorted(strip.title for strip in contact_strips(store, read_manifest(store))) == ["v0", "v1"]
+
+
+def test_pictures_have_clear_margins(store: Store, tmp_path: Path) -> None:
+    """Nothing is drawn into the margins, so nothing is cut off there."""
+    paths = write_preview(store, tmp_path / "new" / "folder")
+    assert [path.name for path in paths] == ["contact_sheet.png", "transformations.png"]
+    for path in paths:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("L")).astype(int)
+        assert pixels.shape[0] > 200
+        assert pixels.shape[1] > 800
+        for edge in (pixels[:8], pixels[-8:], pixels[:, :8], pixels[:, -8:]):
+            assert edge.min() == 255
+        assert pixels.min() < 60
+
+
+def test_long_class_names_widen_the_picture(store: Store) -> None:
+    manifest = read_manifest(store)
+    long = tuple(f"{name} and a rather long description of it" for name in CLASSES)
+    wide = [
+        Strip(**vars(strip) | {"title": title})
+        for strip, title in zip(contact_strips(store, manifest), long, strict=True)
+    ]
+    narrow, broad = _draw(contact_strips(store, manifest)), _draw(wide)
+    assert broad.width > narrow.width + 100
+    assert broad.height == narrow.height
+
+
+def test_a_file_in_the_way_is_a_usage_error(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(UsageError, match="is a file; give a folder with --out"):
+        write_preview(store, tmp_path / "out")
