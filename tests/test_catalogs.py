@@ -288,6 +288,12 @@ def test_kinetics_in_class_folders_of_any_spelling(tmp_path: Path) -> None:
     assert catalog.num_unlisted == 1  # in the folder of a class that the lists do not give it
 
 
+def test_kinetics_prefers_the_cuts_own_name_and_the_classs_own_folder(tmp_path: Path) -> None:
+    copies = ["a/ccccccccccc.mp4", "new/ccccccccccc_000100_000110.mp4", "zumba/ccccccccccc.mp4"]
+    assert list(by_path(kinetics(tmp_path / "one", copies))) == ["new/ccccccccccc_000100_000110.mp4"]
+    assert list(by_path(kinetics(tmp_path / "two", copies[::2]))) == ["zumba/ccccccccccc.mp4"]
+
+
 def test_kinetics_labels_come_from_the_map(tmp_path: Path) -> None:
     label_map = (
         put(tmp_path, {"map.txt": "zumba\nair drumming\nyoga\npassing American football (in game)\n"}) / "map.txt"

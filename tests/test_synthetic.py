@@ -249,6 +249,13 @@ def test_files_show_what_was_rendered(tmp_path: Path) -> None:
     assert np.abs(decoded.astype(int) - frames).mean() < 6
 
 
+def test_files_do_not_depend_on_the_cpu(tmp_path: Path) -> None:
+    frames = render_clip(small(tmp_path), list_clips(small(tmp_path))[0])
+    for name, cpu_flags in (("simd", None), ("plain", "0")):
+        encode_video(frames, tmp_path / name, fps=25, binary=ffmpeg_binary(), cpu_flags=cpu_flags)
+    assert (tmp_path / "simd").read_bytes() == (tmp_path / "plain").read_bytes()
+
+
 def test_files_depend_on_the_settings_alone(tmp_path: Path) -> None:
     for name, workers in (("one", 1), ("two", 3)):
         write_synthetic(small(tmp_path / name, workers=workers))

@@ -1,0 +1,98 @@
+"""Building shards against bare ffmpeg: the share of ffmpeg's own speed that `shardify build` keeps.
+
+Both sides decode, scale and encode the same videos with the same flags in equally many processes, by turns; ffmpeg
+alone writes to nowhere. 1.00 would mean that packing, checksums and writing cost nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from shardify.build_config import BuildConfig
+from shardify.build_summary import BuildSummary
+from shardify.catalogs import read_catalog
+from shardify.catalogs.folder import FlatConfig
+from shardify.engine import usable_cores
+from shardify.ffmpeg_command import FramesConfig, ffmpeg_command
+from shardify.run import build
+from shardify.synthetic import SyntheticConfig, write_synthetic
+
+SHARDS_PER_WORKER = 4
+
+
+def video_folder(given: str | None, scratch: Path) -> Path:
+    """The folder to measure on: the given one, or synthetic videos as large and long as UCF101's, made in `scratch`."""
+    if given:
+        return Path(given)
+    size = {"height": 240, "width": 320, "min_frames": 180, "max_frames": 180}
+    config = SyntheticConfig(out=scratch / "synthetic", num_groups=6, clips_per_group=1, **size)
+    write_synthetic(config)
+    return config.out / "videos"
+
+
+def build_config(videos: Path, out: Path, workers: int) -> BuildConfig:
+    """All videos below a folder, in enough shards to keep every worker busy to the end."""
+    source = FlatConfig(kind="flat", videos=videos)
+    num_videos = len(read_catalog(source).videos)
+    per_shard = max(1, num_videos // (SHARDS_PER_WORKER * workers))
+    return BuildConfig(
+        source=source,
+        out=out,
+        workers=workers,
+        videos_per_shard=per_shard,
+        max_rejected_share=1.0,
+        max_missing_share=1.0,
+    )
+
+
+def time_bare_ffmpeg(videos: list[Path], frames: FramesConfig, workers: int) -> float:
+    """Seconds that ffmpeg needs for all videos, `workers` processes at a time."""
+
+    def decode(path: Path) -> None:
+        command = ffmpeg_command(str(path), frames)
+        subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        )
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(decode, videos))
+    return time.perf_counter() - start
+
+
+def time_build(config: BuildConfig) -> tuple[float, BuildSummary]:
+    """Seconds of a whole build, catalog and manifest included, and its summary."""
+    start = time.perf_counter()
+    summary = build(config)
+    return time.perf_counter() - start, summary
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--videos", help="folder of videos, searched recursively; synthetic ones if left out")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes on either side")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of either side")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-build-") as scratch:
+        videos = video_folder(options.videos, Path(scratch)).resolve()
+        config = build_config(videos, Path(scratch) / "warm-up", options.workers)
+        paths = [videos / video.path for video in read_catalog(config.source).videos]
+        _, summary = time_build(config)  # reads every file once: from here on, both sides find them in memory
+        bare_seconds = build_seconds = 0.0
+        for number in range(options.rounds):
+            bare_seconds += time_bare_ffmpeg(paths, config.frames, options.workers)
+            build_seconds += time_build(config.model_copy(update={"out": Path(scratch) / f"round-{number}"}))[0]
+    num_frames = options.rounds * summary.num_frames
+    print(f"{len(paths)} videos, {summary.num_frames:,} frames, {options.workers} processes, {options.rounds} rounds")
+    print(f"bare ffmpeg      {num_frames / bare_seconds:8,.0f} frames/s")
+    print(f"shardify build   {num_frames / build_seconds:8,.0f} frames/s")
+    print(f"building / bare ffmpeg = {bare_seconds / build_seconds:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The house rules that a machine can check: layout, import direction, packaging, configs (test_readme.py: the rest)."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("shardify", "stream_train", "eval")
+"""Lowest first: a package may import those before it, never those after it."""
+TOP_LEVEL = {
+    *("pyproject.toml", "shardify", "stream_train", "eval", "configs", "tests", "Makefile"),
+    *("README.md", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", "constraints.txt"),
+}
+GENERATED = {"data", "runs", "build", "dist", "__pycache__"}
+"""What commands make in a checkout; .gitignore names them too."""
+MAX_FILE_LINES = 400
+"""About 300 is what we aim at; a file that reaches this is to be split."""
+MAX_FUNCTION_LINES = 60
+
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported_modules(tree: ast.AST) -> list[str]:
+    """Every module that the code imports, wherever in the file, by its absolute name."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+    return names
+
+
+def direction_problems(package: str, source: str) -> list[str]:
+    """Imports in `source`, a module of `package`, that go up the path of the data."""
+    forbidden = PACKAGES[PACKAGES.index(package) + 1 :]
+    return [name for name in imported_modules(ast.parse(source)) if name.partition(".")[0] in forbidden]
+
+
+def eval_problems(source: str) -> list[str]:
+    """Imports that would shadow the builtin `eval`, or lean on the bare package."""
+    problems = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            problems += [alias.name for alias in node.names if alias.name.partition(".")[0] == "eval"]
+        elif isinstance(node, ast.ImportFrom) and node.module == "eval":
+            problems.append("from eval import ...")
+    return problems
+
+
+# The tree
+
+
+def test_the_top_level_is_the_fixed_one() -> None:
+    entries = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+    assert entries >= TOP_LEVEL
+    assert {name for name in entries - TOP_LEVEL - GENERATED if not name.endswith(".egg-info")} == set()
+
+
+def test_packages_are_listed_explicitly_and_completely() -> None:
+    found = {name_of(path.parent).replace("/", ".") for path in SOURCES}
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == found
+    assert all((ROOT / package.replace(".", "/") / "__init__.py").is_file() for package in found)
+
+
+def test_tests_are_flat() -> None:
+    assert {path.parent for path in TESTS} == {ROOT / "tests", ROOT / "tests" / "benchmarks"}
+    assert all(re.fullmatch(r"(test|bench|helpers)_\w+|conftest", path.stem) for path in TESTS)
+
+
+def test_nothing_is_called_utils() -> None:
+    vague = {"utils", "util", "helpers", "misc", "common", "tools"}
+    assert not [name_of(path) for path in SOURCES if path.stem in vague or path.parent.name in vague]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_modules_are_short_documented_and_import_downwards(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    assert ast.get_docstring(tree), "a module says what enters and what leaves"
+    assert not direction_problems(path.relative_to(ROOT).parts[0], source)
+    assert not eval_problems(source)
+    assert len(source.splitlines()) <= MAX_FILE_LINES
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    too_long = [f.name for f in functions if f.end_lineno and f.end_lineno - f.lineno >= MAX_FUNCTION_LINES]
+    assert not too_long
+    assert not functions or "__future__" in imported_modules(tree)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name_of)
+def test_tests_import_eval_only_by_its_modules(path: Path) -> None:
+    assert not eval_problems(path.read_text(encoding="utf-8"))
+
+
+def test_the_import_rules_see_what_they_forbid() -> None:
+    assert direction_problems("shardify", "def f():\n    from stream_train.order import x") == ["stream_train.order"]
+    assert direction_problems("stream_train", "import eval.features, shardify.format") == ["eval.features"]
+    assert direction_problems("eval", "from stream_train.order import x\nimport shardify.format") == []
+    assert eval_problems("import eval.features") == ["eval.features"]
+    assert eval_problems("from eval import features") == ["from eval import ..."]
+    assert eval_problems("from eval.features import extract\nimport evaluate") == []
+
+
+def test_no_file_names_the_machine_it_was_written_on() -> None:
+    texts = [*SOURCES, *TESTS, *CONFIGS, *(ROOT / name for name in TOP_LEVEL if (ROOT / name).is_file())]
+    texts += [path for folder in (".ci", ".github") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    places = [str(place) for place in (ROOT, Path.home()) if len(place.parts) > 2]
+    guilty = {name_of(path): place for path in texts for place in places if place in path.read_text(encoding="utf-8")}
+    assert not guilty
+
+
+# Packaging
+
+
+@pytest.mark.parametrize("script", sorted(PYPROJECT["project"]["scripts"]))
+def test_console_scripts_and_modules_start(script: str) -> None:
+    module, _, function = PYPROJECT["project"]["scripts"][script].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+    assert (ROOT / module.partition(".")[0] / "__main__.py").is_file()
+
+
+def pins() -> dict[str, str]:
+    """Package -> version, from constraints.txt; a line that is not a plain pin fails."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    requirements = [line.partition("#")[0].strip() for line in lines]
+    matches = [re.fullmatch(r"([\w.-]+)==([\w.+!-]+)", requirement) for requirement in requirements if requirement]
+    assert all(matches), "constraints.txt holds exact versions only: no hosts, no options, no paths"
+    return {match[1].lower().replace("_", "-"): match[2] for match in matches if match}
+
+
+def test_constraints_pin_every_requirement_inside_its_range() -> None:
+    project = PYPROJECT["project"]
+    extras = project["optional-dependencies"]
+    tested = [*project["dependencies"], *extras["dev"], *extras["test"]]  # nothing runs on the extra `ray` yet
+    versions = pins()
+    for requirement in map(Requirement, tested):
+        assert requirement.specifier.contains(versions[requirement.name.lower()]), requirement
+
+
+def test_python_versions_agree_everywhere() -> None:
+    supported = SpecifierSet(PYPROJECT["project"]["requires-python"])
+    versions = [version for version in (f"3.{minor}" for minor in range(8, 20)) if version in supported]
+    classifiers = [c.rpartition(" ")[2] for c in PYPROJECT["project"]["classifiers"] if "Python :: 3." in c]
+    assert versions == classifiers == ["3.11", "3.12", "3.13"]
+    assert PYPROJECT["tool"]["ruff"]["target-version"] == "py311"
+    assert PYPROJECT["tool"]["mypy"]["python_version"] == "3.11"
+    assert "(3, 11) <= v < (3, 14)" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_pre_commit_hooks_are_local() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert {repo["repo"] for repo in config["repos"]} == {"local"}
+    assert all(hook["entry"].startswith(".venv/bin/") for repo in config["repos"] for hook in repo["hooks"])
+
+
+# Configs
+
+
+def test_every_kind_of_config_has_a_demo() -> None:
+    kinds = {path.relative_to(ROOT / "configs").parts[0] for path in CONFIGS}
+    assert {"shards", "pretrain"} <= kinds
+    assert all((ROOT / "configs" / kind / "demo.yaml").is_file() for kind in kinds)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
+def test_configs_open_with_their_command(path: Path) -> None:
+    header = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        header.append(line)
+    assert re.search(r"\bmake \w+|\bshardify \w+|\bstream-train \w+", "\n".join(header)), "the header gives the command"

@@ -1,0 +1,284 @@
+"""The Makefile and .ci/run: which commands they run, when they install, what they say. Nothing here touches .venv."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = ("help", "install", "demo", "shards", "pretrain", "check", "test", "test-slow", "bench", "clean")
+DATASETS = ("demo", "ucf101", "hmdb51", "kinetics400", "kinetics600", "kinetics700", "folder", "flat", "csv")
+VARIABLES = re.findall(r"^#: ([A-Z]+)", MAKEFILE, flags=re.MULTILINE)
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def run(*command: str | Path, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in an environment without make variables, whatever the tests themselves were started with."""
+    environment = {name: value for name, value in os.environ.items() if name not in {*VARIABLES, "PYTHON"}}
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
+        environment.pop(name, None)
+    return subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def commands(*arguments: str, cwd: Path = ROOT) -> list[list[str]]:
+    """The commands that `make ARGUMENTS` would run after installing, each as its words."""
+    result = run("make", "--dry-run", "--no-print-directory", *arguments, cwd=cwd)
+    assert result.returncode == 0, result.stderr
+    lines = [shlex.split(line) for line in result.stdout.replace("\\\n", " ").splitlines() if line.strip()]
+    return [line for line in lines if line[:3] != [".venv/bin/python", "-m", "pip"] and ".venv/bin" in line[0]]
+
+
+def overrides(command: list[str]) -> list[str]:
+    return [command[i + 1] for i, word in enumerate(command) if word == "--set"]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The house without the code: Makefile, packaging files, .ci and configs, in a folder of its own."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    for name in (".ci", "configs"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+# Help
+
+
+def test_help_lists_exactly_the_targets_and_is_the_default() -> None:
+    result = run("make")
+    assert result.returncode == 0
+    assert result.stdout == run("make", "help").stdout
+    listed = re.findall(r"^  ([a-z-]+) +\S", result.stdout, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(TARGETS)
+    assert sorted(set(re.findall(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.MULTILINE)[0].split())) == sorted(TARGETS)
+    assert re.findall(r"^  ([A-Z]+) +\S", result.stdout, flags=re.MULTILINE) == VARIABLES
+
+
+def test_a_target_that_does_not_exist_yet_is_an_error() -> None:
+    result = run("make", "transfer")
+    assert result.returncode == 2
+    assert "No rule to make target 'transfer'" in result.stderr
+
+
+VALUES = {
+    "DATASET": "ucf101",
+    "VIDEOS": "/some/videos",
+    "LISTS": "/some/lists",
+    "OUT": "elsewhere",
+    "SHARDS": "some/shards",
+    "SPLIT": "train1",
+    "CONFIG": "configs/shards/ucf101.yaml",
+    "SEED": "5",
+    "WORKERS": "3",
+    "GPUS": "2",
+    "SET": "a.b=1 c=2",
+    "PYTHON": "python3.12",
+}
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_every_documented_variable_changes_the_targets_it_names(variable: str, checkout: Path) -> None:
+    (text,) = re.findall(rf"^#: {variable} +(.*)$", MAKEFILE, flags=re.MULTILINE)
+    named = [part.partition(":")[0].split(",") for part in text.split("; ")]
+    targets = {name.strip() for names in named for name in names} & set(TARGETS)
+    assert targets, "the text begins with the targets' names and a colon"
+    for target in targets:
+        plain = run("make", "--dry-run", target, cwd=checkout).stdout
+        changed = run("make", "--dry-run", target, f"{variable}={VALUES[variable]}", cwd=checkout).stdout
+        assert plain
+        assert changed
+        assert plain != changed, f"{variable} does nothing for {target}"
+
+
+# What the stages run
+
+
+def test_stages_work_on_the_demo_without_any_variable(checkout: Path) -> None:
+    synthetic = [".venv/bin/python", "-m", "shardify", "synthetic", "configs/shards/synthetic_demo.yaml"]
+    build = [".venv/bin/python", "-m", "shardify", "build", "configs/shards/demo.yaml"]
+    pretrain = [".venv/bin/python", "-m", "stream_train", "pretrain", "configs/pretrain/demo.yaml"]
+    assert commands("shards", cwd=checkout) == [synthetic, build]
+    assert commands("pretrain", cwd=checkout) == [synthetic, build, pretrain]
+    assert commands("demo", cwd=checkout)[:2] == [synthetic, build]
+    assert pretrain in commands("demo", cwd=checkout)
+
+
+def test_pretrain_builds_the_demo_shards_only_where_they_are_absent(checkout: Path) -> None:
+    manifest = checkout / "data" / "demo" / "shards" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.touch()
+    assert [command[3] for command in commands("pretrain", cwd=checkout)] == ["pretrain"]
+    assert [command[3] for command in commands("pretrain", "SHARDS=mine", cwd=checkout)] == ["pretrain"]
+
+
+def test_values_reach_the_command_whole() -> None:
+    words = ["VIDEOS=/Bob's  own", "OUT=$$HOME, too", "SEED=7", "SET=seed=8 task.sampling.motions=[random,warp]"]
+    (build,) = commands("shards", "DATASET=ucf101", *words)
+    given = ["source.videos=/Bob's  own", "out=$HOME, too", "seed=7", "seed=8", "task.sampling.motions=[random,warp]"]
+    assert sorted(overrides(build)) == sorted(given)
+    assert overrides(build)[-2:] == given[-2:], "SET comes last, and so wins"
+
+
+def test_gpus_start_torchrun() -> None:
+    (command,) = commands("pretrain", "GPUS=4", "SHARDS=mine")
+    assert command[:6] == [".venv/bin/torchrun", "--standalone", "--nproc-per-node", "4", "-m", "stream_train"]
+    (command,) = commands("pretrain", "GPUS=1", "SHARDS=mine")
+    assert command[:3] == [".venv/bin/python", "-m", "stream_train"]
+
+
+@pytest.mark.parametrize("target", ["shards", "pretrain"])
+def test_a_data_set_without_a_config_is_named_with_those_there_are(target: str) -> None:
+    result = run("make", "--dry-run", target, "DATASET=nonsense")
+    assert result.returncode == 2
+    assert "nonsense.yaml does not exist; there are: " in result.stderr
+    assert f"configs/{target}/demo.yaml" in result.stderr
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_overrides_of_shards_are_keys_of_the_config(dataset: str) -> None:
+    from shardify.build_config import BuildConfig
+    from shardify.config import load_config
+
+    words = ["VIDEOS=videos", "OUT=there", "SEED=7", "WORKERS=3", "SET=min_frames=2"]
+    words += [] if dataset in {"folder", "flat"} else ["LISTS=lists"]
+    command = commands("shards", f"DATASET={dataset}", *words)[-1]
+    config = load_config(BuildConfig, ROOT / command[4], overrides(command))
+    assert (config.seed, config.workers, config.min_frames, config.out) == (7, 3, 2, Path("there"))
+    assert config.source.videos == Path("videos")
+
+
+@pytest.mark.parametrize("dataset", ["demo", "ucf101", "kinetics600"])
+def test_overrides_of_pretrain_are_keys_of_the_config(dataset: str) -> None:
+    from shardify.config import load_config
+    from stream_train.config import PretrainConfig
+
+    words = ["SHARDS=mine", "SPLIT=train9", "OUT=there", "SEED=7", "WORKERS=3", "SET=epochs=2"]
+    (command,) = commands("pretrain", f"DATASET={dataset}", *words)
+    config = load_config(PretrainConfig, ROOT / command[4], overrides(command))
+    assert (config.seed, config.epochs, config.split, config.out) == (7, 2, "train9", Path("there"))
+    assert (str(config.shards), config.data.num_workers) == ("mine", 3)
+
+
+# Installing
+
+FAKE_PYTHON = """#!/bin/sh
+# Stands for a Python without a network: makes the environment's files and notes each call.
+echo "$@" >> "{log}"
+case "$*" in
+    "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python && touch .venv/bin/pip && chmod +x .venv/bin/* ;;
+    "-m pip"*) exit {pip_status} ;;
+esac
+"""
+
+
+def fake_python(folder: Path, pip_status: int = 0) -> tuple[Path, Path]:
+    """An executable to install with, and the file it notes its calls in."""
+    log = folder / "calls.log"
+    path = folder / "fake-python"
+    path.write_text(FAKE_PYTHON.format(log=log, pip_status=pip_status), encoding="utf-8")
+    path.chmod(0o755)
+    return path, log
+
+
+def test_install_makes_the_environment_once_and_again_after_a_change(checkout: Path) -> None:
+    python, log = fake_python(checkout)
+
+    def calls() -> list[str]:
+        log.write_text("", encoding="utf-8")
+        result = run("make", "install", f"PYTHON={python}", cwd=checkout)
+        assert result.returncode == 0, result.stderr
+        return [
+            " ".join(line.split()[:2]) for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("-m")
+        ]
+
+    assert calls() == ["-m venv", "-m pip"]
+    assert calls() == []
+    stamp = checkout / ".venv" / ".installed"
+    for name in ("constraints.txt", "pyproject.toml"):
+        os.utime(checkout / name, (stamp.stat().st_mtime + 10, stamp.stat().st_mtime + 10))
+        assert calls() == ["-m pip"]
+        os.utime(checkout / name, (0, 0))
+    shutil.rmtree(checkout / ".venv")
+    assert calls() == ["-m venv", "-m pip"]
+
+
+def test_a_failed_install_is_tried_again(checkout: Path) -> None:
+    broken, _ = fake_python(checkout, pip_status=1)
+    assert run("make", "install", f"PYTHON={broken}", cwd=checkout).returncode == 2
+    assert not (checkout / ".venv" / ".installed").exists()
+    shutil.rmtree(checkout / ".venv")
+    working, log = fake_python(checkout)
+    log.unlink()
+    assert run("make", "install", f"PYTHON={working}", cwd=checkout).returncode == 0
+    assert "-m pip install" in log.read_text(encoding="utf-8")
+
+
+def test_an_unsupported_python_is_refused_before_anything_is_made(checkout: Path) -> None:
+    old = checkout / "python3.8"
+    pretend = "import sys; sys.version_info = (3, 8, 1); exec(sys.argv[1])"
+    old.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -c "{pretend}" "$@"\n', encoding="utf-8")
+    old.chmod(0o755)
+    result = run("make", "install", f"PYTHON={old}", cwd=checkout)
+    assert result.returncode == 2
+    assert f"Python 3.11 to 3.13 is needed, but {old} is 3.8" in result.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_clean_leaves_the_environment_and_other_results(checkout: Path) -> None:
+    for name in ("shardify", "stream_train", "eval", "tests"):
+        (checkout / name / "__pycache__").mkdir(parents=True)
+    gone = ["data/demo/shards", "runs/demo", ".ruff_cache"]
+    kept = ["data/ucf101/shards", "runs/c3d", ".venv/bin"]
+    for name in gone + kept:
+        (checkout / name).mkdir(parents=True)
+    assert run("make", "clean", cwd=checkout).returncode == 0
+    assert not [name for name in gone if (checkout / name).exists()]
+    assert all((checkout / name).exists() for name in kept)
+    assert not list(checkout.rglob("__pycache__"))
+
+
+# Continuous integration
+
+
+def run_ci(checkout: Path, failing: str = "", **variables: str) -> tuple[int, list[str]]:
+    """Run .ci/run with a `make` that only notes its target and the variable that demands real clips."""
+    log = checkout / "make.log"
+    log.write_text("", encoding="utf-8")
+    fake = checkout / "bin" / "make"
+    fake.parent.mkdir(exist_ok=True)
+    demand = "${TEMPORAL_SSL_REQUIRE_DATA:-0}"
+    fake.write_text(f'#!/bin/sh\necho "$1 {demand}" >> "{log}"\n[ "$1" != "{failing}" ]\n', encoding="utf-8")
+    fake.chmod(0o755)
+    path = f"{fake.parent}{os.pathsep}{os.environ['PATH']}"
+    result = run("bash", ".ci/run", cwd=checkout, PATH=path, CI="true", **variables)
+    return result.returncode, log.read_text(encoding="utf-8").splitlines()
+
+
+def test_ci_runs_everything_and_demands_the_clips_where_they_are(checkout: Path, tmp_path: Path) -> None:
+    steps = ("install", "check", "test", "test-slow")
+    absent = str(tmp_path / "nowhere")
+    assert run_ci(checkout, TEMPORAL_SSL_TEST_DATA=absent) == (0, [f"{step} 0" for step in steps])
+    assert run_ci(checkout, TEMPORAL_SSL_TEST_DATA=str(tmp_path)) == (0, [f"{step} 1" for step in steps])
+
+
+def test_ci_fails_with_its_first_failing_step(checkout: Path) -> None:
+    status, steps = run_ci(checkout, failing="check")
+    assert status != 0
+    assert [step.split()[0] for step in steps] == ["install", "check"]

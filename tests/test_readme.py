@@ -1,0 +1,107 @@
+"""What the README claims: its order, its file map, the files and targets it names, and that its code runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers_shards import build_config, make_video
+
+from shardify.catalogs.folder import FlatConfig
+from shardify.frames import decode_video
+from shardify.run import build
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SECTIONS = [
+    *("Quick start", "Your data", "Measured", "The shard format", "File map"),
+    *("Adding a data set, a pretext task, a network", "Limits"),
+]
+
+
+def section(title: str) -> str:
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def code(title: str) -> str:
+    """The Python of a section."""
+    blocks: list[str] = re.findall(r"^```python\n(.*?)^```", section(title), flags=re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 1
+    return blocks[0]
+
+
+def test_sections_come_in_order_and_say_something() -> None:
+    assert re.findall(r"^## (.+)$", README, flags=re.MULTILINE) == SECTIONS
+    assert all(len(section(title).split()) > 20 for title in SECTIONS)
+    picture = README.index("data-path.svg")
+    assert README.index("# temporal-ssl") < picture < README.index("## Quick start")
+
+
+def test_every_figure_is_filled_in() -> None:
+    assert not re.findall(r"FILL[-A-Z]*", README)
+
+
+def test_file_map_is_the_tree() -> None:
+    listed = re.findall(r"^    ([\w/.]+\.py)  +\S", section("File map"), flags=re.MULTILINE)
+    modules = [path for package in ("shardify", "stream_train", "eval") for path in (ROOT / package).rglob("*.py")]
+    names = [path.relative_to(ROOT).as_posix() for path in modules if not path.name.startswith("__")]
+    assert sorted(listed) == sorted(names)
+
+
+def test_files_that_are_named_exist() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r'src="([^":]+)"', README)
+    paths = re.findall(r"`((?:configs|tests|shardify|stream_train|eval|\.\w+)/[\w./]*)`", README)
+    paths += re.findall(r"\bconfigs/\w+/\w+\.yaml\b", README)
+    assert ".github/data-path.svg" in links
+    of_a_reader = re.compile(r"\.venv/|.*/mine\.py")
+    assert not [name for name in links + paths if not (ROOT / name).exists() and not of_a_reader.match(name)]
+
+
+def test_make_targets_variables_and_data_sets_that_are_named_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, flags=re.MULTILINE))
+    variables = set(re.findall(r"^#: ([A-Z]+)", makefile, flags=re.MULTILINE))
+    commands = re.findall(r"(?:^    |`)(make [^`\n]+)", README, flags=re.MULTILINE)
+    assert {"make shards", "make pretrain"} <= {command.partition("#")[0].strip() for command in commands}
+    for command in commands:
+        assert command.split()[1] in targets, command
+        assert set(re.findall(r"\b([A-Z]+)=", command)) <= variables, command
+    for name in re.findall(r"DATASET=(\w+)", README):
+        assert (ROOT / "configs" / "shards" / f"{name}.yaml").is_file()
+
+
+def test_the_reading_example_cuts_out_every_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_video(tmp_path / "videos" / "only.avi", num_frames=18)
+    source = FlatConfig(kind="flat", videos=tmp_path / "videos")
+    config = build_config(tmp_path, tmp_path / "data" / "demo" / "shards").model_copy(update={"source": source})
+    build(config)
+    monkeypatch.chdir(tmp_path)
+    values: dict[str, Any] = {}
+    exec(code("The shard format"), values)
+    assert tuple(values["frames"]) == decode_video(tmp_path / "videos" / "only.avi", config.frames).jpegs
+    assert values["start"] == len(values["sample"]["mjpg"])
+
+
+def test_the_catalog_example_works(tmp_path: Path) -> None:
+    for name in ("dog_1.mp4", "cat_1.mp4", "cat_2.mp4", "notes.txt"):
+        (tmp_path / name).touch()
+    imports = (
+        "from __future__ import annotations\n"
+        "from pathlib import Path\n"
+        "from typing import Literal\n"
+        "from shardify.catalogs.base import Catalog, Listed, make_catalog\n"
+        "from shardify.catalogs.files import is_video, scan_files\n"
+        "from shardify.config import StrictModel\n"
+    )
+    values: dict[str, Any] = {"__name__": "mine"}
+    exec(imports + code("Adding a data set, a pretext task, a network"), values)
+    values["MineConfig"].model_rebuild(_types_namespace=values)
+    catalog = values["read_mine"](values["MineConfig"](kind="mine", videos=tmp_path))
+    assert catalog.classes == ("cat", "dog")
+    assert sorted((video.path, video.label) for video in catalog.videos) == [
+        ("cat_1.mp4", 0),
+        ("cat_2.mp4", 0),
+        ("dog_1.mp4", 1),
+    ]
