@@ -174,7 +174,7 @@ def make_lists(clips: Sequence[Clip]) -> dict[str, str]:
     return lists
 
 
-def encode_video(frames: ImageArray, path: Path, *, fps: int, binary: str) -> None:
+def encode_video(frames: ImageArray, path: Path, *, fps: int, binary: str, cpu_flags: str | None = None) -> None:
     """Encode frames as MPEG-4 in AVI; equal frames give equal bytes, whatever the CPU.
 
     Args:
@@ -182,6 +182,7 @@ def encode_video(frames: ImageArray, path: Path, *, fps: int, binary: str) -> No
         path: file to write.
         fps: frame rate to note in the file.
         binary: the ffmpeg to use.
+        cpu_flags: ffmpeg's -cpuflags; "0" switches its SIMD code off.
 
     Raises:
         WorkError: if ffmpeg fails; its last words are in the message.
@@ -201,7 +202,8 @@ def encode_video(frames: ImageArray, path: Path, *, fps: int, binary: str) -> No
         fflags="+bitexact",
         **{"q:v": 3},
     )
-    command: list[str] = output.global_args("-hide_banner", "-loglevel", "error").overwrite_output().compile(cmd=binary)
+    options = ["-y", "-hide_banner", "-loglevel", "error", *(["-cpuflags", cpu_flags] if cpu_flags else [])]
+    command: list[str] = output.global_args(*options).compile(cmd=binary)
     done = subprocess.run(command, input=frames.tobytes(), capture_output=True, check=False, start_new_session=True)
     if done.returncode != 0:
         lines = done.stderr.decode("utf-8", errors="replace").strip().splitlines()

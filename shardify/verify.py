@@ -97,13 +97,16 @@ def verify(store: Store, *, deep: bool = False, on_shard: Callable[[], None] = l
         on_shard()
         return result
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    pool = ThreadPoolExecutor(usable_cores())
+    try:
         for shard, (index, found) in zip(manifest.shards, pool.map(check, manifest.shards), strict=True):
             problems += found
             for key in index.keys if index is not None else ():
                 if key in keys:
                     problems.append(Problem(shard=shard.number, sample=key, text=f"shard {keys[key]} has this key too"))
                 keys[key] = shard.number
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the shards at hand, not for all
     return VerifyReport(
         location=store.location,
         deep=deep,

@@ -151,7 +151,8 @@ def test_manifest_and_build_description_name_no_place(built: Path, source: Path)
 
 
 def test_same_bytes_for_any_number_of_workers(source: Path, built: Path, tmp_path: Path) -> None:
-    build(build_config(source, tmp_path / "pool", workers=3))
+    summary = build(build_config(source, tmp_path / "pool", workers=3))
+    assert summary.frames_per_second * summary.seconds == pytest.approx(summary.num_frames), "every report arrived"
     assert contents(tmp_path / "pool") == contents(built)
 
 
@@ -474,3 +475,13 @@ def test_index_arrays_are_those_of_the_tar(built: Path) -> None:
     blocks = -(-end // 512) + 2
     assert store.size(shard_name(shard.number, "tar")) == -(-blocks // 20) * 20 * 512
     assert np.all(np.diff(index.offsets) > 0)
+
+
+def test_a_shard_whose_videos_all_fail_now_keeps_no_old_tar(
+    source: Path, copy: Path, fail_decoding: Callable[[str, Exception], None]
+) -> None:
+    (copy / "shard-000001.json").unlink()
+    fail_decoding("", VideoError(status="transient", reason="read error"))
+    build(build_config(source, copy, max_rejected_share=1.0))
+    assert [path.name for path in copy.glob("shard-000001.*")] == ["shard-000001.json"]
+    assert 1 not in {shard.number for shard in read_manifest(open_store(copy)).shards}

@@ -43,11 +43,11 @@ def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
 
 @pytest.fixture
 def slow_config(source: Path, tmp_path: Path) -> Path:
-    """A build on two workers whose every video takes a quarter of a second more."""
-    slow = tmp_path / "slow-ffmpeg"
-    slow.write_text(
-        f'#!/bin/sh\ncase "$*" in *-version*) ;; *) sleep 0.25 ;; esac\nexec {shlex.quote(ffmpeg_binary())} "$@"\n'
-    )
+    """A build on two workers whose every video takes a quarter of a second more, or very long while `hold` exists."""
+    slow, hold = tmp_path / "slow-ffmpeg", shlex.quote(str(tmp_path / "hold"))
+    pause = f"if [ -e {hold} ]; then sleep 20; else sleep 0.25; fi"
+    real = shlex.quote(ffmpeg_binary())
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *-version*) ;; *) {pause} ;; esac\nexec {real} "$@"\n')
     slow.chmod(0o755)
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(build_values(source, tmp_path / "out", workers=2, frames={"ffmpeg": str(slow)})))
@@ -160,8 +160,10 @@ def test_ctrl_c_ends_the_build_at_once_and_clean(slow_config: Path, start: Start
     out = slow_config.parent / "out"
     process = start(slow_config)
     wait_until(lambda: half_done(out))
+    (slow_config.parent / "hold").touch()
+    time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=5)
+    _, errors = process.communicate(timeout=10)  # though the videos at hand would take longer
     assert process.returncode == 130
     assert errors.splitlines()[-1] == "interrupted; the same command goes on from here"
     assert "Traceback" not in errors

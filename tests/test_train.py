@@ -209,6 +209,14 @@ def test_the_first_non_finite_loss_stops_the_run(small_dataset: Path, tmp_path: 
     assert [line["step"] for line in records(out)] == [1]
 
 
+def test_a_state_with_infinite_weights_is_not_saved(small_dataset: Path, tmp_path: Path) -> None:
+    """One step at a rate beyond float32: loss and gradient were fine, what they lead to is not."""
+    out = tmp_path / "run"
+    with pytest.raises(WorkError, match="step 1: a weight is not a finite number"):
+        run_tiny(small_dataset, out, optimizer__learning_rate=1e39, checkpoint__every_steps=1)
+    assert CheckpointFolder(folder=out).steps() == []
+
+
 def objective(loss: float) -> Objective:
     value = torch.tensor(loss, dtype=torch.float64)
     return Objective(loss=value.float(), value=value, totals={"motion": torch.stack((value, torch.ones_like(value)))})
@@ -217,7 +225,7 @@ def objective(loss: float) -> Objective:
 @pytest.mark.parametrize(
     ("loss", "norm", "said"),
     [
-        (math.nan, 1.0, "step 13: the loss is nan, so training stopped; there is no checkpoint yet. Lower"),
+        (math.nan, 1.0, "step 13: the loss is nan, so training stopped; there is no checkpoint yet"),
         (1.0, math.inf, "step 13: the norm of the gradient is inf"),
     ],
 )
@@ -225,11 +233,11 @@ def test_the_step_is_named_though_it_is_looked_at_later(loss: float, norm: float
     interval = Interval(first_step=10)
     for _ in range(2):
         interval.add(objective(1.0), torch.tensor(1.0), {})
-        interval.require_finite("there is no checkpoint yet")
+        interval.require_finite(lambda: "there is no checkpoint yet")
     interval.add(objective(loss), torch.tensor(norm), {})
     interval.add(objective(math.nan), torch.tensor(math.nan), {})
     with pytest.raises(WorkError, match=said):
-        interval.require_finite("there is no checkpoint yet")
+        interval.require_finite(lambda: "there is no checkpoint yet")
 
 
 def test_an_interval_s_losses_are_means_over_clips() -> None:
