@@ -138,9 +138,10 @@ def preview_command(dataset: str, out: Path) -> None:
 
 
 def _record_lines(record: dict[str, Any]) -> list[str]:
-    """A sample's record without its long list of sizes."""
+    """A sample's record without its long lists of sizes and checksums."""
     sizes = record["frame_bytes"]
     short = {**record, "frame_bytes": f"{min(sizes)} to {max(sizes)}, {sum(sizes):,} in all"}
+    del short["frame_crc32"]
     return [f"{name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in short.items()]
 
 

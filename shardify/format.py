@@ -142,9 +142,9 @@ class ShardIndex:
         )
 
     def to_bytes(self) -> bytes:
-        """A compressed npz; equal indexes give equal bytes."""
+        """An npz; equal indexes give equal bytes (uncompressed: builds of zlib differ)."""
         buffer = io.BytesIO()
-        np.savez_compressed(
+        np.savez(
             buffer,
             format_version=np.int64(FORMAT_VERSION),
             packing=np.array(self.packing.encode()),

@@ -146,6 +146,7 @@ def test_inspect_shows_one_sample(built: Path, key: str) -> None:
     text = run("inspect", built, "--key", key).stdout
     assert f"key: {key}\n" in text
     assert "codec: mpeg4\n" in text
+    assert max(map(len, text.splitlines())) < 100
 
 
 def test_inspect_of_an_unknown_key_suggests_others(built: Path) -> None:

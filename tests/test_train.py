@@ -19,6 +19,7 @@ from shardify.errors import UsageError, WorkError
 from stream_train.checkpoint import CheckpointFolder, load_backbone
 from stream_train.config import PretrainConfig
 from stream_train.metrics import Interval, MetricsLog, Progress, read_metrics
+from stream_train.optim import OptimizerConfig, learning_rate
 from stream_train.pretext import Objective
 from stream_train.train import pretrain
 from stream_train.validate import validate
@@ -78,6 +79,15 @@ def test_the_exported_backbone_is_the_checkpoint_s(whole_run: Path, small_datase
     assert metadata["step"] == NUM_STEPS
     assert metadata["data_set.num_samples"] == manifest["num_samples"]
     assert (metadata["crop"], metadata["num_frames"], metadata["seed"]) == (24, 16, 3)
+
+
+def test_the_optimiser_follows_the_schedule(whole_run: Path) -> None:
+    checkpoint = CheckpointFolder(folder=whole_run).newest()
+    assert checkpoint is not None
+    last = learning_rate(OptimizerConfig(learning_rate=1e-3), NUM_STEPS - 1, NUM_STEPS)
+    assert [group["lr"] for group in checkpoint.optimizer["param_groups"]] == [last, last]
+    assert [group["weight_decay"] for group in checkpoint.optimizer["param_groups"]] == [0.1, 0.0]
+    assert records(whole_run)[-1]["learning_rate"] == last
 
 
 def test_tensorboard_has_the_same_figures(whole_run: Path) -> None:
