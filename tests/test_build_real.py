@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,76 @@ from shardify.verify import verify
 
 pytestmark = pytest.mark.slow
 
-SOURCES: dict[str, tuple[dict[str, Any], int, int]] = {
-    "ucf101": ({"kind": "ucf101", "videos": "ucf101/videos", "lists": "ucf101/ucfTrainTestlist"}, 68, 101),
-    "hmdb51": (
-        {"kind": "hmdb51", "videos": "hmdb51/videos", "lists": "hmdb51/testTrainMulti_7030_splits"},
-        4,
-        51,
+
+@dataclass(frozen=True, kw_only=True)
+class Real:
+    """A source below the data folder, and what must come of it."""
+
+    source: dict[str, Any]
+    num_clips: int
+    num_missing: int
+    num_classes: int
+    num_unlisted: int = 0
+
+
+SOURCES = {
+    "ucf101": Real(
+        source={"kind": "ucf101", "videos": "ucf101/videos", "lists": "ucf101/ucfTrainTestlist"},
+        num_clips=68,
+        num_missing=13_320 - 68,
+        num_classes=101,
     ),
-    "kinetics": ({"kind": "flat", "videos": "kinetics/videos"}, 6, 0),
-    "weizmann": ({"kind": "folder", "videos": "weizmann/videos"}, 36, 4),
-    "fights": ({"kind": "folder", "videos": "fights/videos"}, 30, 2),
+    "ucf101-8": Real(
+        source={"kind": "ucf101", "videos": "ucf101-8/videos", "lists": "ucf101-8/ucfTrainTestlist"},
+        num_clips=704,
+        num_missing=0,
+        num_classes=8,
+    ),
+    "hmdb51": Real(
+        source={"kind": "hmdb51", "videos": "hmdb51/videos", "lists": "hmdb51/testTrainMulti_7030_splits"},
+        num_clips=4,
+        num_missing=6766 - 4,
+        num_classes=51,
+    ),
+    "kinetics400": Real(
+        source={
+            "kind": "kinetics",
+            "release": 400,
+            "videos": "kinetics/videos",
+            "lists": "kinetics/annotations/kinetics-400_val.csv",
+            "label_map": "kinetics/annotations/label_map_k400.txt",
+        },
+        num_clips=3,
+        num_missing=19_903,
+        num_classes=400,
+        num_unlisted=3,
+    ),
+    "kinetics600": Real(
+        source={
+            "kind": "kinetics",
+            "release": 600,
+            "videos": "kinetics/videos",
+            "lists": "kinetics/annotations/kinetics-600_val.csv",
+            "label_map": "kinetics/annotations/label_map_k600.txt",
+        },
+        num_clips=2,
+        num_missing=29_998,
+        num_classes=600,
+        num_unlisted=4,
+    ),
+    "kinetics, all six": Real(
+        source={"kind": "flat", "videos": "kinetics/videos"}, num_clips=6, num_missing=0, num_classes=0
+    ),
+    "weizmann": Real(
+        source={"kind": "folder", "videos": "weizmann/videos"}, num_clips=36, num_missing=0, num_classes=4
+    ),
+    "fights": Real(source={"kind": "folder", "videos": "fights/videos"}, num_clips=30, num_missing=0, num_classes=2),
 }
-"""Source section with paths below the data folder, number of clips, number of classes."""
+PATH_KEYS = ("videos", "lists", "label_map")
 
 
 def build_real(source: dict[str, Any], data_dir: Path, out: Path, **changes: Any) -> BuildConfig:
-    paths = {key: value if key == "kind" else str(data_dir / value) for key, value in source.items()}
+    paths = {key: str(data_dir / value) if key in PATH_KEYS else value for key, value in source.items()}
     values = {"source": paths, "out": str(out), "videos_per_shard": 16, "max_missing_share": 1.0, **changes}
     return BuildConfig.model_validate(values)
 
@@ -45,14 +100,15 @@ def count_frames(path: Path) -> int:
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_real_clips(name: str, data_dir: Path, tmp_path: Path) -> None:
-    source, num_clips, num_classes = SOURCES[name]
-    config = build_real(source, data_dir, tmp_path)
+    real = SOURCES[name]
+    config = build_real(real.source, data_dir, tmp_path)
     summary = build(config)
-    assert (summary.num_samples, summary.reasons, summary.problems) == (num_clips, {}, ())
+    assert (summary.num_samples, summary.reasons, summary.problems) == (real.num_clips, {}, ())
+    assert (summary.num_missing, summary.num_unlisted) == (real.num_missing, real.num_unlisted)
     store = open_store(tmp_path)
     assert verify(store, deep=True).problems == ()
     manifest = read_manifest(store)
-    assert len(manifest.classes) == num_classes
+    assert len(manifest.classes) == real.num_classes
     entries = [entry for shard in manifest.shards for entry in read_index(store, shard)]
     for entry in entries:
         path = Path(config.source.videos, sample_record(store, entry.key)["path"])
