@@ -75,8 +75,8 @@ def main() -> None:
     print(f"bare simplejpeg  {num_jpegs / decoding_seconds:8,.0f} frames/s")
     print(f"the loader       {num_jpegs / loading_seconds:8,.0f} frames/s ({num_clips / loading_seconds:,.0f} clips/s)")
     print(f"loading / bare simplejpeg = {decoding_seconds / loading_seconds:.2f}")
-    clips_by_decoding = num_jpegs / CLIP_LENGTH / decoding_seconds
-    print(f"clips / bare simplejpeg at {CLIP_LENGTH} frames a clip = {num_clips / loading_seconds / clips_by_decoding:.2f}")
+    clips_a_second_alone = num_jpegs / CLIP_LENGTH / decoding_seconds
+    print(f"loading / decoding each clip alone = {num_clips / loading_seconds / clips_a_second_alone:.2f}")
 
 
 if __name__ == "__main__":
