@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from shardify.errors import UsageError
 
@@ -22,6 +22,18 @@ class StrictModel(BaseModel):
     """Base of every config: immutable, unknown keys forbidden, field docstrings kept as descriptions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_the_default_kind(cls, values: Any) -> Any:
+        """A section that names no variant is of its default's: `--set data.reader.window_shards=8` is enough."""
+        if not isinstance(values, dict):
+            return values
+        for name, field in cls.model_fields.items():
+            given, kind = values.get(name), getattr(field.default, "kind", None)
+            if kind is not None and isinstance(given, dict):
+                values = values | {name: {"kind": kind} | given}
+        return values
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -97,33 +109,38 @@ def _describe(model: type[BaseModel], problem: Any) -> str:
     location = problem["loc"]
     path = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
-        allowed = sorted(_allowed_keys(model, location[:-1]))
+        allowed = sorted({name for branch in _models_at(model, location[:-1]) for name in branch.model_fields})
         close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         return f"unknown key {path}{hint}; allowed: {', '.join(allowed)}"
+    if problem["type"] == "union_tag_not_found":
+        kinds = ", ".join(str(kind) for branch in _models_at(model, location) for kind in _kinds(branch))
+        return f"{path}.kind is missing; allowed: {kinds}"
     if problem["type"] == "missing":
         return f"{path} is missing; set it in the file or with --set {path}=..."
     message = problem["msg"].removeprefix("Value error, ")
     return f"{path or 'the config'} = {problem['input']!r}: {message}" if path else message
 
 
-def _allowed_keys(model: Any, location: Sequence[str | int]) -> set[str]:
-    """Field names allowed at a location of a pydantic error (which also names union tags on the way)."""
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        branches = [_allowed_keys(branch, location) for branch in get_args(model)]
-        return set().union(*branches) if branches else set()
-    if not location:
-        return set(model.model_fields)
-    head, rest = location[0], location[1:]
-    if head in model.model_fields:
-        field = model.model_fields[str(head)].annotation
-        if rest:  # a discriminated union puts the tag after the field's name: keep only that branch
-            for branch in get_args(field):
-                kind = getattr(branch, "model_fields", {}).get("kind")
-                if kind is not None and rest[0] in get_args(kind.annotation):
-                    return _allowed_keys(branch, rest[1:])
-        return _allowed_keys(field, rest)
-    return set()
+def _models_at(model: Any, location: Sequence[str | int]) -> list[type[BaseModel]]:
+    """The models that may stand at a location of a pydantic error, which names union tags on the way."""
+    models = _models_in(model)
+    for part in location:
+        tagged = [branch for branch in models if part in _kinds(branch)]
+        fields = [branch.model_fields[str(part)].annotation for branch in models if part in branch.model_fields]
+        models = tagged or [found for field in fields for found in _models_in(field)]
+    return models
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for branch in get_args(annotation) for model in _models_in(branch)]
+
+
+def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
+    field = model.model_fields.get("kind")
+    return get_args(field.annotation) if field is not None else ()
 
 
 def _one_line(text: str) -> str:

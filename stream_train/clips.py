@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 import torch
-from pydantic import PositiveInt
+from pydantic import Field
 
 from shardify.config import StrictModel
 from shardify.errors import UsageError, WorkError
@@ -22,14 +22,16 @@ from stream_train.draws import Purpose, SampleDraws, Stream
 from stream_train.transforms import ClipPlan
 
 Frame = npt.NDArray[np.uint8]
+Side = Annotated[int, Field(ge=1, le=4096)]
+"""Pixels of a height or width."""
 
 
 class ClipConfig(StrictModel):
     """Geometry and augmentation of clips (section 3.2, "Implementation"; the released code's choices are switches)."""
 
-    crop: PositiveInt = 112
+    crop: int = Field(default=112, ge=1, le=4096)
     """Height and width of the square crop, in pixels."""
-    resize: tuple[PositiveInt, PositiveInt] | None = None
+    resize: tuple[Side, Side] | None = None
     """Bilinear resize to (height, width) before the crop, for shards that store larger frames."""
     crop_scope: Literal["clip", "video", "batch"] = "clip"
     """What shares one random crop."""
@@ -182,7 +184,10 @@ def frames_needed(plans: Sequence[ClipPlan]) -> list[int]:
 
 
 def _resized(pixels: Frame, size: tuple[int, int]) -> Frame:
-    """Bilinear, without smoothing, as the released code does on stored 256x256 frames (section 7)."""
+    """Bilinear without smoothing, for stored 256x256 frames (section 7), sampling at the pixels' centres.
+
+    The released code's TensorFlow samples at their corners, up to half a source pixel away.
+    """
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(torch.float32)
     resized = torch.nn.functional.interpolate(image, size=size, mode="bilinear", align_corners=False)
     return resized[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()

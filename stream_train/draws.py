@@ -27,7 +27,6 @@ class Domain(enum.IntEnum):
     ORDER = 0
     TRAINING = 1
     VALIDATION = 2
-    EVALUATION = 3
 
 
 class Purpose(enum.IntEnum):
@@ -44,8 +43,6 @@ class Purpose(enum.IntEnum):
     CROP = 8
     FLIP = 9
     COLOUR = 10
-    START = 11
-    EXTRA = 12
 
 
 class _Generator(threading.local):

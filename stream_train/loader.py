@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -20,12 +21,13 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from shardify.config import StrictModel
+from shardify.engine import usable_cores
 from shardify.errors import UsageError, UserFacingError, WorkError
 from stream_train.batch import Batch
 from stream_train.clips import ClipConfig, ClipDecoder, ClipView, centre_view, check_crop, draw_views, frames_needed
 from stream_train.draws import Domain, SampleDraws
 from stream_train.order import SampleOrder, Slot, slots_of_rank
-from stream_train.reader import FrameReader, ShardSet
+from stream_train.reader import MAX_OPEN_SHARDS, OPEN_SHARDS, FrameReader, ShardSet
 from stream_train.transforms import ClipPlan
 
 DrawClips = Callable[[int, SampleDraws], Sequence[ClipPlan]]
@@ -36,7 +38,7 @@ class IndexedReaderConfig(StrictModel):
     """Read only the frames that clips need, by the shards' indexes; exact order and resume."""
 
     kind: Literal["indexed"] = "indexed"
-    window_shards: PositiveInt = 4
+    window_shards: int = Field(default=4, ge=1, le=10_000)
     """Shards of a lane that are shuffled together; more mixes better and keeps more of them open."""
 
 
@@ -53,11 +55,11 @@ class SequentialReaderConfig(StrictModel):
 class DataConfig(ClipConfig):
     """How clips are read and batched."""
 
-    videos_per_batch: PositiveInt = 7
+    videos_per_batch: int = Field(default=7, ge=1, le=8192)
     """Videos in the global batch, whatever the number of ranks; each gives all its clips (7 x 4 = 28, section 3.2)."""
-    num_workers: NonNegativeInt | None = None
+    num_workers: int | None = Field(default=None, ge=0, le=256)
     """Loader processes a rank; null: the usable cores, shared among the node's ranks, less one each, at most 8."""
-    prefetch_batches: PositiveInt = 2
+    prefetch_batches: int = Field(default=2, ge=1, le=256)
     """Batches that each worker prepares ahead."""
     reader: Annotated[IndexedReaderConfig | SequentialReaderConfig, Field(discriminator="kind")] = IndexedReaderConfig()
 
@@ -102,11 +104,14 @@ class ClipStream:
     ) -> None:
         check_crop(config, shard_set.geometry)
         check_ranks(config, world_size)
+        assert isinstance(config.reader, IndexedReaderConfig)
         self._config = config
         self._clips = VideoClips(shard_set, config, draw, seed, Domain.TRAINING)
-        window = config.reader.window_shards if config.reader.kind == "indexed" else 1
         self._order = SampleOrder(
-            shard_set.shard_sizes, seed=seed, num_lanes=config.videos_per_batch, window_shards=window
+            shard_set.shard_sizes,
+            seed=seed,
+            num_lanes=config.videos_per_batch,
+            window_shards=config.reader.window_shards,
         )
         self._slots = slots_of_rank(config.videos_per_batch, rank, world_size)
         self._start_sample = start_sample
@@ -155,7 +160,7 @@ class VideoClips(Dataset[Batch | UserFacingError]):
     Augmentation is drawn in Domain.TRAINING only; the other domains look at the centre.
     """
 
-    def __init__(self, shard_set: ShardSet, config: ClipConfig, draw: DrawClips, seed: int, domain: Domain) -> None:
+    def __init__(self, shard_set: ShardSet, config: DataConfig, draw: DrawClips, seed: int, domain: Domain) -> None:
         self._shard_set = shard_set
         self._config = config
         self._draw = draw
@@ -190,7 +195,7 @@ class VideoClips(Dataset[Batch | UserFacingError]):
         """Open files and buffers belong to one process: a forked worker makes its own."""
         if self._tools is None or self._tools[0] != os.getpid():
             decoder = ClipDecoder(self._config, self._shard_set.geometry)
-            self._tools = (os.getpid(), FrameReader(self._shard_set), decoder)
+            self._tools = (os.getpid(), FrameReader(self._shard_set, open_shards(self._config)), decoder)
         return self._tools[1], self._tools[2]
 
 
@@ -254,18 +259,26 @@ def load(clips: VideoClips, requests: Iterator[BatchRequest], config: DataConfig
     Raises:
         UserFacingError: what a worker met, or that one died.
     """
+    return raising(make_loader(clips, config, requests))
+
+
+def make_loader(
+    dataset: Dataset[Batch | UserFacingError], config: DataConfig, requests: Iterator[BatchRequest] | None = None
+) -> DataLoader[Batch | UserFacingError]:
+    """Torch's DataLoader over whole batches; `requests` are the keys of a map-style data set."""
     workers = num_workers(config)
-    loader = DataLoader(
-        clips,
-        batch_size=None,
-        sampler=requests,
-        num_workers=workers,
-        collate_fn=identity,
-        prefetch_factor=config.prefetch_batches if workers else None,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # the loader draws a seed: not from the generator that training uses
-    )
-    return raising(loader)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # advice: the number was chosen on purpose
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=requests,
+            num_workers=workers,
+            collate_fn=identity,
+            prefetch_factor=config.prefetch_batches if workers else None,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # the loader draws a seed: not from the generator that training uses
+        )
 
 
 def raising(loader: DataLoader[Batch | UserFacingError]) -> Iterator[Batch]:
@@ -289,7 +302,13 @@ def num_workers(config: DataConfig) -> int:
     if config.num_workers is not None:
         return config.num_workers
     ranks_on_node = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(0, min(8, len(os.sched_getaffinity(0)) // ranks_on_node - 1))
+    return max(0, min(8, usable_cores() // ranks_on_node - 1))
+
+
+def open_shards(config: DataConfig) -> int:
+    """Shards that a process keeps open: those of all lanes' windows, twice, so that the next ones can come in."""
+    window = config.reader.window_shards if config.reader.kind == "indexed" else 1
+    return min(max(OPEN_SHARDS, 2 * config.videos_per_batch * window), MAX_OPEN_SHARDS)
 
 
 def check_ranks(config: DataConfig, world_size: int) -> None:

@@ -25,7 +25,10 @@ MAX_GAP_BYTES = 32 * 1024
 """Wanted frames with at most this many unwanted bytes between them are read by one call."""
 
 OPEN_SHARDS = 64
-"""Shards whose index and file stay open in a process."""
+"""Shards whose index and file stay open in a process, unless it is told another number."""
+
+MAX_OPEN_SHARDS = 512
+"""More would come close to the usual limit of 1024 open files."""
 
 
 @dataclass(frozen=True, kw_only=True)

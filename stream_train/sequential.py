@@ -21,12 +21,12 @@ from typing import Any, cast
 
 import braceexpand
 import simplejpeg
-import torch.distributed
 import webdataset as wds
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
+from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, UserFacingError, WorkError
-from shardify.format import MANIFEST_NAME, read_manifest, shard_name
+from shardify.format import MANIFEST_NAME, TAR_BLOCK_BYTES, read_manifest, shard_name
 from shardify.jpeg import split_jpegs
 from shardify.storage import open_store
 from stream_train.batch import Batch
@@ -38,14 +38,11 @@ from stream_train.loader import (
     DrawClips,
     SequentialReaderConfig,
     check_ranks,
-    identity,
+    make_loader,
     num_workers,
     raising,
 )
 from stream_train.order import slots_of_rank
-
-_TAR_END_BYTES = 1024
-"""A complete tar ends with at least two zero blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +88,9 @@ def open_tar_set(location: str | Path, split: str | None, config: SequentialRead
                 f"{location} holds no .tar files; give a folder of tars or a path like clips-{{000..007}}.tar"
             )
         counts = [_count_samples(url) for url in urls] if all(map(_is_local, urls)) else None
-        fingerprint = hashlib.sha256("\n".join(Path(url).name for url in urls).encode()).hexdigest()
+        sizes = [Path(url).stat().st_size for url in urls] if counts else [0] * len(urls)
+        told = "\n".join(f"{Path(url).name} {size}" for url, size in zip(urls, sizes, strict=True))
+        fingerprint = hashlib.sha256(told.encode()).hexdigest()
     num_samples = config.samples_per_epoch or (sum(counts) if counts else 0)
     if not num_samples:
         raise UsageError(f"cannot count the samples of {location}; set data.reader.samples_per_epoch")
@@ -105,7 +104,7 @@ def open_tar_set(location: str | Path, split: str | None, config: SequentialRead
         samples_per_tar=None if counts is None else tuple(counts),
         num_samples=num_samples,
         fingerprint=fingerprint,
-        geometry=simplejpeg.decode_jpeg_header(frames_of(first)[0])[:2],
+        geometry=_geometry(first),
     )
 
 
@@ -138,18 +137,8 @@ class SequentialClipStream:
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        workers = num_workers(self._config)
-        self._samples.check_shares(max(workers, 1))
-        loader: DataLoader[Batch | UserFacingError] = DataLoader(
-            self._samples,
-            batch_size=None,
-            num_workers=workers,
-            collate_fn=identity,
-            prefetch_factor=self._config.prefetch_batches if workers else None,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),
-        )
-        return itertools.islice(raising(loader), self._num_batches)
+        self._samples.check_shares(max(num_workers(self._config), 1))
+        return itertools.islice(raising(make_loader(self._samples, self._config)), self._num_batches)
 
 
 class _SequentialSamples(IterableDataset[Batch | UserFacingError]):
@@ -198,8 +187,7 @@ class _SequentialSamples(IterableDataset[Batch | UserFacingError]):
             draws = SampleDraws(self._seed, epoch, identity)
             plans = self._draw(len(frames), draws)
             views = draw_views(plans, draws, number // self._videos, self._config, self._tar_set.geometry)
-            label = int(sample.get("cls", b"-1"))
-            out = builder.add(plans, views, label=label, sample=identity, num_videos=self._videos)
+            out = builder.add(plans, views, label=label_of(sample), sample=identity, num_videos=self._videos)
             decoder.decode(
                 dict(enumerate(frames)), plans, views, out, f"{sample['__url__']}, sample {sample['__key__']}"
             )
@@ -251,7 +239,7 @@ def frames_of(sample: Mapping[str, Any]) -> list[bytes]:
     Raises:
         WorkError: if the sample holds no frames, or bytes that do not match its own record.
     """
-    origin = f"{sample.get('__url__', 'tar')}, sample {sample.get('__key__')}"
+    origin = _origin(sample)
     if "mjpg" not in sample:
         names = sorted(name for name in sample if name.endswith(("jpg", "jpeg")))
         if not names:
@@ -266,11 +254,34 @@ def frames_of(sample: Mapping[str, Any]) -> list[bytes]:
             raise WorkError(f"{origin}: {error}; fetch or build the shard again") from None
         if not frames:
             raise WorkError(f"{origin} has no frames")
-    record = json.loads(sample["json"]) if "json" in sample else {}
+    try:
+        record = json.loads(sample.get("json", b"{}"))
+    except ValueError:
+        raise WorkError(f"{origin}: its .json is not JSON; fetch or build the shard again") from None
     checksums = record.get("frame_crc32") if isinstance(record, dict) else None
     if checksums is not None and checksums != [zlib.crc32(frame) for frame in frames]:
         raise WorkError(f"{origin}: its frames do not match their checksums; fetch or build the shard again")
     return frames
+
+
+def label_of(sample: Mapping[str, Any]) -> int:
+    """The sample's class number; NO_LABEL if it has none, or a name: only whoever made the tars could number those."""
+    try:
+        return int(sample.get("cls", NO_LABEL))
+    except ValueError:
+        return NO_LABEL
+
+
+def _geometry(sample: Mapping[str, Any]) -> tuple[int, int]:
+    try:
+        height, width = simplejpeg.decode_jpeg_header(frames_of(sample)[0])[:2]
+    except ValueError as error:
+        raise WorkError(f"{_origin(sample)}: its first frame is no JPEG ({error})") from None
+    return height, width
+
+
+def _origin(sample: Mapping[str, Any]) -> str:
+    return f"{sample.get('__url__', 'tar')}, sample {sample.get('__key__')}"
 
 
 def _is_local(url: str) -> bool:
@@ -280,21 +291,25 @@ def _is_local(url: str) -> bool:
 def _count_samples(path: str) -> int:
     """Number of samples in a local tar, from its headers alone.
 
+    `tarfile` takes a damaged header, like the end of the file, for the end of the tar. A true end is followed by
+    nothing but zeros.
+
     Raises:
         UsageError: if there is no such file.
-        WorkError: if it is no tar or is cut short.
+        WorkError: if it is no tar, is damaged, or is cut short.
     """
     try:
-        with Path(path).open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - _TAR_END_BYTES))
-            complete = not any(file.read())
-        with tarfile.open(path, "r:") as tar:
+        with Path(path).open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             keys = {wds.tariterators.base_plus_ext(member.name)[0] for member in tar if member.isreg()}
+            end = tar.offset
+            file.seek(end)
+            complete = len(last := file.read(TAR_BLOCK_BYTES)) == TAR_BLOCK_BYTES and not any(last)
+            while complete and (piece := file.read(1 << 20)):
+                complete = not any(piece)
     except FileNotFoundError:
         raise UsageError(f"there is no tar {path}") from None
     except (OSError, tarfile.TarError) as error:
         raise WorkError(f"{path} cannot be read as a tar ({error})") from None
     if not complete:
-        raise WorkError(f"{path} is cut short: it lacks the tar's end; fetch it again")
+        raise WorkError(f"{path} is cut short or damaged: no whole tar ends at byte {end}; fetch it again")
     return len(keys - {None})

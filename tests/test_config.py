@@ -26,6 +26,7 @@ class House(StrictModel):
     address: str
     rate: float = 1.0
     pet: Annotated[Cat | Dog, Field(discriminator="kind")] = Cat(kind="cat")
+    shed: Annotated[Cat | Dog, Field(discriminator="kind")] | None = None
 
 
 @pytest.fixture
@@ -42,6 +43,13 @@ def test_overrides_are_yaml_values_applied_in_order(path: Path) -> None:
     assert dog == Dog(kind="dog", tricks=("sit",))
 
 
+def test_a_section_without_a_kind_is_of_the_default_kind(tmp_path: Path) -> None:
+    path = tmp_path / "house.yaml"
+    path.write_text("address: here\n")
+    assert load_config(House, path, ["pet.lives=2"]).pet == Cat(kind="cat", lives=2)
+    assert load_config(House, path, ["pet.kind=dog"]).pet == Dog(kind="dog")
+
+
 def test_a_dumped_config_loads_to_an_equal_one(path: Path, tmp_path: Path) -> None:
     house = load_config(House, path, ["pet.lives=3"])
     copy = tmp_path / "copy.yaml"
@@ -52,11 +60,13 @@ def test_a_dumped_config_loads_to_an_equal_one(path: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("adress=x", r"house.yaml: unknown key adress \(did you mean address\?\); allowed: address, pet, rate"),
+        ("adress=x", r"house.yaml: unknown key adress \(did you mean address\?\); allowed: address, pet, rate, shed"),
         ("pet.tricks=[sit]", r"unknown key pet.cat.tricks; allowed: kind, lives"),
         ("pet.lives=0", r"pet.cat.lives = 0: Input should be greater than or equal to 1"),
         ("rate=quick", r"rate = 'quick': Input should be a valid number"),
         ("rate=.nan", r"rate = nan: Input should be a finite number"),
+        ("pet.lifes=3", r"unknown key pet.cat.lifes \(did you mean lives\?\); allowed: kind, lives"),
+        ("shed={tricks: [dig]}", r"shed.kind is missing; allowed: cat, dog"),
         ("pet.kind=bird", r"Input tag 'bird' .* does not match any of the expected tags: 'cat', 'dog'"),
         ("address.street=x", r"--set address.street=x: address holds 'here', which has no keys below it"),
         ("address", r"--set address: write it as dotted.key=value"),

@@ -46,23 +46,69 @@ def test_an_epoch_reads_every_sample_once(tmp_path: Path, packing: str) -> None:
     assert not torch.equal(clips[0], clips[1])
 
 
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+def foreign_tar(path: Path, extra: dict[str, bytes] | None = None) -> None:
+    """Three videos of 18 frame members each, and what else each video has."""
+    members: dict[str, bytes] = {}
+    for video in range(3):
+        members |= {f"{path.stem}{video}.{frame:03d}.jpg": numbered_jpeg(video, frame) for frame in range(18)}
+        members |= {f"{path.stem}{video}.{ending}": data for ending, data in (extra or {}).items()}
+    write_tar(path, members)
+
+
 def test_without_an_index_foreign_tars_are_counted_and_read(tmp_path: Path) -> None:
     tars = tmp_path / "foreign"
-    tars.mkdir()
     for number in range(2):
-        with tarfile.open(tars / f"clips-{number}.tar", "w") as tar:
-            for video in range(3):
-                for frame in range(18):
-                    data = numbered_jpeg(video, frame)
-                    member = tarfile.TarInfo(f"clip{number}{video}.{frame:03d}.jpg")
-                    member.size = len(data)
-                    tar.addfile(member, io.BytesIO(data))
+        foreign_tar(tars / f"clips-{number}.tar")
     by_folder = open_data(tars, None, config())
     assert isinstance(by_folder, TarSet)
     assert (by_folder.num_samples, by_folder.samples_per_tar) == (6, (3, 3))
     assert open_data(f"{tars}/clips-{{0..1}}.tar", None, config()).num_samples == 6
     batch = first_clips(tars, config())[0]
     assert batch[7:].tolist() == [-1] * 7
+
+
+@pytest.mark.parametrize(("label", "expected"), [(b"4", 4), (b"dog", -1), (b"\xff", -1)])
+def test_labels_that_are_no_numbers_are_no_labels(tmp_path: Path, label: bytes, expected: int) -> None:
+    foreign_tar(tmp_path / "t" / "clips.tar", {"cls": label})
+    assert first_clips(tmp_path / "t", config())[0][7:].tolist() == [expected] * 7
+
+
+def test_other_data_under_the_same_names_have_another_fingerprint(tmp_path: Path) -> None:
+    foreign_tar(tmp_path / "t" / "clips.tar")
+    before = open_data(tmp_path / "t", None, config()).fingerprint
+    foreign_tar(tmp_path / "t" / "clips.tar", {"txt": bytes(9000)})
+    assert open_data(tmp_path / "t", None, config()).fingerprint != before
+
+
+def test_samples_that_are_not_what_they_should_be_are_named(tmp_path: Path) -> None:
+    foreign_tar(tmp_path / "json" / "clips.tar", {"json": b"{broken"})
+    with pytest.raises(WorkError, match=r"clips.tar, sample clips0: its .json is not JSON"):
+        open_data(tmp_path / "json", None, config())
+    write_tar(tmp_path / "jpeg" / "clips.tar", {"a.0.jpg": b"no picture"})
+    with pytest.raises(WorkError, match=r"clips.tar, sample a: its first frame is no JPEG"):
+        open_data(tmp_path / "jpeg", None, config())
+    write_tar(tmp_path / "text" / "clips.tar", {"a.txt": b"words"})
+    with pytest.raises(WorkError, match=r"neither an .mjpg member nor .jpg frames; it holds .*txt"):
+        open_data(tmp_path / "text", None, config())
+
+
+def test_a_damaged_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    foreign_tar(tmp_path / "t" / "clips.tar")
+    path = tmp_path / "t" / "clips.tar"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"clips1.000.jpg") + 1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WorkError, match=r"clips.tar is cut short or damaged: no whole tar ends at byte \d+"):
+        open_data(tmp_path / "t", None, config())
 
 
 def test_ranks_and_workers_read_different_tars(tmp_path: Path) -> None:
@@ -81,7 +127,7 @@ def test_a_tar_that_is_cut_short_is_an_error_not_an_end(tmp_path: Path) -> None:
     with pytest.raises(WorkError, match=r"shard-000001.tar"):
         first_clips(folder, config())
     plain = Path(shutil.copytree(folder, tmp_path / "plain", ignore=shutil.ignore_patterns("*.json", "*.npz")))
-    with pytest.raises(WorkError, match=r"shard-000001.tar (is cut short|cannot be read as a tar)"):
+    with pytest.raises(WorkError, match=r"shard-000001.tar (is cut short or damaged|cannot be read as a tar)"):
         open_data(plain, None, config())
 
 
