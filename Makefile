@@ -16,7 +16,10 @@ DEMO_RUN := runs/demo
 # Without variables every stage works on the demo; DATASET names another data set, CONFIG any config file.
 DATASET ?= demo
 SHARDS_CONFIG = $(or $(CONFIG),configs/shards/$(DATASET).yaml)
-PRETRAIN_CONFIG = $(or $(CONFIG),configs/pretrain/$(if $(filter demo,$(DATASET)),demo,c3d_$(DATASET)).yaml)
+# Pretraining takes the data set's own recipe where there is one, else the one for any shards.
+own_recipe = $(wildcard configs/pretrain/$(if $(filter demo,$(DATASET)),demo,c3d_$(DATASET)).yaml)
+any_recipe = configs/pretrain/c3d$(if $(wildcard configs/shards/$(DATASET).yaml),,_$(DATASET)).yaml
+PRETRAIN_CONFIG = $(or $(CONFIG),$(own_recipe),$(any_recipe))
 
 # Pretraining on the demo, and on no other shards, first builds the demo's shards if they are absent.
 demo_shards = $(if $(SHARDS),,$(if $(filter configs/pretrain/demo.yaml,$(PRETRAIN_CONFIG)),$(DEMO_SHARDS)/manifest.json))

@@ -37,7 +37,7 @@ DATA_KEYS = ("split", "data_set.fingerprint", "data_set.num_samples", "data_set.
 
 LOCK_NAME = ".lock"
 METADATA_KEY = "temporal_ssl"
-_NAME = re.compile(r"checkpoint-(\d{8})\.pt")
+_NAME = re.compile(r"checkpoint-(\d{8,})\.pt")
 
 
 def checkpoint_name(step: int) -> str:
@@ -100,6 +100,8 @@ class CheckpointFolder:
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint atomically and durably, then remove the oldest beyond `keep`.
 
+        Files of later steps, which could not be read when the run was taken up, neither count nor go.
+
         Raises:
             WorkError: if the disk is full; the earlier checkpoints stay.
         """
@@ -109,7 +111,7 @@ class CheckpointFolder:
             with path.open("wb") as file:
                 _save_to(file, {"format_version": FORMAT_VERSION, **vars(checkpoint)})
             store.write_file(name, path)
-        for step in self.steps()[: -self.keep]:
+        for step in [step for step in self.steps() if step <= checkpoint.step][: -self.keep]:
             store.delete(checkpoint_name(step))
 
     def newest(self) -> Checkpoint | None:
@@ -148,9 +150,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if values.pop("format_version") != FORMAT_VERSION:
         raise WorkError(f"{path} was written by another version of this program")
     try:
+        _require_types(values)
         return Checkpoint(**values)
-    except TypeError as error:
-        raise WorkError(f"{path} is not a checkpoint of this program ({error})") from None
+    except (TypeError, ValueError) as error:
+        raise WorkError(f"{path} is not a checkpoint of this program ({_one_line(error)})") from None
+
+
+def _require_types(values: Mapping[str, Any]) -> None:
+    step = values.get("step")
+    if not isinstance(step, int) or step < 0:
+        raise ValueError(f"its step is {step!r}")
+    for name in ("model", "optimizer", "identity"):
+        if not isinstance(values.get(name), dict) or not all(isinstance(key, str) for key in values[name]):
+            raise ValueError(f"its {name} is not a mapping with names")
 
 
 def restore_model(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
@@ -161,8 +173,20 @@ def restore_model(model: nn.Module, state: Mapping[str, Tensor], origin: str) ->
     """
     try:
         model.load_state_dict(dict(state))
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise WorkError(f"the weights of {origin} do not fit the network ({_one_line(error)})") from None
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], origin: str) -> None:
+    """Give an optimiser the state of a checkpoint.
+
+    Raises:
+        WorkError: if it does not fit.
+    """
+    try:
+        optimizer.load_state_dict(dict(state))
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise WorkError(f"the optimiser's state in {origin} does not fit the network ({_one_line(error)})") from None
 
 
 def require_same(

@@ -76,7 +76,7 @@ class PretrainConfig(StrictModel):
     """Arithmetic of the network; auto is bfloat16 autocast on a GPU and float32 on a CPU."""
     sync_batchnorm: bool = False
     """Whether BatchNorm's statistics are taken over all ranks (GPUs only) instead of each rank's clips."""
-    threads: NonNegativeInt = 0
+    threads: int = Field(default=0, ge=0, le=1024)
     """Threads of CPU arithmetic in each process; 0 leaves PyTorch's choice. Bit-identical repeats need equal counts."""
     log_every_steps: PositiveInt = 20
     """Steps that a line of metrics.jsonl sums up."""

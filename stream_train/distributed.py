@@ -35,6 +35,10 @@ class World:
         """Whether this process writes the files and talks to the user."""
         return self.rank == 0
 
+    def is_idle(self) -> bool:
+        """Whether the device has finished everything it was given; a CPU always has."""
+        return self.device.type == "cpu" or torch.cuda.current_stream(self.device).query()
+
     def sum(self, value: Tensor) -> Tensor:
         """The sum over all ranks of a tensor of one shape and dtype; equal on every rank."""
         if self.size > 1:
@@ -97,19 +101,23 @@ def _mean_in_rank_order(size: int, bucket: Any) -> torch.futures.Future[Tensor]:
 
 
 @contextmanager
-def joined_world(choice: DeviceChoice) -> Iterator[World]:
+def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
     """Join the processes that `torchrun` started, or stand alone; leave them at the end.
 
     Args:
         choice: where to compute; `auto` takes a GPU if there is one.
+        threads: threads of CPU arithmetic in this process; 0 leaves PyTorch's choice.
 
     Raises:
         UsageError: if a GPU is asked for and there is none, or there are more local processes than GPUs.
     """
     rank, size, local_rank = (int(os.environ.get(name, default)) for name, default in _TORCHRUN)
     device = _choose_device(choice, local_rank)
+    if threads:
+        torch.set_num_threads(threads)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True  # all batches have one shape
     if size == 1:
         yield World(device=device)
         return

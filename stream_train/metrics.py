@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -51,11 +51,11 @@ class Interval:
         """This rank's counts, added up."""
         return self._counts
 
-    def require_finite(self, advice: str) -> None:
+    def require_finite(self, advice: Callable[[], str]) -> None:
         """Stop at the first loss or gradient that is not a finite number.
 
         Args:
-            advice: where the last good state is; becomes part of the message.
+            advice: says where the last good state is and what to do; ends the message.
 
         Raises:
             WorkError: naming the step.
@@ -65,10 +65,8 @@ class Interval:
         if len(broken):
             step, column = broken[0].tolist()
             what, value = ("loss", "norm of the gradient")[column], health[step, column].item()
-            raise WorkError(
-                f"step {self._first_step + step + 1}: the {what} is {value}, so training stopped; "
-                f"{advice}. Lower optimizer.learning_rate, or train in float32 (precision), and start a new run"
-            )
+            number = self._first_step + step + 1
+            raise WorkError(f"step {number}: the {what} is {value}, so training stopped; {advice()}")
 
     def losses(self) -> Record:
         """Means over the interval: the loss, each of its terms, and the norm of the gradient."""
@@ -145,6 +143,7 @@ class Progress:
             file=self._stream,
             disable=not (enabled and self._stream.isatty()),
             dynamic_ncols=True,
+            bar_format="{percentage:3.0f}%|{bar:10}| step {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
         )
         self._said = -math.inf
         self.restart()
@@ -192,9 +191,9 @@ def describe(record: Record) -> str:
     if "loss" in record:
         parts.append(f"loss {record['loss']:.3f}")
     parts += [
-        f"{name.removesuffix('_accuracy').replace('_', ' ')} {value:.3f}"
+        f"{name.removesuffix('_accuracy').replace('_', ' ')} {value:.2f}"
         for name, value in record.items()
-        if name.endswith("_accuracy")
+        if name.endswith("_accuracy") and not name.startswith("nonrandom")  # that one is for the curves
     ]
     if "clips_per_second" in record:
         parts.append(f"{record['clips_per_second']:.1f} clips/s")

@@ -7,13 +7,15 @@ about the schedule needs saving.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import nn
 
 from shardify.config import StrictModel
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerConfig(StrictModel):
@@ -23,7 +25,7 @@ class OptimizerConfig(StrictModel):
     """At the first step; it falls along a cosine."""
     final_factor: float = Field(default=1e-3, ge=0, le=1)
     """The learning rate after the last step, as a share of the first."""
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 1e-4
     """As the paper gives it; what is subtracted from a weight also depends on `decay_rule`."""

@@ -1,10 +1,11 @@
-"""Which arithmetic a network is computed in."""
+"""Which arithmetic a network is computed in, and how its numbers lie in memory."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import torch
+from torch import nn
 
 from shardify.errors import UsageError
 
@@ -27,3 +28,8 @@ def choose_precision(choice: Precision, device: torch.device) -> torch.dtype:
 def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
     """The context to run a forward pass in; weights, their updates and losses stay float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16)
+
+
+def place_model(model: nn.Module, device: torch.device) -> None:
+    """Move a model to a device, its convolutions' weights laid out channels_last_3d as the clips are."""
+    model.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

@@ -15,16 +15,18 @@ from torch import nn
 from shardify.config import dump_config
 from shardify.errors import UsageError, WorkError
 from shardify.storage import FolderStore
-from stream_train.checkpoint import CheckpointFolder, require_same, restore_model
+from stream_train.checkpoint import CheckpointFolder, require_same, restore_model, restore_optimizer
 from stream_train.clips import check_crop
 from stream_train.config import CONFIG_NAME, PretrainConfig
 from stream_train.data import DataSet, open_data
 from stream_train.distributed import World
+from stream_train.draws import SampleDraws
 from stream_train.loader import check_ranks
 from stream_train.optim import build_optimizer
-from stream_train.precision import choose_precision
+from stream_train.precision import choose_precision, place_model
 from stream_train.pretext import PretextModel, PretextTask, build_model, build_task
 from stream_train.reader import ShardSet, open_shard_set
+from stream_train.transforms import CLIP_LENGTH
 
 Say = Callable[[str], None]
 """Tells the user a line; called on the main process only."""
@@ -87,17 +89,16 @@ def build_run(config: PretrainConfig, world: World, say: Say) -> Run:
     choose_precision(config.precision, world.device)
     if config.sync_batchnorm and world.device.type == "cpu":
         raise UsageError("sync_batchnorm works on GPUs only; set it to false to train on a CPU")
-    if config.threads:
-        torch.set_num_threads(config.threads)
     data = open_data(config.shards, config.split, config.data)
     check_crop(config.data, data.geometry)
-    held_out = None if config.validation is None else open_shard_set(config.shards, config.validation.split)
+    held_out = open_held_out(config)
     torch.manual_seed(config.seed)
     task = build_task(config.task)
     model = build_model(config.network, task, crop=config.data.crop)
     if config.sync_batchnorm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    model.to(device=world.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    check_batch_norm(model, task, config.data.videos_per_batch // world.size)
+    place_model(model, world.device)
     return Run(
         config=config,
         world=world,
@@ -111,6 +112,28 @@ def build_run(config: PretrainConfig, world: World, say: Say) -> Run:
         checkpoints=CheckpointFolder(folder=config.out, keep=config.checkpoint.keep),
         num_steps=config.num_steps(data.num_samples),
     )
+
+
+def open_held_out(config: PretrainConfig) -> ShardSet | None:
+    """The split to judge on, if any. Raises UsageError if the data set has no such split."""
+    if config.validation is None:
+        return None
+    try:
+        return open_shard_set(config.shards, config.validation.split)
+    except UsageError as error:
+        raise UsageError(
+            f"validation.split: {error}; name one, or leave the judgement out with validation=null"
+        ) from None
+
+
+def check_batch_norm(model: PretextModel, task: PretextTask, fewest_videos: int) -> None:
+    """Raises UsageError if a rank would have a single clip, of which BatchNorm after pooling has no statistics."""
+    num_clips = fewest_videos * len(task.draw_clips(CLIP_LENGTH, SampleDraws(0, 0, 0)))
+    if num_clips < 2 and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+        raise UsageError(
+            "a process would have a batch of one clip, from which BatchNorm cannot take statistics; raise "
+            "data.videos_per_batch, or start fewer processes"
+        )
 
 
 def data_identity(data: DataSet) -> dict[str, Any]:
@@ -137,8 +160,13 @@ def resume(run: Run) -> None:
         accept = run.config.accept_changed_data
         require_same(checkpoint.identity, run.identity, origin=origin, accept_changed_data=accept)
         restore_model(run.model, checkpoint.model, origin)
-        run.optimizer.load_state_dict(checkpoint.optimizer)
-        run.step = min(checkpoint.step, run.num_steps)
+        restore_optimizer(run.optimizer, checkpoint.optimizer, origin)
+        run.step = checkpoint.step
+        if run.step > run.num_steps:
+            raise UsageError(
+                f"{origin} has done {run.step} steps, but {run.config.epochs} epochs of this data are only "
+                f"{run.num_steps}; give another out for a new run"
+            )
     if run.world.from_main(run.step) != run.step:
         raise WorkError(
             f"the ranks see different checkpoints in {run.config.out}; it must be one folder, shared by all"
@@ -151,5 +179,4 @@ def resume(run: Run) -> None:
         run.say(f"continuing {run.config.out} after step {run.step} of {run.num_steps}")
     if run.world.is_main:
         FolderStore(run.config.out).write(CONFIG_NAME, dump_config(run.config).encode())
-    if run.world.size > 1:
-        run.forward = run.world.distribute(run.model)
+    run.forward = run.world.distribute(run.model)

@@ -13,12 +13,9 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from shardify.errors import WorkError
 from stream_train.batch import Batch
-from stream_train.checkpoint import (
-    Checkpoint,
-    exclusive_folder,
-    export_weights,
-)
+from stream_train.checkpoint import Checkpoint, exclusive_folder, export_weights
 from stream_train.config import PretrainConfig
 from stream_train.data import build_stream
 from stream_train.device_ops import prepare_clips
@@ -44,7 +41,7 @@ def pretrain(config: PretrainConfig, say: Say) -> None:
         UsageError: if the config does not fit the data, the machine, or the run that the folder holds.
         WorkError: if data cannot be read, the disk is full, or the loss is no longer a finite number.
     """
-    with joined_world(config.device) as world:
+    with joined_world(config.device, config.threads) as world:
         run = build_run(config, world, say if world.is_main else _say_nothing)
         with exclusive_folder(config.out) if world.is_main else nullcontext():
             resume(run)
@@ -66,7 +63,7 @@ def train(run: Run) -> None:
             interval.add(*compute_gradients(run, batch))
             run.step += 1
             if run.world.device.type == "cpu" or run.record_is_due():  # asking a GPU at every step would hold it up
-                interval.require_finite(advice=last_good(run))
+                interval.require_finite(advice=lambda: last_good(run))
             run.optimizer.step()
             if run.record_is_due():
                 record = summarise(run, interval) | progress.speed()
@@ -81,7 +78,10 @@ def train(run: Run) -> None:
 
 
 def measured_batches(run: Run, progress: Progress) -> Iterator[Batch]:
-    """This rank's batches on its device, telling the progress how long each was waited for."""
+    """This rank's batches on its device, telling the progress how long the device waited for each.
+
+    A GPU that still has work queued when the batch arrives did not wait.
+    """
     videos = run.config.data.videos_per_batch
     my_videos = len(slots_of_rank(videos, run.world.rank, run.world.size))
     batches = iter(
@@ -101,7 +101,8 @@ def measured_batches(run: Run, progress: Progress) -> Iterator[Batch]:
         batch = next(batches, None)
         if batch is None:
             return
-        progress.waited(time.perf_counter() - start, num_clips=len(batch) // my_videos * videos)
+        seconds = time.perf_counter() - start if run.world.is_idle() else 0.0
+        progress.waited(seconds, num_clips=len(batch) // my_videos * videos)
         yield batch.to(run.world.device)
 
 
@@ -141,7 +142,13 @@ def judge_held_out(run: Run) -> Record:
 
 
 def save(run: Run) -> None:
-    """Write a checkpoint, on the main process."""
+    """Write a checkpoint, on the main process.
+
+    Raises:
+        WorkError: if a weight is not a finite number; such a state is not worth keeping.
+    """
+    if not all(bool(parameter.isfinite().all()) for parameter in run.model.parameters()):
+        raise WorkError(f"step {run.step}: a weight is not a finite number, so training stopped; {last_good(run)}")
     if run.world.is_main:
         run.checkpoints.save(
             Checkpoint(
@@ -154,9 +161,10 @@ def save(run: Run) -> None:
 
 
 def last_good(run: Run) -> str:
-    """Where the last good state is, for the message that ends a broken run."""
+    """Where the last good state is and what to do, for the message that ends a broken run."""
     steps = run.checkpoints.steps()
-    return f"the last good checkpoint is {run.checkpoints.path(steps[-1])}" if steps else "there is no checkpoint yet"
+    where = f"the last good checkpoint is {run.checkpoints.path(steps[-1])}" if steps else "there is no checkpoint yet"
+    return f"{where}. Lower optimizer.learning_rate, or train in float32 (precision), and start a new run"
 
 
 def finish(run: Run) -> None:

@@ -22,7 +22,7 @@ from stream_train.device_ops import prepare_clips
 from stream_train.distributed import World, joined_world
 from stream_train.figures import draw_confusion
 from stream_train.loader import each_sample_once
-from stream_train.precision import autocast, choose_precision
+from stream_train.precision import autocast, choose_precision, place_model
 from stream_train.pretext import PretextModel, PretextTask, build_model, build_task
 from stream_train.reader import ShardSet, open_shard_set
 
@@ -110,11 +110,11 @@ def validate(run: Path, overrides: tuple[str, ...] = ()) -> Judgement:
     if checkpoint is None:
         raise UsageError(f"{run} holds no checkpoint yet; run `stream-train pretrain` on its config first")
     shard_set = open_shard_set(config.shards, config.validation.split)
-    with joined_world(config.device) as world:
+    with joined_world(config.device, config.threads) as world:
         task = build_task(config.task)
         model = build_model(config.network, task, crop=config.data.crop)
         restore_model(model, checkpoint.model, origin=str(run))
-        model.to(world.device)
+        place_model(model, world.device)
         judgement = judge(model, task, shard_set, config, step=checkpoint.step, world=world)
         if world.is_main:
             write_judgement(run, judgement)

@@ -22,6 +22,7 @@ from stream_train.checkpoint import (
     read_checkpoint,
     require_same,
     restore_model,
+    restore_optimizer,
 )
 from stream_train.networks import C3DConfig, build_backbone
 from stream_train.optim import OptimizerConfig, build_optimizer
@@ -78,6 +79,49 @@ def test_only_the_newest_are_kept(folder: CheckpointFolder) -> None:
         folder.save(checkpoint(step))
     assert folder.steps() == [10, 15]
     assert sorted(path.name for path in folder.folder.iterdir()) == ["checkpoint-00000010.pt", "checkpoint-00000015.pt"]
+
+
+def test_an_unreadable_later_checkpoint_never_drives_out_the_one_just_written(tmp_path: Path) -> None:
+    folder = CheckpointFolder(folder=tmp_path, keep=1)
+    folder.save(checkpoint(10))
+    folder.path(20).write_bytes(b"damaged")
+    folder.save(checkpoint(15))
+    assert folder.steps() == [15, 20]
+    loaded = folder.newest()
+    assert loaded is not None
+    assert loaded.step == 15
+
+
+def test_steps_of_more_than_eight_digits_are_found(folder: CheckpointFolder) -> None:
+    folder.save(checkpoint(123_456_789))
+    assert folder.steps() == [123_456_789]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step": -1}, "its step is -1"),
+        ({"step": "7"}, "its step is '7'"),
+        ({"model": [1]}, "its model is not a mapping"),
+        ({"optimizer": {0: 1}}, "its optimizer is not a mapping"),
+        ({"identity": None}, "its identity is not a mapping"),
+        ({"extra": 1}, "unexpected keyword"),
+    ],
+)
+def test_a_checkpoint_of_wrong_contents_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    path = tmp_path / "checkpoint-00000007.pt"
+    torch.save({"format_version": 1, **vars(checkpoint(7)), **changes}, path)
+    with pytest.raises(WorkError, match=f"is not a checkpoint of this program .*{message}"):
+        read_checkpoint(path)
+
+
+def test_a_foreign_optimiser_state_is_named() -> None:
+    backbone = build_backbone(C3DConfig(width=0.05), crop=16)
+    optimizer = build_optimizer(OptimizerConfig(), backbone)
+    states: list[dict[str, object]] = [{}, {"state": {}, "param_groups": []}, {"state": 3, "param_groups": "x"}]
+    for state in states:
+        with pytest.raises(WorkError, match="the optimiser's state in here does not fit the network"):
+            restore_optimizer(optimizer, state, "here")
 
 
 def test_no_folder_and_no_files_are_a_new_run(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_overrides_of_shards_are_keys_of_the_config(dataset: str) -> None:
     assert config.source.videos == Path("videos")
 
 
-@pytest.mark.parametrize("dataset", ["demo", "ucf101", "kinetics600"])
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_overrides_of_pretrain_are_keys_of_the_config(dataset: str) -> None:
     from shardify.config import load_config
     from stream_train.config import PretrainConfig

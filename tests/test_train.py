@@ -106,7 +106,8 @@ def test_a_killed_run_continues_bit_identically(
         stop_after(patch, killed_after)
         with pytest.raises(Killed):
             run_tiny(small_dataset, out)
-    (out / "metrics.jsonl").open("a").write('{"step": 10, "epo')  # killed in the middle of a line
+    with (out / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"step": 10, "epo')  # killed in the middle of a line
     said = run_tiny(small_dataset, out)
     resumed = killed_after // 4 * 4
     assert said[0].startswith(f"continuing {out} after step {resumed} of 10" if resumed else f"{out}: backbone")
@@ -269,6 +270,18 @@ def test_subsets_of_the_task_train(small_dataset: Path, tmp_path: Path, motions:
     assert "loss_speed" in line
 
 
+def test_the_stock_reader_trains_too_also_on_tars_without_our_files(small_dataset: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for tar in small_dataset.glob("*.tar"):
+        (plain / tar.name).write_bytes(tar.read_bytes())
+    sequential = {"kind": "sequential", "shuffle_samples": 4}
+    run_tiny(small_dataset, tmp_path / "a", epochs=1, data__reader=sequential)
+    run_tiny(plain, tmp_path / "b", epochs=1, split=None, data__reader=sequential)
+    assert [line["step"] for line in records(tmp_path / "a")] == [3, 4, 5]
+    assert [line["loss"] for line in records(tmp_path / "a")] == [line["loss"] for line in records(tmp_path / "b")]
+
+
 def test_it_learns(tmp_path: Path) -> None:
     """Brightness that grows by 7 to 13 levels a frame tells speed and order; a real optimum, found from scratch."""
     shards = write_dataset(tmp_path / "long", [[130] * 8, [140] * 8])
@@ -349,15 +362,15 @@ def test_progress_says_everything_that_matters_in_one_line() -> None:
     with Progress(num_steps=100, first_step=0, stream=stream) as progress:
         progress.waited(0.0, num_clips=28)
         record = {
-            "step": 20, "epoch": 0.25, "loss": 2.5, "loss_motion": 1.5, "motion_accuracy": 0.375,
-            "speed_accuracy": 0.5, "learning_rate": 1e-3,
+            "step": 20, "epoch": 0.25, "loss": 2.5, "loss_motion": 1.5, "motion_accuracy": 0.3751,
+            "nonrandom_motion_accuracy": 0.1, "speed_accuracy": 0.5, "learning_rate": 1e-3,
         }  # fmt: skip
         progress.show(record | {"clips_per_second": 37.25, "data_wait_share": 0.031})
         progress.show(record | {"step": 21})  # within ten seconds: not said
         progress.show(record | {"step": 100})  # the last: always said
         speed = progress.speed()
     first, last = stream.getvalue().splitlines()
-    assert first == ("step 20/100  epoch 0.25  loss 2.500  motion 0.375  speed 0.500  37.2 clips/s  data wait 3%")
+    assert first == ("step 20/100  epoch 0.25  loss 2.500  motion 0.38  speed 0.50  37.2 clips/s  data wait 3%")
     assert last.startswith("step 100/100")
     assert speed["clips_per_second"] > 0
     assert speed["data_wait_share"] == 0.0
