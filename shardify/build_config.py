@@ -25,15 +25,15 @@ class BuildConfig(StrictModel):
     """How videos become JPEG frames."""
     pack: Packing = "mjpg"
     """One Motion-JPEG member a video (`mjpg`), or one member a frame (`frames`: larger, slower with stock readers)."""
-    min_frames: int = Field(default=16, ge=1)
+    min_frames: int = Field(default=16, ge=1, le=1_000_000)
     """Shorter videos go to rejected.jsonl; 16 frames are a clip. With 1 they stay, and clips loop their frames."""
-    videos_per_shard: int = Field(default=128, ge=1)
+    videos_per_shard: int = Field(default=128, ge=1, le=1_000_000)
     """Largest number of videos in a shard."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Mixes the videos of a split over its shards."""
     max_rejected_share: float = Field(default=0.05, ge=0, le=1)
     """If more of the videos than this are rejected, the command ends with exit code 1; the shards stay."""
     max_missing_share: float = Field(default=0.2, ge=0, le=1)
     """If more of the listed videos than this are missing, the command ends with exit code 1; the shards stay."""
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=1024)
     """Processes, one shard at a time each; 0 takes every core this process may use."""

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from shardify.build_config import BuildConfig
 from shardify.config import load_config
-from shardify.errors import UserFacingError, WorkError
+from shardify.errors import UserFacingError, WorkError, one_line
 from shardify.format import read_manifest
 from shardify.inspection import sample_record, shard_urls, summarise_dataset, summary_lines
 from shardify.run import build
@@ -52,7 +52,7 @@ class CommandGroup(click.Group):
 
     @staticmethod
     def _end(ctx: click.Context, message: str, exit_code: int) -> None:
-        click.echo(" ".join(message.split()), err=True)
+        click.echo(one_line(message), err=True)
         ctx.exit(exit_code)
 
 

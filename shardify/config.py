@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from shardify.errors import UsageError
+from shardify.errors import UsageError, one_line
 
 
 class StrictModel(BaseModel):
@@ -61,7 +61,7 @@ def load_config(model: type[Model], path: str | os.PathLike[str], overrides: Seq
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not valid YAML: {_one_line(str(error))}") from None
+        raise UsageError(f"{path} is not valid YAML: {one_line(error)}") from None
     if values is None:
         values = {}
     if not isinstance(values, dict):
@@ -93,7 +93,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"--set {override}: the value is not valid YAML: {_one_line(str(error))}") from None
+        raise UsageError(f"--set {override}: the value is not valid YAML: {one_line(error)}") from None
     node = values
     for part in parts[:-1]:
         child = node.get(part)
@@ -141,7 +141,3 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
     field = model.model_fields.get("kind")
     return get_args(field.annotation) if field is not None else ()
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""The two ways a command may fail, and the exit codes they carry."""
+"""The two ways a command may fail, the exit codes they carry, and messages that are one line."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ class UsageError(UserFacingError):
     """The request itself is wrong (exit code 2): an unknown key, a missing folder, settings that contradict."""
 
     exit_code = 2
+
+
+def one_line(text: object) -> str:
+    """Foreign words (an exception's, a tool's) with their line breaks and runs of spaces as single spaces."""
+    return " ".join(str(text).split())

@@ -20,6 +20,8 @@ from shardify.ffmpeg_log import LOG_LEVEL
 
 _OLDEST_FFMPEG = (5, 1)
 """First release with -fps_mode."""
+_MAX_INT32 = 2**31 - 1
+"""Largest -max_pixels that ffmpeg takes, and largest number of frames that a shard's index holds."""
 _SOURCE = "SOURCE"
 """Stands for the source while the command line is put together."""
 
@@ -33,22 +35,23 @@ class FramesConfig(StrictModel):
     """Width of the stored frames in pixels; the source's aspect ratio is not kept."""
     quality: int = Field(default=3, ge=1, le=31)
     """ffmpeg's -q:v, 1 best, 31 worst; 3 gives about 5 KB a frame for UCF101 at 128x171."""
-    max_frames: int = Field(default=10_000, ge=1)
+    max_frames: int = Field(default=10_000, ge=1, le=_MAX_INT32)
     """Videos with more frames are rejected."""
-    max_source_pixels: int = Field(default=8192 * 8192, ge=1)
+    max_source_pixels: int = Field(default=8192 * 8192, ge=1, le=_MAX_INT32)
     """Larger pictures (with the decoder's padding) are not decoded; bounds the memory that a damaged header claims."""
-    time_limit_seconds: float = Field(default=600.0, gt=0)
-    """A video that takes longer is given up."""
+    time_limit_seconds: float = Field(default=600.0, gt=0, le=86_400)
+    """A video that takes longer is given up; at most a day."""
     ffmpeg: str = "bundled"
     """`bundled` (imageio-ffmpeg's binary), `system` (the one on PATH) or the path of a binary."""
 
 
 @functools.cache
-def ffmpeg_binary(choice: str = "bundled") -> str:
+def ffmpeg_binary(choice: str = "bundled", *, key: str = "frames.ffmpeg") -> str:
     """Path of the ffmpeg to use.
 
     Args:
         choice: `bundled`, `system` or a path, as in :class:`FramesConfig`.
+        key: the config key that the choice comes from, for the message.
 
     Raises:
         UsageError: if there is none.
@@ -57,11 +60,11 @@ def ffmpeg_binary(choice: str = "bundled") -> str:
         try:
             return str(imageio_ffmpeg.get_ffmpeg_exe())
         except RuntimeError:
-            raise UsageError("imageio-ffmpeg brings no ffmpeg here; set frames.ffmpeg to system or to a path") from None
+            raise UsageError(f"imageio-ffmpeg brings no ffmpeg here; set {key} to system or to a path") from None
     binary = shutil.which("ffmpeg" if choice == "system" else choice)
     if binary is None:
         where = "no ffmpeg on PATH" if choice == "system" else f"{choice} is not a program"
-        raise UsageError(f"frames.ffmpeg = {choice!r}: {where}; install it, or use bundled")
+        raise UsageError(f"{key} = {choice!r}: {where}; install it, or use bundled")
     return binary
 
 
@@ -73,10 +76,12 @@ def ffmpeg_version(binary: str) -> str:
         UsageError: if it is not an ffmpeg, or one older than 5.1.
     """
     try:
-        told = subprocess.check_output([binary, "-version"], stdin=subprocess.DEVNULL, timeout=60)
+        done = subprocess.run(
+            [binary, "-version"], stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60
+        )
     except (OSError, subprocess.SubprocessError):
         raise UsageError(f"{binary} does not run as ffmpeg; set frames.ffmpeg to bundled, system or a path") from None
-    first_line = told.decode("utf-8", errors="replace").partition("\n")[0]
+    first_line = done.stdout.decode("utf-8", errors="replace").partition("\n")[0]
     match = re.match(r"ffmpeg version (\S+)", first_line)
     if match is None:
         raise UsageError(f"{binary} is not ffmpeg: -version says {first_line[:80]!r}; set frames.ffmpeg to bundled")

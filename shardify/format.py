@@ -26,7 +26,27 @@ import numpy as np
 import numpy.typing as npt
 
 from shardify.errors import UsageError, WorkError
+from shardify.record import Reject, ShardRecord, dump_json
 from shardify.storage import Store
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST_NAME",
+    "MISSING_NAME",
+    "REJECTED_NAME",
+    "TAR_BLOCK_BYTES",
+    "Manifest",
+    "Packing",
+    "Reject",
+    "SampleEntry",
+    "ShardIndex",
+    "ShardPart",
+    "ShardRecord",
+    "dump_json",
+    "read_index",
+    "read_manifest",
+    "shard_name",
+]
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -80,6 +100,14 @@ class SampleEntry:
         np.cumsum(strides[:-1], out=offsets[1:])
         offsets[1:] += self.offset
         return offsets
+
+    def check(self, frame: int, jpeg: bytes | memoryview, start: int, origin: str) -> None:
+        """Raise WorkError unless the bytes read for a frame, from byte `start` of tar `origin`, match its checksum."""
+        if zlib.crc32(jpeg) != self.frame_crc32[frame]:
+            raise WorkError(
+                f"{origin}: frame {frame} of sample {self.key} (bytes {start} to {start + len(jpeg)}) does not match "
+                "its checksum; the shard is damaged: delete its .json and run `shardify build` again, or fetch it again"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,55 +211,6 @@ class ShardIndex:
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise WorkError(f"{origin} is damaged ({error}); run `shardify verify`, then rebuild that shard") from None
         raise WorkError(f"{origin} has format version {version}, but this program reads {FORMAT_VERSION}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reject:
-    """A ledger line: a video that is in no shard."""
-
-    key: str
-    path: str
-    splits: tuple[str, ...]
-    status: Literal["rejected", "transient"]
-    """`transient` (a time limit, a read error) may go better with `--retry-failed`."""
-    reason: str
-    ffmpeg: str = ""
-    """ffmpeg's own words, if it said any."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardRecord:
-    """What `shard-NNNNNN.json` holds: the shard's manifest entry and its ledger lines.
-
-    A shard whose videos were all rejected has num_samples 0 and neither tar nor index.
-    """
-
-    number: int
-    num_samples: int
-    num_frames: int
-    tar_bytes: int
-    tar_sha256: str
-    index_bytes: int
-    index_sha256: str
-    splits: tuple[str, ...]
-    """Every split that all samples of the shard belong to."""
-    rejected: tuple[Reject, ...] = ()
-
-    def to_json(self) -> bytes:
-        return dump_json(asdict(self))
-
-    @classmethod
-    def from_json(cls, data: bytes, origin: str = "the shard's record") -> ShardRecord:
-        """Raises WorkError if the bytes are not such a record."""
-        try:
-            values = json.loads(data)
-            values["splits"] = tuple(values["splits"])
-            values["rejected"] = tuple(
-                Reject(**line | {"splits": tuple(line["splits"])}) for line in values["rejected"]
-            )
-            return cls(**values)
-        except (ValueError, TypeError, KeyError) as error:
-            raise WorkError(f"{origin} is damaged ({error}); delete it and run `shardify build` again") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,9 +356,3 @@ def read_index(store: Store, shard: ShardRecord) -> ShardIndex:
     if len(index) != shard.num_samples:
         raise WorkError(f"{store.location}/{name} lists {len(index)} samples, the manifest {shard.num_samples}")
     return index
-
-
-def dump_json(values: Any, indent: int | None = None) -> bytes:
-    """JSON with one spelling for equal values: sorted keys, no stray spaces, a final newline."""
-    separators = (",", ":") if indent is None else (",", ": ")
-    return (json.dumps(values, sort_keys=True, indent=indent, separators=separators) + "\n").encode()

@@ -35,6 +35,13 @@ __all__ = [
 
 _SAMPLE_ENTRY_BYTES = 4096
 """Within this distance behind `encv` an MP4 has the `sinf` box that tells how the video is encrypted."""
+_REFUSED_OPTIONS = (
+    *("Error setting option ", "Error applying option ", "Error applying decoder options", "which is not within "),
+    *("Unrecognized option ", "Error splitting the argument list", "Unknown encoder ", "Error parsing a filter "),
+)
+"""What ffmpeg says when it cannot do as it is told, whatever the video: settings or a build of it that do not fit."""
+_NO_DECODER = ("no decoder found for", "not found for input stream")
+"""The same news in newer and in older releases."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +233,8 @@ def _require_all_frames(num_jpegs: int, log: FfmpegLog, config: FramesConfig) ->
     if num_jpegs > config.max_frames:  # how far ffmpeg's threads got beyond the limit is chance: no words of theirs
         reason = f"more than {config.max_frames} frames (frames.max_frames)"
         raise VideoError(status="rejected", reason=reason)
+    if num_jpegs == 0 and any(map(log.says, _REFUSED_OPTIONS)):
+        raise VideoError(status="transient", reason="ffmpeg refused an option it was given", ffmpeg=words)
     if num_jpegs == 0:
         raise VideoError(status="rejected", reason=_why_no_frames(log), ffmpeg=words)
     if log.frames_decoded is not None and log.frames_decoded != num_jpegs:
@@ -243,7 +252,8 @@ def _why_no_frames(log: FfmpegLog) -> str:
         (not videos, f"no video stream, only {media}"),
         (all(stream.is_attached_picture for stream in videos), "no video stream, only a cover picture"),
         (log.says("max pixel count"), "its pictures are larger than allowed (frames.max_source_pixels)"),
-        (log.video is None or log.video.codec == "none", "ffmpeg has no decoder for its codec"),
+        (any(map(log.says, _NO_DECODER)), "ffmpeg has no decoder for its codec"),
+        (log.video is None, "ffmpeg did not begin to decode it"),
         (log.packets_read == 0, "it announces video but holds no video data"),
         (True, f"none of its {log.packets_read} video packets could be decoded"),
     )

@@ -15,7 +15,7 @@ import simplejpeg
 from PIL import Image, ImageDraw, ImageFont
 
 from shardify.catalogs.base import NO_LABEL
-from shardify.errors import UsageError
+from shardify.errors import UsageError, WorkError, one_line
 from shardify.format import Manifest, SampleEntry, read_index, read_manifest, shard_name
 from shardify.index_sequences import (
     CLIP_LENGTH,
@@ -28,7 +28,7 @@ from shardify.index_sequences import (
     step_of,
     warp_indices,
 )
-from shardify.storage import Store
+from shardify.storage import FolderStore, Store
 
 CONTACT_SHEET_NAME = "contact_sheet.png"
 TRANSFORMATIONS_NAME = "transformations.png"
@@ -79,7 +79,7 @@ def write_preview(store: Store, out: Path) -> tuple[Path, Path]:
 
     Raises:
         UsageError: if there is no finished data set, or it holds no sample.
-        WorkError: if a shard is damaged.
+        WorkError: if a shard is damaged, or the disk is full.
     """
     manifest = read_manifest(store)
     manifest.shards_of(None)  # raises unless there is a sample
@@ -87,8 +87,8 @@ def write_preview(store: Store, out: Path) -> tuple[Path, Path]:
         raise UsageError(f"{out} is a file; give a folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     sheet, transformations = out / CONTACT_SHEET_NAME, out / TRANSFORMATIONS_NAME
-    _draw(contact_strips(store, manifest)).save(sheet)
-    _draw(transformation_strips(store, manifest)).save(transformations)
+    _save(_draw(contact_strips(store, manifest)), sheet)
+    _save(_draw(transformation_strips(store, manifest)), transformations)
     return sheet, transformations
 
 
@@ -158,16 +158,37 @@ def _strip(
     store: Store, manifest: Manifest, found: FoundSample, indices: npt.NDArray[np.int64], title: str, subtitle: str
 ) -> Strip:
     """Read and decode some frames; samples shorter than the clip loop."""
-    entry, name = found.entry, shard_name(found.shard, "tar")
-    indices = indices % entry.num_frames
-    offsets = entry.frame_offsets(manifest.packing)
-    jpegs = [store.read_range(name, int(offsets[i]), int(entry.frame_bytes[i])) for i in indices]
+    indices = indices % found.entry.num_frames
     return Strip(
         title=title,
         subtitle=subtitle,
-        frames=tuple(simplejpeg.decode_jpeg(jpeg) for jpeg in jpegs),
+        frames=tuple(_read_frame(store, manifest, found, int(i)) for i in indices),
         captions=tuple(str(i) for i in indices),
     )
+
+
+def _read_frame(store: Store, manifest: Manifest, found: FoundSample, frame: int) -> npt.NDArray[np.uint8]:
+    """One frame, uint8 (H, W, 3), checked against its checksum."""
+    entry, name = found.entry, shard_name(found.shard, "tar")
+    start = int(entry.frame_offsets(manifest.packing)[frame])
+    jpeg = store.read_range(name, start, int(entry.frame_bytes[frame]))
+    origin = f"{store.location}/{name}"
+    entry.check(frame, jpeg, start, origin)
+    try:
+        picture: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(jpeg)
+    except ValueError as error:
+        raise WorkError(
+            f"{origin}: frame {frame} of sample {entry.key} is no sound JPEG ({one_line(error)}); "
+            "run `shardify verify --deep`, then rebuild that shard"
+        ) from None
+    return picture
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    store = FolderStore(path.parent)
+    with store.temporary(path.name) as temporary:
+        picture.save(temporary, format="PNG")
+        store.write_file(path.name, temporary)
 
 
 def _draw(strips: Sequence[Strip]) -> Image.Image:

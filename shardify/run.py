@@ -6,11 +6,6 @@ it was at.
 
 from __future__ import annotations
 
-import errno
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import click
 
 from shardify.build_config import BuildConfig
@@ -31,10 +26,8 @@ from shardify.errors import UsageError, WorkError
 from shardify.format import MANIFEST_NAME, MISSING_NAME, REJECTED_NAME, ShardRecord, shard_name
 from shardify.plan import PlannedShard, make_plan
 from shardify.progress import BuildProgress
-from shardify.storage import FolderStore, Store, open_store
+from shardify.storage import Store, exclusive, open_store
 from shardify.writer import ShardTask
-
-LOCK_NAME = ".lock"
 
 
 def build(config: BuildConfig, *, retry_failed: bool = False) -> BuildSummary:
@@ -55,7 +48,7 @@ def build(config: BuildConfig, *, retry_failed: bool = False) -> BuildSummary:
     plan = make_plan(catalog, config.videos_per_shard, config.seed)
     description = describe_build(config, catalog, plan)
     store = open_store(config.out, create=True)
-    with _exclusive(store):
+    with exclusive(store, doing="building"):
         _settle_description(store, description)
         pending = [shard for shard in plan if _needs_writing(store, shard, retry_failed)]
         if catalog.missing:
@@ -95,33 +88,6 @@ def finish(store: Store, description: BuildDescription) -> list[ShardRecord]:
         if not store.exists(name) or store.read(name) != data:
             store.write(name, data)
     return records
-
-
-@contextmanager
-def _exclusive(store: Store) -> Iterator[None]:
-    """Keep a second build out of the store, and clear away what dead ones left."""
-    if not isinstance(store, FolderStore):
-        yield
-        return
-    with open(store.path / LOCK_NAME, "wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise WorkError(f"another build is writing to {store.location}; wait for it or stop it") from None
-            _say(
-                f"{store.location}: its file system has no locks ({error.strerror}); do not start a second build there"
-            )
-        _remove_leftovers(store)
-        try:
-            yield
-        finally:
-            _remove_leftovers(store)
-
-
-def _remove_leftovers(store: FolderStore) -> None:
-    for path in store.leftovers():
-        path.unlink(missing_ok=True)
 
 
 def _settle_description(store: Store, description: BuildDescription) -> None:

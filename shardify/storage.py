@@ -8,6 +8,7 @@ not exist.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,11 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
+import click
+
 from shardify.errors import UsageError, WorkError
+
+LOCK_NAME = ".lock"
 
 
 class Store(Protocol):
@@ -135,6 +140,11 @@ class FolderStore(Store):
             p for p in self.path.iterdir() if p.name.startswith(".") and p.name.endswith(self.TEMPORARY_SUFFIX)
         )
 
+    def remove_leftovers(self) -> None:
+        """Delete them; only for who holds the folder alone (see :func:`exclusive`)."""
+        for path in self.leftovers():
+            path.unlink(missing_ok=True)
+
     def names(self) -> list[str]:
         return sorted(p.name for p in self.path.iterdir() if p.is_file() and not p.name.startswith("."))
 
@@ -149,6 +159,40 @@ class FolderStore(Store):
 
     def url(self, name: str) -> str:
         return str((self.path / name).resolve())
+
+
+@contextmanager
+def exclusive(store: Store, *, doing: str) -> Iterator[None]:
+    """Keep a second writer out of a store, and clear away what dead ones left.
+
+    Args:
+        store: where this process is about to write; the lock ends with the process at the latest.
+        doing: what it does there, for the message that the second writer gets: "building", "training".
+
+    Raises:
+        WorkError: if another process holds the lock.
+    """
+    if not isinstance(store, FolderStore):
+        yield
+        return
+    with (store.path / LOCK_NAME).open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise WorkError(
+                    f"another process is {doing} in {store.location}; wait for it, stop it, or give another out"
+                ) from None
+            click.echo(
+                f"{store.location}: its file system has no locks ({error.strerror}); two processes that are {doing} "
+                "there would spoil each other's work, start one only",
+                err=True,
+            )
+        store.remove_leftovers()
+        try:
+            yield
+        finally:
+            store.remove_leftovers()
 
 
 def _sync_folder(path: Path) -> None:

@@ -43,7 +43,7 @@ class SyntheticConfig(StrictModel):
 
     out: Path
     """Folder for the videos and lists; made if absent."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Another seed, other videos."""
     num_groups: int = Field(default=12, ge=NUM_SPLITS, le=99)
     """Groups a class; about 28 % of them are a split's test set, as in UCF101."""
@@ -61,7 +61,7 @@ class SyntheticConfig(StrictModel):
     """Frames a second, as the files tell it; the motion a frame does not depend on it."""
     ffmpeg: str = "bundled"
     """`bundled`, `system` or a path."""
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=1024)
     """Threads, each with an ffmpeg of its own; 0 takes every core this process may use."""
 
     @model_validator(mode="after")
@@ -112,7 +112,7 @@ def write_synthetic(config: SyntheticConfig) -> SyntheticSummary:
         UsageError: if the folder holds something else, or videos made with other settings.
         WorkError: if ffmpeg fails or the disk is full.
     """
-    ffmpeg_binary(config.ffmpeg)
+    binary = ffmpeg_binary(config.ffmpeg, key="ffmpeg")
     _claim_folder(config)
     clips = list_clips(config)
     absent = [clip for clip in clips if not (config.out / VIDEOS_NAME / clip.path).is_file()]
@@ -120,7 +120,7 @@ def write_synthetic(config: SyntheticConfig) -> SyntheticSummary:
         (config.out / VIDEOS_NAME / class_name).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(config.workers or usable_cores()) as pool:
         try:
-            for _ in pool.map(lambda clip: _write_video(config, clip), absent):
+            for _ in pool.map(lambda clip: _write_video(config, clip, binary), absent):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -213,11 +213,11 @@ def encode_video(frames: ImageArray, path: Path, *, fps: int, binary: str, cpu_f
         )
 
 
-def _write_video(config: SyntheticConfig, clip: Clip) -> None:
+def _write_video(config: SyntheticConfig, clip: Clip, binary: str) -> None:
     path = config.out / VIDEOS_NAME / clip.path
     store = FolderStore(path.parent)
     with store.temporary(path.name) as unfinished:
-        encode_video(render_clip(config, clip), unfinished, fps=config.fps, binary=ffmpeg_binary(config.ffmpeg))
+        encode_video(render_clip(config, clip), unfinished, fps=config.fps, binary=binary)
         store.write_file(path.name, unfinished)
 
 

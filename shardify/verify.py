@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,9 @@ from shardify.storage import Store
 
 _PIECE_BYTES = 8 << 20
 _MAX_NAMED_FRAMES = 5
+_PARSING = threading.Lock()
+"""Held while an index is parsed: NumPy reads array headers with `ast.literal_eval`, which may fail in CPython 3.11 when
+several threads do it at once (SystemError: AST constructor recursion depth mismatch)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,8 @@ def verify(store: Store, *, deep: bool = False, on_shard: Callable[[], None] = l
         UsageError: if there is no manifest.
         WorkError: if the manifest or build.json is damaged beyond reading.
     """
+    if deep:
+        import webdataset  # noqa: F401 - loads torch, which parses source code: not in several threads (see _PARSING)
     manifest = read_manifest(store)
     problems = [*_check_descriptions(store, manifest), *_check_names(store, manifest)]
     keys: dict[str, int] = {}
@@ -170,7 +176,8 @@ def _check_shard(
     elif _sha256(store, name, num_bytes) != shard.tar_sha256:
         problems.append(Problem(shard=number, text=f"{name} differs from its sha256"))
     try:
-        index = read_index(store, shard)
+        with _PARSING:
+            index = read_index(store, shard)
     except WorkError as error:
         return None, [*problems, Problem(shard=number, text=str(error))]
     problems += [replace(problem, shard=number) for problem in _check_index(index, manifest, shard)]
@@ -209,7 +216,7 @@ def _check_frames(store: Store, name: str, index: ShardIndex, num_bytes: int) ->
 
 def _check_deep(url: str, index: ShardIndex, manifest: Manifest) -> Iterator[Problem]:
     """Read the shard as stock WebDataset does; compare members with the index, decode every frame."""
-    import webdataset  # loads torch
+    import webdataset
 
     samples = iter(webdataset.WebDataset([url], shardshuffle=False, empty_check=False))
     try:

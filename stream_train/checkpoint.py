@@ -6,16 +6,13 @@ it belongs to are saved inside it: a run is never continued with other ones by a
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import pickle
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,15 +24,14 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from shardify.errors import UsageError, WorkError
-from shardify.storage import FolderStore, open_store
+from shardify.errors import UsageError, WorkError, one_line
+from shardify.storage import FolderStore
 from stream_train.networks import Backbone, NetworkConfig, build_backbone
 
 FORMAT_VERSION = 1
 DATA_KEYS = ("split", "data_set.fingerprint", "data_set.num_samples", "data_set.height", "data_set.width")
 """Identity keys that `accept_changed_data` lets differ."""
 
-LOCK_NAME = ".lock"
 METADATA_KEY = "temporal_ssl"
 _NAME = re.compile(r"checkpoint-(\d{8,})\.pt")
 
@@ -43,27 +39,6 @@ _NAME = re.compile(r"checkpoint-(\d{8,})\.pt")
 def checkpoint_name(step: int) -> str:
     """`checkpoint-00001234.pt`."""
     return f"checkpoint-{step:08d}.pt"
-
-
-@contextmanager
-def exclusive_folder(folder: Path) -> Iterator[None]:
-    """Keep a second run out of a folder, and clear away the half-written files of dead ones.
-
-    Raises:
-        UsageError: if the folder cannot be made.
-        WorkError: if another process is writing there.
-    """
-    open_store(folder, create=True)
-    with (folder / LOCK_NAME).open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise WorkError(f"another process is training in {folder}; wait for it, or give another out") from None
-            # a file system without locks cannot tell; two runs in one folder are then the user's to avoid
-        for leftover in FolderStore(folder).leftovers():
-            leftover.unlink(missing_ok=True)
-        yield
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +119,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except FileNotFoundError:
         raise WorkError(f"there is no checkpoint {path}") from None
     except _DAMAGE as error:
-        raise WorkError(f"{path} is damaged or no checkpoint ({_one_line(error)})") from None
+        raise WorkError(f"{path} is damaged or no checkpoint ({one_line(error)[:200]})") from None
     if not isinstance(values, dict) or "format_version" not in values:
         raise WorkError(f"{path} is not a checkpoint of this program")
     if values.pop("format_version") != FORMAT_VERSION:
@@ -153,7 +128,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         _require_types(values)
         return Checkpoint(**values)
     except (TypeError, ValueError) as error:
-        raise WorkError(f"{path} is not a checkpoint of this program ({_one_line(error)})") from None
+        raise WorkError(f"{path} is not a checkpoint of this program ({one_line(error)[:200]})") from None
 
 
 def _require_types(values: Mapping[str, Any]) -> None:
@@ -174,7 +149,7 @@ def restore_model(model: nn.Module, state: Mapping[str, Tensor], origin: str) ->
     try:
         model.load_state_dict(dict(state))
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise WorkError(f"the weights of {origin} do not fit the network ({_one_line(error)})") from None
+        raise WorkError(f"the weights of {origin} do not fit the network ({one_line(error)[:200]})") from None
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], origin: str) -> None:
@@ -186,7 +161,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
     try:
         optimizer.load_state_dict(dict(state))
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise WorkError(f"the optimiser's state in {origin} does not fit the network ({_one_line(error)})") from None
+        raise WorkError(f"the optimiser's state in {origin} does not fit ({one_line(error)[:200]})") from None
 
 
 def require_same(
@@ -245,7 +220,7 @@ def load_backbone(path: Path) -> tuple[Backbone, dict[str, Any]]:
         backbone = build_backbone(network, crop=metadata["crop"], num_frames=metadata["num_frames"])
         backbone.load_state_dict(load_file(path))
     except (SafetensorError, OSError, KeyError, ValueError, ValidationError, RuntimeError) as error:
-        raise WorkError(f"{path} is damaged, or was not exported by this program ({_one_line(error)})") from None
+        raise WorkError(f"{path} is damaged, or was not exported by this program ({one_line(error)[:200]})") from None
     return backbone.eval(), metadata
 
 
@@ -280,7 +255,3 @@ def _shown(identity: Mapping[str, Any], key: str) -> str:
         return "not set"
     text = repr(identity[key])
     return text if len(text) <= 60 else f"{text[:12]}..."
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from shardify.config import StrictModel
 from shardify.engine import usable_cores
-from shardify.errors import UsageError, UserFacingError, WorkError
+from shardify.errors import UsageError, UserFacingError, WorkError, one_line
 from stream_train.batch import Batch
 from stream_train.clips import ClipConfig, ClipDecoder, ClipView, centre_view, check_crop, draw_views, frames_needed
 from stream_train.draws import Domain, SampleDraws
@@ -292,7 +292,7 @@ def raising(loader: DataLoader[Batch | UserFacingError]) -> Iterator[Batch]:
         if "DataLoader worker" not in str(error):
             raise
         raise WorkError(
-            f"a loader process died ({' '.join(str(error).split())}); out of memory or shared memory? Lower "
+            f"a loader process died ({one_line(error)}); out of memory or shared memory? Lower "
             "data.num_workers or data.prefetch_batches, and run the same command again to continue"
         ) from None
 

@@ -8,7 +8,6 @@ enough other shards have been used since.
 from __future__ import annotations
 
 import os
-import zlib
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -131,12 +130,7 @@ class FrameReader:
             for frame in run:
                 start = int(offsets[frame]) - first
                 jpeg = data[start : start + int(entry.frame_bytes[frame])]
-                if zlib.crc32(jpeg) != entry.frame_crc32[frame]:
-                    raise WorkError(
-                        f"{shard.name}: frame {frame} of sample {entry.key} (bytes {first + start} to "
-                        f"{first + start + len(jpeg)}) does not match its checksum; the shard is damaged: "
-                        "delete its .json and run `shardify build` again, or fetch it again"
-                    )
+                entry.check(frame, jpeg, first + start, shard.name)
                 result[frame] = jpeg
         return result
 

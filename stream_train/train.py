@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from shardify.errors import WorkError
+from shardify.storage import exclusive, open_store
 from stream_train.batch import Batch
-from stream_train.checkpoint import Checkpoint, exclusive_folder, export_weights
+from stream_train.checkpoint import Checkpoint, export_weights
 from stream_train.config import PretrainConfig
 from stream_train.data import build_stream
 from stream_train.device_ops import prepare_clips
@@ -43,7 +44,7 @@ def pretrain(config: PretrainConfig, say: Say) -> None:
     """
     with joined_world(config.device, config.threads) as world:
         run = build_run(config, world, say if world.is_main else _say_nothing)
-        with exclusive_folder(config.out) if world.is_main else nullcontext():
+        with exclusive(open_store(config.out, create=True), doing="training") if world.is_main else nullcontext():
             resume(run)
             if run.step < run.num_steps:
                 train(run)

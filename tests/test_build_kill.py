@@ -178,7 +178,10 @@ def test_a_second_build_into_the_same_folder_is_refused(slow_config: Path, start
     second = start(slow_config)
     _, errors = second.communicate(timeout=START_SECONDS)
     assert second.returncode == 1
-    assert errors.splitlines()[-1] == f"error: another build is writing to {out}; wait for it or stop it"
+    assert (
+        errors.splitlines()[-1]
+        == f"error: another process is building in {out}; wait for it, stop it, or give another out"
+    )
     first.communicate(timeout=START_SECONDS)
     assert first.returncode == 0
 

@@ -148,6 +148,14 @@ def test_csv_numbers_are_labels_as_they_stand(tmp_path: Path) -> None:
     assert catalog.classes == tuple(str(i) for i in range(11))
 
 
+def test_csv_minus_one_is_no_label(tmp_path: Path) -> None:
+    catalog = csv_list(tmp_path, "path,label\na/1.mp4,2\na/2.mp4,-1\nb 3.strange,0\n")
+    assert [video.label for video in catalog.videos] == [2, NO_LABEL, 0]
+    assert catalog.classes == ("0", "1", "2")
+    catalog = csv_list(tmp_path, "path,label\na/1.mp4,-1\na/2.mp4,\n")
+    assert ([video.label for video in catalog.videos], catalog.classes) == ([NO_LABEL, NO_LABEL], ())
+
+
 def test_csv_labels_come_from_the_map(tmp_path: Path) -> None:
     put(tmp_path, {"map.txt": "dog\ncat\n"})
     catalog = csv_list(tmp_path, "path,label\na/1.mp4,cat\n", label_map=tmp_path / "map.txt")
@@ -162,7 +170,11 @@ def test_csv_labels_come_from_the_map(tmp_path: Path) -> None:
         ("path\n/x.mp4\n", r"list.csv line 2: path '/x.mp4' must lead from source.videos downwards"),
         ("path\na/1.mp4\n./a/1.mp4\n", r"list.csv line 3: a/1.mp4 is already on line 2"),
         ("path,split\na/1.mp4,tr/ain\n", r"list.csv line 2: split 'tr/ain' may hold letters, digits, _ and - only"),
-        ("path,label\na/1.mp4,100000\n", r"list.csv: label 100000; numeric labels go up to 99999"),
+        ("path,label\na/1.mp4,100000\n", r"list.csv line 2: label 100000; numeric labels go from 0 to 99999"),
+        (f"path,label\na/1.mp4,{'9' * 5000}\n", r"line 2: label 9{20}; numeric labels go from 0 to 99999"),
+        ("path,label\na/1.mp4,3\na/2.mp4,-2\n", r"list.csv line 3: label -2; numeric .*, -1 or blank is none"),
+        ("path,label\na/1.mp4,7\na/2.mp4,cat\n", r"list.csv line 3: label 'cat', but line 2 has the number 7; labels"),
+        ("path,label\na/1.mp4,\na/2.mp4,cat\nb 3.strange,-1\n", r"list.csv line 3: .* line 4 has the number -1"),
         ("path\nx.mp4\n", r"none of the 1 listed videos is in this folder; the first would be .*videos/x.mp4"),
     ],
 )

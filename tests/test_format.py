@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,6 +165,41 @@ def test_damaged_json_is_named(text: bytes) -> None:
         ShardRecord.from_json(text, "here")
     with pytest.raises(WorkError, match=r"there is damaged"):
         Manifest.from_json(text, "there")
+
+
+REJECT: dict[str, object] = {"key": "k", "path": "p", "splits": [], "status": "rejected", "reason": "r", "ffmpeg": ""}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"num_samples": "2"}, "num_samples is '2'"),
+        ({"num_frames": True}, "num_frames is True"),
+        ({"tar_bytes": -1}, "tar_bytes is -1"),
+        ({"index_bytes": 1.0}, "index_bytes is 1.0"),
+        ({"tar_sha256": None}, "tar_sha256 is None"),
+        ({"splits": "train1"}, "splits is 'train1'"),
+        ({"splits": [1]}, r"splits is \(1,\)"),
+        ({"rejected": [3]}, ""),
+        ({"rejected": [REJECT | {"path": 3}]}, "path is 3"),
+        ({"rejected": [REJECT | {"splits": "train1"}]}, "splits is 'train1'"),
+        ({"rejected": [REJECT | {"status": "odd"}]}, "status is 'odd'"),
+        ({"stranger": 1}, ".*stranger"),
+    ],
+)
+def test_records_of_wrong_types_are_damaged(change: dict[str, object], reason: str) -> None:
+    data = dump_json(json.loads(RECORD.to_json()) | change)
+    with pytest.raises(WorkError, match=rf"^here is damaged \({reason}.*\); delete it and run `shardify build` again$"):
+        ShardRecord.from_json(data, "here")
+
+
+def test_bytes_are_held_against_their_frame() -> None:
+    sample = replace(SAMPLES[1], frame_crc32=np.array([zlib.crc32(b"picture")], dtype=np.uint32))
+    sample.check(0, memoryview(b"picture"), 9000, "a.tar")
+    with pytest.raises(
+        WorkError, match=r"^a\.tar: frame 0 of sample b \(bytes 9000 to 9007\) does not match its check"
+    ):
+        sample.check(0, b"Picture", 9000, "a.tar")
 
 
 def test_json_has_one_spelling() -> None:

@@ -318,14 +318,17 @@ def test_a_fit_ffmpeg_tells_its_version(tmp_path: Path, says: str) -> None:
     )
 
 
-def test_a_broken_ffmpeg_is_a_usage_error(tmp_path: Path) -> None:
+def test_a_broken_ffmpeg_is_a_usage_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match=r"does not run as ffmpeg; set frames\.ffmpeg to bundled, system or"):
-        ffmpeg_version(write_script(tmp_path / "ffmpeg", "exit 3"))
+        ffmpeg_version(write_script(tmp_path / "ffmpeg", "echo foreign words >&2; exit 3"))
+    assert capfd.readouterr().err == ""
 
 
 def test_no_ffmpeg_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"frames\.ffmpeg = '/no/such': /no/such is not a program; .*use bundled"):
         ffmpeg_binary("/no/such")
+    with pytest.raises(UsageError, match=r"^ffmpeg = '/no/such': "):
+        ffmpeg_binary("/no/such", key="ffmpeg")
     ffmpeg_binary.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="no ffmpeg on PATH"):
@@ -335,11 +338,22 @@ def test_no_ffmpeg_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ffmpeg_binary.cache_clear()
 
 
+def test_the_largest_settings_work(tmp_path: Path) -> None:
+    limits = {"max_frames": 2**31 - 1, "max_source_pixels": 2**31 - 1, "time_limit_seconds": 86_400}
+    assert (
+        len(decode_video(write_numbered_video(tmp_path / "a.avi", 3), FramesConfig.model_validate(limits)).jpegs) == 3
+    )
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("height", 8), ("width", 0), ("quality", 32), ("max_frames", 0), ("time_limit_seconds", 0), ("fps", 25)],
+    [
+        *(("height", 8), ("width", 0), ("quality", 32), ("fps", 25)),
+        *(("max_frames", 0), ("max_frames", 10**21), ("max_source_pixels", 2**31)),
+        *(("time_limit_seconds", 0), ("time_limit_seconds", 1e10)),
+    ],
 )
-def test_settings_are_checked(key: str, value: int) -> None:
+def test_settings_are_checked(key: str, value: float) -> None:
     with pytest.raises(UsageError, match=key):
         validate_config(FramesConfig, {key: value}, origin="frames")
 

@@ -248,6 +248,15 @@ def test_an_unknown_codec_is_named_so(tmp_path: Path) -> None:
     assert reason_of(path) == "ffmpeg has no decoder for its codec"
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("max_source_pixels", 10**21), ("max_frames", 10**21), ("height", "9:zap=1")]
+)
+def test_an_option_that_ffmpeg_refuses_is_not_the_videos_fault(tmp_path: Path, key: str, value: object) -> None:
+    path = write_numbered_video(tmp_path / "a.avi", 3)
+    config = CONFIG.model_copy(update={key: value})  # such values cannot be set; another ffmpeg may refuse others
+    assert reason_of(path, config, status="transient") == "ffmpeg refused an option it was given"
+
+
 def test_giant_pictures_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     path = write_numbered_video(tmp_path / "a.mp4", 3, "-c:v", "libx264")
     config = FramesConfig(max_source_pixels=160 * 128 - 1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +13,8 @@ import simplejpeg
 from helpers_shards import CLASSES, build_config, make_source, make_video
 from PIL import Image
 
-from shardify.errors import UsageError
-from shardify.format import read_index, read_manifest, shard_name
+from shardify.errors import UsageError, WorkError
+from shardify.format import SampleEntry, read_index, read_manifest, shard_name
 from shardify.preview import Strip, _draw, contact_strips, transformation_strips, write_preview
 from shardify.run import build
 from shardify.storage import Store, open_store
@@ -116,6 +119,54 @@ def test_long_class_names_widen_the_picture(store: Store) -> None:
     narrow, broad = _draw(contact_strips(store, manifest)), _draw(wide)
     assert broad.width > narrow.width + 100
     assert broad.height == narrow.height
+
+
+def damage(store: Store, folder: Path, change: Callable[[bytearray, int, int], None]) -> tuple[Store, str]:
+    """A copy of a data set, the first frame of its first sample changed; also that sample's key."""
+    copy = open_store(shutil.copytree(store.location, folder / "copy"))
+    shard = read_manifest(copy).shards[0]
+    entry = read_index(copy, shard)[0]
+    path = folder / "copy" / shard_name(shard.number, "tar")
+    data = bytearray(path.read_bytes())
+    change(data, entry.offset, int(entry.frame_bytes[0]))
+    path.write_bytes(data)
+    return copy, entry.key
+
+
+def test_a_damaged_frame_is_named_instead_of_drawn(tmp_path: Path) -> None:
+    def flip(data: bytearray, start: int, num_bytes: int) -> None:
+        data[start + num_bytes // 2] ^= 0x10
+
+    store, key = damage(flat_store(tmp_path, [20]), tmp_path, flip)
+    message = rf"shard-000000\.tar: frame 0 of sample {key} \(bytes \d+ to \d+\) does not match its checksum; .*damaged"
+    with pytest.raises(WorkError, match=message):
+        write_preview(store, tmp_path / "pictures")
+    assert not list((tmp_path / "pictures").iterdir())
+
+
+def test_a_frame_that_is_no_picture_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def blank(data: bytearray, start: int, num_bytes: int) -> None:
+        data[start : start + num_bytes] = bytes(num_bytes)
+
+    store, key = damage(flat_store(tmp_path, [20]), tmp_path, blank)
+    monkeypatch.setattr(SampleEntry, "check", lambda *_: None)  # as if it had been packed like that
+    with pytest.raises(
+        WorkError, match=rf"shard-000000\.tar: frame 0 of sample {key} is no sound JPEG \(.*verify --deep"
+    ):
+        write_preview(store, tmp_path / "pictures")
+
+
+def test_a_full_disk_leaves_no_half_picture(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(_: Image.Image, path: Path, **__: object) -> None:
+        path.write_bytes(b"half a picture")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_preview(store, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(Image.Image, "save", fill)
+    with pytest.raises(WorkError, match=r"no space left while writing .*contact_sheet\.png"):
+        write_preview(store, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_file_in_the_way_is_a_usage_error(store: Store, tmp_path: Path) -> None:

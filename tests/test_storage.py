@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 from pathlib import Path
 
 import pytest
 
 from shardify.errors import UsageError, WorkError
-from shardify.storage import FolderStore, open_store
+from shardify.storage import FolderStore, exclusive, open_store
 
 
 def test_objects_are_written_read_listed_and_deleted(tmp_path: Path) -> None:
@@ -50,6 +51,33 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     message = r"no space left while writing .*/a; free some and run the same command again"
     with pytest.raises(WorkError, match=message), FolderStore(tmp_path).temporary("a"):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_second_writer_is_kept_out_and_leftovers_go(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    leftover = tmp_path / ".a.1-x.tmp"
+    leftover.write_bytes(b"half")
+    store.write("notes", b"mine")
+    with exclusive(store, doing="building"):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "notes"]
+        message = f"^another process is training in {tmp_path}; wait for it, stop it, or give another out$"
+        with pytest.raises(WorkError, match=message), exclusive(FolderStore(tmp_path), doing="training"):
+            pass
+        leftover.write_bytes(b"of a worker that was killed")
+    assert not leftover.exists()
+    with exclusive(store, doing="building"):
+        pass
+
+
+def test_a_file_system_without_locks_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with exclusive(FolderStore(tmp_path), doing="building"):
+        assert f"{tmp_path}: its file system has no locks (No locks available); two" in capsys.readouterr().err
 
 
 def test_places_that_cannot_be_opened_are_named(tmp_path: Path) -> None:

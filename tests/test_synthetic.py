@@ -147,7 +147,7 @@ def test_ffmpegs_failure_is_told(tmp_path: Path) -> None:
     frames = np.zeros((2, 32, 32, 3), dtype=np.uint8)
     with pytest.raises(WorkError, match=r"ffmpeg could not write a video to .*absent: [^\[]*No such file or dir"):
         encode_video(frames, tmp_path / "absent" / "a.avi", fps=25, binary=ffmpeg_binary())
-    with pytest.raises(UsageError, match=r"no-such-program"):
+    with pytest.raises(UsageError, match=r"^ffmpeg = 'no-such-program': no-such-program is not a program"):
         write_synthetic(small(tmp_path / "out", ffmpeg="no-such-program"))
     assert not (tmp_path / "out").exists()
 
@@ -191,6 +191,8 @@ def test_splits_test_on_distinct_groups_as_ucf101(tmp_path: Path, num_groups: in
     [
         ({"min_frames": 21}, r"min_frames 21 is more than max_frames 20"),
         ({"height": 33}, r"height = 33: Input should be a multiple of 2"),
+        ({"workers": 10**6}, r"workers = 1000000: Input should be less than or equal to 1024"),
+        ({"seed": 2**63}, r"seed = 9223372036854775808: Input should be less than"),
         ({"num_groups": 2}, r"num_groups = 2: Input should be greater than or equal to 3"),
     ],
 )

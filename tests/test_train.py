@@ -189,14 +189,14 @@ def test_other_settings_are_refused_by_name(
 
 
 def test_other_data_is_refused_unless_accepted(small_dataset: Path, tmp_path: Path) -> None:
-    other = write_dataset(tmp_path / "other", [[20, 40, 60, 130], [31, 61, 121, 200]])
+    other = write_dataset(tmp_path / "other", [[20, 40] * 7, [31, 61] * 6])
     out = tmp_path / "run"
     run_tiny(small_dataset, out, epochs=1)
-    with pytest.raises(UsageError, match=r"data_set\.fingerprint was .*; data_set\.num_samples was 23, now 8"):
+    with pytest.raises(UsageError, match=r"data_set\.fingerprint was .*; data_set\.num_samples was 23, now 26"):
         run_tiny(other, out, epochs=1)
     assert CheckpointFolder(folder=out).steps() == [4, 5]
     said = run_tiny(other, out, epochs=1, accept_changed_data=True)
-    assert said[0] == f"{out} is complete: 2 steps, 1 epochs"
+    assert said[0] == f"continuing {out} after step 5 of 6"
 
 
 def test_the_same_data_elsewhere_is_the_same_data(whole_run: Path, tmp_path: Path) -> None:

@@ -8,13 +8,16 @@ import os
 import re
 import shutil
 import tarfile
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers_shards import NUM_VIDEOS, build_config, make_source
 
+import shardify.verify
 import shardify.writer
 from shardify.errors import UsageError, WorkError
 from shardify.format import Manifest, Packing, ShardIndex, ShardRecord, read_index, read_manifest, shard_name
@@ -82,6 +85,25 @@ def test_a_sound_data_set_has_no_problems(built: Path, deep: bool) -> None:
     assert report.problems == ()
     assert (report.num_samples, report.num_frames) == (NUM_VIDEOS, sum(range(16, 16 + NUM_VIDEOS)))
     assert len(seen) == report.num_shards == len(list(built.glob("*.tar")))
+
+
+def test_indexes_are_parsed_one_at_a_time(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy's parser of array headers is not for several threads."""
+    num_inside: list[int] = []
+    barrier = threading.Barrier(2)  # both threads would meet here if nothing kept them apart
+
+    def read(*args: Any) -> ShardIndex:
+        try:
+            barrier.wait(timeout=0.2)
+            num_inside.append(2)
+        except threading.BrokenBarrierError:
+            num_inside.append(1)
+        return read_index(*args)
+
+    monkeypatch.setattr(shardify.verify, "usable_cores", lambda: 4)
+    monkeypatch.setattr(shardify.verify, "read_index", read)
+    assert check(built).problems == ()
+    assert set(num_inside) == {1}
 
 
 def test_frame_members_are_checked_too(source: Path, tmp_path: Path) -> None:

@@ -4,14 +4,15 @@
     cats/0001.mp4,cat,train
     dogs/0007.mp4,dog,train;small
 
-`label` and `split` may be left out or blank; several splits are separated by semicolons. If every label is a whole
-number it is used as it stands (and names itself); otherwise classes are numbered in alphabetical order, or as
-`label_map` says.
+`label` and `split` may be left out or blank; several splits are separated by semicolons. Labels are all whole numbers
+or all names. Numbers are used as they stand (and name themselves), -1 means no label; names are numbered in
+alphabetical order, or as `label_map` says.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -52,7 +53,7 @@ def read_csv_list(config: CSVConfig) -> Catalog:
         if path in rows:
             raise UsageError(f"{config.lists} line {row.number}: {path} is already on line {rows[path].number}")
         rows[path] = row
-    classes, labels = _number_classes(config, {row.values["label"] for row in rows.values()} - {""})
+    classes, labels = _number_classes(config, _first_rows(rows.values()))
     listed = {
         path: Listed(label=labels.get(row.values["label"], NO_LABEL), splits=_parse_splits(config.lists, row))
         for path, row in rows.items()
@@ -76,17 +77,40 @@ def _parse_splits(file: Path, row: Row) -> tuple[str, ...]:
     return names
 
 
-def _number_classes(config: CSVConfig, names: set[str]) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Class names by label, and the label of each name that the list uses."""
+def _first_rows(rows: Iterable[Row]) -> dict[str, int]:
+    """The labels that the list uses, each with the number of the first line that it stands on."""
+    first: dict[str, int] = {}
+    for row in rows:
+        if name := row.values["label"]:
+            first.setdefault(name, row.number)
+    return first
+
+
+def _number_classes(config: CSVConfig, names: Mapping[str, int]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Class names by label, and the label of each name that the list uses (by its first line)."""
     if config.label_map is not None:
         classes = read_label_map(config.label_map)
-        if unknown := sorted(names.difference(classes)):
-            raise UsageError(f"{config.lists}: label {unknown[0]!r} is not in {config.label_map}")
-    elif names and all(re.fullmatch(r"\d+", name, re.ASCII) for name in names):
-        numbers = {name: int(name) for name in names}
-        if max(numbers.values()) > _MAX_NUMBER:
-            raise UsageError(f"{config.lists}: label {max(numbers.values())}; numeric labels go up to {_MAX_NUMBER}")
+        for name, line in names.items():
+            if name not in classes:
+                raise UsageError(f"{config.lists} line {line}: label {name!r} is not in {config.label_map}")
+    elif numerals := [name for name in names if re.fullmatch(r"-?\d+", name, re.ASCII)]:
+        for name, line in names.items():
+            if name not in numerals:
+                raise UsageError(
+                    f"{config.lists} line {line}: label {name!r}, but line {names[numerals[0]]} has the number "
+                    f"{numerals[0]}; labels are all numbers or all names (name the numbers too, or set label_map)"
+                )
+        numbers = {name: _parse_number(config.lists, name, names[name]) for name in numerals}
         return tuple(str(number) for number in range(max(numbers.values()) + 1)), numbers
     else:
         classes = tuple(sorted(names))
     return classes, {name: label for label, name in enumerate(classes)}
+
+
+def _parse_number(file: Path, name: str, line: int) -> int:
+    number = int(name[:20])  # more digits are too large however they go on
+    if not NO_LABEL <= number <= _MAX_NUMBER:
+        raise UsageError(
+            f"{file} line {line}: label {name[:20]}; numeric labels go from 0 to {_MAX_NUMBER}, -1 or blank is none"
+        )
+    return number
