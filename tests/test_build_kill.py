@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shlex
 import shutil
@@ -65,7 +66,8 @@ def start() -> Iterator[Start]:
     def run(config: Path) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "shardify", "build", str(config)]
         pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        processes.append(subprocess.Popen(command, **pipes, start_new_session=True))
+        heed_ctrl_c = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where the tests ignore it
+        processes.append(subprocess.Popen(command, **pipes, start_new_session=True, preexec_fn=heed_ctrl_c))  # noqa: PLW1509
         return processes[-1]
 
     yield run
