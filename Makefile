@@ -70,7 +70,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,test]'
 	@touch $@
 
-demo: install ## everything on synthetic videos: shards, pretraining, validation, pictures (about 10 minutes on 2 cores)
+demo: install ## everything on synthetic videos: shards, pretraining, validation, pictures (about 5 minutes on 2 cores, after installing)
 	$(synthetic)
 	$(BIN)/python -m shardify build $(DEMO_SHARDS_CONFIG)
 	$(BIN)/python -m shardify preview $(DEMO_SHARDS) --out $(DEMO_RUN)
