@@ -20,7 +20,7 @@ def prepare_clips(batch: Batch) -> Tensor:
         float32 (N, C, T, H, W) in [-1, 1], contiguous in torch.channels_last_3d.
     """
     frames = batch.frames
-    if bool(batch.flip.any()):
+    if frames.device.type != "cpu" or bool(batch.flip.any()):  # asking a GPU would make it wait
         frames = torch.where(batch.flip[:, None, None, None, None], frames.flip(3), frames)
     clips = frames.permute(0, 4, 1, 2, 3).to(torch.float32)
     clips = clips / 127.5 - 1.0
