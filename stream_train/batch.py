@@ -34,6 +34,8 @@ class Batch:
     """int64 (N,) class of the video, -1 where there is none."""
     sample: Tensor
     """int64 (N,) position of the video in the split."""
+    target: Tensor
+    """int64 (N,) the right answer where the task drew one with the clip, else -1."""
     indices: Tensor
     """int32 (N, T) which frames of the video."""
     colour: Tensor | None = None
@@ -45,7 +47,7 @@ class Batch:
             raise ValueError(
                 f"frames must be uint8 ({clips}, {frames}, H, W, C), not {self.frames.dtype} {tuple(self.frames.shape)}"
             )
-        for name in ("motion", "speed", "motion_mask", "flip", "label", "sample"):
+        for name in ("motion", "speed", "motion_mask", "flip", "label", "sample", "target"):
             if (shape := getattr(self, name).shape) != (clips,):
                 raise ValueError(f"{name} must have shape ({clips},), not {tuple(shape)}")
         if self.colour is not None and self.colour.shape != (clips, frames, len(COLOUR_FIELDS)):

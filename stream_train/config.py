@@ -1,4 +1,4 @@
-"""The config of a pre-training run, and which of its keys may change when a run is continued."""
+"""The config of a training run, and which of its keys may change when a run is continued."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class ValidationConfig(StrictModel):
     """Judge while training, after every so many epochs; 0 only on `stream-train validate`."""
 
 
-class PretrainConfig(StrictModel):
-    """One pre-training run."""
+class TrainConfig(StrictModel):
+    """What any training run is asked to do: a pretext task's, or the fine-tuning that judges a network."""
 
     shards: str
     """Where the data set lies: the folder that `shardify build` wrote."""
@@ -67,8 +67,6 @@ class PretrainConfig(StrictModel):
     epochs: PositiveInt
     """Times that every video is seen."""
     data: DataConfig = DataConfig()
-    task: TaskConfig = TaskConfig()
-    network: NetworkConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     device: DeviceChoice = "auto"
     """Where to compute; auto takes a GPU if there is one."""
@@ -101,6 +99,13 @@ class PretrainConfig(StrictModel):
         """The settings that make this run what it is, as dotted keys; see NEUTRAL_KEYS for the ones left out."""
         flat = flatten(self.model_dump(mode="json"))
         return {key: value for key, value in flat.items() if not _is_neutral(key)}
+
+
+class PretrainConfig(TrainConfig):
+    """One pre-training run."""
+
+    task: TaskConfig = TaskConfig()
+    network: NetworkConfig
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

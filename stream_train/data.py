@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shardify.errors import UsageError
 from stream_train.loader import ClipStream, DataConfig, DrawClips
+from stream_train.order import Positions
 from stream_train.reader import ShardSet, open_shard_set
 from stream_train.sequential import SequentialClipStream, TarSet, open_tar_set
 
@@ -31,9 +33,12 @@ def build_stream(
     world_size: int = 1,
     start_sample: int = 0,
     num_batches: int,
+    positions: Positions | None = None,
 ) -> BatchStream:
     """The stream of this rank's batches; arguments as for `stream_train.loader.ClipStream`."""
     place = {"seed": seed, "rank": rank, "world_size": world_size, "start_sample": start_sample}
     if isinstance(data, TarSet):
+        if positions is not None:
+            raise UsageError("only the indexed reader can leave samples out; set data.reader.kind to indexed")
         return SequentialClipStream(data, config, draw, num_batches=num_batches, **place)
-    return ClipStream(data, config, draw, num_batches=num_batches, **place)
+    return ClipStream(data, config, draw, num_batches=num_batches, positions=positions, **place)

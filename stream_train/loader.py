@@ -12,7 +12,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ from shardify.errors import UsageError, UserFacingError, WorkError, one_line
 from stream_train.batch import Batch
 from stream_train.clips import ClipConfig, ClipDecoder, ClipView, centre_view, check_crop, draw_views, frames_needed
 from stream_train.draws import Domain, SampleDraws
-from stream_train.order import SampleOrder, Slot, slots_of_rank
+from stream_train.order import Positions, SampleOrder, Slot, slots_of_rank
 from stream_train.reader import MAX_OPEN_SHARDS, OPEN_SHARDS, FrameReader, ShardSet
 from stream_train.transforms import ClipPlan
 
@@ -71,6 +71,8 @@ class BatchRequest:
     number: int
     """The global batch's number."""
     slots: tuple[Slot, ...]
+    clips: tuple[int, int] | None = None
+    """Half-open range of each video's clips, where a long video is judged in parts; None is all of them."""
 
 
 class ClipStream:
@@ -85,6 +87,7 @@ class ClipStream:
         world_size: number of ranks.
         start_sample: samples that the run has consumed so far, over all ranks and epochs.
         num_batches: global batches to give.
+        positions: the samples of the split that take part, increasing; None is all of them.
 
     Raises:
         UsageError: if the crop does not fit into the frames, or there are more ranks than videos in a batch.
@@ -101,14 +104,16 @@ class ClipStream:
         world_size: int = 1,
         start_sample: int = 0,
         num_batches: int,
+        positions: Positions | None = None,
     ) -> None:
         check_crop(config, shard_set.geometry)
         check_ranks(config, world_size)
         assert isinstance(config.reader, IndexedReaderConfig)
         self._config = config
         self._clips = VideoClips(shard_set, config, draw, seed, Domain.TRAINING)
+        self._positions = positions
         self._order = SampleOrder(
-            shard_set.shard_sizes,
+            shard_set.shard_sizes if positions is None else shard_set.sizes_within(positions),
             seed=seed,
             num_lanes=config.videos_per_batch,
             window_shards=config.reader.window_shards,
@@ -126,32 +131,9 @@ class ClipStream:
         for number in range(self._num_batches):
             first = self._start_sample + number * size
             slots = self._order.slots(first + self._slots.start, first + self._slots.stop)
+            if self._positions is not None:
+                slots = (replace(slot, position=int(self._positions[slot.position])) for slot in slots)
             yield BatchRequest(number=first // size, slots=tuple(slots))
-
-
-def each_sample_once(
-    shard_set: ShardSet,
-    config: DataConfig,
-    draw: DrawClips,
-    *,
-    seed: int,
-    repetitions: int = 1,
-    rank: int = 0,
-    world_size: int = 1,
-) -> Iterator[Batch]:
-    """Every sample of a split `repetitions` times, each time with other draws, centre-cropped and unflipped.
-
-    Ranks take every world_size-th batch, so together they see each sample exactly `repetitions` times; the last batch
-    may be smaller.
-    """
-    clips = VideoClips(shard_set, config, draw, seed, Domain.VALIDATION)
-    slots = [Slot(epoch=e, position=p) for e in range(repetitions) for p in range(shard_set.num_samples)]
-    size = config.videos_per_batch
-    requests = [
-        BatchRequest(number=number, slots=tuple(slots[number * size : (number + 1) * size]))
-        for number in range(rank, -(-len(slots) // size), world_size)
-    ]
-    return load(clips, iter(requests), config)
 
 
 class VideoClips(Dataset[Batch | UserFacingError]):
@@ -177,17 +159,21 @@ class VideoClips(Dataset[Batch | UserFacingError]):
 
     def _load(self, request: BatchRequest) -> Batch:
         reader, decoder = self._process_tools()
+        entries = [reader.entry(slot.position) for slot in request.slots]
+        all_draws = [SampleDraws(self._seed, slot.epoch, slot.position, self._domain) for slot in request.slots]
+        all_plans = [
+            self._draw(entry.num_frames, draws)[slice(*(request.clips or (None,)))]
+            for entry, draws in zip(entries, all_draws, strict=True)
+        ]
+        num_clips = sum(map(len, all_plans))
         builder = BatchBuilder(self._config)
-        for slot in request.slots:
-            entry = reader.entry(slot.position)
-            draws = SampleDraws(self._seed, slot.epoch, slot.position, self._domain)
-            plans = self._draw(entry.num_frames, draws)
+        for slot, entry, draws, plans in zip(request.slots, entries, all_draws, all_plans, strict=True):
             if self._domain is Domain.TRAINING:
                 views = draw_views(plans, draws, request.number, self._config, self._shard_set.geometry)
             else:
                 views = [centre_view(self._config, self._shard_set.geometry)] * len(plans)
             jpegs = reader.read(slot.position, frames_needed(plans))
-            out = builder.add(plans, views, label=entry.label, sample=slot.position, num_videos=len(request.slots))
+            out = builder.add(plans, views, label=entry.label, sample=slot.position, num_clips=num_clips)
             decoder.decode(jpegs, plans, views, out, origin=f"{self._shard_set.location}, sample {entry.key}")
         return builder.batch()
 
@@ -214,13 +200,20 @@ class BatchBuilder:
         return len(self._plans)
 
     def add(
-        self, plans: Sequence[ClipPlan], views: Sequence[ClipView], *, label: int, sample: int, num_videos: int
+        self, plans: Sequence[ClipPlan], views: Sequence[ClipView], *, label: int, sample: int, num_clips: int
     ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        """Append a video's clips; returns the uint8 (clips, T, crop, crop, 3) array to decode them into."""
+        """Append a video's clips; returns the uint8 (clips, T, crop, crop, 3) array to decode them into.
+
+        Args:
+            plans: the video's clips, all of one length.
+            views: how each is looked at.
+            label: the video's class.
+            sample: the video's position.
+            num_clips: clips of the whole batch, the same at each call.
+        """
         if self._frames is None:
             crop = self._config.crop
-            shape = (num_videos * len(plans), len(plans[0].indices), crop, crop, 3)
-            self._frames = _empty_frames(shape)
+            self._frames = _empty_frames((num_clips, len(plans[0].indices), crop, crop, 3))
         first = len(self)
         self._plans += plans
         self._views += views
@@ -240,6 +233,7 @@ class BatchBuilder:
             flip=torch.tensor([view.flip for view in self._views]),
             label=torch.tensor(self._labels),
             sample=torch.tensor(self._samples),
+            target=torch.tensor([plan.target for plan in self._plans]),
             indices=torch.from_numpy(np.stack([plan.indices for plan in self._plans]).astype(np.int32)),
             colour=torch.from_numpy(np.stack(colours)) if colours else None,
         )

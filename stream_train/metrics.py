@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from shardify.errors import WorkError
 from shardify.storage import FolderStore
-from stream_train.pretext import Objective
+from stream_train.task import Objective
 
 METRICS_NAME = "metrics.jsonl"
 Record = dict[str, float]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from shardify.errors import WorkError
 from shardify.format import Manifest, SampleEntry, ShardIndex, ShardRecord, read_index, read_manifest, shard_name
@@ -43,6 +44,11 @@ class ShardSet:
     fingerprint: str
 
     @property
+    def name(self) -> str:
+        """The data set's name, as its manifest gives it."""
+        return self.manifest.name
+
+    @property
     def num_samples(self) -> int:
         return self.starts[-1]
 
@@ -54,6 +60,10 @@ class ShardSet:
     def geometry(self) -> tuple[int, int]:
         """Height and width of the stored frames."""
         return self.manifest.height, self.manifest.width
+
+    def sizes_within(self, positions: npt.NDArray[np.int64]) -> tuple[int, ...]:
+        """How many of some increasing positions lie in each shard."""
+        return tuple(np.diff(np.searchsorted(positions, self.starts)).tolist())
 
     def locate(self, position: int) -> tuple[ShardRecord, int]:
         """The shard of a position, and the sample's number in it.

@@ -17,15 +17,17 @@ from shardify.errors import UsageError, WorkError
 from shardify.storage import FolderStore
 from stream_train.checkpoint import CheckpointFolder, require_same, restore_model, restore_optimizer
 from stream_train.clips import check_crop
-from stream_train.config import CONFIG_NAME, PretrainConfig
+from stream_train.config import CONFIG_NAME, TrainConfig
 from stream_train.data import DataSet, open_data
 from stream_train.distributed import World
 from stream_train.draws import SampleDraws
 from stream_train.loader import check_ranks
+from stream_train.networks import NetworkConfig
 from stream_train.optim import build_optimizer
+from stream_train.order import Positions
 from stream_train.precision import choose_precision, place_model
-from stream_train.pretext import PretextModel, PretextTask, build_model, build_task
 from stream_train.reader import ShardSet, open_shard_set
+from stream_train.task import ClipModel, ClipTask
 from stream_train.transforms import CLIP_LENGTH
 
 Say = Callable[[str], None]
@@ -36,13 +38,16 @@ Say = Callable[[str], None]
 class Run:
     """A run in memory. Only `step`, and the insides of the model and the optimiser, change."""
 
-    config: PretrainConfig
+    config: TrainConfig
     world: World
     say: Say
     data: DataSet
+    positions: Positions | None
+    """The samples that take part; None is all of the split."""
     held_out: ShardSet | None
-    task: PretextTask
-    model: PretextModel
+    task: ClipTask
+    network: NetworkConfig
+    model: ClipModel
     forward: nn.Module
     """The model itself, or DistributedDataParallel around it."""
     optimizer: torch.optim.Optimizer
@@ -52,6 +57,11 @@ class Run:
     """Optimiser steps done."""
 
     @property
+    def num_samples(self) -> int:
+        """Videos in an epoch."""
+        return self.data.num_samples if self.positions is None else len(self.positions)
+
+    @property
     def samples_consumed(self) -> int:
         """Videos seen by all ranks: with the config, the whole state of the stream."""
         return self.step * self.config.data.videos_per_batch
@@ -59,7 +69,7 @@ class Run:
     @property
     def epoch(self) -> float:
         """Epochs done."""
-        return self.samples_consumed / self.data.num_samples
+        return self.samples_consumed / self.num_samples
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -73,7 +83,7 @@ class Run:
         """After the step that ends every so many epochs, and after the last."""
         if self.config.validation is None or self.config.validation.every_epochs == 0:
             return False
-        period = self.config.validation.every_epochs * self.data.num_samples
+        period = self.config.validation.every_epochs * self.num_samples
         before = self.samples_consumed - self.config.data.videos_per_batch
         return self.step == self.num_steps or self.samples_consumed // period > before // period
 
@@ -83,8 +93,27 @@ class Run:
         return due or self.checkpoint_is_due() or self.validation_is_due()
 
 
-def build_run(config: PretrainConfig, world: World, say: Say) -> Run:
-    """Open the data and build the objects; nothing is written yet."""
+def build_run(
+    config: TrainConfig,
+    task: ClipTask,
+    network: NetworkConfig,
+    make_model: Callable[[], ClipModel],
+    *,
+    world: World,
+    say: Say,
+    positions: Positions | None = None,
+) -> Run:
+    """Open the data and build the objects; nothing is written yet.
+
+    Args:
+        config: how to train, on what.
+        task: what is learnt.
+        network: describes the model's backbone.
+        make_model: builds the model, with what is new in it drawn from torch's global generator.
+        world: this process among its peers.
+        say: tells the user a line; called on the main process only.
+        positions: int64, the samples of the split that take part, increasing; None is all of them.
+    """
     check_ranks(config.data, world.size)
     choose_precision(config.precision, world.device)
     if config.sync_batchnorm and world.device.type == "cpu":
@@ -93,8 +122,7 @@ def build_run(config: PretrainConfig, world: World, say: Say) -> Run:
     check_crop(config.data, data.geometry)
     held_out = open_held_out(config)
     torch.manual_seed(config.seed)
-    task = build_task(config.task)
-    model = build_model(config.network, task, crop=config.data.crop)
+    model = make_model()
     if config.sync_batchnorm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     check_batch_norm(model, task, config.data.videos_per_batch // world.size)
@@ -102,19 +130,21 @@ def build_run(config: PretrainConfig, world: World, say: Say) -> Run:
     return Run(
         config=config,
         world=world,
-        say=say,
+        say=say if world.is_main else _say_nothing,
         data=data,
+        positions=positions,
         held_out=held_out,
         task=task,
+        network=network,
         model=model,
         forward=model,
         optimizer=build_optimizer(config.optimizer, model),
         checkpoints=CheckpointFolder(folder=config.out, keep=config.checkpoint.keep),
-        num_steps=config.num_steps(data.num_samples),
+        num_steps=config.num_steps(data.num_samples if positions is None else len(positions)),
     )
 
 
-def open_held_out(config: PretrainConfig) -> ShardSet | None:
+def open_held_out(config: TrainConfig) -> ShardSet | None:
     """The split to judge on, if any. Raises UsageError if the data set has no such split."""
     if config.validation is None:
         return None
@@ -126,7 +156,7 @@ def open_held_out(config: PretrainConfig) -> ShardSet | None:
         ) from None
 
 
-def check_batch_norm(model: PretextModel, task: PretextTask, fewest_videos: int) -> None:
+def check_batch_norm(model: ClipModel, task: ClipTask, fewest_videos: int) -> None:
     """Raises UsageError if a rank would have a single clip, of which BatchNorm after pooling has no statistics."""
     num_clips = fewest_videos * len(task.draw_clips(CLIP_LENGTH, SampleDraws(0, 0, 0)))
     if num_clips < 2 and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
@@ -180,3 +210,7 @@ def resume(run: Run) -> None:
     if run.world.is_main:
         FolderStore(run.config.out).write(CONFIG_NAME, dump_config(run.config).encode())
     run.forward = run.world.distribute(run.model)
+
+
+def _say_nothing(_: str) -> None:
+    """For the processes that do not talk to the user."""

@@ -50,6 +50,8 @@ class TarSet:
     """Tars to be read front to back."""
 
     location: str
+    name: str
+    """The manifest's name for the data set, or the last part of a location without one."""
     split: str | None
     urls: tuple[str, ...]
     samples_per_tar: tuple[int, ...] | None
@@ -72,11 +74,13 @@ def open_tar_set(location: str | Path, split: str | None, config: SequentialRead
     if (folder / MANIFEST_NAME).is_file():
         store = open_store(folder)
         manifest = read_manifest(store)
+        name = manifest.name
         shards = manifest.shards_of(split)
         urls = [store.url(shard_name(shard.number, "tar")) for shard in shards]
         counts: list[int] | None = [shard.num_samples for shard in shards]
         fingerprint = manifest.fingerprint(split)
     else:
+        name = folder.name
         if split is not None:
             raise UsageError(f"{location} holds plain tars without a manifest, which have no splits; set split=null")
         pattern = (
@@ -99,6 +103,7 @@ def open_tar_set(location: str | Path, split: str | None, config: SequentialRead
         raise WorkError(f"{urls[0]} holds no samples")
     return TarSet(
         location=str(location),
+        name=name,
         split=split,
         urls=tuple(urls),
         samples_per_tar=None if counts is None else tuple(counts),
@@ -187,7 +192,9 @@ class _SequentialSamples(IterableDataset[Batch | UserFacingError]):
             draws = SampleDraws(self._seed, epoch, identity)
             plans = self._draw(len(frames), draws)
             views = draw_views(plans, draws, number // self._videos, self._config, self._tar_set.geometry)
-            out = builder.add(plans, views, label=label_of(sample), sample=identity, num_videos=self._videos)
+            out = builder.add(
+                plans, views, label=label_of(sample), sample=identity, num_clips=len(plans) * self._videos
+            )
             decoder.decode(
                 dict(enumerate(frames)), plans, views, out, f"{sample['__url__']}, sample {sample['__key__']}"
             )

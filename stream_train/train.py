@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +21,15 @@ from stream_train.checkpoint import Checkpoint, export_weights
 from stream_train.config import PretrainConfig
 from stream_train.data import build_stream
 from stream_train.device_ops import prepare_clips
-from stream_train.distributed import joined_world
+from stream_train.distributed import World, joined_world
 from stream_train.figures import CURVES_NAME, VALIDATION_PREFIX, draw_curves
 from stream_train.metrics import Interval, MetricsLog, Progress, Record, read_metrics
 from stream_train.optim import learning_rate, set_learning_rate
 from stream_train.order import slots_of_rank
 from stream_train.precision import autocast, choose_precision
-from stream_train.pretext import Objective, combine
+from stream_train.pretext import build_model, build_task
 from stream_train.run import Run, Say, build_run, resume
+from stream_train.task import Objective, combine
 from stream_train.transforms import CLIP_LENGTH
 from stream_train.validate import judge, write_judgement
 
@@ -43,13 +45,25 @@ def pretrain(config: PretrainConfig, say: Say) -> None:
         WorkError: if data cannot be read, the disk is full, or the loss is no longer a finite number.
     """
     with joined_world(config.device, config.threads) as world:
-        run = build_run(config, world, say if world.is_main else _say_nothing)
-        with exclusive(open_store(config.out, create=True), doing="training") if world.is_main else nullcontext():
-            resume(run)
-            if run.step < run.num_steps:
-                train(run)
-            if world.is_main:
-                finish(run)
+        fit(build_pretraining(config, world, say))
+
+
+def build_pretraining(config: PretrainConfig, world: World, say: Say) -> Run:
+    """The run that a config describes; errors as `stream_train.run.build_run`."""
+    task = build_task(config.task)
+    make_model = partial(build_model, config.network, task, crop=config.data.crop)
+    return build_run(config, task, config.network, make_model, world=world, say=say)
+
+
+def fit(run: Run) -> None:
+    """Train what a run has left to do, and export what it has learnt; errors as :func:`pretrain`."""
+    is_main = run.world.is_main
+    with exclusive(open_store(run.config.out, create=True), doing="training") if is_main else nullcontext():
+        resume(run)
+        if run.step < run.num_steps:
+            train(run)
+        if is_main:
+            finish(run)
 
 
 def train(run: Run) -> None:
@@ -95,6 +109,7 @@ def measured_batches(run: Run, progress: Progress) -> Iterator[Batch]:
             world_size=run.world.size,
             start_sample=run.samples_consumed,
             num_batches=run.num_steps - run.step,
+            positions=run.positions,
         )
     )
     while True:
@@ -172,7 +187,8 @@ def finish(run: Run) -> None:
     """Export the weights and draw the curves."""
     out = run.config.out
     metadata = {
-        "network": run.config.network.model_dump(mode="json"),
+        "network": run.network.model_dump(mode="json"),
+        "data_set.name": run.data.name,
         "crop": run.config.data.crop,
         "num_frames": CLIP_LENGTH,
         "step": run.step,
@@ -182,10 +198,6 @@ def finish(run: Run) -> None:
     export_weights(out / NETWORK_NAME, run.model, metadata)
     records = read_metrics(out)
     figures = {name.removeprefix(VALIDATION_PREFIX): value for record in records for name, value in record.items()}
-    title = f"{run.config.network.kind}, {run.data.num_samples} videos, {run.config.epochs} epochs"
+    title = f"{run.network.kind}, {run.num_samples} videos, {run.config.epochs} epochs"
     draw_curves(records, out / CURVES_NAME, title, run.task.guesses(figures))
     run.say(f"{out}: {BACKBONE_NAME}, {NETWORK_NAME}, {CURVES_NAME}")
-
-
-def _say_nothing(_: str) -> None:
-    """For the processes that do not talk to the user."""

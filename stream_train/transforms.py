@@ -93,6 +93,8 @@ class ClipPlan:
     """int64 (16,) frames of the sample, each in [0, num_frames)."""
     motion_mask: bool = True
     """False where the clip cannot be told from another class, so that the motion loss leaves it out."""
+    target: int = -1
+    """The right answer where a task drew it with the clip; -1 where it is the motion, speed or the video's label."""
 
 
 def largest_speed(num_frames: int, rule: Literal["exact", "full_steps"] = "exact") -> int:

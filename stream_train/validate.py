@@ -14,17 +14,18 @@ from torch import Tensor
 
 from shardify.config import load_config
 from shardify.errors import UsageError
-from shardify.format import dump_json, read_index
-from shardify.storage import FolderStore, open_store
+from shardify.format import dump_json
+from shardify.storage import FolderStore
 from stream_train.checkpoint import CheckpointFolder, restore_model
-from stream_train.config import CONFIG_NAME, PretrainConfig
+from stream_train.config import CONFIG_NAME, PretrainConfig, TrainConfig
 from stream_train.device_ops import prepare_clips
 from stream_train.distributed import World, joined_world
 from stream_train.figures import draw_confusion
-from stream_train.loader import each_sample_once
 from stream_train.precision import autocast, choose_precision, place_model
-from stream_train.pretext import PretextModel, PretextTask, build_model, build_task
+from stream_train.pretext import build_model, build_task
 from stream_train.reader import ShardSet, open_shard_set
+from stream_train.survey import each_sample_once, sample_lengths
+from stream_train.task import ClipModel, ClipTask
 
 RESULT_NAME = "validation.json"
 
@@ -48,7 +49,7 @@ class Judgement:
 
 
 def judge(
-    model: PretextModel, task: PretextTask, shard_set: ShardSet, config: PretrainConfig, *, step: int, world: World
+    model: ClipModel, task: ClipTask, shard_set: ShardSet, config: TrainConfig, *, step: int, world: World
 ) -> Judgement:
     """Look at every video of a split as often as the config says, with BatchNorm in evaluation mode.
 
@@ -147,9 +148,3 @@ def judgement_lines(judgement: Judgement, run: Path) -> list[str]:
 def confusion_name(name: str) -> str:
     """`confusion_motion.png`."""
     return f"confusion_{name}.png"
-
-
-def sample_lengths(shard_set: ShardSet) -> Tensor:
-    """Int64 (num_samples,): frames of each sample of a split, by position."""
-    store = open_store(shard_set.location)
-    return torch.from_numpy(np.concatenate([read_index(store, shard).num_frames for shard in shard_set.shards]))

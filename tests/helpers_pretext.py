@@ -27,6 +27,7 @@ def batch_of(motion: list[int], speed: list[int], mask: list[bool] | None = None
         flip=torch.zeros(count, dtype=torch.bool),
         label=torch.zeros(count, dtype=torch.int64),
         sample=torch.arange(count),
+        target=torch.full((count,), -1),
         indices=torch.zeros(count, 16, dtype=torch.int32),
     )
 
@@ -39,5 +40,5 @@ def full_batch(videos: int = 7) -> Batch:
 
 
 def slice_of(batch: Batch, start: int, stop: int) -> Batch:
-    names = ("frames", "motion", "speed", "motion_mask", "flip", "label", "sample", "indices")
+    names = ("frames", "motion", "speed", "motion_mask", "flip", "label", "sample", "target", "indices")
     return replace(batch, **{name: getattr(batch, name)[start:stop] for name in names})

@@ -23,6 +23,7 @@ def make_batch(
         flip=torch.tensor(flip),
         label=torch.zeros(clips, dtype=torch.int64),
         sample=torch.zeros(clips, dtype=torch.int64),
+        target=torch.full((clips,), -1),
         indices=torch.zeros(clips, 2, dtype=torch.int32),
         colour=colour,
     )

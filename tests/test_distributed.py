@@ -22,7 +22,7 @@ from stream_train.batch import Batch
 from stream_train.checkpoint import checkpoint_name
 from stream_train.distributed import World, joined_world
 from stream_train.order import slots_of_rank
-from stream_train.pretext import PretextModel, combine
+from stream_train.task import ClipModel, combine
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ def gradients(rank: int, size: int, port: int, out: Path) -> None:
     with joined_world("cpu") as world:
         task = task_of()
         torch.manual_seed(0)
-        model = PretextModel(Features(), task.head_sizes(), "torch")  # type: ignore[arg-type]
+        model = ClipModel(Features(), task.head_sizes(), "torch")  # type: ignore[arg-type]
         inputs, batch = torch.randn(4 * NUM_VIDEOS, 6), full_batch(NUM_VIDEOS)
         mine: range = slots_of_rank(NUM_VIDEOS, world.rank, world.size)
         forward = world.distribute(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from shardify.errors import UsageError, WorkError
 from stream_train.batch import Batch
 from stream_train.data import build_stream, open_data
 from stream_train.draws import Domain, Purpose, SampleDraws, Stream
-from stream_train.loader import DataConfig, IndexedReaderConfig, each_sample_once
+from stream_train.loader import DataConfig, IndexedReaderConfig
 from stream_train.reader import FrameReader, ShardSet, open_shard_set
+from stream_train.survey import each_sample_once
 from stream_train.transforms import SamplingConfig, draw_clips
 
 DRAW = functools.partial(draw_clips, config=SamplingConfig())
@@ -27,7 +29,7 @@ def config(**changes: object) -> DataConfig:
     return DataConfig.model_validate({"crop": 32, "num_workers": 0} | changes)
 
 
-def batches(folder: Path, data_config: DataConfig, *, num_batches: int = 6, **place: int) -> list[Batch]:
+def batches(folder: Path, data_config: DataConfig, *, num_batches: int = 6, **place: Any) -> list[Batch]:
     data = open_data(folder, "train1", data_config)
     return list(build_stream(data, data_config, DRAW, seed=5, num_batches=num_batches, **place))
 

@@ -16,8 +16,9 @@ from shardify.errors import UsageError
 from stream_train.distributed import World
 from stream_train.draws import SampleDraws
 from stream_train.networks import C3DConfig
-from stream_train.pretext import LossTerm, build_model, build_task, combine
+from stream_train.pretext import build_model, build_task
 from stream_train.pretext.transformations import Transformations, speed_targets
+from stream_train.task import LossTerm, combine
 
 SUBSETS = [subset for size in range(4) for subset in itertools.combinations(("random", "periodic", "warp"), size)]
 

@@ -11,7 +11,8 @@ from helpers_training import run_tiny, tiny_config
 from shardify.errors import UsageError
 from stream_train.config import PretrainConfig
 from stream_train.distributed import World
-from stream_train.run import build_run, resume
+from stream_train.run import resume
+from stream_train.train import build_pretraining
 
 
 def config(shards: Path, out: Path, **changes: object) -> PretrainConfig:
@@ -21,7 +22,7 @@ def config(shards: Path, out: Path, **changes: object) -> PretrainConfig:
 
 def test_a_held_out_split_that_is_not_there_names_the_key(small_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"validation.split: .* no split 'test1'; .*validation=null"):
-        build_run(config(small_dataset, tmp_path, validation={"split": "test1"}), World(), print)
+        build_pretraining(config(small_dataset, tmp_path, validation={"split": "test1"}), World(), print)
 
 
 @pytest.mark.parametrize(("ranks", "allowed"), [(1, True), (3, True), (4, False), (7, False)])
@@ -32,14 +33,14 @@ def test_a_process_with_a_single_clip_is_refused(
     alone = config(small_dataset, tmp_path, task={"sampling": {"motions": []}})
     world = World(rank=0, size=ranks)
     if allowed:
-        build_run(alone, world, print)
+        build_pretraining(alone, world, print)
         return
     with pytest.raises(UsageError, match=r"a batch of one clip, from which BatchNorm cannot take statistics"):
-        build_run(alone, world, print)
+        build_pretraining(alone, world, print)
 
 
 def test_all_four_clips_leave_no_process_with_one(small_dataset: Path, tmp_path: Path) -> None:
-    build_run(config(small_dataset, tmp_path), World(rank=0, size=7), print)
+    build_pretraining(config(small_dataset, tmp_path), World(rank=0, size=7), print)
 
 
 def test_a_run_longer_than_accepted_smaller_data_allow_is_not_called_complete(tmp_path: Path) -> None:
@@ -48,4 +49,4 @@ def test_a_run_longer_than_accepted_smaller_data_allow_is_not_called_complete(tm
     run_tiny(large, tmp_path / "run", epochs=1, data__videos_per_batch=7)
     changed = config(small, tmp_path / "run", accept_changed_data=True)
     with pytest.raises(UsageError, match=r"has done 2 steps, but 1 epochs of this data are only 1"):
-        resume(build_run(changed, World(), print))
+        resume(build_pretraining(changed, World(), print))

@@ -8,6 +8,7 @@ import itertools
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def config(**reader: object) -> DataConfig:
 
 
 def first_clips(
-    location: Path | str, data_config: DataConfig, num_batches: int = 4, **place: int
+    location: Path | str, data_config: DataConfig, num_batches: int = 4, **place: Any
 ) -> list[torch.Tensor]:
     data = open_data(location, None, data_config)
     stream = build_stream(data, data_config, DRAW, seed=1, num_batches=num_batches, **place)

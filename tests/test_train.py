@@ -20,7 +20,7 @@ from stream_train.checkpoint import CheckpointFolder, load_backbone
 from stream_train.config import PretrainConfig
 from stream_train.metrics import Interval, MetricsLog, Progress, read_metrics
 from stream_train.optim import OptimizerConfig, learning_rate
-from stream_train.pretext import Objective
+from stream_train.task import Objective
 from stream_train.train import pretrain
 from stream_train.validate import validate
 

@@ -14,10 +14,17 @@ from torch import Tensor, nn
 from shardify.config import StrictModel
 
 ClassifierInit = Literal["torch", "normal"]
+InputStatistics = Literal["none", "kinetics400"]
 ConvDim = tuple[int, int, int, int]
 
 NUM_COLOURS = 3
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+BEHIND_CONVOLUTIONS = ("fully_connected", "feature_norm")
+"""Attributes of backbones that `features_from_conv` uses, not `conv_features`."""
+
+_KINETICS400 = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
+"""Mean and deviation of red, green and blue in [0, 1], as torchvision's video weights expect them."""
 
 NORMAL_CLASSIFIER_DEVIATION = 1e-3
 """Standard deviation of the authors' classifier weights (their ResNet code)."""
@@ -31,6 +38,9 @@ class NetworkOptions(StrictModel):
 
     classifier_init: ClassifierInit = "torch"
     """Weights of the linear heads: torch's own default, or N(0, 0.001) with zero biases as in the authors' code."""
+
+    input_statistics: InputStatistics = "none"
+    """`kinetics400`: clips in [-1, 1] are first given torchvision's mean and deviation, which its weights expect."""
 
 
 class Backbone(nn.Module, ABC):
@@ -53,6 +63,9 @@ class Backbone(nn.Module, ABC):
 
     fully_connected: nn.Module | None
     """The hidden fully connected layers between `conv_features` and the head; None where the network has none."""
+
+    input_statistics: InputStatistics = "none"
+    """See `NetworkOptions.input_statistics`."""
 
     def __init__(self, *, crop: int, num_frames: int, conv_dim: ConvDim, feature_dim: int) -> None:
         super().__init__()
@@ -90,7 +103,14 @@ class Backbone(nn.Module, ABC):
         expected = (NUM_COLOURS, self.num_frames, self.crop, self.crop)
         if tuple(clips.shape[1:]) != expected:
             raise ValueError(f"clips have shape {tuple(clips.shape)}, but this network was built for (N, *{expected})")
+        if self.input_statistics == "kinetics400":
+            mean, deviation = (clips.new_tensor(values).view(1, 3, 1, 1, 1) for values in _KINETICS400)
+            clips = (clips * 0.5 + 0.5 - mean) / deviation
         return self._convolve(clips)
+
+    def convolutional_parts(self) -> list[nn.Module]:
+        """The modules of `conv_features`: what a probe freezes."""
+        return [module for name, module in self.named_children() if name not in BEHIND_CONVOLUTIONS]
 
     def pooled(self, conv: Tensor) -> Tensor:
         """Mean over frames, rows and columns: (N, C, T, H, W) -> (N, C)."""
@@ -108,6 +128,14 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def _convolve(self, clips: Tensor) -> Tensor:
         """`conv_features` behind the shape check."""
+
+
+def build_fully_connected(in_units: int, units: int) -> nn.Sequential:
+    """Two hidden fully connected layers with BatchNorm and ReLU, no dropout: C3D's, and those of the probes."""
+    layers = nn.Sequential()
+    layers.add_module("fc1", _dense(in_units, units))
+    layers.add_module("fc2", _dense(units, units))
+    return layers
 
 
 def build_head(feature_dim: int, num_classes: int, classifier_init: ClassifierInit = "torch") -> nn.Linear:
@@ -152,3 +180,11 @@ def set_batch_norm(module: nn.Module, *, eps: float, momentum: float) -> None:
         if isinstance(layer, BATCH_NORMS):
             layer.eps = eps
             layer.momentum = momentum
+
+
+def _dense(in_units: int, out_units: int) -> nn.Sequential:
+    layer = nn.Sequential()
+    layer.add_module("linear", nn.Linear(in_units, out_units, bias=False))
+    layer.add_module("norm", nn.BatchNorm1d(out_units))
+    layer.add_module("relu", nn.ReLU(inplace=True))
+    return layer

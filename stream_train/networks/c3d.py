@@ -20,6 +20,7 @@ from stream_train.networks.base import (
     NUM_COLOURS,
     Backbone,
     NetworkOptions,
+    build_fully_connected,
     halve,
     initialise_xavier,
     scale_channels,
@@ -77,9 +78,7 @@ class C3D(Backbone):
         units = scale_channels(hidden_units, width)
         super().__init__(crop=crop, num_frames=num_frames, conv_dim=(channels, duration, size, size), feature_dim=units)
         self.convolutions = convolutions
-        self.fully_connected = nn.Sequential()
-        self.fully_connected.add_module("fc1", _dense(channels * duration * size * size, units))
-        self.fully_connected.add_module("fc2", _dense(units, units))
+        self.fully_connected = build_fully_connected(channels * duration * size * size, units)
         set_batch_norm(self, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM)
         initialise_xavier(self)
 
@@ -104,13 +103,5 @@ def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:
     layer = nn.Sequential()
     layer.add_module("conv", nn.Conv3d(in_channels, out_channels, kernel_size=3, padding=1, bias=False))
     layer.add_module("norm", nn.BatchNorm3d(out_channels))
-    layer.add_module("relu", nn.ReLU(inplace=True))
-    return layer
-
-
-def _dense(in_units: int, out_units: int) -> nn.Sequential:
-    layer = nn.Sequential()
-    layer.add_module("linear", nn.Linear(in_units, out_units, bias=False))
-    layer.add_module("norm", nn.BatchNorm1d(out_units))
     layer.add_module("relu", nn.ReLU(inplace=True))
     return layer

@@ -6,22 +6,22 @@ A new task is one file beside `transformations.py`, its config in :data:`TaskCon
 from __future__ import annotations
 
 from stream_train.networks import NetworkConfig, build_backbone
-from stream_train.pretext.base import LossTerm, Objective, PretextModel, PretextTask, combine
 from stream_train.pretext.transformations import Transformations, TransformationsConfig
+from stream_train.task import ClipModel, ClipTask
 from stream_train.transforms import CLIP_LENGTH
 
-__all__ = ["LossTerm", "Objective", "PretextModel", "PretextTask", "TaskConfig", "build_model", "build_task", "combine"]
+__all__ = ["TaskConfig", "build_model", "build_task"]
 
 TaskConfig = TransformationsConfig
 """The config of any task; with a second one, a union told apart by `kind`."""
 
 
-def build_task(config: TaskConfig) -> PretextTask:
+def build_task(config: TaskConfig) -> ClipTask:
     """The task that a config describes."""
     return Transformations(config)
 
 
-def build_model(network: NetworkConfig, task: PretextTask, *, crop: int) -> PretextModel:
+def build_model(network: NetworkConfig, task: ClipTask, *, crop: int) -> ClipModel:
     """A newly initialised network with the task's heads, drawn from torch's global generator.
 
     Args:
@@ -30,4 +30,4 @@ def build_model(network: NetworkConfig, task: PretextTask, *, crop: int) -> Pret
         crop: height and width of the clips, in pixels.
     """
     backbone = build_backbone(network, crop=crop, num_frames=CLIP_LENGTH)
-    return PretextModel(backbone, task.head_sizes(), network.classifier_init)
+    return ClipModel(backbone, task.head_sizes(), network.classifier_init)

@@ -18,7 +18,7 @@ from torch import Tensor
 from shardify.config import StrictModel
 from stream_train.batch import Batch
 from stream_train.draws import SampleDraws
-from stream_train.pretext.base import LossTerm, PretextTask
+from stream_train.task import ClipTask, LossTerm
 from stream_train.transforms import NUM_SPEEDS, ClipPlan, Motion, SamplingConfig, draw_clips, largest_speed
 
 IGNORED = -1
@@ -47,7 +47,7 @@ class TransformationsConfig(StrictModel):
 
 
 @dataclass(frozen=True)
-class Transformations(PretextTask):
+class Transformations(ClipTask):
     """The task of section 3; see :class:`TransformationsConfig`."""
 
     config: TransformationsConfig

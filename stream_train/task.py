@@ -1,8 +1,8 @@
-"""What a pretext task is: which clips a video gives, which heads read the features, and how they are judged.
+"""What a network can be trained to answer about clips: which clips a video gives, which heads answer, how it is judged.
 
 In: a video's length and draws; later the heads' outputs and the batch. Out: clip plans; loss terms; additive counts and
-the figures made from them. A new task is one file with a config and a :class:`PretextTask`, one line in
-`stream_train.pretext`, and one config file.
+the figures made from them. Pretext tasks (`stream_train.pretext`) and the questions of the evaluations are
+:class:`ClipTask`s, trained by one loop.
 
 Axes: N clips of a batch, K motion classes, S speeds.
 """
@@ -51,8 +51,8 @@ class Objective:
     """Name -> float64 (2,): the term's sum and count over all ranks, detached."""
 
 
-class PretextTask(abc.ABC):
-    """A self-supervised task; picklable, since the loader's workers draw its clips."""
+class ClipTask(abc.ABC):
+    """A question about clips; picklable, since the loader's workers draw its clips."""
 
     @abc.abstractmethod
     def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
@@ -97,20 +97,39 @@ class PretextTask(abc.ABC):
         """Name of each square count -> the names of its rows and columns, for figures."""
 
 
-class PretextModel(nn.Module):
-    """A backbone and one linear head for each of the task's questions."""
+class ClipModel(nn.Module):
+    """A backbone and one linear head for each of the task's questions.
 
-    def __init__(self, backbone: Backbone, head_sizes: Mapping[str, int], classifier_init: ClassifierInit) -> None:
+    Args:
+        backbone: gives the features.
+        head_sizes: name -> number of classes of each head.
+        classifier_init: how the heads start.
+        feature_dim: length of what :meth:`features` gives, if not the backbone's.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head_sizes: Mapping[str, int],
+        classifier_init: ClassifierInit,
+        feature_dim: int | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        length = backbone.feature_dim if feature_dim is None else feature_dim
         self.heads = nn.ModuleDict(
-            {name: build_head(backbone.feature_dim, size, classifier_init) for name, size in head_sizes.items()}
+            {name: build_head(length, size, classifier_init) for name, size in head_sizes.items()}
         )
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """Clips float32 (N, 3, T, H, W) in [-1, 1] -> head name -> logits (N, classes)."""
-        features = self.backbone(clips)
+        features = self.features(clips)
         return {name: head(features) for name, head in self.heads.items()}
+
+    def features(self, clips: Tensor) -> Tensor:
+        """What the heads read: float (N, feature_dim)."""
+        features: Tensor = self.backbone(clips)
+        return features
 
 
 def combine(terms: Mapping[str, LossTerm], world: World) -> Objective:
