@@ -66,9 +66,14 @@ def load_config(model: type[Model], path: str | os.PathLike[str], overrides: Seq
         values = {}
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold a mapping of keys to values, not {type(values).__name__}")
+    return validate_config(model, override_values(values, overrides), origin=str(path))
+
+
+def override_values(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Apply `a.b=value` overrides, in order, to a nested mapping; changes and returns it. Errors as load_config."""
     for override in overrides:
         _apply_override(values, override)
-    return validate_config(model, values, origin=str(path))
+    return values
 
 
 def validate_config(model: type[Model], values: dict[str, Any], origin: str) -> Model:

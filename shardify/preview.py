@@ -87,8 +87,8 @@ def write_preview(store: Store, out: Path) -> tuple[Path, Path]:
         raise UsageError(f"{out} is a file; give a folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     sheet, transformations = out / CONTACT_SHEET_NAME, out / TRANSFORMATIONS_NAME
-    _save(_draw(contact_strips(store, manifest)), sheet)
-    _save(_draw(transformation_strips(store, manifest)), transformations)
+    save_picture(_draw(contact_strips(store, manifest)), sheet)
+    save_picture(_draw(transformation_strips(store, manifest)), transformations)
     return sheet, transformations
 
 
@@ -184,7 +184,12 @@ def _read_frame(store: Store, manifest: Manifest, found: FoundSample, frame: int
     return picture
 
 
-def _save(picture: Image.Image, path: Path) -> None:
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a PNG, whole or not at all, into a folder that exists.
+
+    Raises:
+        WorkError: if the disk is full.
+    """
     store = FolderStore(path.parent)
     with store.temporary(path.name) as temporary:
         picture.save(temporary, format="PNG")

@@ -12,7 +12,8 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from shardify.errors import UsageError, WorkError, one_line
 from shardify.storage import FolderStore
 from stream_train.networks import Backbone, NetworkConfig, build_backbone
+from stream_train.task import ClipModel
 
 FORMAT_VERSION = 1
 DATA_KEYS = ("split", "data_set.fingerprint", "data_set.num_samples", "data_set.height", "data_set.width")
@@ -211,17 +213,45 @@ def load_backbone(path: Path) -> tuple[Backbone, dict[str, Any]]:
         UsageError: if there is no such file.
         WorkError: if it is damaged, or not an export of this program.
     """
+    with _reading_export(path, "backbone.safetensors"):
+        metadata, state = _read_export(path)
+        backbone = _described_backbone(metadata)
+        backbone.load_state_dict(state)
+    return backbone.eval(), metadata
+
+
+def load_model(path: Path) -> tuple[ClipModel, dict[str, Any]]:
+    """Build the network with its heads that `network.safetensors` describes; otherwise as :func:`load_backbone`."""
+    with _reading_export(path, "network.safetensors"):
+        metadata, state = _read_export(path)
+        backbone = _described_backbone(metadata)
+        weights = {
+            name.split(".")[1]: value for name, value in state.items() if re.fullmatch(r"heads\.\w+\.weight", name)
+        }
+        model = ClipModel(backbone, {name: len(weight) for name, weight in weights.items()}, "torch")
+        model.load_state_dict(state)
+    return model.eval(), metadata
+
+
+@contextmanager
+def _reading_export(path: Path, usual_name: str) -> Iterator[None]:
     if not path.is_file():
-        raise UsageError(f"there is no file {path}; give the backbone.safetensors of a finished run")
+        raise UsageError(f"there is no file {path}; give the {usual_name} of a finished run")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, Any] = json.loads((file.metadata() or {})[METADATA_KEY])
-        network: NetworkConfig = TypeAdapter(NetworkConfig).validate_python(metadata["network"])
-        backbone = build_backbone(network, crop=metadata["crop"], num_frames=metadata["num_frames"])
-        backbone.load_state_dict(load_file(path))
+        yield
     except (SafetensorError, OSError, KeyError, ValueError, ValidationError, RuntimeError) as error:
         raise WorkError(f"{path} is damaged, or was not exported by this program ({one_line(error)[:200]})") from None
-    return backbone.eval(), metadata
+
+
+def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        metadata: dict[str, Any] = json.loads((file.metadata() or {})[METADATA_KEY])
+    return metadata, load_file(path)
+
+
+def _described_backbone(metadata: Mapping[str, Any]) -> Backbone:
+    network: NetworkConfig = TypeAdapter(NetworkConfig).validate_python(metadata["network"])
+    return build_backbone(network, crop=metadata["crop"], num_frames=metadata["num_frames"])
 
 
 _DAMAGE = (

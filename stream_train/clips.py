@@ -163,6 +163,10 @@ class ClipDecoder:
                 view = views[clip]
                 out[clip, place] = pixels[view.top : view.top + crop, view.left : view.left + crop]
 
+    def picture(self, jpeg: memoryview | bytes, frame: int, origin: str) -> Frame:
+        """One whole frame, uint8 (H, W, 3), resized if the config says so; errors as :meth:`decode`."""
+        return self._pixels(jpeg, frame, origin).copy()
+
     def _pixels(self, jpeg: memoryview | bytes, frame: int, origin: str) -> Frame:
         try:
             pixels = simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=self._buffer)

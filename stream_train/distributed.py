@@ -7,10 +7,10 @@ processes meet through gloo on CPUs and nccl on GPUs, and each uses the GPU of i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from shardify.errors import UsageError
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,10 @@ class World:
         """Whether this process writes the files and talks to the user."""
         return self.rank == 0
 
+    def on_main(self, say: Callable[[str], None]) -> Callable[[str], None]:
+        """`say` on the main process, silence on the others."""
+        return say if self.is_main else lambda _: None
+
     def is_idle(self) -> bool:
         """Whether the device has finished everything it was given; a CPU always has."""
         return self.device.type == "cpu" or torch.cuda.current_stream(self.device).query()
@@ -48,12 +53,16 @@ class World:
 
     def add_up(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Sums over the ranks of named tensors, on the CPU; a rank may hold any of the names, or none."""
-        mine = {name: value.cpu() for name, value in counts.items()}
-        gathered: list[dict[str, Tensor]] = [mine] * self.size
-        if self.size > 1:
-            dist.all_gather_object(gathered, mine)
+        gathered = self.gather({name: value.cpu() for name, value in counts.items()})
         names = sorted({name for one in gathered for name in one})
         return {name: torch.stack([one[name] for one in gathered if name in one]).sum(dim=0) for name in names}
+
+    def gather(self, value: Value) -> list[Value]:
+        """Every rank's value, in the order of the ranks; any picklable object."""
+        gathered = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(gathered, value)
+        return gathered
 
     def copy_from_main(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite tensors, in place, with the main process's."""

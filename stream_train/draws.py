@@ -27,6 +27,7 @@ class Domain(enum.IntEnum):
     ORDER = 0
     TRAINING = 1
     VALIDATION = 2
+    LABELS = 3
 
 
 class Purpose(enum.IntEnum):
@@ -43,6 +44,12 @@ class Purpose(enum.IntEnum):
     CROP = 8
     FLIP = 9
     COLOUR = 10
+    SUBSEQUENCE = 11
+    SYNC_OFFSET = 12
+    SYNC_START = 13
+    PIECES_GAP = 14
+    PIECES_START = 15
+    PIECES_ORDER = 16
 
 
 class _Generator(threading.local):

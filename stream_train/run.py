@@ -130,7 +130,7 @@ def build_run(
     return Run(
         config=config,
         world=world,
-        say=say if world.is_main else _say_nothing,
+        say=world.on_main(say),
         data=data,
         positions=positions,
         held_out=held_out,
@@ -210,7 +210,3 @@ def resume(run: Run) -> None:
     if run.world.is_main:
         FolderStore(run.config.out).write(CONFIG_NAME, dump_config(run.config).encode())
     run.forward = run.world.distribute(run.model)
-
-
-def _say_nothing(_: str) -> None:
-    """For the processes that do not talk to the user."""

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stream_train.batch import Batch
@@ -21,6 +22,9 @@ from stream_train.distributed import World
 from stream_train.draws import SampleDraws
 from stream_train.networks.base import Backbone, ClassifierInit, build_head
 from stream_train.transforms import ClipPlan
+
+IGNORED = -1
+"""Class index of a clip that a head does not judge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,3 +147,22 @@ def combine(terms: Mapping[str, LossTerm], world: World) -> Objective:
     value = torch.stack([term.weight * totals[name][0] / counts[name] for name, term in terms.items()]).sum()
     loss = torch.stack([term.weight * term.total / counts[name].float() for name, term in terms.items()]).sum()
     return Objective(loss=loss * world.size, value=value, totals=totals)
+
+
+def cross_entropy_term(logits: Tensor, targets: Tensor, weight: float = 1.0) -> LossTerm:
+    """Cross-entropy of logits (N, K), in float32, with int64 (N,) targets; IGNORED ones are left out."""
+    total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
+    return LossTerm(total=total, count=(targets != IGNORED).sum(), weight=weight)
+
+
+def count_confusion(targets: Tensor, logits: Tensor) -> Tensor:
+    """Int64 (K, K): how often clips of class i (rows) are called class j (columns)."""
+    return count_pairs(targets, logits.argmax(dim=1), logits.shape[1])
+
+
+def count_pairs(rows: Tensor, columns: Tensor, size: int) -> Tensor:
+    """Int64 (size, size) counts of (row, column) pairs, leaving out pairs with IGNORED; never waits for a GPU."""
+    judged = (rows != IGNORED) & (columns != IGNORED)
+    cells = torch.where(judged, rows * size + columns, size * size)
+    counts = torch.zeros(size * size + 1, dtype=torch.int64, device=rows.device)
+    return counts.scatter_add(0, cells, torch.ones_like(cells))[:-1].reshape(size, size)

@@ -189,6 +189,7 @@ def finish(run: Run) -> None:
     metadata = {
         "network": run.network.model_dump(mode="json"),
         "data_set.name": run.data.name,
+        "class_names": {name: list(names) for name, names in run.task.class_names().items()},
         "crop": run.config.data.crop,
         "num_frames": CLIP_LENGTH,
         "step": run.step,

@@ -11,18 +11,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor
 
 from shardify.config import StrictModel
 from stream_train.batch import Batch
 from stream_train.draws import SampleDraws
-from stream_train.task import ClipTask, LossTerm
+from stream_train.task import IGNORED, ClipTask, LossTerm, count_confusion, count_pairs, cross_entropy_term
 from stream_train.transforms import NUM_SPEEDS, ClipPlan, Motion, SamplingConfig, draw_clips, largest_speed
-
-IGNORED = -1
-"""Class index of a clip that a head does not judge."""
 
 
 class TransformationsConfig(StrictModel):
@@ -68,19 +64,21 @@ class Transformations(ClipTask):
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
         terms = {}
         if "motion" in outputs:
-            terms["motion"] = _cross_entropy(outputs["motion"], self.motion_targets(batch), self.config.motion_weight)
+            terms["motion"] = cross_entropy_term(
+                outputs["motion"], self.motion_targets(batch), self.config.motion_weight
+            )
         if "speed" in outputs:
             with_periodic = self.config.speed_loss_on == "speed_and_periodic"
             motions = (Motion.SPEED, Motion.PERIODIC) if with_periodic else (Motion.SPEED,)
-            terms["speed"] = _cross_entropy(outputs["speed"], speed_targets(batch, motions), weight=1.0)
+            terms["speed"] = cross_entropy_term(outputs["speed"], speed_targets(batch, motions), weight=1.0)
         return terms
 
     def count(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         counts = {}
         if "motion" in outputs:
-            counts["motion"] = _confusion(self.motion_targets(batch), outputs["motion"])
+            counts["motion"] = count_confusion(self.motion_targets(batch), outputs["motion"])
         if "speed" in outputs:
-            counts["speed"] = _confusion(speed_targets(batch), outputs["speed"])
+            counts["speed"] = count_confusion(speed_targets(batch), outputs["speed"])
         return counts
 
     def count_baselines(self, batch: Batch, num_frames: Tensor) -> dict[str, Tensor]:
@@ -88,7 +86,7 @@ class Transformations(ClipTask):
             return {}
         rule = self.config.sampling.frames_for_speed
         fastest = torch.tensor([largest_speed(n, rule) for n in num_frames.tolist()], device=num_frames.device)
-        return {"speed_by_length": _table(fastest, speed_targets(batch), NUM_SPEEDS)}
+        return {"speed_by_length": count_pairs(fastest, speed_targets(batch), NUM_SPEEDS)}
 
     def figures_of(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
         """Accuracies in [0, 1]; a figure without any clip is left out.
@@ -144,20 +142,3 @@ def speed_targets(batch: Batch, motions: Sequence[Motion] = (Motion.SPEED,)) -> 
     """Int64 (N,) kappa of the clips of these motion types, IGNORED for all others."""
     chosen = torch.isin(batch.motion, torch.tensor(motions, device=batch.motion.device))
     return torch.where(chosen, batch.speed, IGNORED)
-
-
-def _cross_entropy(logits: Tensor, targets: Tensor, weight: float) -> LossTerm:
-    total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
-    return LossTerm(total=total, count=(targets != IGNORED).sum(), weight=weight)
-
-
-def _confusion(targets: Tensor, logits: Tensor) -> Tensor:
-    return _table(targets, logits.argmax(dim=1), logits.shape[1])
-
-
-def _table(rows: Tensor, columns: Tensor, size: int) -> Tensor:
-    """Int64 (size, size) counts of (row, column) pairs, leaving out pairs with IGNORED; never waits for a GPU."""
-    judged = (rows != IGNORED) & (columns != IGNORED)
-    cells = torch.where(judged, rows * size + columns, size * size)
-    counts = torch.zeros(size * size + 1, dtype=torch.int64, device=rows.device)
-    return counts.scatter_add(0, cells, torch.ones_like(cells))[:-1].reshape(size, size)

@@ -1,0 +1,209 @@
+"""What the evaluations are asked to do: data, networks and one section an evaluation (configs/eval/*.yaml).
+
+A config is a setting (which data, which networks, which recipes); a command answers one question in it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+
+from eval.labels import LabelBudget
+from eval.linear import LinearConfig
+from eval.models import FrozenNorm
+from eval.neighbours import NeighboursConfig
+from eval.networks import WeightsConfig
+from shardify.config import StrictModel
+from stream_train.config import CheckpointConfig, TrainConfig
+from stream_train.distributed import DeviceChoice
+from stream_train.loader import DataConfig
+from stream_train.optim import OptimizerConfig
+from stream_train.precision import Precision
+
+Layer = Literal["pooled", "features"]
+ALL_LABELS = LabelBudget.parse("100%")
+BUDGETS = tuple(LabelBudget.parse(value) for value in ("100%", "10%", 10, 5, 1))
+
+
+class SplitPair(StrictModel):
+    """A training and a test split that belong together."""
+
+    train: str | None
+    """null is every sample."""
+    test: str | None
+
+
+class EvalDataConfig(DataConfig):
+    """How clips are read and batched; the defaults are those of fine-tuning (section 5 of the method)."""
+
+    videos_per_batch: int = Field(default=24, ge=1, le=8192)
+    """Videos in the global training batch, each with one clip."""
+    max_test_clips: PositiveInt = 64
+    """Most clips that a rank puts through a network at a time when it tests."""
+
+
+class FineTuneOptimizer(OptimizerConfig):
+    """AdamW as in pre-training, more slowly."""
+
+    learning_rate: PositiveFloat = 5e-5
+
+
+class FeatureConfig(StrictModel):
+    """One vector a video: the mean over some of its clips."""
+
+    layer: Layer = "pooled"
+    """The last convolution's output averaged over frames and places, or the network's last feature."""
+    stride: PositiveInt = 4
+    clips_per_video: PositiveInt = 10
+    """Clips evenly over a video."""
+
+
+class FitSection(StrictModel):
+    """The keys of every evaluation that trains."""
+
+    networks: tuple[str, ...] | None = None
+    """Which of the config's networks to judge; null is all but trivial features."""
+    epochs: PositiveInt = 50
+    optimizer: FineTuneOptimizer = FineTuneOptimizer()
+
+
+class FrozenSection(FitSection):
+    """The keys of every evaluation that may freeze convolutions."""
+
+    frozen_norm: FrozenNorm = "evaluation"
+    """BatchNorm below frozen convolutions: frozen like the weights, or in training mode as in the authors' code."""
+
+
+class TransferSection(FitSection):
+    """Action recognition by fine-tuning all layers (Table 2; Table 1, HMDB51)."""
+
+    epochs: PositiveInt = 75
+    stride: PositiveInt = 4
+    """Frames from one frame of a clip to the next."""
+    all_clips: bool = False
+    """Test on every start, not only on 32 to 63 of a video."""
+    validate_every_epochs: NonNegativeInt = 0
+    """Judge single clips of the test split while training, for the curves only; 0 never."""
+
+
+class ProbeSection(FrozenSection):
+    """What frozen convolutions are worth to new classifiers (Table 1, UCF101), with all or few labels."""
+
+    stride: PositiveInt = 4
+    all_clips: bool = False
+    fc: tuple[LabelBudget, ...] = (ALL_LABELS,)
+    """Label budgets for three new fully connected layers on the last convolution (the paper's probe): `N%` of each
+    class's videos, or so many a class. Fewer videos are seen more often, in as many steps."""
+    linear: tuple[LabelBudget, ...] = BUDGETS
+    """Label budgets for logistic regression on features averaged over clips."""
+    knn: tuple[LabelBudget, ...] = BUDGETS
+    """Label budgets for nearest neighbours on the same features."""
+    low_label_seeds: tuple[NonNegativeInt, ...] = (0, 1, 2, 3, 4)
+    """Which labelled videos are drawn, for linear and knn with budgets below 100 %; each is a row of its own."""
+    features: FeatureConfig = FeatureConfig()
+    """What linear and knn look at."""
+    logistic: LinearConfig = LinearConfig()
+    neighbours: NeighboursConfig = NeighboursConfig()
+
+
+class RetrievalSection(StrictModel):
+    """Nearest neighbours of test videos among the training videos (Table 4, Figure 5)."""
+
+    networks: tuple[str, ...] | None = None
+    """Which of the config's networks to judge; null is all."""
+    features: FeatureConfig = FeatureConfig()
+    top: tuple[PositiveInt, ...] = (1, 5, 10, 20, 50)
+    num_shown: PositiveInt = 6
+    """Queries in the picture."""
+
+
+class SyncSection(FrozenSection):
+    """By how many frames two overlapping clips are shifted (Table 3)."""
+
+    stride: PositiveInt = 1
+    """Frames from one frame of a clip to the next; the shift counts such steps."""
+    frozen: bool = True
+    """Whether the convolutions stay as they are."""
+
+
+class BeforeAfterSection(FrozenSection):
+    """Which of two disjoint pieces of a video comes first (Table 3)."""
+
+    stride: PositiveInt = 1
+    frozen: bool = False
+    tests_per_video: PositiveInt = 5
+    """Pairs of pieces that each test video gives, each in both orders."""
+
+
+class StillSection(StrictModel):
+    """The probe of three new layers on clips that repeat one frame, by the recipe of `probe`, beside the moving one."""
+
+    networks: tuple[str, ...] | None = None
+    """Which of the config's networks to judge; null is all but trivial features."""
+
+
+class SaliencySection(StrictModel):
+    """What moves a network's answer: guided backpropagation (Figure 4)."""
+
+    networks: tuple[str, ...] | None = None
+    """Which of the config's networks to show, in this order; null is all that are trained."""
+    num_videos: PositiveInt = 3
+    videos: tuple[str, ...] = ()
+    """Keys of the test videos to show; if empty, num_videos of different classes."""
+    stride: PositiveInt = 4
+
+
+class EvalConfig(StrictModel):
+    """One setting for all evaluations."""
+
+    shards: str
+    """The data set: the folder that `shardify build` wrote."""
+    test_shards: str | None = None
+    """Where the test splits lie, if in another data set; its classes must be the same."""
+    splits: tuple[SplitPair, ...] = (SplitPair(train="train1", test="test1"),)
+    """Splits to train and test on, one after the other; `[1, 2, 3]` is short for train1 and test1 and so on."""
+    seeds: tuple[NonNegativeInt, ...] = (0,)
+    """Seeds of new weights, order and draws; each is a row of its own."""
+    networks: dict[str, WeightsConfig]
+    """What is judged, by name; the paper's place in the tables is that of the name `pretrained`."""
+    out: Path
+    """Folder for all results; the same command goes on with what is missing there."""
+    data: EvalDataConfig = EvalDataConfig()
+    device: DeviceChoice = "auto"
+    precision: Precision = "auto"
+    sync_batchnorm: bool = False
+    threads: int = Field(default=0, ge=0, le=1024)
+    log_every_steps: PositiveInt = 20
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    transfer: TransferSection = TransferSection()
+    probe: ProbeSection = ProbeSection()
+    retrieval: RetrievalSection = RetrievalSection()
+    sync: SyncSection = SyncSection()
+    before_after: BeforeAfterSection = BeforeAfterSection()
+    still: StillSection = StillSection()
+    saliency: SaliencySection = SaliencySection()
+
+    @field_validator("splits", mode="before")
+    @classmethod
+    def _numbered(cls, splits: Any) -> Any:
+        if not isinstance(splits, (list, tuple)) or not splits:
+            raise ValueError("give a list such as [1] or [{train: train1, test: test1}]")
+        return [{"train": f"train{s}", "test": f"test{s}"} if isinstance(s, int) else s for s in splits]
+
+    @field_validator("networks")
+    @classmethod
+    def _names_are_folders(cls, networks: dict[str, WeightsConfig]) -> dict[str, WeightsConfig]:
+        bad = [name for name in networks if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name)]
+        if bad or not networks:
+            raise ValueError(f"names are letters, digits and _ . + -, at least one entry; not allowed: {bad}")
+        return networks
+
+
+class FitConfig(TrainConfig):
+    """A training run of an evaluation: a run's keys, and what tells its question from others."""
+
+    question: dict[str, Any]
+    """Everything else that decides what is learnt; part of the run's identity."""

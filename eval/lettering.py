@@ -1,0 +1,62 @@
+"""What the pictures made of video frames share: letters, inks, and frames brought to one height.
+
+In: text and frames. Out: what goes onto a Pillow canvas. Sizes are in pixels.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFont
+
+INK, FAINT, PAPER = "#202124", "#5f6368", "#ffffff"
+RIGHT, WRONG = "#0072b2", "#d55e00"
+"""Blue and vermilion, which no common colour blindness confuses (Okabe and Ito)."""
+
+_ELLIPSIS = "…"
+
+Pixels = npt.NDArray[np.uint8]
+"""uint8 (H, W, 3), RGB."""
+
+
+@functools.cache
+def load_font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which matplotlib brings along and draws its charts with; it has ✓, ✗ and accented letters."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / name), size)
+
+
+def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The text, or as many of its first letters as fit into `width` pixels with an ellipsis behind them."""
+    if font.getlength(text) <= width:
+        return text
+    lengths = range(len(text) - 1, 0, -1)
+    shorter = (text[:length].rstrip() + _ELLIPSIS for length in lengths)
+    return next((candidate for candidate in shorter if font.getlength(candidate) <= width), _ELLIPSIS)
+
+
+def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """Lines of at most `width` pixels, broken at spaces; a word that is too long alone is shortened."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(shorten(word, font, width))
+    return lines
+
+
+def scaled_width(frame: Pixels, height: int) -> int:
+    """Width of a frame brought to a height, its aspect kept."""
+    rows, columns, _ = frame.shape
+    return max(1, round(height * int(columns) / int(rows)))
+
+
+def scale_frame(frame: Pixels, height: int) -> Image.Image:
+    """A frame brought to a height, its aspect kept."""
+    return Image.fromarray(frame).resize((scaled_width(frame, height), height), Image.Resampling.LANCZOS)

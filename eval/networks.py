@@ -1,0 +1,229 @@
+"""The networks that are judged: where their weights come from, and what they were trained on.
+
+In: an entry of a config's `networks`. Out: a :class:`Network`, from which evaluations build as many fresh copies of the
+backbone as they need.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import torchvision
+from pydantic import Field
+from torch import Tensor
+
+from shardify.config import StrictModel
+from shardify.errors import UsageError, WorkError, one_line
+from stream_train.checkpoint import load_backbone
+from stream_train.networks import Backbone, NetworkConfig, build_backbone, load_torchvision
+from stream_train.train import BACKBONE_NAME
+from stream_train.transforms import CLIP_LENGTH
+
+
+class CheckpointWeights(StrictModel):
+    """A network that this program trained."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    path: Path
+    """Its backbone.safetensors, or the folder of the run that holds it."""
+
+
+class RandomWeights(StrictModel):
+    """Newly initialised weights: training from scratch, or the bottom line of frozen evaluations."""
+
+    kind: Literal["random"]
+    network: NetworkConfig | None = None
+    """The architecture."""
+    like: str | None = None
+    """Instead of `network`: the name of another entry, whose architecture is taken."""
+
+
+class TorchvisionWeights(StrictModel):
+    """Weights of torchvision's r3d_18 or r2plus1d_18."""
+
+    kind: Literal["torchvision"]
+    network: NetworkConfig
+    """r3d18 or r2plus1d18, of variant torchvision and width 1."""
+    weights: str
+    """A file with the state dict, or the name of torchvision's own weights, such as KINETICS400_V1, to be fetched."""
+
+
+class TrivialFeatures(StrictModel):
+    """No network: what simple statistics of the pixels are worth in retrieval and in the probes on features."""
+
+    kind: Literal["trivial"]
+    features: Literal["colour", "difference"]
+    """Mean colour and histograms, or a map of the differences between frames."""
+
+
+WeightsConfig = Annotated[
+    CheckpointWeights | RandomWeights | TorchvisionWeights | TrivialFeatures, Field(discriminator="kind")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A backbone's description and weights."""
+
+    name: str
+    """As the config calls it."""
+    config: NetworkConfig
+    crop: int
+    """Height and width of its clips, in pixels."""
+    state: Mapping[str, Tensor] | None
+    """The backbone's state dict; None for weights that are drawn when it is built."""
+    weights: str
+    """sha256 of the weights' file; empty where they are drawn."""
+    pretraining: dict[str, Any] | None
+    """What the weights learnt from; None where they are drawn."""
+
+    def build(self, seed: int) -> Backbone:
+        """A fresh copy, in training mode; `seed` sets torch's generator and matters for random weights.
+
+        Whatever is built next draws from the same generator, so that equal seeds give equal heads.
+        """
+        torch.manual_seed(seed)
+        backbone = build_backbone(self.config, crop=self.crop, num_frames=CLIP_LENGTH)
+        if self.state is not None:
+            backbone.load_state_dict(dict(self.state))
+        return backbone.train()
+
+
+def open_network(name: str, networks: Mapping[str, WeightsConfig], *, crop: int) -> Network:
+    """Load the network that a config's entry describes.
+
+    Args:
+        name: the entry's name.
+        networks: all entries.
+        crop: height and width of the clips that it will see.
+
+    Raises:
+        UsageError: if there is no such entry or file, or the network was built for other clips.
+        WorkError: if a file is damaged, or its weights do not fit.
+    """
+    entry = entry_of(name, networks)
+    if isinstance(entry, CheckpointWeights):
+        return _open_checkpoint(name, entry, crop)
+    if isinstance(entry, RandomWeights):
+        config = entry.network or _architecture_of(name, entry, networks, crop)
+        build_backbone(config, crop=crop, num_frames=CLIP_LENGTH)  # raises if the crop is too small
+        return Network(name=name, config=config, crop=crop, state=None, weights="", pretraining=None)
+    if isinstance(entry, TorchvisionWeights):
+        return _open_torchvision(name, entry, crop)
+    raise UsageError(
+        f"networks.{name} is {entry.features} features without a network; they serve retrieval and the linear and knn "
+        "probes only"
+    )
+
+
+def entry_of(name: str, networks: Mapping[str, WeightsConfig]) -> WeightsConfig:
+    """The entry of a name. Raises UsageError if there is none."""
+    if name not in networks:
+        raise UsageError(f"networks has no entry {name!r}; it has: {', '.join(networks) or 'none'}")
+    return networks[name]
+
+
+def _open_checkpoint(name: str, entry: CheckpointWeights, crop: int) -> Network:
+    path = entry.path / BACKBONE_NAME if entry.path.is_dir() else entry.path
+    if not path.is_file():
+        raise UsageError(
+            f"networks.{name}.path = {entry.path}: there is no {path}; give the folder of a finished `stream-train "
+            f"pretrain` or `video-eval transfer` run, or its {BACKBONE_NAME}"
+        )
+    backbone, metadata = load_backbone(path)
+    if metadata["crop"] != crop and backbone.fully_connected is not None:
+        raise UsageError(
+            f"{path} was trained on crops of {metadata['crop']} pixels, which its fully connected layers demand, but "
+            f"data.crop is {crop}; set data.crop={metadata['crop']}"
+        )
+    return Network(
+        name=name,
+        config=network_config(metadata),
+        crop=crop,
+        state=backbone.state_dict(),
+        weights=hashlib.sha256(path.read_bytes()).hexdigest(),
+        pretraining=pretraining_of(metadata),
+    )
+
+
+def network_config(metadata: Mapping[str, Any]) -> NetworkConfig:
+    """The architecture that the metadata of an export names."""
+    return RandomWeights.model_validate({"kind": "random", "network": metadata["network"]}).network  # type: ignore[return-value]
+
+
+def pretraining_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What an export says of the run that it comes from, in the few keys that tables need."""
+    question = metadata.get("question.evaluation", "transformations")
+    if metadata.get("question.weights"):
+        question += " after pre-training"  # not the paper's network that has learnt from action labels alone
+    summary = {
+        "question": question,
+        "data_set": metadata.get("data_set.name", "unknown"),
+        "split": metadata.get("split"),
+        "epochs": metadata.get("epochs"),
+        "step": metadata.get("step"),
+    }
+    if "task.sampling.motions" in metadata:
+        summary["motions"] = list(metadata["task.sampling.motions"])
+        summary["speed_loss"] = metadata["task.speed_loss"]
+    return summary
+
+
+def _architecture_of(
+    name: str, entry: RandomWeights, networks: Mapping[str, WeightsConfig], crop: int
+) -> NetworkConfig:
+    if entry.like is None:
+        raise UsageError(f"networks.{name} needs `network` (an architecture) or `like` (another entry's name)")
+    other = entry_of(entry.like, networks)
+    if isinstance(other, RandomWeights) and other.network is None:
+        raise UsageError(f"networks.{name} is like {entry.like}, which names no architecture itself")
+    return open_network(entry.like, networks, crop=crop).config
+
+
+def _open_torchvision(name: str, entry: TorchvisionWeights, crop: int) -> Network:
+    config = entry.network.model_copy(update={"input_statistics": "kinetics400"})
+    state, digest = _read_torchvision(entry)
+    backbone = build_backbone(config, crop=crop, num_frames=CLIP_LENGTH)
+    load_torchvision(backbone, state)
+    return Network(
+        name=name,
+        config=config,
+        crop=crop,
+        state=backbone.state_dict(),
+        weights=digest,
+        pretraining={"question": "torchvision", "data_set": "kinetics400", "weights": entry.weights},
+    )
+
+
+def _read_torchvision(entry: TorchvisionWeights) -> tuple[dict[str, Tensor], str]:
+    path = Path(entry.weights)
+    if not path.is_file():
+        function = {"r3d18": "r3d_18", "r2plus1d18": "r2plus1d_18"}.get(entry.network.kind, entry.network.kind)
+        try:
+            known = torchvision.models.get_model_weights(function)
+            chosen = known[entry.weights]
+        except (KeyError, ValueError):
+            raise UsageError(
+                f"{entry.weights} is neither a file nor weights of torchvision's {function}; give the path of a state "
+                "dict, or a name such as KINETICS400_V1"
+            ) from None
+        try:
+            state: dict[str, Tensor] = chosen.get_state_dict(progress=False, check_hash=True)
+        except (OSError, RuntimeError) as error:
+            raise WorkError(
+                f"torchvision's {entry.weights} cannot be fetched ({one_line(error)}); fetch {chosen.url} elsewhere "
+                "and give the file's path"
+            ) from None
+        return state, str(chosen)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 (torch.load raises whatever a foreign file leads it to)
+        raise WorkError(f"{path} is no file of weights that torch loads ({one_line(error)[:200]})") from None
+    if not isinstance(state, dict):
+        raise WorkError(f"{path} holds a {type(state).__name__}, not a state dict")
+    return state, hashlib.sha256(path.read_bytes()).hexdigest()

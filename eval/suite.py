@@ -1,0 +1,61 @@
+"""Every evaluation by its name, one after the other.
+
+In: a config. Out: the rows of its evaluations. A new evaluation is one file with a function like those below, its
+section in `eval.config` and its line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from eval.before_after import evaluate_before_after
+from eval.config import EvalConfig
+from eval.probe import evaluate_probe
+from eval.results import Row
+from eval.retrieval import evaluate_retrieval
+from eval.saliency_pictures import draw_saliency
+from eval.setting import Say
+from eval.still import evaluate_still
+from eval.sync import evaluate_sync
+from eval.transfer import evaluate_transfer
+from stream_train.distributed import World
+
+Evaluate = Callable[[EvalConfig, World, Say], list[Row]]
+
+EVALUATIONS: dict[str, Evaluate] = {
+    "transfer": evaluate_transfer,
+    "probe": evaluate_probe,
+    "retrieval": evaluate_retrieval,
+    "sync": evaluate_sync,
+    "before-after": evaluate_before_after,
+    "still": evaluate_still,
+}
+"""In an order in which later ones may use what earlier ones trained."""
+
+
+def evaluate_everything(config: EvalConfig, world: World, say: Say) -> list[Row]:
+    """All evaluations, then the saliency pictures."""
+    rows = [row for evaluate in EVALUATIONS.values() for row in evaluate(config, world, say)]
+    draw_saliency(config, world, world.on_main(say))
+    return rows
+
+
+def row_lines(rows: list[Row]) -> list[str]:
+    """Rows as a table for the terminal: what was measured, its interval, chance, and the paper's number."""
+    lines = []
+    for row in rows:
+        metrics = "  ".join(_metric(row, name) for name in row.metrics)
+        where = f"{row.data_set} {row.train_split or 'all'}/{row.test_split or 'all'} seed {row.seed}"
+        lines.append(f"{row.evaluation:<12} {row.variant:<13} {row.network:<12} {where}: {metrics}")
+    return lines
+
+
+def _metric(row: Row, name: str) -> str:
+    metric = row.metrics[name]
+    percent = name != "mae"
+    scale, form = (100, "{:.1f}") if percent else (1, "{:.2f}")
+    value, low, high = (form.format(scale * number) for number in (metric.value, metric.low, metric.high))
+    asides = [f"{low} to {high}"] if metric.has_interval else []
+    asides += [f"chance {form.format(scale * row.chance[name])}"] if name in row.chance else []
+    asides += [f"the paper {form.format(scale * row.reported[name])}"] if name in row.reported else []
+    return f"{name} {value}{' %' if percent else ''} ({', '.join(asides)})"

@@ -1,0 +1,129 @@
+"""Which of the paper's tables there are, which figures stand in their columns, and what has to be said below each.
+
+Pure data: what the paper leaves open is marked here as our choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eval.paper_tables import (
+    BEFORE_AFTER,
+    FINETUNED_HMDB51,
+    FINETUNED_UCF101,
+    FROZEN_UCF101,
+    MOVING,
+    RETRIEVAL,
+    STILL,
+    SYNC,
+    TABLE_1,
+    TABLE_2,
+    TABLE_3,
+    TABLE_4,
+    TABLE_STILL,
+    TOP,
+    PaperTable,
+    Question,
+)
+
+OTHER_VARIANTS = {"transfer": ("frozen",), "sync": ("finetune",), "before_after": ("frozen",)}
+"""Variants that stand in the same tables as the paper's, on lines of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A number of each line: the paper's, and the measured one beside it."""
+
+    question: Question
+    metric: str = "accuracy"
+    heading: str
+    at_home: bool = True
+    """Whether results without a line in the paper stand in this table too; else they do so in another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """One of the paper's tables as it is printed."""
+
+    table: PaperTable
+    labels: tuple[str, ...]
+    """Headings of the first columns, out of: method, speed loss, network, trained on."""
+    figures: tuple[Figure, ...]
+    random_method: str = "random weights"
+    """What training without pre-training is called."""
+    below_each_other: bool = False
+    """Whether the measured line stands below the paper's instead of beside; for many figures."""
+    notes: tuple[str, ...]
+
+
+_CLIPS = "Test: probabilities averaged over 32 to 63 centre-cropped clips of a video, as in the authors' code."
+_REIMPLEMENTED = "The star: re-implemented by the paper's authors."
+
+LAYOUTS = (
+    Layout(
+        table=TABLE_1,
+        labels=("method", "speed loss"),
+        figures=(
+            Figure(question=FROZEN_UCF101, heading="UCF101"),
+            Figure(question=FINETUNED_HMDB51, heading="HMDB51", at_home=False),
+        ),
+        notes=(
+            "UCF101: accuracy of three new fully connected layers on frozen convolutions.",
+            "HMDB51: accuracy after fine-tuning all layers.",
+            "The paper: 50 epochs of pre-training, 50 of training.",
+            _CLIPS,
+        ),
+    ),
+    Layout(
+        table=TABLE_2,
+        labels=("method", "network", "trained on"),
+        figures=(
+            Figure(question=FINETUNED_UCF101, heading="UCF101"),
+            Figure(question=FINETUNED_HMDB51, heading="HMDB51"),
+        ),
+        random_method="from scratch",
+        notes=(
+            "Accuracy after fine-tuning all layers.",
+            "The paper's numbers are means over three splits.",
+            _REIMPLEMENTED,
+            _CLIPS,
+        ),
+    ),
+    Layout(
+        table=TABLE_3,
+        labels=("method",),
+        figures=(
+            Figure(question=SYNC, heading="sync"),
+            Figure(question=SYNC, metric="mae", heading="error"),
+            Figure(question=BEFORE_AFTER, heading="order"),
+        ),
+        notes=(
+            "sync: accuracy of the offset between two clips, one of 13; error: its mean absolute error, in steps.",
+            "order: accuracy of which of two pieces of a video comes first.",
+            _REIMPLEMENTED,
+            "Our choices, the paper is silent: stride 1; sync: one crop and flip for both clips, frozen convolutions.",
+            "order: all layers fine-tuned, 1 to 16 frames between the pieces (likewise our choices).",
+        ),
+    ),
+    Layout(
+        table=TABLE_STILL,
+        labels=("method",),
+        figures=(Figure(question=STILL, heading="still"), Figure(question=MOVING, heading="moving")),
+        notes=(
+            "Accuracy of three new fully connected layers on frozen convolutions.",
+            "still: trained and tested on clips that repeat one frame 16 times; moving: on the videos as they are.",
+        ),
+    ),
+    Layout(
+        table=TABLE_4,
+        labels=("method", "network"),
+        figures=tuple(Figure(question=RETRIEVAL, metric=f"top{k}", heading=f"top {k}") for k in TOP),
+        below_each_other=True,
+        notes=(
+            "Share of test videos of which one of the k nearest training videos has the class.",
+            "The paper's line is a 3D-ResNet18 that learnt from Kinetics: for other networks it is no like experiment.",
+            "Our choices, the paper is silent: 10 clips spread evenly over a video, stride 4, centre crop.",
+            "Features are normalised by the training videos' mean and deviation in each dimension (our choice).",
+        ),
+    ),
+)

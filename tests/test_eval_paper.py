@@ -1,0 +1,165 @@
+"""The paper's numbers: all of them against the paper's text, and which of them a result is held against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from helpers_results import action_labels, pretraining_of
+
+from eval.paper import is_whole, like_data_set, reported_for
+from eval.paper_tables import (
+    FINETUNED_HMDB51,
+    FINETUNED_UCF101,
+    FROZEN_UCF101,
+    TABLE_1,
+    TABLE_2,
+    TABLE_3,
+    TABLE_4,
+    TABLE_STILL,
+    PaperTable,
+)
+
+# Copied from the paper's tables, column by column.
+TABLE_1_UCF101 = "60.7 49.3 44.5 40.6 43.5 55.1 56.5 55.8 47.4 54.8 50.6 60.0 60.4 59.5 54.2 60.6"
+TABLE_1_HMDB51 = "28.8 32.5 31.7 29.5 32.6 33.2 36.1 36.9 30.1 36.6 36.4 37.1 39.2 39.0 34.9 38.0"
+TABLE_2_UCF101 = (
+    "50.2 60.3 78.1 59.8 75.7 81.1 85.8 55.8 60.6 65.6 58.8 61.2 60.6 68.3 69.9 65.8 66.0 68.2 77.3 79.3 72.4 72.1 81.6"
+)
+TABLE_2_HMDB51 = (
+    "18.1 32.5 - 23.8 35.7 48.8 56.9 25.4 27.3 28.4 32.6 33.4 28.3 38.4 39.6 33.7 37.1 34.5 47.5 49.8 30.9 35.0 46.4"
+)
+TABLE_4_COLUMNS = {
+    "top1": "19.7 19.9 25.7 14.1 13.0 22.8 26.1",
+    "top5": "28.5 28.7 36.2 30.3 28.1 38.5 48.5",
+    "top10": "33.5 34.0 42.2 40.0 37.5 46.7 59.1",
+    "top20": "40.0 40.6 49.2 51.1 49.5 55.2 69.6",
+    "top50": "49.4 51.6 59.5 66.5 65.0 69.1 82.8",
+}
+
+
+def column(table: PaperTable, question: Any, metric: str = "accuracy") -> str:
+    """A column as the paper prints it, in percent."""
+    found = [row.results.get(question, {}).get(metric) for row in table.rows]
+    return " ".join("-" if value is None else f"{100 * value:.1f}" for value in found)
+
+
+def look_up(evaluation: str, variant: str, pretraining: dict[str, Any] | None, **changes: str) -> dict[str, float]:
+    described = {"architecture": "c3d", "data_set": "ucf101"} | changes
+    return reported_for(evaluation=evaluation, variant=variant, pretraining=pretraining, **described)
+
+
+def test_tables_1_and_2_are_the_paper_s() -> None:
+    assert column(TABLE_1, FROZEN_UCF101) == TABLE_1_UCF101
+    assert column(TABLE_1, FINETUNED_HMDB51) == TABLE_1_HMDB51
+    assert column(TABLE_2, FINETUNED_UCF101) == TABLE_2_UCF101
+    assert column(TABLE_2, FINETUNED_HMDB51) == TABLE_2_HMDB51
+    ours = [(row.architecture, row.trained_on) for row in TABLE_2.rows if row.kind == "ours"]
+    c3d, r3d = [("c3d", "ucf101"), ("c3d", "kinetics")], [("r3d18", "ucf101"), ("r3d18", "kinetics")]
+    assert ours == [*c3d, *r3d, ("r2plus1d18", "ucf101")]
+    assert [row.method for row in TABLE_2.rows if row.kind == "reimplemented"] == ["Shuffle&Learn", "3D-RotNet"]
+
+
+def test_tables_3_and_4_and_the_still_videos_are_the_paper_s() -> None:
+    numbers = [[value for result in row.results.values() for value in result.values()] for row in TABLE_3.rows]
+    assert numbers == [[0.367, 1.85, 0.666], [0.28, 2.84, 0.578], [0.39, 1.89, 0.698], [0.424, 1.61, 0.769]]
+    (retrieval,) = {question for row in TABLE_4.rows for question in row.results}
+    assert {metric: column(TABLE_4, retrieval, metric) for metric in TABLE_4_COLUMNS} == TABLE_4_COLUMNS
+    still = [[value for result in row.results.values() for value in result.values()] for row in TABLE_STILL.rows]
+    assert still == [[0.185, 0.565], [0.01, 0.581]]
+
+
+def test_every_subset_of_table_1_is_there_once() -> None:
+    subsets = {(frozenset(row.motions), row.speed_loss) for row in TABLE_1.rows if row.kind == "ours"}
+    assert len(subsets) == len(TABLE_1.rows) - 1 == 15
+
+
+@pytest.mark.parametrize(
+    ("motions", "speed_loss", "ucf101", "hmdb51"),
+    [
+        (["random", "warp"], True, 0.604, 0.392),
+        (["warp", "random"], True, 0.604, 0.392),
+        (["periodic"], False, 0.406, 0.295),
+        ([], True, 0.493, 0.325),
+        (["random", "periodic", "warp"], False, 0.542, 0.349),
+    ],
+)
+def test_an_ablation_is_held_against_table_1(
+    motions: list[str], speed_loss: bool, ucf101: float, hmdb51: float
+) -> None:
+    network = pretraining_of(epochs=50, motions=motions, speed_loss=speed_loss)
+    assert look_up("probe", "fc-all", network) == {"accuracy": ucf101}
+    assert look_up("transfer", "finetune", network, data_set="hmdb51") == {"accuracy": hmdb51}
+    assert look_up("transfer", "finetune", network) == {}  # not in the paper
+
+
+def test_the_epochs_of_pretraining_decide_between_tables_1_and_2() -> None:
+    for epochs, expected in ((50, 0.38), (30, 0.38), (51, 0.384), (100, 0.384), (None, 0.384)):
+        network = pretraining_of(epochs=epochs)
+        assert look_up("transfer", "finetune", network, data_set="hmdb51") == {"accuracy": expected}
+        assert look_up("transfer", "finetune", network) == {"accuracy": 0.683}
+        assert look_up("probe", "fc-all", network) == {"accuracy": 0.606}
+    kinetics = pretraining_of("kinetics600", epochs=15)
+    assert look_up("transfer", "finetune", kinetics, data_set="hmdb51") == {"accuracy": 0.396}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "trained_on", "ucf101", "hmdb51"),
+    [
+        ("c3d", "kinetics600", 0.699, 0.396),
+        ("r3d18", "ucf101", 0.773, 0.475),
+        ("r3d18", "kinetics400", 0.793, 0.498),
+        ("r2plus1d18", "ucf101", 0.816, 0.464),
+    ],
+)
+def test_networks_of_table_2(architecture: str, trained_on: str, ucf101: float, hmdb51: float) -> None:
+    network = pretraining_of(trained_on)
+    for data_set, expected in (("ucf101", ucf101), ("hmdb51", hmdb51)):
+        found = look_up("transfer", "finetune", network, architecture=architecture, data_set=data_set)
+        assert found == {"accuracy": expected}
+
+
+def test_tasks_about_time_still_videos_and_action_labels() -> None:
+    network, labels = pretraining_of(), action_labels()
+    for variant in ("frozen", "finetune"):  # the paper does not say which
+        assert look_up("sync", variant, network) == {"accuracy": 0.424, "mae": 1.61}
+        assert look_up("sync", variant, labels) == {"accuracy": 0.367, "mae": 1.85}
+        assert look_up("before_after", variant, network) == {"accuracy": 0.769}
+        assert look_up("before_after", variant, labels) == {"accuracy": 0.666}
+    assert look_up("still", "still", network) == {"accuracy": 0.01}
+    assert look_up("still", "moving", network) == {"accuracy": 0.581}
+    assert look_up("still", "still", labels) == {"accuracy": 0.185}
+    assert look_up("still", "moving", labels) == {"accuracy": 0.565}
+    assert look_up("probe", "fc-all", labels) == {"accuracy": 0.607}
+    assert look_up("transfer", "finetune", labels, data_set="hmdb51") == {"accuracy": 0.288}
+
+
+def test_retrieval_is_reported_for_one_network_only() -> None:
+    kinetics = pretraining_of("kinetics600")
+    found = look_up("retrieval", "pooled", kinetics, architecture="r3d18")
+    assert found == {"top1": 0.261, "top5": 0.485, "top10": 0.591, "top20": 0.696, "top50": 0.828}
+    assert look_up("retrieval", "pooled", kinetics) == {}
+    assert look_up("retrieval", "pooled", pretraining_of(), architecture="r3d18") == {}
+
+
+def test_what_the_paper_does_not_report() -> None:
+    network = pretraining_of()
+    assert look_up("transfer", "finetune", None) == {}
+    assert look_up("retrieval", "pooled", None, architecture="none") == {}
+    assert look_up("transfer", "frozen", network) == {}
+    assert look_up("probe", "linear-all", network) == {}
+    assert look_up("probe", "fc-10pct", network) == {}
+    assert look_up("probe", "fc-all", network, architecture="r3d18") == {}
+    assert look_up("probe", "fc-all", pretraining_of("kinetics600")) == {}
+    assert look_up("transfer", "finetune", pretraining_of("mine")) == {}
+    assert look_up("transfer", "finetune", network, data_set="mine") == {}
+    assert look_up("transfer", "finetune", {"question": "torchvision", "data_set": "kinetics400"}) == {}
+    assert look_up("transfer", "finetune", {"question": "transformations", "data_set": "ucf101"}) == {}
+
+
+def test_small_data_sets_are_like_what_they_resemble() -> None:
+    assert look_up("transfer", "finetune", pretraining_of("ucf101-8", 30), data_set="ucf101-8") == {"accuracy": 0.683}
+    assert look_up("probe", "fc-all", pretraining_of("demo", 10), data_set="demo") == {"accuracy": 0.606}
+    names = ("ucf101", "UCF-101", "ucf101_8", "demo", "hmdb51", "kinetics700", "demonstrations", "mine", "")
+    assert [like_data_set(name) for name in names] == [*["ucf101"] * 4, "hmdb51", "kinetics", None, None, None]
+    assert [is_whole(name) for name in names] == [True, True, False, False, True, False, False, False, False]

@@ -1,0 +1,323 @@
+"""The tables: what stands beside the paper's numbers, what is said where it may not be compared, and their text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from helpers_results import ALL_MOTIONS, action_labels, pretraining_of, write_result
+
+from eval.table_format import Table
+from eval.tables import MARKDOWN_NAME, build_tables, tables_markdown, write_tables
+
+RIGHT = [1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0]  # 62.5 %
+WRONG = [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]  # 25.0 %
+ERRORS = [1.0, 2.0, 0.0, 1.0, 3.0, 0.0, 0.0, 1.0]  # 1.00
+NAMES = ("table1", "table2", "table3", "still", "table4", "probes")
+
+
+def tables_of(*roots: Path) -> dict[str, Table]:
+    tables = build_tables(roots)
+    assert len({table.name for table in tables}) == len(tables)
+    return {table.name: table for table in tables}
+
+
+def lines(table: Table) -> list[dict[str, str]]:
+    return [dict(zip(table.columns, row.cells, strict=True)) | {"kind": row.kind} for row in table.rows]
+
+
+def value_of(cell: str) -> str:
+    """Without the interval."""
+    return cell.partition(" [")[0]
+
+
+def measured(table: Table) -> dict[tuple[str, ...], list[str]]:
+    """The values of lines with any, without intervals, by the line's labels."""
+    at = [i for i, column in enumerate(table.columns) if column.startswith("measured")]
+    found = {}
+    for row in table.rows:
+        values = [value_of(row.cells[i]) for i in at]
+        if any(value not in {"-", "not measured"} for value in values):
+            found[row.cells[: table.num_label_columns]] = values
+    return found
+
+
+# With nothing measured
+
+
+def test_without_results_the_tables_say_what_there_is_to_measure() -> None:
+    tables = tables_of()
+    assert tuple(tables) == NAMES
+    assert not any(measured(table) for table in tables.values())
+    assert {row.kind for table in tables.values() for row in table.rows} == {"paper", "published", "extra"}
+    assert len(tables["table1"].rows) == 16 + 1
+    assert lines(tables["table1"])[12] == {
+        "method": "speed + random + warp",
+        "speed loss": "yes",
+        "paper UCF101": "60.4",
+        "measured UCF101": "not measured",
+        "paper HMDB51": "39.2",
+        "measured HMDB51": "not measured",
+        "note": "",
+        "kind": "paper",
+    }
+
+
+def test_competitors_stand_where_the_paper_has_them_and_scratch_beside_each_network() -> None:
+    rows = [row.cells for row in tables_of()["table2"].rows]
+    assert len(rows) == 23 + 3
+    assert rows[0] == ("Shuffle&Learn", "AlexNet", "UCF101", "50.2", "-", "18.1", "-", "")
+    assert rows[2][3:7] == ("78.1", "-", "-", "-")  # AoT has no number on HMDB51
+    assert rows[7][0] == "Shuffle&Learn*"
+    assert rows[13:16] == [
+        ("this method", "C3D", "UCF101", "68.3", "not measured", "38.4", "not measured", ""),
+        ("this method", "C3D", "Kinetics", "69.9", "not measured", "39.6", "not measured", ""),
+        ("from scratch", "C3D", "-", "-", "not measured", "-", "not measured", ""),
+    ]
+    assert [row[1] for row in rows if row[0] == "from scratch"] == ["C3D", "3D-ResNet18", "R(2+1)D"]
+    assert rows[-1][:2] == ("from scratch", "R(2+1)D")
+
+
+def test_errors_keep_two_decimals_and_retrieval_stands_on_two_lines() -> None:
+    tables = tables_of()
+    assert tables["table3"].rows[3].cells == (
+        *("this method", "42.4", "not measured", "1.61", "not measured", "76.9", "not measured", ""),
+    )
+    assert tables["still"].rows[1].cells[:5] == ("this method", "1.0", "not measured", "58.1", "not measured")
+    assert [row.cells[:4] for row in tables["table4"].rows[-3:]] == [
+        ("this method", "3D-ResNet18", "paper", "26.1"),
+        ("this method", "3D-ResNet18", "measured", "not measured"),
+        ("random weights", "3D-ResNet18", "measured", "not measured"),
+    ]
+
+
+# On the paper's data
+
+
+def test_measured_numbers_stand_beside_the_paper_s(tmp_path: Path) -> None:
+    for data_set, right in (("ucf101", RIGHT), ("hmdb51", WRONG)):
+        for split in (1, 2, 3):
+            root = tmp_path / data_set
+            shared: dict[str, Any] = {"data_set": data_set, "split": split}
+            write_result(root, "transfer", "finetune", right, pretraining=pretraining_of(), **shared)
+            write_result(root, "transfer", "finetune", WRONG, network="random", **shared)
+    table = tables_of(tmp_path)["table2"]
+    assert measured(table) == {
+        ("this method", "C3D", "UCF101"): ["62.5", "25.0"],
+        ("from scratch", "C3D", "-"): ["25.0", "25.0"],
+        ("guessing", "-", "-"): ["12.5", "12.5"],
+    }
+    (line,) = [line for line in lines(table) if line["kind"] == "measured"]
+    assert (line["paper UCF101"], line["paper HMDB51"]) == ("68.3", "38.4")
+    low, high = line["measured UCF101"].removeprefix("62.5 [").removesuffix("]").split(", ")
+    assert 0 < float(low) < 62.5 < float(high) < 100
+    note = table.notes[-2 if line["note"] == "1" else -1]
+    assert note.startswith(f"[{line['note']}] pretrained: trained on ucf101, 100 epochs; ")
+    assert "3 splits, 1 seed, 24 test videos in 12 groups" in note
+    assert not any("no target" in note for note in table.notes)
+
+
+def test_the_ablation_fills_table_1_and_leaves_table_2_to_longer_training(tmp_path: Path) -> None:
+    ablated = pretraining_of(epochs=50, motions=["warp", "random"])
+    short, long = pretraining_of(epochs=50), pretraining_of(epochs=100)
+    for name, network in (("rw", ablated), ("short", short), ("long", long)):
+        write_result(tmp_path / "u", "probe", "fc-all", RIGHT, network=name, pretraining=network)
+        write_result(
+            tmp_path / "h", "transfer", "finetune", WRONG, network=name, pretraining=network, data_set="hmdb51"
+        )
+    tables = tables_of(tmp_path)
+    everything = ("speed + random + periodic + warp", "yes")
+    rows = [row.cells for row in tables["table1"].rows if row.cells[:2] == everything]
+    assert [[value_of(cell) for cell in row[2:6]] for row in rows] == [
+        ["60.6", "62.5", "38.0", "not measured"],  # 100 epochs: Table 2's on HMDB51
+        ["60.6", "62.5", "38.0", "25.0"],
+    ]
+    assert measured(tables["table1"])["speed + random + warp", "yes"] == ["62.5", "25.0"]
+    assert measured(tables["table2"]) == {
+        ("this method", "C3D", "UCF101"): ["not measured", "25.0"],
+        ("guessing", "-", "-"): ["-", "12.5"],
+    }
+
+
+def test_action_labels_stand_on_their_line(tmp_path: Path) -> None:
+    shared: dict[str, Any] = {"network": "supervised", "pretraining": action_labels()}
+    write_result(tmp_path, "probe", "fc-all", RIGHT, **shared)
+    write_result(tmp_path, "sync", "frozen", {"accuracy": RIGHT, "mae": ERRORS}, **shared)
+    write_result(tmp_path, "before_after", "finetune", WRONG, **shared)
+    write_result(tmp_path, "still", "still", WRONG, **shared)
+    tables = tables_of(tmp_path)
+    assert measured(tables["table1"])["action labels", "-"] == ["62.5", "not measured"]
+    assert measured(tables["table3"])[("action labels",)] == ["62.5", "1.00", "25.0"]
+    assert measured(tables["still"])[("action labels",)] == ["25.0", "not measured"]
+
+
+def test_other_variants_have_lines_of_their_own_beside_the_paper_s_number(tmp_path: Path) -> None:
+    network = pretraining_of()
+    write_result(tmp_path, "sync", "finetune", {"accuracy": RIGHT, "mae": ERRORS}, pretraining=network)
+    write_result(tmp_path, "before_after", "frozen", WRONG, pretraining=network)
+    write_result(tmp_path, "transfer", "frozen", RIGHT, pretraining=network)
+    tables = tables_of(tmp_path)
+    found = [[value_of(cell) for cell in row.cells[:7]] for row in tables["table3"].rows[-3:-1]]
+    assert found == [
+        ["this method, fine-tuned", "42.4", "62.5", "1.61", "1.00", "-", "-"],
+        ["this method, frozen convolutions", "-", "-", "-", "-", "76.9", "25.0"],
+    ]
+    assert measured(tables["table2"])["this method, frozen convolutions", "C3D", "UCF101"] == ["62.5", "-"]
+
+
+def test_networks_that_the_paper_has_not_follow_its_own(tmp_path: Path) -> None:
+    top = {f"top{k}": RIGHT for k in (1, 5, 10, 20, 50)}
+    write_result(tmp_path, "retrieval", "pooled", top, pretraining=pretraining_of())
+    write_result(tmp_path, "retrieval", "pooled", top, network="colour", architecture="none")
+    write_result(tmp_path, "retrieval", "pooled", top, network="random")
+    imported = {"question": "torchvision", "data_set": "kinetics400", "weights": "KINETICS400_V1"}
+    shared: dict[str, Any] = {"network": "imported", "pretraining": imported, "architecture": "r3d18"}
+    write_result(tmp_path, "retrieval", "pooled", top, **shared)
+    write_result(tmp_path, "probe", "fc-all", WRONG, **shared)
+    write_result(tmp_path, "transfer", "finetune", WRONG, **shared)
+    tables = tables_of(tmp_path)
+    extra = [row.cells[:4] for row in tables["table4"].rows[9:]]
+    assert [(*labels, value_of(cell)) for *labels, cell in extra] == [
+        ("this method", "C3D", "measured", "62.5"),
+        ("torchvision's weights", "3D-ResNet18", "measured", "62.5"),
+        ("random weights", "C3D", "measured", "62.5"),
+        ("colour, no network", "-", "measured", "62.5"),
+        ("guessing", "-", "-", "12.5"),
+    ]
+    assert tables["table4"].rows[7].cells[3] == "not measured", "a C3D is not the paper's 3D-ResNet18"
+    assert measured(tables["table1"])["torchvision's weights, 3D-ResNet18", "-"] == ["25.0", "-"]
+    assert measured(tables["table2"])["torchvision's weights", "3D-ResNet18", "kinetics400"] == ["25.0", "-"]
+
+
+def test_a_result_stands_on_one_line_of_one_table(tmp_path: Path) -> None:
+    imported = {"question": "torchvision", "data_set": "kinetics400"}
+    shared: dict[str, Any] = {"network": "imported", "pretraining": imported, "architecture": "r3d18"}
+    write_result(tmp_path / "u", "sync", "frozen", {"accuracy": RIGHT, "mae": ERRORS}, **shared)
+    write_result(tmp_path / "u", "before_after", "finetune", WRONG, **shared)
+    write_result(tmp_path / "h", "transfer", "finetune", RIGHT, data_set="hmdb51", **shared)
+    tables = tables_of(tmp_path)
+    assert measured(tables["table3"]) == {
+        ("torchvision's weights, 3D-ResNet18",): ["62.5", "1.00", "25.0"],
+        ("guessing",): ["12.5", "0.12", "12.5"],
+    }
+    assert measured(tables["table2"])["torchvision's weights", "3D-ResNet18", "kinetics400"] == ["-", "62.5"]
+    assert not measured(tables["table1"])
+
+
+def test_the_paper_s_retrieval_is_met_by_its_like_alone(tmp_path: Path) -> None:
+    top = {f"top{k}": RIGHT for k in (1, 5, 10, 20, 50)}
+    network = pretraining_of("kinetics600", 15)
+    write_result(tmp_path, "retrieval", "pooled", top, pretraining=network, architecture="r3d18")
+    rows = tables_of(tmp_path)["table4"].rows
+    assert [(row.kind, value_of(row.cells[3])) for row in rows[6:8]] == [("paper", "26.1"), ("measured", "62.5")]
+    assert rows[6].numbers == ()
+    assert [number.reported for number in rows[7].numbers] == [0.261, 0.485, 0.591, 0.696, 0.828]
+
+
+def test_partial_motions_have_a_line_in_table_2(tmp_path: Path) -> None:
+    for i, (motions, speed_loss) in enumerate(((["warp"], True), (ALL_MOTIONS, False))):
+        network = pretraining_of(motions=motions, speed_loss=speed_loss)
+        write_result(tmp_path, "transfer", "finetune", RIGHT, network=f"n{i}", pretraining=network)
+    methods = [labels[0] for labels in measured(tables_of(tmp_path)["table2"])]
+    assert methods == ["speed + warp", "speed + random + periodic + warp, no speed loss", "guessing"]
+
+
+# On other data
+
+
+def test_a_small_data_set_has_tables_of_its_own_that_say_so(tmp_path: Path) -> None:
+    network = pretraining_of("ucf101-8", 30)
+    shared: dict[str, Any] = {"pretraining": network, "data_set": "ucf101-8"}
+    write_result(tmp_path, "transfer", "finetune", RIGHT, **shared)
+    write_result(tmp_path, "probe", "fc-all", RIGHT, **shared)
+    tables = tables_of(tmp_path)
+    assert tuple(tables) == ("table1_ucf101-8", "table2_ucf101-8", "table3", "still", "table4", "probes_ucf101-8")
+    table = tables["table2_ucf101-8"]
+    assert table.title.endswith("tested on ucf101-8")
+    assert table.columns[3:] == ("paper UCF101", "measured ucf101-8", "note")
+    assert measured(table)["this method", "C3D", "UCF101"] == ["62.5"]
+    warning = "The paper's numbers are for the whole of UCF101 and networks of full width: no target for ucf101-8."
+    assert warning in table.notes
+    assert warning in tables["table1_ucf101-8"].notes
+    assert "pretrained: trained on ucf101-8, 30 epochs" in table.notes[-1]
+
+
+def test_whole_and_small_data_sets_are_kept_apart(tmp_path: Path) -> None:
+    network = pretraining_of()
+    write_result(tmp_path / "whole", "transfer", "finetune", RIGHT, pretraining=network)
+    write_result(tmp_path / "small", "transfer", "finetune", WRONG, pretraining=network, data_set="ucf101-8")
+    tables = tables_of(tmp_path)
+    assert list(tables)[1:3] == ["table2", "table2_ucf101-8"]
+    assert measured(tables["table2"])["this method", "C3D", "UCF101"] == ["62.5", "not measured"]
+    assert measured(tables["table2_ucf101-8"])["this method", "C3D", "UCF101"] == ["25.0"]
+    assert str(tmp_path / "small") in tables["table2_ucf101-8"].notes[-1], "several folders: say which"
+
+
+def test_data_that_the_paper_has_no_numbers_for(tmp_path: Path) -> None:
+    write_result(tmp_path, "transfer", "finetune", RIGHT, pretraining=pretraining_of("mine"), data_set="my/data")
+    write_result(tmp_path, "transfer", "finetune", WRONG, network="random", data_set="my/data")
+    tables = tables_of(tmp_path)
+    table = tables["table2_my_data"]
+    assert table.columns == ("method", "network", "trained on", "measured my/data", "note")
+    assert [(row.kind, value_of(row.cells[3])) for row in table.rows] == [
+        ("extra", "25.0"),
+        ("extra", "62.5"),
+        ("chance", "12.5"),
+    ]
+    assert "The paper has no numbers for my/data." in table.notes
+    assert "table2" not in tables
+    write_result(tmp_path, "sync", "frozen", RIGHT, pretraining=pretraining_of(), data_set="hmdb51")
+    assert measured(tables_of(tmp_path)["table3_hmdb51"])[("this method",)] == ["62.5", "-", "-"]
+
+
+# Probes
+
+
+def test_probes_have_a_column_for_each_network_and_the_labels_in_order(tmp_path: Path) -> None:
+    for variant in ("knn-1", "linear-5", "linear-10pct", "linear-all", "fc-all", "linear-50pct", "linear-10"):
+        for seed in range(1 + (variant == "linear-5")):
+            right = WRONG if seed else RIGHT
+            write_result(tmp_path, "probe", variant, right, pretraining=pretraining_of(), seed=seed)
+    write_result(tmp_path, "probe", "linear-5", WRONG, network="colour", architecture="none")
+    table = tables_of(tmp_path)["probes"]
+    assert table.columns == ("classifier", "labels", "pretrained", "colour", "note")
+    assert [row.cells[:2] for row in table.rows] == [
+        ("three new layers", "all"),
+        ("logistic regression", "all"),
+        ("logistic regression", "50 %"),
+        ("logistic regression", "10 %"),
+        ("logistic regression", "10 a class"),
+        ("logistic regression", "5 a class"),
+        ("nearest neighbours", "1 a class"),
+        ("guessing", "-"),
+    ]
+    assert [value_of(cell) for cell in table.rows[5].cells[2:4]] == ["43.8", "25.0"]
+    assert table.rows[0].cells[3] == "not measured"
+    assert table.rows[0].numbers[0].reported == 0.606
+    note = next(note for note in table.notes if note.startswith(f"[{table.rows[5].cells[-1]}]"))
+    assert "colour: 1 split, 1 seed" in note
+    assert "pretrained: 1 split, 2 seeds" in note
+    assert "colour: no network." in table.notes
+
+
+def test_networks_of_one_name_have_columns_of_their_own(tmp_path: Path) -> None:
+    for name, right in (("a", RIGHT), ("b", WRONG)):
+        shared: dict[str, Any] = {"pretraining": pretraining_of(), "weights": name}
+        write_result(tmp_path / name, "probe", "linear-all", right, **shared)
+    table = tables_of(tmp_path)["probes"]
+    assert table.columns[2:4] == ("pretrained", "pretrained (2)")
+    assert [value_of(cell) for cell in table.rows[0].cells[2:4]] == ["62.5", "25.0"]
+
+
+# Files
+
+
+def test_tables_are_written_whole(tmp_path: Path) -> None:
+    write_result(tmp_path / "runs", "transfer", "finetune", [1.0] * 8, pretraining=pretraining_of())
+    tables = build_tables([tmp_path / "runs"])
+    paths = write_tables(tables, tmp_path / "out" / "tables")
+    assert sorted(paths) == sorted((tmp_path / "out" / "tables").iterdir())
+    assert [path.name for path in paths] == [*(f"{name}.csv" for name in NAMES), MARKDOWN_NAME]
+    text = (tmp_path / "out" / "tables" / MARKDOWN_NAME).read_text(encoding="utf-8")
+    assert text == tables_markdown(tables)
+    assert "| this method        | C3D         | UCF101     |         68.3 |           100.0 |" in text, "no interval"
