@@ -21,6 +21,13 @@ own_recipe = $(wildcard configs/pretrain/$(if $(filter demo,$(DATASET)),demo,c3d
 any_recipe = configs/pretrain/c3d$(if $(wildcard configs/shards/$(DATASET).yaml),,_$(DATASET)).yaml
 PRETRAIN_CONFIG = $(or $(CONFIG),$(own_recipe),$(any_recipe))
 
+EVAL_CONFIG = $(or $(CONFIG),configs/eval/$(DATASET).yaml)
+# Results go beside the checkpoint that is judged, unless OUT or the config says otherwise.
+judged_run = $(if $(filter %.safetensors,$(CHECKPOINT)),$(patsubst %/,%,$(dir $(CHECKPOINT))),$(CHECKPOINT))
+eval_out = $(or $(OUT),$(if $(CHECKPOINT),$(judged_run)/eval))
+RESULTS = $(or $(RUN),$(DEMO_RUN))
+EVALUATIONS := transfer probe retrieval sync before-after still saliency
+
 # Pretraining on the demo, and on no other shards, first builds the demo's shards if they are absent.
 demo_shards = $(if $(SHARDS),,$(if $(filter configs/pretrain/demo.yaml,$(PRETRAIN_CONFIG)),$(DEMO_SHARDS)/manifest.json))
 demo_videos = $(if $(VIDEOS),,$(if $(filter $(DEMO_SHARDS_CONFIG),$(SHARDS_CONFIG)),$(synthetic)))
@@ -35,31 +42,39 @@ shards_overrides = $(call overrides,$(call set,source.videos,$(VIDEOS)) $(call s
     $(call set,workers,$(WORKERS)))
 pretrain_overrides = $(call overrides,$(call set,shards,$(SHARDS)) $(call set,split,$(SPLIT)) \
     $(call set,data.num_workers,$(WORKERS)))
+eval_overrides = $(call set,shards,$(SHARDS)) $(call set,networks.pretrained.path,$(CHECKPOINT)) $(call set,out,$(eval_out)) \
+    $(if $(SPLIT),--set 'splits=[$(SPLIT)]') $(if $(SEED),--set 'seeds=[$(SEED)]') $(call set,data.num_workers,$(WORKERS)) \
+    $(foreach word,$(SET),--set $(call quoted,$(word)))
+# Judging the demo, and no other shards or network, first pretrains on it if that was not done.
+demo_run = $(if $(SHARDS)$(CHECKPOINT),,$(if $(filter configs/eval/demo.yaml,$(EVAL_CONFIG)),$(DEMO_RUN)/backbone.safetensors))
+needed = $(if $(strip $(2)),$(call quoted,$(2)),$(error $@ needs $(1)))
 existing = $(if $(wildcard $(1)),$(1),$(error $(1) does not exist; there are: $(wildcard $(dir $(1))*.yaml)))
 launch = $(if $(filter-out 0 1,$(GPUS)),$(BIN)/torchrun --standalone --nproc-per-node $(GPUS) -m,$(BIN)/python -m)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo shards pretrain check test test-slow bench clean
+.PHONY: help install demo demo-eval shards pretrain transfer probe retrieval sync before-after still saliency eval-all features tables report check test test-slow bench clean
 
 help: ## list the targets and variables
 	@printf 'usage: make TARGET [VARIABLE=value ...]\n\ntargets\n'
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '  %-12s%s\n' $$name "$$text"; done
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s%s\n' $$name "$$text"; done
 	@printf '\nvariables\n'
-	@sed -n 's/^#: \([A-Z]*\) *\(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf '  %-12s%s\n' $$name "$$text"; done
+	@sed -n 's/^#: \([A-Z]*\) *\(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s%s\n' $$name "$$text"; done
 
-#: DATASET   shards, pretrain: demo (default), ucf101, hmdb51, kinetics400, kinetics600, kinetics700, folder, flat, csv
-#: VIDEOS    shards: folder of the video files; bench: videos to measure on, instead of synthetic ones
-#: LISTS     shards: the lists that came with the data set: a folder, or a CSV file
-#: OUT       shards, pretrain: where the result goes
-#: SHARDS    pretrain: folder of the shards to learn from
-#: SPLIT     pretrain: split to learn from, such as train1
-#: CONFIG    shards, pretrain: a config file, instead of the one that DATASET means
-#: SEED      shards, pretrain: seed of everything drawn
-#: WORKERS   shards: processes; pretrain: data workers a rank
-#: GPUS      pretrain: processes under torchrun, one a GPU
-#: SET       shards, pretrain: any other keys of the config: SET="frames.quality=2 min_frames=1"
-#: PYTHON    install: the interpreter that .venv is made with (python3)
+#: DATASET    shards, pretrain: demo (default), ucf101, hmdb51, kinetics400, kinetics600, kinetics700, folder, flat, csv; transfer, eval-all: demo, ucf101, hmdb51, csv
+#: VIDEOS     shards, features: folder of the video files; bench: videos to measure on, instead of synthetic ones
+#: LISTS      shards: the lists that came with the data set: a folder, or a CSV file
+#: OUT        shards, pretrain, transfer, eval-all: where the result goes; features: the file; tables: folder for CSV files; report: the page
+#: SHARDS     pretrain, transfer, eval-all: folder of the shards to learn from; features: shards instead of VIDEOS
+#: SPLIT      pretrain: split to learn from, such as train1; transfer, eval-all: numbers of splits, such as 1 or 1,2,3
+#: CONFIG     shards, pretrain, transfer, eval-all: a config file, instead of the one that DATASET means
+#: CHECKPOINT transfer, eval-all, features: the network to judge: the folder of its run, or its backbone.safetensors
+#: RUN        tables, report: folder of the results (runs/demo)
+#: SEED       shards, pretrain, transfer, eval-all: seed of everything drawn
+#: WORKERS    shards: processes; pretrain, transfer, eval-all: data workers a rank
+#: GPUS       pretrain, transfer, eval-all, features: processes under torchrun, one a GPU
+#: SET        shards, pretrain, transfer, eval-all, features: any other keys of the config: SET="frames.quality=2 min_frames=1"
+#: PYTHON     install: the interpreter that .venv is made with (python3)
 
 install: $(INSTALLED) ## make .venv with the tested versions (nothing to do if pyproject.toml and constraints.txt are unchanged)
 
@@ -84,6 +99,38 @@ shards: install ## videos -> shards
 
 pretrain: install $(demo_shards) ## shards -> a pretrained network
 	$(launch) stream_train pretrain $(call existing,$(PRETRAIN_CONFIG)) $(pretrain_overrides)
+
+transfer: ## fine-tune the network and one of random weights to recognise actions (Table 2)
+probe: ## new classifiers on frozen features, with all labels or few (Table 1)
+retrieval: ## nearest neighbours of test videos among training videos (Table 4, Figure 5)
+sync: ## by how many frames two clips are shifted (Table 3)
+before-after: ## which of two pieces of a video comes first (Table 3)
+still: ## the probe on videos that repeat one frame, beside the moving one
+saliency: ## pictures of what the networks look at (Figure 4)
+eval-all: ## all of these evaluations; they take transfer's variables
+
+$(EVALUATIONS) eval-all: install $(demo_run)
+	$(launch) eval $(patsubst eval-%,%,$@) $(call existing,$(EVAL_CONFIG)) $(eval_overrides)
+
+demo-eval: install $(DEMO_RUN)/backbone.safetensors ## every evaluation, table and figure on the demo, and one page of it all
+	$(BIN)/python -m eval all configs/eval/demo.yaml
+	$(BIN)/python -m eval tables $(DEMO_RUN) --out $(DEMO_RUN)/tables
+	$(BIN)/python -m eval report $(DEMO_RUN)
+
+features: install ## feature vectors of your videos: VIDEOS=folder CHECKPOINT=run OUT=vectors.npz
+	$(launch) eval features $(call needed,VIDEOS or SHARDS,$(or $(VIDEOS),$(SHARDS))) $(call needed,CHECKPOINT,$(CHECKPOINT)) \
+	    --out $(call needed,OUT,$(OUT)) $(foreach word,$(SET),--set $(call quoted,$(word)))
+
+tables: install ## print the paper's tables, measured beside reported
+	$(BIN)/python -m eval tables $(call quoted,$(RESULTS)) $(call option,out,$(OUT))
+
+report: install ## one HTML page of a run: tables, curves, pictures, configs
+	$(BIN)/python -m eval report $(call quoted,$(RESULTS)) $(call option,out,$(OUT))
+
+$(DEMO_RUN)/backbone.safetensors: $(DEMO_SHARDS)/manifest.json
+	$(BIN)/python -m shardify preview $(DEMO_SHARDS) --out $(DEMO_RUN)
+	$(BIN)/python -m stream_train pretrain configs/pretrain/demo.yaml
+	$(BIN)/python -m stream_train validate $(DEMO_RUN)
 
 $(DEMO_SHARDS)/manifest.json: | install
 	$(synthetic)

@@ -73,6 +73,10 @@ class BeforeAfterTask(Question):
     head: str = EVALUATION
     classes: tuple[str, ...] = ("before", "after")
 
+    @property
+    def min_frames(self) -> int:
+        return 2 * frames_of_piece(self.stride)
+
     def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
         clips = draw_pieces(num_frames, draws, self.stride)
         return (clips[draws.stream(Purpose.PIECES_ORDER).integer(0, 2)],)
@@ -100,8 +104,6 @@ def evaluate_before_after(config: EvalConfig, world: World, say: Say) -> list[Ro
         section=section,
         task=BeforeAfterTask(stride=section.stride),
         tests=BeforeAfterTests(stride=section.stride, count=section.tests_per_video),
-        frames_needed=2 * frames_of_piece(section.stride),
-        clips_per_answer=1,
         model=JudgedModel,
         measure=lambda answers, right: (answers == right)[:, None],
         chance={"accuracy": 1 / 2},

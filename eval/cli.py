@@ -1,12 +1,127 @@
-"""The command `video-eval`: what a pretrained network is worth. An evaluation is one subcommand; there is none yet."""
+"""The command `video-eval`: what a pretrained network is worth. An evaluation is one subcommand."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
+
 import click
 
-from shardify.cli import CommandGroup
+from eval.config import EvalConfig
+from shardify.cli import CommandGroup, json_option, set_option
+from shardify.config import dump_config, load_config
+from stream_train.distributed import joined_world, rank_of_process
+
+ALL = "all"
+SALIENCY = "saliency"
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Judge pretrained networks. There is no evaluation yet; `stream-train validate` judges the pretext task."""
+    """Judge pretrained networks: transfer, probes, retrieval, questions about time, and pictures of what they look at.
+
+    Every evaluation reads one CONFIG (configs/eval/*.yaml), leaves one result row for each network, split and seed
+    below its `out`, and goes on with what is missing there if it is started again.
+    """
+
+
+def _evaluation(name: str, text: str) -> None:
+    @main.command(name, help=text)
+    @click.argument("config")
+    @set_option
+    @click.option("--all-clips", is_flag=True, help="Test on every sub-sequence of a video, not on 32 to 63 of them.")
+    @json_option
+    def command(config: str, overrides: tuple[str, ...], all_clips: bool, as_json: bool) -> None:
+        extra = ("transfer.all_clips=true", "probe.all_clips=true") if all_clips else ()
+        _evaluate(name, load_config(EvalConfig, config, (*overrides, *extra)), as_json)
+
+
+_TEXTS = {
+    "transfer": "Fine-tune all layers to recognise actions (Table 2).",
+    "probe": "New classifiers on frozen features, with all labels or few (Table 1).",
+    "retrieval": "Nearest neighbours of test videos among training videos (Table 4, Figure 5).",
+    "sync": "By how many frames two overlapping clips are shifted (Table 3).",
+    "before-after": "Which of two pieces of a video comes first (Table 3).",
+    "still": "The probe on clips that repeat one frame, beside the moving one.",
+    ALL: "All of the above, and the saliency pictures.",
+}
+for _name, _text in _TEXTS.items():
+    _evaluation(_name, _text)
+
+
+def _evaluate(name: str, config: EvalConfig, as_json: bool) -> None:
+    from eval.suite import EVALUATIONS, evaluate_everything, row_lines
+
+    evaluate = evaluate_everything if name == ALL else EVALUATIONS[name]
+    with joined_world(config.device, config.threads) as world:
+        rows = evaluate(config, world, lambda line: click.echo(line, err=True))
+        if world.is_main:
+            click.echo(json.dumps([asdict(row) for row in rows], indent=2) if as_json else "\n".join(row_lines(rows)))
+
+
+@main.command(SALIENCY)
+@click.argument("config")
+@set_option
+def saliency_command(config: str, overrides: tuple[str, ...]) -> None:
+    """Show what networks look at: a picture and a short video (Figure 4)."""
+    from eval.saliency_pictures import draw_saliency
+
+    values = load_config(EvalConfig, config, overrides)
+    with joined_world(values.device, values.threads) as world:
+        draw_saliency(values, world, click.echo)
+
+
+@main.command("show-config")
+@click.argument("config")
+@set_option
+def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
+    """Print CONFIG with every key, as an evaluation would use it."""
+    click.echo(dump_config(load_config(EvalConfig, config, overrides)), nl=False)
+
+
+@main.command("features")
+@click.argument("source")
+@click.argument("checkpoint")
+@click.option("--out", required=True, help="File for the vectors: .npz or .safetensors.")
+@click.option("--split", default=None, help="Split of a data set of shards; every sample if left out.")
+@set_option
+@json_option
+def features_command(
+    source: str, checkpoint: str, out: str, split: str | None, overrides: tuple[str, ...], as_json: bool
+) -> None:
+    """Write one feature vector a video: SOURCE is a folder of videos or of shards, CHECKPOINT a run or its export."""
+    from eval.video_features import features_config, write_features
+
+    values = {"source": source, "checkpoint": checkpoint, "out": out, "split": split}
+    summary = write_features(features_config(values, overrides), lambda line: click.echo(line, err=True))
+    if rank_of_process() == 0:
+        click.echo(json.dumps(summary, indent=2) if as_json else _features_line(summary))
+
+
+def _features_line(summary: dict[str, object]) -> str:
+    return "{out}: {num_videos} videos, {num_dimensions} dimensions each, {num_rejected} rejected".format(**summary)
+
+
+@main.command("tables")
+@click.argument("folders", nargs=-1)
+@click.option("--out", default=None, help="Folder for one CSV file a table.")
+def tables_command(folders: tuple[str, ...], out: str | None) -> None:
+    """Print the paper's tables, measured beside reported, from the results below FOLDERS (none: reported only)."""
+    from eval.tables import build_tables, tables_markdown, write_tables
+
+    tables = build_tables([Path(folder) for folder in folders])
+    click.echo(tables_markdown(tables), nl=False)
+    if out is not None:
+        for path in write_tables(tables, Path(out)):
+            click.echo(f"{path}", err=True)
+
+
+@main.command("report")
+@click.argument("run")
+@click.option("--out", default=None, help="The HTML file; RUN/report.html if left out.")
+def report_command(run: str, out: str | None) -> None:
+    """Put everything below the folder RUN into one HTML page."""
+    from eval.report import write_report
+
+    click.echo(write_report(Path(run), None if out is None else Path(out)))

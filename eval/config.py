@@ -19,7 +19,7 @@ from eval.networks import WeightsConfig
 from shardify.config import StrictModel
 from stream_train.config import CheckpointConfig, TrainConfig
 from stream_train.distributed import DeviceChoice
-from stream_train.loader import DataConfig
+from stream_train.loader import DataConfig, IndexedReaderConfig
 from stream_train.optim import OptimizerConfig
 from stream_train.precision import Precision
 
@@ -41,6 +41,8 @@ class EvalDataConfig(DataConfig):
 
     videos_per_batch: int = Field(default=24, ge=1, le=8192)
     """Videos in the global training batch, each with one clip."""
+    reader: IndexedReaderConfig = IndexedReaderConfig()
+    """Tests look at every video once and subsets of the training videos are drawn, so shards need their indexes."""
     max_test_clips: PositiveInt = 64
     """Most clips that a rank puts through a network at a time when it tests."""
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stream_train.networks import Backbone, NetworkConfig, build_fully_connected
-from stream_train.networks.base import initialise_xavier, set_batch_norm
+from stream_train.networks.base import BEHIND_CONVOLUTIONS, initialise_xavier, set_batch_norm
 from stream_train.networks.c3d import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM
 from stream_train.task import ClipModel
 
@@ -54,6 +54,9 @@ class JudgedModel(ClipModel):
             self.added = build_fully_connected(channels * duration * height * width, units)
             set_batch_norm(self.added, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM)
             initialise_xavier(self.added)
+            for name, part in backbone.named_children():
+                if name in BEHIND_CONVOLUTIONS:  # not used: DistributedDataParallel would wait for its gradient
+                    part.requires_grad_(requires_grad=False)
         elif new_fully_connected:
             backbone.reset_fully_connected()
         self.frozen = frozen

@@ -13,10 +13,12 @@ from eval.actions import ActionTask, action_scores
 from eval.config import ALL_LABELS, EvalConfig
 from eval.features import features_of
 from eval.fitting import Fit
+from eval.label_curves import draw_label_curves
 from eval.labels import LabelBudget, choose_labelled
 from eval.linear import classify_linearly
 from eval.neighbours import Predictions, classify_by_neighbours
 from eval.results import IntArray, Row, VideoScores
+from eval.samples import open_pair
 from eval.setting import Say, Setting, details_of, measured_row, settings_of
 from eval.subsequences import TestClips
 from eval.transfer import fit_and_test, write_action_result
@@ -33,6 +35,10 @@ def evaluate_probe(config: EvalConfig, world: World, say: Say) -> list[Row]:
         if setting.trivial is None:
             rows += [fully_connected_row(setting, budget) for budget in config.probe.fc]
         rows += feature_rows(setting)
+    if world.is_main:
+        picture = draw_label_curves(config.out, open_pair(config, config.splits[0])[0])
+        if picture is not None:
+            say(str(picture))
     return rows
 
 
@@ -99,7 +105,8 @@ def feature_rows(setting: Setting) -> list[Row]:
                 vectors = train, test
             predictions = predict(drawn, kind, budget, *vectors)
             scores = action_scores(setting.test, predictions.scores)
-            row = write_action_result(drawn, EVALUATION, variant, details, scores)
+            pictures = budget == ALL_LABELS
+            row = write_action_result(drawn, EVALUATION, variant, details, scores, pictures=pictures)
         rows.append(row)
     return rows
 

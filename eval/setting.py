@@ -5,6 +5,7 @@ In: a config. Out: :class:`Setting`s, rows that are written once and found again
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -57,8 +58,9 @@ class Setting:
         return DataConfig(**{name: getattr(self.config.data, name) for name in DataConfig.model_fields})
 
     def folder(self, evaluation: str, variant: str) -> Path:
-        split = self.train.split or "all"
-        return self.config.out / evaluation / variant / self.name / split / f"seed{self.seed}"
+        """Where a result of this setting lies."""
+        data = re.sub(r"[^\w.+-]", "_", f"{self.test.shard_set.name}-{self.train.split or 'all'}")
+        return self.config.out / evaluation / variant / self.name / data / f"seed{self.seed}"
 
     def with_seed(self, seed: int) -> Setting:
         return replace(self, seed=seed)

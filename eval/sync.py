@@ -66,6 +66,14 @@ class SyncTask(Question):
     head: str = EVALUATION
     classes: tuple[str, ...] = tuple(f"{offset:+d}" if offset else "0" for offset in OFFSETS)
 
+    @property
+    def min_frames(self) -> int:
+        return frames_needed_to_shift(self.stride)
+
+    @property
+    def clips_per_answer(self) -> int:
+        return 2
+
     def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
         offset = draws.stream(Purpose.SYNC_OFFSET).integer(-MAX_OFFSET, MAX_OFFSET + 1)
         return pair_plans(num_frames, offset, draws, self.stride)
@@ -92,8 +100,6 @@ def evaluate_sync(config: EvalConfig, world: World, say: Say) -> list[Row]:
         section=section,
         task=SyncTask(stride=section.stride),
         tests=SyncTests(stride=section.stride),
-        frames_needed=frames_needed_to_shift(section.stride),
-        clips_per_answer=2,
         model=PairModel,
         measure=_hits_and_errors,
         # always answering 0 has the smallest expected error of all constant answers

@@ -33,9 +33,6 @@ class TemporalQuestion:
     task: Question
     tests: DrawClips
     """The clips that a test video gives, drawn with the setting's seed."""
-    frames_needed: int
-    """Of a video."""
-    clips_per_answer: int
     model: type[JudgedModel]
     measure: Callable[[Tensor, Tensor], Tensor]
     """Answers int64 (R,) and right answers int64 (R,) -> (R, metrics)."""
@@ -52,12 +49,12 @@ def temporal_row(setting: Setting, question: TemporalQuestion) -> Row:
     details = details_of(setting, **{evaluation: section.model_dump(mode="json", exclude={"networks"})})
     if (row := measured_row(setting, evaluation, variant, details)) is not None:
         return row
-    trained, tested = (samples.at_least(question.frames_needed) for samples in (setting.train, setting.test))
+    trained, tested = (samples.at_least(question.task.min_frames) for samples in (setting.train, setting.test))
     num_left_out = len(setting.test) - len(tested)
     if num_left_out or len(trained) < len(setting.train):
         setting.say(
             f"{evaluation}: {len(setting.train) - len(trained)} training and {num_left_out} test videos have fewer "
-            f"than the {question.frames_needed} frames that the question needs, and are left out"
+            f"than the {question.task.min_frames} frames that the question needs, and are left out"
         )
     model = fit_model(
         setting,
@@ -79,16 +76,16 @@ def temporal_row(setting: Setting, question: TemporalQuestion) -> Row:
 
     def rows_of(batch: Batch) -> tuple[Tensor, Tensor]:
         answers = model(prepare_clips(batch))[question.task.head].argmax(dim=1)
-        return question.measure(answers, question.task.targets(batch)), batch.sample[:: question.clips_per_answer]
+        return question.measure(answers, question.task.targets(batch)), batch.sample[:: question.task.clips_per_answer]
 
-    most = setting.config.data.max_test_clips // question.clips_per_answer
+    most = setting.config.data.max_test_clips // question.task.clips_per_answer
     means = per_video_means(
         rows_of,
         setting.test.shard_set,
         setting.data,
         question.tests,
         positions=tested,
-        max_clips=max(1, most) * question.clips_per_answer,  # the clips of an answer stay together
+        max_clips=max(1, most) * question.task.clips_per_answer,  # the clips of an answer stay together
         world=setting.world,
         precision=setting.config.precision,
         seed=setting.seed,

@@ -65,12 +65,18 @@ def fit_and_test(setting: Setting, plan: Fit, clips: TestClips) -> VideoScores:
 
 
 def write_action_result(
-    setting: Setting, evaluation: str, variant: str, details: dict[str, object], scores: VideoScores
+    setting: Setting,
+    evaluation: str,
+    variant: str,
+    details: dict[str, object],
+    scores: VideoScores,
+    *,
+    pictures: bool = True,
 ) -> Row:
-    """A row of accuracies with pictures of the confusion matrix and of each class's accuracy."""
+    """A row of accuracies, with pictures of the confusion matrix and of each class's accuracy if they are wanted."""
     classes = setting.test.classes
     row = write_result(setting, evaluation, variant, details, scores, chance={"accuracy": 1 / len(classes)})
-    if setting.world.is_main:
+    if setting.world.is_main and pictures:
         folder = setting.folder(evaluation, variant)
         title = f"{evaluation} {variant}, {setting.name}: {len(scores.keys)} videos of {setting.test.split or 'all'}"
         draw_confusion(confusion_of(scores, len(classes)), classes, folder / CONFUSION_NAME, title, noun="video")

@@ -28,7 +28,6 @@ from stream_train.order import Positions
 from stream_train.precision import choose_precision, place_model
 from stream_train.reader import ShardSet, open_shard_set
 from stream_train.task import ClipModel, ClipTask
-from stream_train.transforms import CLIP_LENGTH
 
 Say = Callable[[str], None]
 """Tells the user a line; called on the main process only."""
@@ -158,10 +157,10 @@ def open_held_out(config: TrainConfig) -> ShardSet | None:
 
 def check_batch_norm(model: ClipModel, task: ClipTask, fewest_videos: int) -> None:
     """Raises UsageError if a rank would have a single clip, of which BatchNorm after pooling has no statistics."""
-    num_clips = fewest_videos * len(task.draw_clips(CLIP_LENGTH, SampleDraws(0, 0, 0)))
-    if num_clips < 2 and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+    num_clips = fewest_videos * len(task.draw_clips(task.min_frames, SampleDraws(0, 0, 0)))
+    if num_clips < 2 * task.clips_per_answer and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
         raise UsageError(
-            "a process would have a batch of one clip, from which BatchNorm cannot take statistics; raise "
+            "a process would have a batch of one clip (or pair), from which BatchNorm cannot take statistics; raise "
             "data.videos_per_batch, or start fewer processes"
         )
 

@@ -21,7 +21,7 @@ from stream_train.batch import Batch
 from stream_train.distributed import World
 from stream_train.draws import SampleDraws
 from stream_train.networks.base import Backbone, ClassifierInit, build_head
-from stream_train.transforms import ClipPlan
+from stream_train.transforms import CLIP_LENGTH, ClipPlan
 
 IGNORED = -1
 """Class index of a clip that a head does not judge."""
@@ -57,6 +57,16 @@ class Objective:
 
 class ClipTask(abc.ABC):
     """A question about clips; picklable, since the loader's workers draw its clips."""
+
+    @property
+    def min_frames(self) -> int:
+        """Frames of the shortest video that gives clips of their own; shorter ones loop, or must be left out."""
+        return CLIP_LENGTH
+
+    @property
+    def clips_per_answer(self) -> int:
+        """Clips that are looked at together; the heads give a row of logits for each such group."""
+        return 1
 
     @abc.abstractmethod
     def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:

@@ -14,7 +14,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = ("help", "install", "demo", "shards", "pretrain", "check", "test", "test-slow", "bench", "clean")
+EVALUATIONS = ("transfer", "probe", "retrieval", "sync", "before-after", "still", "saliency", "eval-all")
+TARGETS = (
+    *("help", "install", "demo", "demo-eval", "shards", "pretrain", *EVALUATIONS, "features", "tables", "report"),
+    *("check", "test", "test-slow", "bench", "clean"),
+)
 DATASETS = ("demo", "ucf101", "hmdb51", "kinetics400", "kinetics600", "kinetics700", "folder", "flat", "csv")
 VARIABLES = re.findall(r"^#: ([A-Z]+)", MAKEFILE, flags=re.MULTILINE)
 
@@ -71,10 +75,10 @@ def test_help_lists_exactly_the_targets_and_is_the_default() -> None:
     assert re.findall(r"^  ([A-Z]+) +\S", result.stdout, flags=re.MULTILINE) == VARIABLES
 
 
-def test_a_target_that_does_not_exist_yet_is_an_error() -> None:
-    result = run("make", "transfer")
+def test_a_target_that_does_not_exist_is_an_error() -> None:
+    result = run("make", "nonsense")
     assert result.returncode == 2
-    assert "No rule to make target 'transfer'" in result.stderr
+    assert "No rule to make target 'nonsense'" in result.stderr
 
 
 VALUES = {
@@ -89,8 +93,12 @@ VALUES = {
     "WORKERS": "3",
     "GPUS": "2",
     "SET": "a.b=1 c=2",
+    "CHECKPOINT": "runs/mine",
+    "RUN": "runs/other",
     "PYTHON": "python3.12",
 }
+NEEDED = {"features": {"SHARDS": "shards", "CHECKPOINT": "run", "OUT": "vectors.npz"}}
+"""Variables without which a target only says that it needs them."""
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
@@ -100,8 +108,10 @@ def test_every_documented_variable_changes_the_targets_it_names(variable: str, c
     targets = {name.strip() for names in named for name in names} & set(TARGETS)
     assert targets, "the text begins with the targets' names and a colon"
     for target in targets:
-        plain = run("make", "--dry-run", target, cwd=checkout).stdout
-        changed = run("make", "--dry-run", target, f"{variable}={VALUES[variable]}", cwd=checkout).stdout
+        needed = NEEDED.get(target, {})
+        words = [f"{name}={value}" for name, value in needed.items()]
+        plain = run("make", "--dry-run", target, *words, cwd=checkout).stdout
+        changed = run("make", "--dry-run", target, *words, f"{variable}={VALUES[variable]}", cwd=checkout).stdout
         assert plain
         assert changed
         assert plain != changed, f"{variable} does nothing for {target}"
@@ -174,6 +184,56 @@ def test_overrides_of_pretrain_are_keys_of_the_config(dataset: str) -> None:
     config = load_config(PretrainConfig, ROOT / command[4], overrides(command))
     assert (config.seed, config.epochs, config.split, config.out) == (7, 2, "train9", Path("there"))
     assert (str(config.shards), config.data.num_workers) == ("mine", 3)
+
+
+# Judging
+
+
+@pytest.mark.parametrize("target", EVALUATIONS)
+def test_evaluations_work_on_the_demo_and_pretrain_on_it_first(target: str, checkout: Path) -> None:
+    before = [command[3] for command in commands(target, cwd=checkout)]
+    assert before[:-1] == ["synthetic", "build", "preview", "pretrain", "validate"]
+    assert before[-1] == target.removeprefix("eval-")
+    for name in ("data/demo/shards/manifest.json", "runs/demo/backbone.safetensors"):
+        (checkout / name).parent.mkdir(parents=True)
+        (checkout / name).touch()
+    (command,) = commands(target, cwd=checkout)
+    assert command == [".venv/bin/python", "-m", "eval", target.removeprefix("eval-"), "configs/eval/demo.yaml"]
+
+
+@pytest.mark.parametrize("dataset", ["demo", "ucf101", "hmdb51", "csv"])
+def test_overrides_of_evaluations_are_keys_of_the_config(dataset: str) -> None:
+    from eval.config import EvalConfig
+    from eval.networks import CheckpointWeights
+    from shardify.config import load_config
+
+    words = ["SHARDS=mine", "SPLIT=2,3", "SEED=7", "WORKERS=3", "SET=transfer.epochs=2"]
+    for checkpoint in ("runs/x", "runs/x/backbone.safetensors"):
+        (command,) = commands("transfer", f"DATASET={dataset}", f"CHECKPOINT={checkpoint}", *words)
+        config = load_config(EvalConfig, ROOT / command[4], overrides(command))
+        assert (config.shards, config.seeds, config.transfer.epochs, config.data.num_workers) == ("mine", (7,), 2, 3)
+        assert [(pair.train, pair.test) for pair in config.splits] == [("train2", "test2"), ("train3", "test3")]
+        assert config.networks["pretrained"] == CheckpointWeights(path=Path(checkpoint))
+        assert config.out == Path("runs/x/eval"), "beside the network, unless OUT says otherwise"
+    (command,) = commands("transfer", f"DATASET={dataset}", "CHECKPOINT=runs/x", "OUT=there")
+    assert load_config(EvalConfig, ROOT / command[4], overrides(command)).out == Path("there")
+
+
+def test_the_demo_is_judged_by_everything_and_put_on_one_page(checkout: Path) -> None:
+    names = [command[3] for command in commands("demo-eval", cwd=checkout) if command[2] == "eval"]
+    assert names == ["all", "tables", "report"]
+
+
+def test_features_say_what_they_need(checkout: Path) -> None:
+    words = ["VIDEOS=/my videos", "CHECKPOINT=runs/x", "OUT=x.npz"]
+    (command,) = commands("features", *words, cwd=checkout)
+    assert command == [".venv/bin/python", "-m", "eval", "features", "/my videos", "runs/x", "--out", "x.npz"]
+    for number, name in enumerate(("VIDEOS or SHARDS", "CHECKPOINT", "OUT")):
+        result = run(
+            "make", "--dry-run", "features", *(word for i, word in enumerate(words) if i != number), cwd=checkout
+        )
+        assert result.returncode == 2
+        assert f"features needs {name}" in result.stderr
 
 
 # Installing

@@ -1,0 +1,51 @@
+"""How much labels are worth: accuracy of the probes over the number of labelled videos, as one picture.
+
+In: the probes' rows below a folder. Out: a PNG with a panel for each kind of probe and a line for each network.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from eval.combined import combine
+from eval.figures import LabelCurve, low_label_figure
+from eval.labels import LabelBudget
+from eval.results import Metric
+from eval.samples import Samples
+
+PICTURE_NAME = "low_labels.png"
+
+
+def draw_label_curves(folder: Path, train: Samples) -> Path | None:
+    """Draw the rows of the evaluation `probe` below a folder, splits and seeds combined.
+
+    Args:
+        folder: the `out` of a config; the picture goes to its folder `probe`.
+        train: a training split, which says how many videos a percentage means.
+
+    Returns:
+        The picture's path; None if no probe was measured with two budgets.
+    """
+    sizes = np.unique(train.labels, return_counts=True)[1].tolist()
+    curves: dict[tuple[str, str], dict[float, Metric]] = {}
+    chance = None
+    for result in combine([folder]):
+        row = result.row
+        if row.evaluation == "probe" and "labels" in row.config:
+            budget = LabelBudget.parse(row.config["labels"])
+            videos = float(np.mean([budget.count_of(size) for size in sizes]))
+            kind = row.variant.removesuffix(f"-{budget.slug}")
+            curves.setdefault((kind, row.network), {})[videos] = result.metrics["accuracy"]
+            chance = row.chance["accuracy"]
+    lines = [
+        LabelCurve(probe=kind, network=network, metrics=dict(sorted(points.items())))
+        for (kind, network), points in curves.items()
+        if len(points) > 1
+    ]
+    if not lines:
+        return None
+    path = folder / "probe" / PICTURE_NAME
+    low_label_figure(lines, path, title=f"{train.shard_set.name}: accuracy with few labels", chance=chance)
+    return path
