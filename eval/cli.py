@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -15,6 +16,7 @@ from stream_train.distributed import joined_world, rank_of_process
 
 ALL = "all"
 SALIENCY = "saliency"
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,13 +28,22 @@ def main() -> None:
     """
 
 
+def _all_clips_option(name: str) -> Callable[[Command], Command]:
+    """A flag of the evaluations that average over sub-sequences, and of no other."""
+    if name not in ("transfer", "probe", "still", ALL):
+        return lambda command: command
+    return click.option(
+        "--all-clips", is_flag=True, help="Test on every sub-sequence of a video, not on 32 to 63 of them."
+    )
+
+
 def _evaluation(name: str, text: str) -> None:
     @main.command(name, help=text)
     @click.argument("config")
     @set_option
-    @click.option("--all-clips", is_flag=True, help="Test on every sub-sequence of a video, not on 32 to 63 of them.")
+    @_all_clips_option(name)
     @json_option
-    def command(config: str, overrides: tuple[str, ...], all_clips: bool, as_json: bool) -> None:
+    def command(config: str, overrides: tuple[str, ...], as_json: bool, all_clips: bool = False) -> None:
         extra = ("transfer.all_clips=true", "probe.all_clips=true") if all_clips else ()
         _evaluate(name, load_config(EvalConfig, config, (*overrides, *extra)), as_json)
 
@@ -51,13 +62,15 @@ for _name, _text in _TEXTS.items():
 
 
 def _evaluate(name: str, config: EvalConfig, as_json: bool) -> None:
+    from eval.results import row_values
     from eval.suite import EVALUATIONS, evaluate_everything, row_lines
 
     evaluate = evaluate_everything if name == ALL else EVALUATIONS[name]
     with joined_world(config.device, config.threads) as world:
         rows = evaluate(config, world, lambda line: click.echo(line, err=True))
         if world.is_main:
-            click.echo(json.dumps([asdict(row) for row in rows], indent=2) if as_json else "\n".join(row_lines(rows)))
+            text = json.dumps([row_values(row) for row in rows], indent=2) if as_json else "\n".join(row_lines(rows))
+            click.echo(text)
 
 
 @main.command(SALIENCY)

@@ -117,7 +117,7 @@ class RetrievalSection(StrictModel):
     networks: tuple[str, ...] | None = None
     """Which of the config's networks to judge; null is all."""
     features: FeatureConfig = FeatureConfig()
-    top: tuple[PositiveInt, ...] = (1, 5, 10, 20, 50)
+    top: tuple[PositiveInt, ...] = Field(default=(1, 5, 10, 20, 50), min_length=1)
     num_shown: PositiveInt = 6
     """Queries in the picture."""
 
@@ -167,7 +167,7 @@ class EvalConfig(StrictModel):
     """Where the test splits lie, if in another data set; its classes must be the same."""
     splits: tuple[SplitPair, ...] = (SplitPair(train="train1", test="test1"),)
     """Splits to train and test on, one after the other; `[1, 2, 3]` is short for train1 and test1 and so on."""
-    seeds: tuple[NonNegativeInt, ...] = (0,)
+    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
     """Seeds of new weights, order and draws; each is a row of its own."""
     networks: dict[str, WeightsConfig]
     """What is judged, by name; the paper's place in the tables is that of the name `pretrained`."""
@@ -193,7 +193,7 @@ class EvalConfig(StrictModel):
     def _numbered(cls, splits: Any) -> Any:
         if not isinstance(splits, (list, tuple)) or not splits:
             raise ValueError("give a list such as [1] or [{train: train1, test: test1}]")
-        return [{"train": f"train{s}", "test": f"test{s}"} if isinstance(s, int) else s for s in splits]
+        return [{"train": f"train{s}", "test": f"test{s}"} if type(s) is int else s for s in splits]  # True is none
 
     @field_validator("networks")
     @classmethod

@@ -10,11 +10,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 import torchvision
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from shardify.config import StrictModel
@@ -41,6 +41,12 @@ class RandomWeights(StrictModel):
     """The architecture."""
     like: str | None = None
     """Instead of `network`: the name of another entry, whose architecture is taken."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.network is None) == (self.like is None):
+            raise ValueError("give `network` (an architecture) or `like` (another entry's name), and only one of them")
+        return self
 
 
 class TorchvisionWeights(StrictModel):
@@ -177,8 +183,7 @@ def pretraining_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
 def _architecture_of(
     name: str, entry: RandomWeights, networks: Mapping[str, WeightsConfig], crop: int
 ) -> NetworkConfig:
-    if entry.like is None:
-        raise UsageError(f"networks.{name} needs `network` (an architecture) or `like` (another entry's name)")
+    assert entry.like is not None
     other = entry_of(entry.like, networks)
     if isinstance(other, RandomWeights) and other.network is None:
         raise UsageError(f"networks.{name} is like {entry.like}, which names no architecture itself")

@@ -6,7 +6,6 @@ paper's probe), logistic regression and nearest neighbours on averaged features,
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 from eval.actions import ActionTask, action_scores
@@ -35,7 +34,7 @@ def evaluate_probe(config: EvalConfig, world: World, say: Say) -> list[Row]:
         if setting.trivial is None:
             rows += [fully_connected_row(setting, budget) for budget in config.probe.fc]
         rows += feature_rows(setting)
-    if world.is_main:
+    if world.is_main and rows:
         picture = draw_label_curves(config.out, open_pair(config, config.splits[0])[0])
         if picture is not None:
             say(str(picture))
@@ -89,7 +88,7 @@ def feature_rows(setting: Setting) -> list[Row]:
     vectors: tuple[Vectors, Vectors] | None = None
     rows = []
     for kind, budget, seed in feature_probes(setting):
-        drawn = dataclasses.replace(setting, seed=seed)
+        drawn = setting.with_seed(seed)
         variant = f"{kind}-{budget.slug}"
         options = section.logistic if kind == "linear" else section.neighbours
         details = details_of(

@@ -172,7 +172,7 @@ def write_row(folder: Path, row: Row, scores: VideoScores) -> None:
     store = FolderStore(folder)
     store.delete(ROW_NAME)
     store.write(SCORES_NAME, _scores_csv(scores).encode())
-    store.write(ROW_NAME, _row_json(row).encode())
+    store.write(ROW_NAME, (json.dumps(row_values(row), indent=1, allow_nan=False) + "\n").encode())
 
 
 def read_row(folder: Path) -> Row:
@@ -229,11 +229,12 @@ def find_rows(root: Path) -> list[Path]:
     return sorted(path.parent for path in root.rglob(ROW_NAME))
 
 
-def _row_json(row: Row) -> str:
+def row_values(row: Row) -> dict[str, Any]:
+    """A row as `row.json` holds it, in JSON values; bounds that cannot be given are None."""
     values = asdict(row)
     for metric in values["metrics"].values():
         metric |= {name: None for name in ("low", "high") if math.isnan(metric[name])}
-    return json.dumps(values, indent=1, allow_nan=False) + "\n"
+    return values
 
 
 def _scores_csv(scores: VideoScores) -> str:

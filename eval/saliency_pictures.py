@@ -97,15 +97,18 @@ def explained_names(config: EvalConfig) -> list[str]:
     Raises:
         UsageError: if there are none, or one has no heads.
     """
-    named = config.saliency.networks
-    if named is None:
-        named = tuple(name for name, entry in config.networks.items() if isinstance(entry, CheckpointWeights))
+    named = trained_names(config) if config.saliency.networks is None else list(config.saliency.networks)
     if not named:
         raise UsageError("saliency explains networks that were trained; networks has no entry of kind checkpoint")
     for name in named:
         if not isinstance(entry_of(name, config.networks), CheckpointWeights):
             raise UsageError(f"networks.{name} has no trained head whose answer could be explained; name checkpoints")
-    return list(named)
+    return named
+
+
+def trained_names(config: EvalConfig) -> list[str]:
+    """The networks of a config that have heads of their own: those that this program trained."""
+    return [name for name, entry in config.networks.items() if isinstance(entry, CheckpointWeights)]
 
 
 def open_model(name: str, config: EvalConfig) -> tuple[ClipModel, dict[str, Any]]:

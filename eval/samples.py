@@ -107,12 +107,22 @@ def open_pair(config: EvalConfig, pair: SplitPair) -> tuple[Samples, Samples]:
             f"{len(test.classes)} or in another order ({what}); build both with the same list of classes"
         )
     shared = set(train.keys) & set(test.keys)
+    if config.test_shards is not None:  # there, two videos may have one name
+        frames, others = _checksums(train, shared), _checksums(test, shared)
+        shared = {key for key in shared if frames[key] == others[key]}
     if shared:
         raise UsageError(
             f"{len(shared)} videos, such as {min(shared)}, are in the training split {pair.train or 'all'} and in the "
             f"test split {pair.test or 'all'}; a test on them says nothing, give splits that share none"
         )
     return train, test
+
+
+def _checksums(samples: Samples, keys: set[str]) -> dict[str, bytes]:
+    """Those of the named samples' frames, from the indexes."""
+    store = open_store(samples.shard_set.location)
+    entries = (entry for shard in samples.shard_set.shards for entry in read_index(store, shard)) if keys else ()
+    return {entry.key: entry.frame_crc32.tobytes() for entry in entries if entry.key in keys}
 
 
 def scores_of(

@@ -19,9 +19,9 @@ from eval.paper import reported_for
 from eval.results import ROW_NAME, Row, VideoScores, read_row, write_row
 from eval.samples import Samples, open_pair
 from shardify.config import dump_config
-from shardify.errors import UsageError
 from shardify.storage import FolderStore
-from stream_train.config import CONFIG_NAME
+from stream_train.checkpoint import require_same
+from stream_train.config import CONFIG_NAME, flatten
 from stream_train.distributed import World
 from stream_train.loader import DataConfig
 
@@ -63,7 +63,11 @@ class Setting:
         return self.config.out / evaluation / variant / self.name / data / f"seed{self.seed}"
 
     def with_seed(self, seed: int) -> Setting:
-        return replace(self, seed=seed)
+        """The same network, read once, and the same data under another seed."""
+        other = replace(self, seed=seed)
+        if self.trivial is None:
+            vars(other)["network"] = self.network
+        return other
 
 
 def settings_of(
@@ -85,8 +89,8 @@ def settings_of(
     chosen = [name for name in config.networks if with_trivial or name not in trivial] if names is None else names
     for name in chosen:
         entry_of(name, config.networks)
-    for pair in config.splits:
-        train, test = open_pair(config, pair)
+    pairs = [open_pair(config, pair) for pair in config.splits]  # a mistake in the last one shows before the first runs
+    for train, test in pairs:
         for seed in config.seeds:
             for name in chosen:
                 yield Setting(
@@ -107,21 +111,16 @@ def measured_row(setting: Setting, evaluation: str, variant: str, details: dict[
         UsageError: if a row of other settings stands in its place.
     """
     folder = setting.folder(evaluation, variant)
-    found = read_row(folder) if (folder / ROW_NAME).is_file() else None
-    row: Row | None = setting.world.from_main(found)
+    row: Row | None = setting.world.from_main(read_row(folder) if (folder / ROW_NAME).is_file() else None)
     if row is None:
         return None
-    wanted = {"weights": weights_of(setting), "fingerprint": setting.test.shard_set.fingerprint, "config": details}
-    differing = [name for name, value in wanted.items() if getattr(row, name) != value]
-    if differing:
-        names = [
-            name if name != "config" else ", ".join(k for k in details if row.config.get(k) != details[k]) or "config"
-            for name in differing
-        ]
-        raise UsageError(
-            f"{folder} holds a result with other {', '.join(names)}; give another out, or delete that folder to "
-            "measure anew"
-        )
+    found = {"weights": row.weights, "test_fingerprint": row.fingerprint, **flatten(row.config)}
+    wanted = {
+        "weights": weights_of(setting),
+        "test_fingerprint": setting.test.shard_set.fingerprint,
+        **flatten(details),
+    }
+    require_same(found, wanted, origin=str(folder / ROW_NAME))
     setting.say(f"{evaluation} {variant}: {setting.name} is measured already ({folder})")
     return row
 
@@ -187,12 +186,14 @@ def write_result(
 
 
 def details_of(setting: Setting, **section: Any) -> dict[str, Any]:
-    """What a row was measured with: the given settings and those of the data, as JSON values."""
+    """What a row was measured with, as JSON values: the given settings, those of the data, and what has no checksum."""
     data = setting.data.model_dump(mode="json")
     for key in ("num_workers", "prefetch_batches"):
         del data[key]
+    drawn = setting.trivial or setting.network.config
     return {
         **section,
+        **({} if weights_of(setting) else {"network": drawn.model_dump(mode="json")}),
         "data": data,
         "train_fingerprint": setting.train.shard_set.fingerprint,
         "precision": setting.config.precision,

@@ -13,7 +13,7 @@ from eval.config import EvalConfig
 from eval.probe import evaluate_probe
 from eval.results import Row
 from eval.retrieval import evaluate_retrieval
-from eval.saliency_pictures import draw_saliency
+from eval.saliency_pictures import draw_saliency, trained_names
 from eval.setting import Say
 from eval.still import evaluate_still
 from eval.sync import evaluate_sync
@@ -34,9 +34,10 @@ EVALUATIONS: dict[str, Evaluate] = {
 
 
 def evaluate_everything(config: EvalConfig, world: World, say: Say) -> list[Row]:
-    """All evaluations, then the saliency pictures."""
+    """All evaluations, then the saliency pictures if there is a network that they could explain."""
     rows = [row for evaluate in EVALUATIONS.values() for row in evaluate(config, world, say)]
-    draw_saliency(config, world, world.on_main(say))
+    if config.saliency.networks or (config.saliency.networks is None and trained_names(config)):
+        draw_saliency(config, world, world.on_main(say))
     return rows
 
 

@@ -75,14 +75,14 @@ def write_action_result(
 ) -> Row:
     """A row of accuracies, with pictures of the confusion matrix and of each class's accuracy if they are wanted."""
     classes = setting.test.classes
-    row = write_result(setting, evaluation, variant, details, scores, chance={"accuracy": 1 / len(classes)})
-    if setting.world.is_main and pictures:
+    if setting.world.is_main and pictures:  # before the row, with which the folder is complete
         folder = setting.folder(evaluation, variant)
+        folder.mkdir(parents=True, exist_ok=True)
         title = f"{evaluation} {variant}, {setting.name}: {len(scores.keys)} videos of {setting.test.split or 'all'}"
         draw_confusion(confusion_of(scores, len(classes)), classes, folder / CONFUSION_NAME, title, noun="video")
         hits, totals = class_counts(scores, len(classes))
         class_figure(hits, totals, classes, folder / CLASSES_NAME, title=title, chance=1 / len(classes))
-    return row
+    return write_result(setting, evaluation, variant, details, scores, chance={"accuracy": 1 / len(classes)})
 
 
 def class_counts(scores: VideoScores, num_classes: int) -> tuple[IntArray, IntArray]:

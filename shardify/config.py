@@ -133,7 +133,8 @@ def _models_at(model: Any, location: Sequence[str | int]) -> list[type[BaseModel
     for part in location:
         tagged = [branch for branch in models if part in _kinds(branch)]
         fields = [branch.model_fields[str(part)].annotation for branch in models if part in branch.model_fields]
-        models = tagged or [found for field in fields for found in _models_in(field)]
+        below = [found for field in fields for found in _models_in(field)]
+        models = tagged or below or models  # a key of a mapping or a place in a list stays with what they hold
     return models
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,8 @@ def write_dataset(
     packing: Packing = "mjpg",
     splits: Sequence[Sequence[str]] | None = None,
     num_classes: int = 2,
+    keys: Sequence[str] | None = None,
+    jpeg: Callable[[int, int], bytes] = numbered_jpeg,
 ) -> Path:
     """A data set of numbered JPEGs, through the real shard writer, without any video.
 
@@ -47,6 +49,8 @@ def write_dataset(
         packing: of the frames.
         splits: for each shard, its splits; default: all in "train1".
         num_classes: labels run through these.
+        keys: of all videos; default: video0000, video0001 ...
+        jpeg: the picture of a video's number and a frame.
     """
     folder.mkdir(parents=True, exist_ok=True)
     store = open_store(folder)
@@ -57,9 +61,10 @@ def write_dataset(
         with ShardTar(path, packing) as tar:
             for length in lengths:
                 label = video_number % num_classes
-                video = Video(key=f"video{video_number:04d}", path=f"v{video_number}.avi", label=label, splits=())
+                key = keys[video_number] if keys else f"video{video_number:04d}"
+                video = Video(key=key, path=f"v{video_number}.avi", label=label, splits=())
                 frames = Frames(
-                    jpegs=tuple(numbered_jpeg(video_number, frame) for frame in range(length)),
+                    jpegs=tuple(jpeg(video_number, frame) for frame in range(length)),
                     fps=25.0,
                     source_width=64,
                     source_height=48,

@@ -1,0 +1,175 @@
+"""The report: a run's folder -> one self-contained HTML page.
+
+In: a folder with a pre-training run, with results of evaluations below it, or both. Out: the page, which holds every
+picture and number and loads nothing. What is not there is named, with the command that makes it. Equal folders give
+equal pages.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from eval.combined import combine
+from eval.report.evaluations import Evaluation, Rows, missing_evaluations, read_evaluations
+from eval.report.forest import AXIS_TICKS, ForestPanel, forest_panels
+from eval.report.pictures import Picture, find_pictures, read_picture
+from eval.report.pretraining import Pretraining, holds_pretraining, read_pretraining
+from eval.report.shards import ShardFacts, read_shards
+from eval.report.summary import summary_sentences
+from eval.report.words import Missing
+from eval.results import ROW_NAME, find_rows, read_row
+from eval.table_format import Table, TableRow
+from eval.tables import build_tables
+from shardify.errors import UsageError
+from shardify.storage import FolderStore
+from stream_train.config import CONFIG_NAME
+
+REPORT_NAME = "report.html"
+TEMPLATE_NAME = "page.html"
+SALIENCY = "saliency"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A resolved config, and all the places that have the same."""
+
+    places: tuple[str, ...]
+    """Files relative to the run's folder."""
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """Everything that the page shows, in words, numbers and pictures; the template lays it out."""
+
+    name: str
+    summary: tuple[str, ...]
+    """Sentences."""
+    panels: tuple[ForestPanel, ...]
+    more_panels: tuple[ForestPanel, ...]
+    """Of probes with few labels: many, and of less interest."""
+    ticks: tuple[int, ...]
+    tables: tuple[Table, ...]
+    unmeasured_tables: tuple[Table, ...]
+    """Of which only the paper's numbers are known."""
+    pretraining: Pretraining | None
+    evaluations: tuple[Evaluation, ...]
+    missing_evaluations: tuple[Missing, ...]
+    saliency: tuple[Picture, ...]
+    others: tuple[Picture, ...]
+    shards: ShardFacts | None
+    settings: tuple[Settings, ...]
+    run: str
+    """The folder, as it was given."""
+
+
+def write_report(run: Path, out: Path | None = None) -> Path:
+    """Write the page.
+
+    Args:
+        run: the folder to report on.
+        out: the HTML file; by default REPORT_NAME in that folder.
+
+    Returns:
+        Where it lies.
+
+    Raises:
+        UsageError: if there is nothing to report on, or `out` is a folder.
+        WorkError: if a result or picture is damaged, or the disk is full.
+    """
+    path = run / REPORT_NAME if out is None else out
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give a file with --out, such as {path / REPORT_NAME}")
+    page = render(read_contents(run))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FolderStore(path.parent).write(path.name, page.encode())
+    return path
+
+
+def render(contents: Contents) -> str:
+    """The page's text."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.tests["measured"] = is_measured
+    return environment.get_template(TEMPLATE_NAME).render(page=contents)
+
+
+def read_contents(run: Path) -> Contents:
+    """Everything below a folder that the page shows.
+
+    Raises:
+        UsageError: if there is no such folder, or it holds neither a run nor results.
+        WorkError: if a result or picture is damaged.
+    """
+    if not run.is_dir():
+        reason = "is not a folder" if run.exists() else "does not exist"
+        raise UsageError(f"{run} {reason}; give the folder of a run, such as runs/demo")
+    rows = {PurePosixPath(folder.relative_to(run).as_posix()): read_row(folder) for folder in find_rows(run)}
+    is_pretrained = holds_pretraining(run)
+    if not rows and not is_pretrained:
+        raise UsageError(
+            f"{run} holds neither a pre-training run ({CONFIG_NAME}) nor results of evaluations ({ROW_NAME} in folders "
+            "below it); give the folder that `stream-train pretrain` or `video-eval` wrote"
+        )
+    pictures = _by_owner(run, rows)
+    own = pictures.pop(PurePosixPath("."), []) if is_pretrained else []
+    pretraining = read_pretraining(run, own) if is_pretrained else None
+    strays = [picture for owner, found in pictures.items() if owner not in rows for picture in found]
+    results = combine([run])
+    panels = forest_panels(run, results)
+    tables = build_tables([run]) if rows else []
+    return Contents(
+        name=run.resolve().name,
+        summary=tuple(summary_sentences(pretraining, results)),
+        panels=tuple(panel for panel in panels if not panel.has_few_labels),
+        more_panels=tuple(panel for panel in panels if panel.has_few_labels),
+        ticks=AXIS_TICKS,
+        tables=tuple(table for table in tables if any(map(is_measured, table.rows))),
+        unmeasured_tables=tuple(table for table in tables if not any(map(is_measured, table.rows))),
+        pretraining=pretraining,
+        evaluations=tuple(read_evaluations(rows, pictures)),
+        missing_evaluations=tuple(missing_evaluations(rows)),
+        saliency=tuple(picture for picture in strays if picture.is_named(SALIENCY)),
+        others=tuple(picture for picture in strays if not picture.is_named(SALIENCY)),
+        shards=read_shards(pretraining.shards, pretraining.judgement) if pretraining and pretraining.shards else None,
+        settings=tuple(_read_settings(run, rows)),
+        run=str(run),
+    )
+
+
+def _by_owner(run: Path, rows: Rows) -> dict[PurePosixPath, list[Picture]]:
+    """Every picture, by the folder of the innermost result that it lies in, else by its own folder."""
+    found = defaultdict(list)
+    for name in find_pictures(run):
+        owner = next((folder for folder in name.parents if folder in rows), name.parent)
+        found[owner].append(read_picture(run, name))
+    return dict(found)
+
+
+def is_measured(row: TableRow) -> bool:
+    """Whether a line of a table holds a result, rather than the paper's numbers or a guess."""
+    return row.kind != "chance" and any(number.measured is not None for number in row.numbers)
+
+
+def _read_settings(run: Path, rows: Rows) -> list[Settings]:
+    """Each config below a folder, equal ones once; of results that have none, what their row says."""
+    texts: dict[str, list[str]] = defaultdict(list)
+    files = [PurePosixPath(path.relative_to(run).as_posix()) for path in sorted(run.rglob(CONFIG_NAME))]
+    for file in files:
+        texts[(run / file).read_text(encoding="utf-8", errors="replace")].append(str(file))
+    for place, row in rows.items():
+        if place / CONFIG_NAME not in files:
+            text = yaml.safe_dump(row.config, sort_keys=False, allow_unicode=True, width=100)
+            texts[text].append(str(place / ROW_NAME))
+    return [Settings(places=tuple(places), text=text) for text, places in texts.items()]

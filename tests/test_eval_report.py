@@ -1,0 +1,489 @@
+"""The report: every number and picture of a run, in one page that needs nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from fnmatch import fnmatch
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from helpers_report import (
+    DATA_SET,
+    Page,
+    as_validation,
+    draw_picture,
+    make_evaluations,
+    make_judgement,
+    make_pretraining,
+    read_page,
+    words,
+)
+from helpers_results import pretraining_of, write_result
+
+from eval.combined import combine
+from eval.report import write_report
+from eval.report.page import read_contents, render
+from eval.results import Row, find_rows, read_row
+from shardify.errors import UsageError, WorkError
+from shardify.format import read_manifest
+from shardify.storage import open_store
+
+NETWORK_ATTRIBUTES = {"src", "href", "srcset", "action", "formaction", "poster", "data", "xlink:href", "background"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, small_dataset: Path) -> Path:
+    """A finished run with results of every evaluation; read-only."""
+    folder = tmp_path_factory.mktemp("report") / "demo"
+    make_pretraining(folder, small_dataset)
+    make_evaluations(folder / "eval")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def html(run: Path) -> str:
+    return render(read_contents(run))
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return read_page(html)
+
+
+def report_of(run: Path) -> Page:
+    return read_page(render(read_contents(run)))
+
+
+def rows_below(run: Path) -> Iterator[Row]:
+    return (read_row(folder) for folder in find_rows(run))
+
+
+# Numbers
+
+
+def test_every_row_stands_in_the_page_with_its_numbers(run: Path, page: Page) -> None:
+    lines = page.rows()
+    expected: Counter[str] = Counter()
+    for row in rows_below(run):
+        parts = [row.network, row.variant]
+        parts += [row.architecture] if row.architecture != "none" else []
+        for name, metric in row.metrics.items():
+            scale, digits, unit = (1, 2, "") if name == "mae" else (100, 1, " %")
+            parts.append(f"{scale * metric.value:.{digits}f}{unit}")
+            ends = (f"{scale * end:.{digits}f}" for end in (metric.low, metric.high))
+            parts.append(f"[{', '.join(ends)}]" if metric.has_interval else "no interval")
+            parts.append(f"guessing {scale * row.chance[name]:.{digits}f}{unit}")
+            parts += [f"paper {scale * row.reported[name]:.{digits}f}{unit}"] if name in row.reported else []
+        parts += [row.data_set, f"{row.train_split} → {row.test_split}", f"seed {row.seed}, 8 classes"]
+        parts += ["24", "in 12 groups"] + ([f"{row.num_left_out} left out"] if row.num_left_out else [])
+        expected[" ".join(parts)] += 1
+    found = Counter(key for line in lines for key in expected if line.startswith(key))
+    assert sum(expected.values()) == 3 * (4 + 5 + 1 + 1 + 1 + 2) + 1
+    assert found == expected
+
+
+def test_a_row_by_hand(tmp_path: Path) -> None:
+    answers = [1, 1, 1, 0, 0, 0, 0, 0]  # 3 of 8 right
+    write_result(tmp_path, "transfer", "finetune", answers, pretraining=pretraining_of(), num_left_out=2)
+    (line,) = [line for line in report_of(tmp_path).rows() if "37.5 %" in line]
+    for part in ("pretrained", "finetune", "c3d", "guessing 12.5 %", "paper 68.3 %", "in 4 groups", "2 left out"):
+        assert part in line
+    assert "transformations (random, periodic, warp, speed), on ucf101 train1, 100 epochs" in line
+    assert "weights sha256 of pr" in line
+
+
+def test_numbers_without_an_interval_say_so(tmp_path: Path) -> None:
+    write_result(tmp_path, "transfer", "finetune", [1.0] * 8)
+    contents = read_contents(tmp_path)
+    assert contents.panels[0].lines[0].ends_at is None
+    page = read_page(render(contents))
+    assert sum("100.0 %" in line and "no interval" in line for line in page.rows()) == 1
+    ranges = [element for element in page.all("line") if element.attributes["class"] == "range"]
+    assert len(ranges) == 3  # the legend's
+
+
+# The figure
+
+
+def test_the_figure_has_a_line_for_each_network_of_each_variant(run: Path) -> None:
+    contents = read_contents(run)
+    panels = (*contents.panels, *contents.more_panels)
+    assert sum(len(panel.lines) for panel in panels) == len(combine([run])) == 3 * (1 + 5 + 1 + 1 + 1 + 2) + 1
+    assert [panel.title for panel in contents.panels] == [
+        *("Transfer", "Probe", "Probe", "Probe", "Retrieval", "Synchronisation"),
+        *("Before or after", "Still videos", "Still videos"),
+    ]
+    assert [panel.subtitle for panel in contents.more_panels] == [
+        f"{variant} · {DATA_SET} · accuracy" for variant in ("knn-1", "linear-10pct")
+    ]
+    assert [line.label for line in contents.panels[0].lines] == ["pretrained", "supervised", "random"]
+
+
+def test_splits_and_seeds_share_a_line(run: Path) -> None:
+    contents = read_contents(run)
+    transfer = next(panel for panel in contents.panels if panel.title == "Transfer")
+    assert transfer.shared == "48 videos in 24 groups, 2 splits, 2 seeds · guessing 12.5\N{NO-BREAK SPACE}%"
+    line = transfer.lines[0]
+    assert (line.label, words(line.number), line.value_at) == ("pretrained", "50.0 %", 50.0)
+    (result,) = [r for r in combine([run]) if r.row.evaluation == "transfer" and r.row.network == "pretrained"]
+    metric = result.metrics["accuracy"]
+    assert line.ends_at == pytest.approx((100 * metric.low, 100 * metric.high), abs=0.005)
+    assert line.interval == f"[{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
+    assert line.chance_at == 12.5
+
+
+def test_marks_lie_where_the_numbers_are(tmp_path: Path) -> None:
+    write_result(tmp_path, "transfer", "finetune", [1, 1, 1, 0, 0, 0, 0, 0], pretraining=pretraining_of())
+    page = report_of(tmp_path)
+    dots = [element.attributes["cx"] for element in page.all("circle")]
+    chances = [e.attributes["x1"] for e in page.all("line") if e.attributes["class"] == "chance"]
+    diamonds = [e.attributes["x"] for e in page.all("svg") if e.attributes.get("class") == "mark"]
+    assert (dots, chances, diamonds) == (["22", "37.5%"], ["2", "12.5%"], ["8", "68.3%"])  # the legend's first
+    assert all(f"{part} %" in page.text for part in ("37.5", "guessing 12.5", "paper 68.3"))
+
+
+def test_errors_are_not_drawn_among_shares(tmp_path: Path) -> None:
+    write_result(tmp_path, "sync", "frozen", {"mae": [2.0, 1.0, 3.0, 4.0]}, chance={"mae": 3.2})
+    contents = read_contents(tmp_path)
+    assert contents.panels == ()
+    text = read_page(render(contents)).text
+    assert "2.50" in text
+    assert "No result is a share of right answers" in text
+
+
+def test_networks_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for name, motions in (("one", ["random"]), ("other", ["warp"])):
+        learnt = pretraining_of(motions=motions)
+        write_result(tmp_path / name, "transfer", "finetune", [1, 0, 0, 0], pretraining=learnt, weights=name)
+    (panel,) = read_contents(tmp_path).panels
+    assert [line.detail for line in panel.lines] == [
+        "transformations (random, speed), on ucf101 train1, 100 epochs · one",
+        "transformations (warp, speed), on ucf101 train1, 100 epochs · other",
+    ]
+
+
+# Tables and words
+
+
+def test_the_tables_stand_in_the_page(run: Path, page: Page) -> None:
+    contents = read_contents(run)
+    titles = [words(heading.text) for heading in page.all("h3")]
+    lines = Counter(page.rows())
+    assert len(contents.tables) >= 5
+    for table in (*contents.tables, *contents.unmeasured_tables):
+        assert table.title in titles
+        for row in table.rows:
+            assert lines[words(" ".join(row.cells))] >= 1, row.cells
+        assert all(words(note) in page.text for note in table.notes)
+
+
+def test_tables_without_results_are_set_apart(tmp_path: Path) -> None:
+    write_result(tmp_path, "sync", "frozen", [1, 1, 0, 0], pretraining=pretraining_of(), data_set="ucf101")
+    contents = read_contents(tmp_path)
+    assert [table.name for table in contents.tables] == ["table3"]
+    assert {"table1", "table2", "table4"} <= {table.name for table in contents.unmeasured_tables}
+    page = read_page(render(contents))
+    (folded,) = [e.text for e in page.all("details") if "nothing was measured" in e.text]
+    assert contents.unmeasured_tables[0].title in words(folded)
+
+
+def test_the_first_paragraph_says_what_and_how_well(page: Page, small_dataset: Path) -> None:
+    (summary,) = [words(e.text) for e in page.all("p") if e.attributes.get("class") == "summary"]
+    assert f"c3d, pre-trained on split train1 of {small_dataset} for 2.0 of 2 epochs." in summary
+    assert "motion accuracy 46.9 % (guessing 25.0 %), speed accuracy 52.1 % (guessing 33.6 %)" in summary
+    assert "34 results of 3 networks, tested on ucf101-8" in summary
+    assert "Transfer (finetune): pretrained 50.0 %, random 25.0 %;" in summary
+
+
+def test_the_pretext_task_is_reported(page: Page) -> None:
+    assert "motion accuracy 46.9 % 56.2 % 25.0 %" in page.rows()
+    assert "speed accuracy 52.1 % 62.5 % 33.6 %" in page.rows()
+    assert "Held out: 128 videos of split test1, each looked at 4 times" in page.text
+    assert "2.0 epochs, 10 steps (finished)" in page.text
+
+
+def test_settings_are_shown_as_they_are_and_once(run: Path, tmp_path: Path, page: Page) -> None:
+    assert (run / "config.yaml").read_text() in [element.text for element in page.all("pre")]
+    shutil.copytree(run, tmp_path / "demo")
+    folders = find_rows(tmp_path / "demo")
+    for folder in folders[:3]:
+        (folder / "config.yaml").write_text("shards: <nowhere> & more\n")
+    texts = [element.text for element in report_of(tmp_path / "demo").all("pre")]
+    assert texts.count("shards: <nowhere> & more\n") == 1
+    (folded,) = [e.text for e in report_of(tmp_path / "demo").all("details") if "<nowhere>" in e.text]
+    for folder in folders[:3]:
+        assert f"{folder.relative_to(tmp_path / 'demo')}/config.yaml" in words(folded)
+
+
+# Pictures
+
+
+def test_every_picture_is_inside_exactly_once(run: Path, page: Page) -> None:
+    files = [path.read_bytes() for path in run.rglob("*.png")]
+    assert len(files) == 5 + 3 * 4 * 3 + 16 * 2 + 3 + 1
+    assert Counter(page.pictures()) == Counter(files)
+
+
+def test_pictures_have_words(run: Path, page: Page) -> None:
+    captions = [words(element.text) for element in page.all("figcaption")]
+    alternatives = [image.attributes["alt"] for image in page.all("img")]
+    names = sorted(str(path.relative_to(run)) for path in run.rglob("*.png"))
+    for name in names:
+        assert sum(caption.endswith(f" {name}") for caption in captions) == 1, name
+        assert sum(f"({name})" in text for text in alternatives) == 1, name
+    assert all(len(caption.split()) >= 8 for caption in captions)
+
+
+def test_pictures_know_their_size(run: Path, page: Page) -> None:
+    sizes = {
+        image.attributes["alt"]: (image.attributes["width"], image.attributes["height"]) for image in page.all("img")
+    }
+    assert sizes["Learning curves (curves.png)"] == ("143", "54")
+
+
+def test_foreign_pictures_are_shown_too(tmp_path: Path) -> None:
+    write_result(tmp_path, "transfer", "finetune", [1, 0, 0, 0])
+    picture = draw_picture(tmp_path / "notes" / "whiteboard.png")
+    draw_picture(tmp_path / ".trash" / "old.png")
+    page = report_of(tmp_path)
+    assert page.pictures() == [picture.read_bytes()]
+    assert "Other pictures" in page.text
+    assert "notes/whiteboard.png" in page.text
+
+
+@pytest.mark.parametrize("damage", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
+def test_a_damaged_picture_is_named(tmp_path: Path, damage: bytes) -> None:
+    folder = write_result(tmp_path, "transfer", "finetune", [1, 0, 0, 0])
+    (folder / "confusion.png").write_bytes(damage)
+    with pytest.raises(WorkError, match=r"seed0/confusion.png is not a whole PNG picture; delete it"):
+        read_contents(tmp_path)
+
+
+def test_a_picture_that_was_cut_short_is_named(tmp_path: Path) -> None:
+    folder = write_result(tmp_path, "transfer", "finetune", [1, 0, 0, 0])
+    picture = draw_picture(folder / "confusion.png")
+    picture.write_bytes(picture.read_bytes()[:-5])
+    with pytest.raises(WorkError, match=r"confusion.png is not a whole PNG"):
+        read_contents(tmp_path)
+
+
+# One file, and nothing else
+
+
+def test_the_page_refers_to_nothing_outside(html: str, page: Page) -> None:
+    targets = [value for e in page.elements for name, value in e.attributes.items() if name in NETWORK_ATTRIBUTES]
+    assert {target.partition(":")[0] if not target.startswith("#") else "#" for target in targets} == {"data", "#"}
+    assert not {"script", "iframe", "object", "embed", "base", "form"} & {e.tag for e in page.elements}
+    (style,) = page.all("style")
+    assert "url(" not in style.text
+    assert "@import" not in style.text
+    assert not re.search(r"\bon\w+=", re.sub(r'"data:[^"]*"', "", html))
+    policy = next(e.attributes["content"] for e in page.all("meta") if "http-equiv" in e.attributes)
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_links_lead_somewhere(page: Page) -> None:
+    ids = [element.attributes["id"] for element in page.elements if "id" in element.attributes]
+    assert len(ids) == len(set(ids))
+    links = {link.attributes["href"] for link in page.all("a")}
+    assert links >= {"#glance", "#tables", "#pretraining", "#evaluations", "#saliency", "#data", "#settings"}
+    assert links <= {f"#{name}" for name in ids}
+
+
+def test_headings_leave_out_no_level(page: Page) -> None:
+    levels = [int(element.tag[1]) for element in page.elements if re.fullmatch(r"h[1-6]", element.tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_equal_runs_give_equal_pages(run: Path, html: str) -> None:
+    assert render(read_contents(run)) == html
+
+
+def test_names_and_texts_are_escaped(tmp_path: Path) -> None:
+    nasty = "<script>alert('1')</script>&amp;\""
+    run = tmp_path / "<b>run"
+    folder = write_result(run, "transfer", "finetune", [1, 0, 0, 0], network="pre", data_set=nasty, weights="<i>")
+    (folder / "config.yaml").write_text(f"out: </pre></details>{nasty}\n")
+    draw_picture(folder / '"><img src=x onerror=1>.png')
+    page = report_of(run)
+    assert not {"script", "i", "b"} & {element.tag for element in page.elements}
+    assert len(page.all("img")) == 1
+    assert f"out: </pre></details>{nasty}\n" in [element.text for element in page.all("pre")]
+    assert any(nasty in line and "<i>" in line for line in page.rows())
+    assert '"><img src=x onerror=1>.png' in page.all("img")[0].attributes["alt"]
+    assert page.all("title")[0].text == "<b>run: report"
+
+
+def test_the_templates_are_installed_with_the_package() -> None:
+    root = Path(__file__).resolve().parent.parent
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    assert "eval.report" in settings["packages"]
+    patterns = settings["package-data"]["eval.report"]
+    files = [path.name for path in (root / "eval" / "report").iterdir() if path.is_file() and path.suffix != ".py"]
+    assert len(files) == 3
+    assert all(any(fnmatch(name, pattern) for pattern in patterns) for name in files)
+
+
+# What is not there
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("config.yaml", "stream-train pretrain CONFIG"),
+        ("metrics.jsonl", "stream-train pretrain {run}/config.yaml"),
+        ("curves.png", "stream-train pretrain {run}/config.yaml"),
+        ("validation.json", "stream-train validate {run}"),
+        ("confusion_motion.png", "stream-train validate {run}"),
+        ("confusion_speed.png", "stream-train validate {run}"),
+        ("transformations.png", "shardify preview {shards} --out {run}"),
+        ("contact_sheet.png", "shardify preview {shards} --out {run}"),
+    ],
+)
+def test_a_missing_part_of_pretraining_is_named(tmp_path: Path, small_dataset: Path, name: str, command: str) -> None:
+    run = tmp_path / "demo"
+    make_pretraining(run, small_dataset)
+    (complete,) = absent_lists(run)
+    assert "config.yaml" not in complete  # the evaluations alone are missing
+    (run / name).unlink()
+    missing = absent_lists(run)
+    assert len(missing) == 2
+    assert re.search(
+        rf"\b{re.escape(name)}\b.*: made by {re.escape(command.format(run=run, shards=small_dataset))}$", missing[1]
+    )
+
+
+def absent_lists(run: Path) -> list[str]:
+    """What the page says is not there yet, but for the saliency pictures."""
+    boxes = [words(e.text) for e in report_of(run).elements if e.attributes.get("class") == "absent"]
+    return [box.removeprefix("Not there yet: ") for box in boxes if "saliency" not in box]
+
+
+def test_a_run_without_evaluations_says_how_to_make_them(tmp_path: Path, small_dataset: Path) -> None:
+    make_pretraining(tmp_path / "demo", small_dataset)
+    text = report_of(tmp_path / "demo").text
+    for command in ("transfer", "probe", "retrieval", "sync", "before-after", "still", "saliency"):
+        assert f"made by video-eval {command} CONFIG" in text
+    assert "There are no results of evaluations below" in text
+
+
+def test_evaluations_that_are_missing_are_named(tmp_path: Path) -> None:
+    write_result(tmp_path, "transfer", "finetune", [1, 0, 0, 0])
+    write_result(tmp_path, "retrieval", "pooled", {"top1": [1, 0, 0, 0]})
+    text = report_of(tmp_path).text
+    assert "video-eval transfer" not in text
+    assert "made by video-eval probe CONFIG" in text
+    assert "the picture of queries and their nearest neighbours: made by video-eval retrieval CONFIG" in text
+
+
+def test_results_without_pretraining_are_enough(tmp_path: Path) -> None:
+    write_result(tmp_path / "eval", "transfer", "finetune", [1, 0, 0, 0])
+    page = report_of(tmp_path)
+    assert f"{tmp_path} holds no pre-training run; stream-train pretrain CONFIG" in page.text
+    assert any("25.0 %" in line for line in page.rows())
+    assert "Which shards were learnt from is not known here" in page.text
+
+
+def test_one_result_alone_can_be_reported(tmp_path: Path) -> None:
+    folder = write_result(tmp_path, "transfer", "finetune", [1, 0, 0, 0])
+    (folder / "config.yaml").write_text("question: {}\n")
+    picture = draw_picture(folder / "curves.png")
+    page = report_of(folder)
+    assert "holds no pre-training run" in page.text
+    assert page.pictures() == [picture.read_bytes()]
+
+
+def test_there_must_be_something_to_report(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none does not exist; give the folder of a run, such as runs/demo"):
+        write_report(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file is not a folder"):
+        write_report(tmp_path / "file")
+    draw_picture(tmp_path / "empty" / "picture.png")
+    with pytest.raises(
+        UsageError, match=r"holds neither a pre-training run \(config.yaml\) nor results of evaluations"
+    ):
+        write_report(tmp_path / "empty")
+    assert not (tmp_path / "empty" / "report.html").exists()
+
+
+def test_a_damaged_judgement_is_named(tmp_path: Path, small_dataset: Path) -> None:
+    make_pretraining(tmp_path / "demo", small_dataset)
+    (tmp_path / "demo" / "validation.json").write_text("{}")
+    with pytest.raises(WorkError, match=r"validation.json is damaged; delete it and run `stream-train validate"):
+        read_contents(tmp_path / "demo")
+
+
+def test_settings_of_another_version_do_not_stop_the_report(tmp_path: Path, small_dataset: Path) -> None:
+    make_pretraining(tmp_path / "demo", small_dataset)
+    with (tmp_path / "demo" / "config.yaml").open("a") as file:
+        file.write("colour_of_the_bike_shed: green\n")
+    page = report_of(tmp_path / "demo")
+    assert "could not be understood" in page.text
+    assert "unknown key colour_of_the_bike_shed" in page.text
+    assert "motion accuracy 46.9 % 56.2 % –" in page.rows()
+
+
+# The data
+
+
+def test_shards_are_described(page: Page, small_dataset: Path) -> None:
+    summary = read_manifest(open_store(small_dataset))
+    num_frames = sum(shard.num_frames for shard in summary.shards)
+    assert f"23, {num_frames:,} frames" in page.text
+    assert any(re.match(rf"train1 23 {num_frames:,} [\d.]+ MB 5$", line) for line in page.rows())
+    assert "Rejected videos None." in page.text
+
+
+def test_rejected_videos_are_counted_by_reason(tmp_path: Path, small_dataset: Path) -> None:
+    shards = tmp_path / "shards"
+    shutil.copytree(small_dataset, shards)
+    manifest = replace(read_manifest(open_store(shards)), num_rejected=3, num_missing=1)
+    (shards / "manifest.json").write_bytes(manifest.to_json())
+    reasons = ["no frames", "9 frames, but min_frames is 16", "no frames"]
+    lines = [f'{{"key": "v{i}", "reason": "{reason}"}}\n' for i, reason in enumerate(reasons)]
+    (shards / "rejected.jsonl").write_text("".join(lines))
+    make_pretraining(tmp_path / "demo", shards)
+    page = report_of(tmp_path / "demo")
+    assert "3 videos rejected, 1 listed but missing" in page.text
+    assert "no frames 2" in page.rows()
+
+
+def test_shards_that_are_gone_are_named(tmp_path: Path) -> None:
+    make_pretraining(tmp_path / "demo", tmp_path / "gone")
+    text = report_of(tmp_path / "demo").text
+    assert (
+        f"The shards of the run, {tmp_path / 'gone'}, cannot be described: {tmp_path / 'gone'} does not exist" in text
+    )
+
+
+def test_shards_that_have_changed_since_are_called_so(tmp_path: Path, small_dataset: Path) -> None:
+    changed = "The held-out videos that lie there now are not those that the network was judged on."
+    make_pretraining(tmp_path / "demo", small_dataset)
+    assert changed in report_of(tmp_path / "demo").text
+    fingerprint = read_manifest(open_store(small_dataset)).fingerprint("train1")
+    judgement = replace(make_judgement(fingerprint), split="train1")
+    (tmp_path / "demo" / "validation.json").write_bytes(as_validation(judgement))
+    assert changed not in report_of(tmp_path / "demo").text
+
+
+# The file
+
+
+def test_the_report_is_written_where_it_is_wanted(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write_result(run, "transfer", "finetune", [1, 0, 0, 0])
+    assert write_report(run) == run / "report.html"
+    assert write_report(run, tmp_path / "new" / "page.html") == tmp_path / "new" / "page.html"
+    assert (run / "report.html").read_bytes() == (tmp_path / "new" / "page.html").read_bytes()
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["page.html"]
+    with pytest.raises(UsageError, match=r"new is a folder; give a file with --out, such as .*new/report.html"):
+        write_report(run, tmp_path / "new")
