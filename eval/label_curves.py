@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.combined import combine
 from eval.figures import LabelCurve, low_label_figure
 from eval.labels import LabelBudget
 from eval.results import Metric
 from eval.samples import Samples
+from eval.tables.combined import combine
 
 PICTURE_NAME = "low_labels.png"
 

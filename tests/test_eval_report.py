@@ -26,10 +26,10 @@ from helpers_report import (
 )
 from helpers_results import pretraining_of, write_result
 
-from eval.combined import combine
 from eval.report import write_report
 from eval.report.page import read_contents, render
 from eval.results import Row, find_rows, read_row
+from eval.tables.combined import combine
 from shardify.errors import UsageError, WorkError
 from shardify.format import read_manifest
 from shardify.storage import open_store

@@ -9,8 +9,8 @@ import math
 import pytest
 
 from eval.results import Metric
-from eval.table_format import Number, Table, TableRow, to_csv, to_markdown
 from eval.tables import build_tables, tables_markdown
+from eval.tables.format import Number, Table, TableRow, to_csv, to_markdown
 
 
 def small_table() -> Table:

@@ -7,8 +7,8 @@ from typing import Any
 
 from helpers_results import ALL_MOTIONS, action_labels, pretraining_of, write_result
 
-from eval.table_format import Table
-from eval.tables import MARKDOWN_NAME, build_tables, tables_markdown, write_tables
+from eval.tables.build import MARKDOWN_NAME, build_tables, tables_markdown, write_tables
+from eval.tables.format import Table
 
 RIGHT = [1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0]  # 62.5 %
 WRONG = [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]  # 25.0 %

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.combined import Combined
 from eval.report.words import (
     count_words,
     evaluation_order,
@@ -24,6 +23,7 @@ from eval.report.words import (
     variant_order,
     words_for,
 )
+from eval.tables.combined import Combined
 
 AXIS_TICKS = (0, 25, 50, 75, 100)
 """Percent; every line of the page has this axis."""

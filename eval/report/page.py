@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from eval.combined import combine
 from eval.report.evaluations import Evaluation, Rows, missing_evaluations, read_evaluations
 from eval.report.forest import AXIS_TICKS, ForestPanel, forest_panels
 from eval.report.pictures import Picture, find_pictures, read_picture
@@ -23,8 +22,9 @@ from eval.report.shards import ShardFacts, read_shards
 from eval.report.summary import summary_sentences
 from eval.report.words import Missing
 from eval.results import ROW_NAME, find_rows, read_row
-from eval.table_format import Table, TableRow
 from eval.tables import build_tables
+from eval.tables.combined import combine
+from eval.tables.format import Table, TableRow
 from shardify.errors import UsageError
 from shardify.storage import FolderStore
 from stream_train.config import CONFIG_NAME

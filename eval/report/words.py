@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.results import Metric
-from eval.table_words import is_error, number_cell
+from eval.tables.words import is_error, number_cell
 
 _QUESTIONS = {"transfer": "action labels", "torchvision": "torchvision's weights"}
 PROBE = "probe"

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 
-from eval.combined import Combined
-from eval.table_format import Table, TableRow
-from eval.table_words import (
+from eval.tables.combined import Combined
+from eval.tables.format import Table, TableRow
+from eval.tables.words import (
     INTERVALS,
     NONE,
     NOT_MEASURED,

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from eval.combined import Combined
 from eval.paper import is_whole, like_data_set
 from eval.paper_tables import PaperRow
-from eval.table_format import LineKind
-from eval.table_layouts import OTHER_VARIANTS, Figure, Layout
-from eval.table_words import paper_labels, random_labels, result_labels
+from eval.tables.combined import Combined
+from eval.tables.format import LineKind
+from eval.tables.layouts import OTHER_VARIANTS, Figure, Layout
+from eval.tables.words import paper_labels, random_labels, result_labels
 
 
 @dataclass(frozen=True, kw_only=True)

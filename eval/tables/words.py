@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from eval.combined import Combined
 from eval.paper_tables import ALL_MOTIONS, PaperRow
 from eval.results import Metric
-from eval.table_format import Number
+from eval.tables.combined import Combined
+from eval.tables.format import Number
 
 INTERVALS = (
     "Accuracies in percent; in brackets 95 % intervals, by bootstrap over source groups (UCF101's gXX; elsewhere "

@@ -1,6 +1,6 @@
 """The paper's tables with what was measured beside what is reported, and the probes that the paper does not have.
 
-In: folders that evaluations wrote below, or none. Out: :class:`~eval.table_format.Table`s. A table is printed once for
+In: folders that evaluations wrote below, or none. Out: :class:`~eval.tables.format.Table`s. A table is printed once for
 the paper's own data sets, and once for every other data set that it was measured on.
 """
 
@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eval.combined import Combined, combine
 from eval.paper import like_data_set
-from eval.probe_table import probe_tables
-from eval.table_format import LineKind, Number, Table, TableRow, to_csv, to_markdown
-from eval.table_layouts import LAYOUTS, Layout
-from eval.table_lines import Entry, Line, Target, lines_of, targets_of
-from eval.table_words import (
+from eval.tables.combined import Combined, combine
+from eval.tables.format import LineKind, Number, Table, TableRow, to_csv, to_markdown
+from eval.tables.layouts import LAYOUTS, Layout
+from eval.tables.lines import Entry, Line, Target, lines_of, targets_of
+from eval.tables.probes import probe_tables
+from eval.tables.words import (
     INTERVALS,
     NONE,
     NOT_MEASURED,
