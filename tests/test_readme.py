@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers_shards import build_config, make_video
 
+from eval.vectors import read_vectors
+from eval.video_features import features_config, write_features
 from shardify.catalogs.folder import FlatConfig
 from shardify.frames import decode_video
 from shardify.run import build
@@ -16,8 +19,8 @@ from shardify.run import build
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTIONS = [
-    *("Quick start", "Your data", "Measured", "The shard format", "File map"),
-    *("Adding a data set, a pretext task, a network", "Limits"),
+    *("Quick start", "Your data", "Evaluations", "Measured", "The shard format", "File map"),
+    *("Adding a data set, a pretext task, a network, an evaluation", "Limits"),
 ]
 
 
@@ -84,6 +87,31 @@ def test_the_reading_example_cuts_out_every_frame(tmp_path: Path, monkeypatch: p
     assert values["start"] == len(values["sample"]["mjpg"])
 
 
+def test_the_embedding_example_gives_the_vector_of_the_features_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the one clip of a video of 61 frames, cropped alike."""
+    from stream_train.checkpoint import export_weights
+    from stream_train.networks import C3DConfig, build_backbone
+
+    monkeypatch.chdir(tmp_path)
+    make_video(tmp_path / "videos" / "video.mp4", num_frames=61)
+    (tmp_path / "video.mp4").write_bytes((tmp_path / "videos" / "video.mp4").read_bytes())
+    torch.manual_seed(0)
+    config = C3DConfig(width=0.05)
+    metadata = {"network": config.model_dump(mode="json"), "crop": 24, "num_frames": 16}
+    metadata |= {"data.resize": None, "data_set.height": 32, "data_set.width": 40}
+    (tmp_path / "runs" / "demo").mkdir(parents=True)
+    backbone = build_backbone(config, crop=24)
+    export_weights(tmp_path / "runs" / "demo" / "backbone.safetensors", backbone, metadata)
+    values: dict[str, Any] = {}
+    exec(code("Evaluations"), values)
+    words = {"source": "videos", "checkpoint": "runs/demo", "out": "vectors.npz"}
+    write_features(features_config(words, ["num_workers=0", "device=cpu", "threads=1"]), lambda _: None)
+    (vector,) = read_vectors(Path("vectors.npz")).values
+    torch.testing.assert_close(values["vector"], torch.from_numpy(vector))
+
+
 def test_the_catalog_example_works(tmp_path: Path) -> None:
     for name in ("dog_1.mp4", "cat_1.mp4", "cat_2.mp4", "notes.txt"):
         (tmp_path / name).touch()
@@ -96,7 +124,7 @@ def test_the_catalog_example_works(tmp_path: Path) -> None:
         "from shardify.config import StrictModel\n"
     )
     values: dict[str, Any] = {"__name__": "mine"}
-    exec(imports + code("Adding a data set, a pretext task, a network"), values)
+    exec(imports + code("Adding a data set, a pretext task, a network, an evaluation"), values)
     values["MineConfig"].model_rebuild(_types_namespace=values)
     catalog = values["read_mine"](values["MineConfig"](kind="mine", videos=tmp_path))
     assert catalog.classes == ("cat", "dog")
