@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shardify.config import StrictModel
 from shardify.errors import UsageError, WorkError
@@ -22,6 +22,7 @@ from stream_train.draws import Purpose, SampleDraws, Stream
 from stream_train.transforms import ClipPlan
 
 Frame = npt.NDArray[np.uint8]
+Scale = Annotated[float, Field(gt=0, le=1)]
 Side = Annotated[int, Field(ge=1, le=4096)]
 """Pixels of a height or width."""
 
@@ -33,6 +34,11 @@ class ClipConfig(StrictModel):
     """Height and width of the square crop, in pixels."""
     resize: tuple[Side, Side] | None = None
     """Bilinear resize to (height, width) before the crop, for shards that store larger frames."""
+    scale: tuple[Scale, Scale] | None = None
+    """In training, a further resize by a factor drawn from this range for each clip (the released code fine-tunes its
+    ResNet at 0.5 to 1)."""
+    test_resize: tuple[Side, Side] | None = None
+    """Outside training, the resize to take instead of `resize`; null is the same one."""
     crop_scope: Literal["clip", "video", "batch"] = "clip"
     """What shares one random crop."""
     flip_scope: Literal["video", "clip", "none"] = "video"
@@ -40,11 +46,19 @@ class ClipConfig(StrictModel):
     colour: Literal["none", "frame", "clip"] = "none"
     """Random brightness (+-32/255), saturation (0.5-1.5) and grey (p = 0.2): never, or drawn per frame or per clip."""
 
+    @model_validator(mode="after")
+    def _scale_increases(self) -> Self:
+        if self.scale is not None and self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale is a range from low to high, not {list(self.scale)}")
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipView:
     """How a clip's frames are looked at."""
 
+    size: tuple[int, int]
+    """Height and width that frames are resized to before the crop."""
     top: int
     left: int
     flip: bool
@@ -53,25 +67,27 @@ class ClipView:
 
 
 def check_crop(config: ClipConfig, geometry: tuple[int, int]) -> None:
-    """Raises UsageError if the crop does not fit into the frames."""
-    height, width = config.resize or geometry
-    if config.crop > min(height, width):
-        raise UsageError(
-            f"crop = {config.crop} does not fit into frames of {height}x{width}; "
-            f"set data.crop to at most {min(height, width)}"
-        )
+    """Raises UsageError if the crop does not fit into the frames, at their smallest."""
+    low = config.scale[0] if config.scale else 1.0
+    for height, width in (_scaled(config.resize or geometry, low), _test_size(config, geometry)):
+        if config.crop > min(height, width):
+            raise UsageError(
+                f"crop = {config.crop} does not fit into frames of {height}x{width}; "
+                f"set data.crop to at most {min(height, width)}"
+            )
 
 
 def centre_view(config: ClipConfig, geometry: tuple[int, int]) -> ClipView:
     """The centre crop, unflipped, in its own colours: how clips are looked at outside training."""
-    height, width = config.resize or geometry
-    return ClipView(top=(height - config.crop) // 2, left=(width - config.crop) // 2, flip=False, colour=None)
+    size = _test_size(config, geometry)
+    top, left = ((side - config.crop) // 2 for side in size)
+    return ClipView(size=size, top=top, left=left, flip=False, colour=None)
 
 
 def draw_views(
     plans: Sequence[ClipPlan], draws: SampleDraws, batch: int, config: ClipConfig, geometry: tuple[int, int]
 ) -> list[ClipView]:
-    """Draw crop, flip and colour for each clip of a video.
+    """Draw scale, crop, flip and colour for each clip of a video.
 
     Args:
         plans: the video's clips.
@@ -80,18 +96,20 @@ def draw_views(
         config: what is drawn, and for what scope.
         geometry: height and width of the stored frames.
     """
-    height, width = config.resize or geometry
     views = []
     for clip, plan in enumerate(plans):
+        size = config.resize or geometry
+        if config.scale is not None:
+            size = _scaled(size, draws.stream(Purpose.SCALE, clip).uniform(*config.scale))
         if config.crop_scope == "batch":
             stream = Stream(draws.seed, draws.domain, (int(Purpose.CROP), batch, (1 << 64) - 1))
         else:
             stream = draws.stream(Purpose.CROP, clip if config.crop_scope == "clip" else 0)
-        top = stream.integer(0, height - config.crop + 1)
-        left = stream.integer(0, width - config.crop + 1)
+        top, left = (stream.integer(0, side - config.crop + 1) for side in size)
         flip = draws.stream(Purpose.FLIP, clip if config.flip_scope == "clip" else 0).boolean()
         views.append(
             ClipView(
+                size=size,
                 top=top,
                 left=left,
                 flip=flip and config.flip_scope != "none",
@@ -99,6 +117,14 @@ def draw_views(
             )
         )
     return views
+
+
+def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    return round(size[0] * factor), round(size[1] * factor)
+
+
+def _test_size(config: ClipConfig, geometry: tuple[int, int]) -> tuple[int, int]:
+    return config.test_resize or config.resize or geometry
 
 
 def _draw_colour(
@@ -158,18 +184,22 @@ class ClipDecoder:
                 uses.setdefault(frame, []).append((clip, place))
         crop = self._config.crop
         for frame, places in uses.items():
-            pixels = self._pixels(jpegs[frame], frame, origin)
+            stored = self._pixels(jpegs[frame], frame, origin)
+            sizes = {self._geometry: stored}
             for clip, place in places:
                 view = views[clip]
+                pixels = sizes.get(view.size)
+                if pixels is None:
+                    pixels = sizes[view.size] = _resized(stored, view.size)
                 out[clip, place] = pixels[view.top : view.top + crop, view.left : view.left + crop]
 
     def picture(self, jpeg: memoryview | bytes, frame: int, origin: str) -> Frame:
-        """One whole frame, uint8 (H, W, 3), resized if the config says so; errors as :meth:`decode`."""
+        """One whole frame as it is stored, uint8 (H, W, 3); errors as :meth:`decode`."""
         return self._pixels(jpeg, frame, origin).copy()
 
     def _pixels(self, jpeg: memoryview | bytes, frame: int, origin: str) -> Frame:
         try:
-            pixels = simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=self._buffer)
+            pixels: Frame = simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=self._buffer)
         except ValueError as error:
             raise WorkError(
                 f"{origin}: frame {frame} cannot be decoded ({error}); run `shardify verify --deep`"
@@ -179,7 +209,7 @@ class ClipDecoder:
                 f"{origin}: frame {frame} is {pixels.shape[0]}x{pixels.shape[1]}, but the data set's frames are "
                 f"{self._geometry[0]}x{self._geometry[1]}"
             )
-        return pixels if self._config.resize is None else _resized(pixels, self._config.resize)
+        return pixels
 
 
 def frames_needed(plans: Sequence[ClipPlan]) -> list[int]:

@@ -50,6 +50,7 @@ class Purpose(enum.IntEnum):
     PIECES_GAP = 14
     PIECES_START = 15
     PIECES_ORDER = 16
+    SCALE = 17
 
 
 class _Generator(threading.local):

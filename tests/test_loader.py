@@ -175,9 +175,43 @@ def test_frames_are_resized_before_the_crop(small_dataset: Path) -> None:
     assert (batch.frames[0, 0].float() - halved[:, start : start + 24]).abs().max() <= 0.5
 
 
+def test_training_clips_are_scaled_each_by_its_own_draw(small_dataset: Path) -> None:
+    """Every pixel is that of a frame resized as drawn, and cropped within it; so drawn anew for each clip."""
+    batch = batches(small_dataset, config(scale=(0.5, 1.0), crop=24), num_batches=1)[0]
+    sizes = []
+    for number in range(len(batch)):
+        position, clip = int(batch.sample[number]), number % 4
+        draws = SampleDraws(5, 0, position)
+        factor = draws.stream(Purpose.SCALE, clip).uniform(0.5, 1.0)
+        height, width = round(48 * factor), round(64 * factor)
+        sizes.append((height, width))
+        places = draws.stream(Purpose.CROP, clip)
+        top, left = places.integer(0, height - 24 + 1), places.integer(0, width - 24 + 1)
+        jpeg = numbered_jpeg(position, int(batch.indices[number, 0]))
+        stored = torch.from_numpy(simplejpeg.decode_jpeg(jpeg, "RGB")).permute(2, 0, 1)[None].float()
+        resized = torch.nn.functional.interpolate(stored, size=(height, width), mode="bilinear")[0].permute(1, 2, 0)
+        assert (batch.frames[number, 0].float() - resized[top : top + 24, left : left + 24]).abs().max() <= 0.5
+    assert len(set(sizes)) > len(batch) // 2
+
+
+def test_outside_training_clips_are_resized_once_and_cropped_at_the_centre(small_dataset: Path) -> None:
+    plain = config(resize=(24, 32), crop=24)
+    scaled = config(scale=(0.5, 1.0), test_resize=(24, 32), crop=24)
+    data = open_shard_set(small_dataset, "train1")
+    for one, other in zip(*(each_sample_once(data, each, DRAW, seed=1) for each in (plain, scaled)), strict=True):
+        assert torch.equal(one.frames, other.frames)
+
+
+def test_a_scale_from_high_to_low_is_refused() -> None:
+    with pytest.raises(ValueError, match="scale is a range from low to high"):
+        config(scale=(1.0, 0.5))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"crop": 32, "scale": (0.5, 1.0)}, "crop = 32 does not fit into frames of 24x32"),
+        ({"crop": 32, "test_resize": (30, 60)}, "crop = 32 does not fit into frames of 30x60"),
         ({"crop": 49}, "crop = 49 does not fit into frames of 48x64; set data.crop to at most 48"),
         ({"crop": 32, "resize": (30, 60)}, "crop = 32 does not fit into frames of 30x60"),
     ],
