@@ -19,6 +19,7 @@ from eval.paper import reported_for
 from eval.results import ROW_NAME, Row, VideoScores, read_row, write_row
 from eval.samples import Samples, open_pair
 from shardify.config import dump_config
+from shardify.errors import UsageError
 from shardify.storage import FolderStore
 from stream_train.checkpoint import require_same
 from stream_train.config import CONFIG_NAME, flatten
@@ -83,14 +84,13 @@ def settings_of(
         with_trivial: whether None includes features that are no network's.
 
     Raises:
-        UsageError: if a name, a split or a data set does not exist, or the two data sets have different classes.
+        UsageError: if there is no such name, or as :func:`open_pairs`.
     """
     trivial = {name for name, entry in config.networks.items() if isinstance(entry, TrivialFeatures)}
     chosen = [name for name in config.networks if with_trivial or name not in trivial] if names is None else names
     for name in chosen:
         entry_of(name, config.networks)
-    pairs = [open_pair(config, pair) for pair in config.splits]  # a mistake in the last one shows before the first runs
-    for train, test in pairs:
+    for train, test in open_pairs(config):
         for seed in config.seeds:
             for name in chosen:
                 yield Setting(
@@ -102,6 +102,23 @@ def settings_of(
                     world=world,
                     say=world.on_main(say),
                 )
+
+
+def open_pairs(config: EvalConfig) -> list[tuple[Samples, Samples]]:
+    """Training and test samples of all splits, so that a mistake in the last one shows before the first is run.
+
+    Raises:
+        UsageError: as `eval.samples.open_pair`, or if the results of two splits would lie in one folder.
+    """
+    pairs = [open_pair(config, pair) for pair in config.splits]
+    names = [pair.train or "all" for pair in config.splits]
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise UsageError(
+            f"splits names the training split {repeated[0]} more than once; results are told apart by training split, "
+            "so give each its own config or out"
+        )
+    return pairs
 
 
 def measured_row(setting: Setting, evaluation: str, variant: str, details: dict[str, Any]) -> Row | None:

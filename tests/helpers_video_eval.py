@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import simplejpeg
 import torch
 import torchvision
 import yaml
 from click.testing import CliRunner, Result
+from helpers_datasets import numbered_jpeg
 from helpers_eval import tiny_eval_values, write_eval_dataset
 from helpers_training import run_tiny
+from torch import Tensor
 
 from eval.cli import main
 from stream_train.metrics import Interval
@@ -37,9 +42,13 @@ def assert_error(result: Result, exit_code: int, *parts: str) -> None:
 
 
 def make_world(folder: Path) -> tuple[Path, Path]:
-    """A small data set and a network pretrained on its train1 for a moment; returns the folders of both."""
-    shards, run = write_eval_dataset(folder / "data"), folder / "pretraining"
-    run_tiny(shards, run, epochs=1)
+    """A small data set, a part of UCF101 by its name, and a network pretrained on its train1 for a moment.
+
+    Returns:
+        The folders of both.
+    """
+    shards, run = write_eval_dataset(folder / "ucf101-tiny"), folder / "pretraining"
+    run_tiny(shards, run, epochs=1, seed=11)  # the evaluations' seeds are others, and so are their random weights
     return shards, run
 
 
@@ -66,6 +75,26 @@ def torchvision_file(path: Path) -> Path:
     torch.manual_seed(5)
     torch.save(torchvision.models.video.r3d_18(weights=None).state_dict(), path)
     return path
+
+
+def slow_clips(video: int, num_frames: int, starts: Sequence[int], stride: int, crop: int) -> Tensor:
+    """The centre crops of some clips of a numbered video, frame by frame: float32 (N, 3, 16, crop, crop) in [-1, 1].
+
+    Args:
+        video: its number in the data set, which its pixels tell.
+        num_frames: its length; a video of fewer than 16 frames begins anew.
+        starts: first frames of the clips.
+        stride: wanted steps; the largest that fits into the video is taken.
+        crop: height and width, of frames of 48 by 64.
+    """
+    while stride > 1 and 15 * stride + 1 > num_frames:
+        stride -= 1
+    top, left = (48 - crop) // 2, (64 - crop) // 2
+    clips = []
+    for start in starts:
+        frames = [simplejpeg.decode_jpeg(numbered_jpeg(video, (start + i * stride) % num_frames)) for i in range(16)]
+        clips.append([frame[top : top + crop, left : left + crop] / 127.5 - 1 for frame in frames])
+    return torch.tensor(np.array(clips), dtype=torch.float32).permute(0, 4, 1, 2, 3).contiguous()
 
 
 class Killed(BaseException):

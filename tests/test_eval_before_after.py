@@ -1,0 +1,236 @@
+"""Before or after: pieces that never overlap, gaps and places that do not tell the order, what answers are worth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers_datasets import write_dataset
+from helpers_eval import Oracle, logits_of, telling_jpeg, tiny_eval_config, write_eval_dataset
+from scipy.stats import chi2_contingency, chisquare
+from torch import Tensor
+
+from eval.before_after import BeforeAfterTask, BeforeAfterTests, draw_pieces, evaluate_before_after, frames_of_piece
+from eval.fitting import Fit
+from eval.models import JudgedModel
+from eval.results import Row, read_scores
+from eval.setting import Setting
+from shardify.errors import UsageError
+from stream_train.distributed import World
+from stream_train.draws import SampleDraws
+from stream_train.transforms import ClipPlan
+
+PIECE = {1: 8, 4: 29}
+"""Stride -> frames from the first to the last of 8."""
+lengths = pytest.mark.parametrize(
+    ("num_frames", "stride"), [(16, 1), (17, 1), (20, 1), (32, 1), (36, 1), (58, 4), (59, 4), (74, 4), (78, 4)]
+)
+
+
+def draws(number: int) -> SampleDraws:
+    return SampleDraws(5, number % 3, number)
+
+
+def pieces_of(plan: ClipPlan) -> tuple[list[int], list[int]]:
+    """Each half of a clip."""
+    frames = plan.indices.tolist()
+    return frames[:8], frames[8:]
+
+
+def gap_of(plan: ClipPlan) -> int:
+    """Frames between the pieces."""
+    one, other = sorted(pieces_of(plan))
+    return other[0] - one[-1] - 1
+
+
+# Pieces
+
+
+@lengths
+def test_two_pieces_in_both_orders(num_frames: int, stride: int) -> None:
+    """Eight frames each; the first piece ends before the second begins; both orders are of the very same pieces."""
+    for number in range(200):
+        before, after = draw_pieces(num_frames, draws(number), stride)
+        assert (before.target, after.target) == (0, 1)
+        first, second = pieces_of(before)
+        assert pieces_of(after) == (second, first)
+        for piece in (first, second):
+            assert piece == list(range(piece[0], piece[0] + 8 * stride, stride))
+        assert first[-1] < second[0]
+        assert first[0] >= 0
+        assert second[-1] < num_frames
+
+
+@lengths
+def test_gaps_and_places_cover_what_there_is(num_frames: int, stride: int) -> None:
+    """Gaps of 1 to min(16, n - two pieces) frames, none where there is nothing left; places up to both ends."""
+    spare = num_frames - 2 * PIECE[stride]
+    starts: dict[int, set[int]] = {}
+    for number in range(4000):
+        before, _ = draw_pieces(num_frames, draws(number), stride)
+        starts.setdefault(gap_of(before), set()).add(int(before.indices.min()))
+    assert sorted(starts) == (list(range(1, min(16, spare) + 1)) if spare else [0])
+    assert all(places == set(range(spare - gap + 1)) for gap, places in starts.items())
+
+
+def test_a_video_of_16_frames_is_split_in_the_middle() -> None:
+    before, after = draw_pieces(16, draws(0), 1)
+    assert before.indices.tolist() == list(range(16))
+    assert after.indices.tolist() == [*range(8, 16), *range(8)]
+
+
+@pytest.mark.parametrize(("num_frames", "stride", "piece"), [(15, 1, 8), (1, 1, 8), (57, 4, 29)])
+def test_shorter_videos_are_refused(num_frames: int, stride: int, piece: int) -> None:
+    with pytest.raises(ValueError, match=f"{num_frames} frames do not hold two pieces of {piece}"):
+        draw_pieces(num_frames, draws(0), stride)
+    assert frames_of_piece(stride) == piece
+    assert BeforeAfterTask(stride=stride).min_frames == 2 * piece
+
+
+@pytest.mark.parametrize(("num_frames", "stride"), [(60, 1), (100, 4)])
+def test_gaps_are_uniform_and_places_too(num_frames: int, stride: int) -> None:
+    plans = [draw_pieces(num_frames, draws(number), stride)[0] for number in range(3200)]
+    gaps = Counter(map(gap_of, plans))
+    assert len(gaps) == 16
+    assert chisquare(list(gaps.values())).pvalue > 0.001
+    spare = num_frames - 2 * PIECE[stride]
+    shares = np.array([plan.indices.min() / (spare - gap_of(plan)) for plan in plans])
+    assert shares.mean() == pytest.approx(0.5, abs=0.02)
+
+
+@lengths
+def test_neither_gap_nor_place_tells_the_order(num_frames: int, stride: int) -> None:
+    """As training draws them: the order is a fair coin, and independent of gap and of place."""
+    task = BeforeAfterTask(stride=stride)
+    plans = [plan for number in range(2000) for plan in task.draw_clips(num_frames, draws(number))]
+    assert len(plans) == 2000  # one clip a video
+    orders = Counter(plan.target for plan in plans)
+    assert sorted(orders) == [0, 1]
+    assert chisquare(list(orders.values())).pvalue > 0.001
+    for plan in plans:
+        assert plan.target == (plan.indices[0] > plan.indices[8])
+    for fact in (gap_of, lambda plan: int(plan.indices.min()) // 4):
+        table = Counter((plan.target, fact(plan)) for plan in plans)
+        facts = sorted({key[1] for key in table})
+        if len(facts) > 1:
+            assert chi2_contingency([[table[order, fact] for fact in facts] for order in (0, 1)]).pvalue > 0.001
+
+
+def test_the_test_asks_for_several_pairs_in_both_orders() -> None:
+    """Gaps and places are then exactly alike in both classes."""
+    plans = BeforeAfterTests(stride=1, count=6)(60, draws(1))
+    assert [plan.target for plan in plans] == [0, 1] * 6
+    for before, after in zip(plans[0::2], plans[1::2], strict=True):
+        assert pieces_of(after) == pieces_of(before)[::-1]
+    assert len({tuple(plan.indices.tolist()) for plan in plans}) == 12
+    assert len({gap_of(plan) for plan in plans}) > 2
+    starts = [int(plan.indices.min()) for plan in BeforeAfterTests(stride=1, count=6)(1000, draws(1))]
+    assert max(starts) - min(starts) > 100  # each pair has a place of its own
+
+
+# From a config to a row
+
+
+def evaluated(
+    monkeypatch: pytest.MonkeyPatch, shards: Path, out: Path, answer: Callable[[Tensor], Tensor], **changes: Any
+) -> tuple[Row, list[tuple[Setting, Fit]], list[str]]:
+    """The row of a model that answers by the frame numbers of a clip; what was to be fitted; what was said."""
+    fits: list[tuple[Setting, Fit]] = []
+    said: list[str] = []
+
+    def fit(setting: Setting, plan: Fit) -> Oracle:
+        fits.append((setting, plan))
+        return Oracle("before_after", lambda frames, _: logits_of(answer(frames), 2)).eval()
+
+    monkeypatch.setattr("eval.temporal.fit_model", fit)
+    (row,) = evaluate_before_after(tiny_eval_config(shards, out, **changes), World(), said.append)
+    return row, fits, said
+
+
+def order_of(frames: Tensor) -> Tensor:
+    return (frames[:, 0] > frames[:, 8]).long()
+
+
+@pytest.fixture(scope="module")
+def telling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Videos whose pixels tell the frame; read-only."""
+    return write_eval_dataset(tmp_path_factory.mktemp("telling"), jpeg=telling_jpeg)
+
+
+@pytest.mark.parametrize("max_test_clips", [1, 3, 64])
+def test_who_reads_the_order_off_the_pixels_is_always_right(
+    telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_test_clips: int
+) -> None:
+    changes = {"data__max_test_clips": max_test_clips}
+    row, _, _ = evaluated(monkeypatch, telling, tmp_path / "1", order_of, **changes)
+    assert row.metrics["accuracy"].value == 1
+    row, _, _ = evaluated(monkeypatch, telling, tmp_path / "2", lambda frames: 1 - order_of(frames), **changes)
+    assert row.metrics["accuracy"].value == 0
+
+
+@pytest.mark.parametrize("constant", [0, 1])
+def test_constant_answers_are_right_half_the_time(
+    telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, constant: int
+) -> None:
+    row, _, _ = evaluated(monkeypatch, telling, tmp_path, lambda frames: torch.full_like(frames[:, 0], constant))
+    assert row.metrics["accuracy"].value == 0.5
+    assert row.chance == {"accuracy": 0.5}
+
+
+def test_the_gap_alone_is_worth_nothing(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is concluded from the distance between the pieces, and from where they lie."""
+    for name, fact in (
+        ("gap", lambda frames: (frames[:, 0] - frames[:, 8]).abs() % 2),
+        ("place", lambda frames: frames.amin(dim=1) % 2),
+    ):
+        row, _, _ = evaluated(monkeypatch, telling, tmp_path / name, fact)
+        assert row.metrics["accuracy"].value == 0.5
+
+
+def test_short_videos_are_left_out_and_counted(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test split's videos have 17, 62, 5, 23, 45, 26, 21 and 16 frames; stride 4 needs 58, stride 1 needs 16."""
+    row, [(setting, plan)], said = evaluated(monkeypatch, telling, tmp_path / "1", order_of)
+    assert (row.num_videos, row.num_left_out) == (7, 1)
+    assert read_scores(setting.folder("before_after", "finetune")).keys == tuple(
+        setting.test.keys[i] for i in (0, 1, 3, 4, 5, 6, 7)
+    )
+    assert plan.positions is not None
+    assert plan.positions.tolist() == [i for i in range(16) if i != 12]
+    assert any("1 training and 1 test videos have fewer than the 16 frames" in line for line in said)
+    row, [(setting, plan)], said = evaluated(monkeypatch, telling, tmp_path / "4", order_of, before_after__stride=4)
+    assert (row.num_videos, row.num_left_out, row.metrics["accuracy"].value) == (1, 7, 1)
+    assert plan.positions is not None
+    assert setting.train.num_frames[plan.positions].tolist() == [61, 70, 64]
+    assert any("13 training and 7 test videos have fewer than the 58 frames" in line for line in said)
+
+
+def test_nothing_is_said_where_no_video_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_dataset(tmp_path / "data", [[16, 17], [16, 30]], splits=[["train1"], ["test1"]], jpeg=telling_jpeg)
+    row, _, said = evaluated(monkeypatch, data, tmp_path / "out", order_of)
+    assert (row.num_videos, row.num_left_out, said) == (2, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("split", "shards"), [("train1", [[15, 9], [30, 40]]), ("test1", [[30, 40], [15, 9]])], ids=["training", "test"]
+)
+def test_videos_that_are_all_too_short_are_refused(tmp_path: Path, split: str, shards: list[list[int]]) -> None:
+    data = write_dataset(tmp_path / "short", shards, splits=[["train1"], ["test1"]])
+    with pytest.raises(UsageError, match=f"split {split}: no video has the 16 frames .* the longest has 15; lower the"):
+        evaluate_before_after(tiny_eval_config(data, tmp_path / "out"), World(), lambda _: None)
+
+
+def test_what_is_trained(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All layers, with new fully connected ones; frozen if it is asked for."""
+    row, [(setting, plan)], _ = evaluated(monkeypatch, telling, tmp_path / "1", order_of)
+    assert (row.evaluation, row.variant) == ("before_after", "finetune")
+    assert (plan.model, plan.new_fully_connected, plan.frozen) == (JudgedModel, True, False)
+    assert plan.task == BeforeAfterTask(stride=1)
+    assert plan.data == setting.data
+    changes = {"before_after__frozen": True, "before_after__frozen_norm": "training"}
+    row, [(_, plan)], _ = evaluated(monkeypatch, telling, tmp_path / "2", order_of, **changes)
+    assert (row.variant, plan.frozen, plan.frozen_norm) == ("frozen", True, "training")

@@ -1,0 +1,308 @@
+"""Real training steps of an evaluation: what is frozen does not move, what is new learns, what was killed goes on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers_datasets import write_dataset
+from helpers_eval import telling_jpeg, tiny_eval_config, tiny_setting, write_eval_dataset
+from helpers_networks import CONFIGS, BatchNorms, narrow, randomise_norms
+from torch import Tensor, nn
+
+from eval.actions import ActionTask, action_scores, class_probabilities
+from eval.before_after import BeforeAfterTask
+from eval.fitting import Fit, fit_config, fit_model
+from eval.models import JudgedModel, PairModel
+from eval.question import Question
+from eval.setting import Setting
+from eval.subsequences import TestClips
+from eval.sync import SyncTask
+from shardify.errors import UsageError
+from stream_train.checkpoint import CheckpointFolder, export_weights
+from stream_train.figures import VALIDATION_PREFIX
+from stream_train.metrics import Interval, read_metrics
+from stream_train.networks import Backbone
+
+every_kind = pytest.mark.parametrize("name", ["c3d", "r3d18", "r2plus1d18-official"])
+ACTION = ActionTask(classes=("class0", "class1"), stride=4)
+State = dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def telling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Videos whose pixels tell the class; read-only."""
+    return write_eval_dataset(tmp_path_factory.mktemp("telling"), jpeg=telling_jpeg)
+
+
+def pretrained(name: str) -> Backbone:
+    backbone = narrow(CONFIGS[name], seed=7)
+    randomise_norms(backbone)
+    return backbone
+
+
+def setting_of(shards: Path, root: Path, name: str = "c3d", **changes: Any) -> Setting:
+    """A setting on an exported network, narrow and with statistics that matter."""
+    config = CONFIGS[name].model_copy(update={"width": 0.125})
+    metadata = {"network": config.model_dump(mode="json"), "crop": 24, "num_frames": 16}
+    root.mkdir(exist_ok=True)
+    export_weights(root / "backbone.safetensors", pretrained(name), metadata)
+    networks = {"pretrained": {"kind": "checkpoint", "path": str(root / "backbone.safetensors")}}
+    return tiny_setting(tiny_eval_config(shards, root / "out", networks=networks, **changes))
+
+
+def fit_of(setting: Setting, **changes: Any) -> Fit:
+    """Four epochs of recognising actions on frozen convolutions, that is 16 steps."""
+    values: dict[str, Any] = {
+        "evaluation": "probe",
+        "variant": "test",
+        "task": ACTION,
+        "epochs": 4,
+        "optimizer": setting.config.probe.optimizer,
+        "new_fully_connected": True,
+        "frozen": True,
+    }
+    return Fit(**values | changes)
+
+
+def start_of(setting: Setting, plan: Fit) -> State:
+    """The model before its first step."""
+    torch.manual_seed(setting.seed)
+    return state_of(
+        plan.model(
+            setting.network.build(setting.seed),
+            setting.network.config,
+            plan.task.head_sizes(),
+            new_fully_connected=plan.new_fully_connected,
+            frozen=plan.frozen,
+            frozen_norm=plan.frozen_norm,
+        )
+    )
+
+
+def state_of(module: nn.Module) -> State:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def convolutional_names(model: JudgedModel) -> set[str]:
+    """Entries of the state that belong to the convolutions, their BatchNorm included."""
+    children = {id(module): name for name, module in model.backbone.named_children()}
+    parts = tuple(f"backbone.{children[id(part)]}." for part in model.backbone.convolutional_parts())
+    return {name for name in model.state_dict() if name.startswith(parts)}
+
+
+def is_statistic(name: str) -> bool:
+    return name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+
+
+# Frozen
+
+
+@every_kind
+@pytest.mark.parametrize(
+    ("kind", "task"), [(JudgedModel, ACTION), (PairModel, SyncTask(stride=1))], ids=["clips", "pairs"]
+)
+def test_frozen_networks_stay_bit_equal(
+    telling: Path, tmp_path: Path, name: str, kind: type[JudgedModel], task: Question
+) -> None:
+    """Weights, BatchNorm's statistics and its count of batches; and every new layer has moved."""
+    setting = setting_of(telling, tmp_path, name)
+    long_enough = setting.train.at_least(task.min_frames)
+    plan = fit_of(setting, model=kind, task=task, epochs=1, positions=long_enough)
+    before, model = start_of(setting, plan), fit_model(setting, plan)
+    after = state_of(model)
+    assert isinstance(model, kind)
+    assert not any(module.training for module in model.modules())
+    frozen, original = convolutional_names(model), pretrained(name).state_dict()
+    assert len(frozen) > 20
+    assert before.keys() == after.keys()
+    for entry, value in after.items():
+        if entry in frozen:
+            assert torch.equal(value, original[entry.removeprefix("backbone.")]), entry
+        elif "feature_norm" not in entry:
+            assert not torch.equal(value, before[entry]), entry
+    assert read_metrics(setting.folder("probe", "test"))[-1]["step"] >= 4
+
+
+@every_kind
+def test_statistics_move_below_frozen_weights_if_they_are_asked_to(telling: Path, tmp_path: Path, name: str) -> None:
+    """As in the authors' code: weights stay bit-equal, but averages go on, and one count a step."""
+    setting = setting_of(telling, tmp_path, name)
+    model = fit_model(setting, fit_of(setting, epochs=1, frozen_norm="training"))
+    after, original = state_of(model), pretrained(name).state_dict()
+    frozen = convolutional_names(model)
+    for entry in frozen:
+        value, old = after[entry], original[entry.removeprefix("backbone.")]
+        if entry.endswith("num_batches_tracked"):
+            assert value == old + 4  # 16 videos, 4 a batch
+        else:
+            assert torch.equal(value, old) != is_statistic(entry), entry
+    assert sum(map(is_statistic, frozen)) == 3 * sum(
+        isinstance(layer, BatchNorms) for part in model.backbone.convolutional_parts() for layer in part.modules()
+    )
+
+
+@every_kind
+def test_fine_tuning_moves_everything(telling: Path, tmp_path: Path, name: str) -> None:
+    setting = setting_of(telling, tmp_path, name)
+    plan = fit_of(setting, epochs=1, frozen=False, new_fully_connected=False)
+    before, after = start_of(setting, plan), state_of(fit_model(setting, plan))
+    original = pretrained(name).state_dict()
+    assert {f"backbone.{entry}" for entry in original} <= before.keys()
+    for entry, value in original.items():
+        assert torch.equal(before[f"backbone.{entry}"], value)
+    for entry, value in after.items():
+        assert not torch.equal(value, before[entry]), entry
+
+
+def test_new_layers_on_random_convolutions_learn(telling: Path, tmp_path: Path) -> None:
+    """Classes that colours tell; 160 steps, so that BatchNorm's averages (momentum 0.025) are settled."""
+    setting = tiny_setting(tiny_eval_config(telling, tmp_path, sections__optimizer__learning_rate=3e-3))
+    model = fit_model(setting, fit_of(setting, epochs=40))
+    scores = action_scores(setting.test, class_probabilities(setting, model, TestClips()))
+    assert scores.values["accuracy"].mean() == 1
+    records = read_metrics(setting.folder("probe", "test"))
+    assert records[-1]["action_accuracy"] == 1
+    losses = [record["loss"] for record in records]
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_pieces_of_a_video_can_be_put_in_order(telling: Path, tmp_path: Path) -> None:
+    """Red grows with time here, so that before and after differ; the training loss falls well below ln 2."""
+    setting = tiny_setting(tiny_eval_config(telling, tmp_path, sections__optimizer__learning_rate=3e-3))
+    plan = fit_of(
+        setting,
+        task=BeforeAfterTask(stride=1),
+        positions=setting.train.at_least(16),
+        epochs=25,
+        frozen=False,
+    )
+    fit_model(setting, plan)
+    records = read_metrics(setting.folder("probe", "test"))
+    assert np.mean([record["loss"] for record in records[-5:]]) < 0.5 * math.log(2)
+
+
+# What a run is
+
+
+def test_only_the_chosen_videos_are_learnt_from(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four of sixteen: seen four times as often, so that there are as many steps."""
+    setting = setting_of(telling, tmp_path)
+    seen: list[int] = []
+    original = ActionTask.targets
+
+    def targets(self: ActionTask, batch: Any) -> Tensor:
+        if len(seen) < 64:  # the loss and the count ask once each
+            seen.extend(batch.sample.tolist())
+        return original(self, batch)
+
+    monkeypatch.setattr(ActionTask, "targets", targets)
+    plan = fit_of(setting, epochs=1, positions=np.array([1, 4, 9, 15]))
+    assert fit_config(setting, plan).epochs == 4
+    fit_model(setting, plan)
+    assert {sample: seen.count(sample) for sample in seen} == {1: 8, 4: 8, 9: 8, 15: 8}
+    assert read_metrics(setting.folder("probe", "test"))[-1]["step"] == 4
+
+
+@pytest.mark.parametrize(("count", "epochs"), [(16, 3), (15, 4), (8, 6), (5, 10), (1, 48)])
+def test_fewer_videos_are_seen_more_often(telling: Path, tmp_path: Path, count: int, epochs: int) -> None:
+    """3 epochs of 16 videos are 12 steps of 4; never fewer for a part of them, and less than one epoch of it more."""
+    setting = setting_of(telling, tmp_path)
+    config = fit_config(setting, fit_of(setting, epochs=3, positions=np.arange(count)))
+    assert config.epochs == epochs
+    assert 12 <= config.num_steps(count) <= 12 + math.ceil(count / 4)
+    assert fit_config(setting, fit_of(setting, epochs=3)).num_steps(16) == 12
+
+
+def test_a_trained_model_is_found_again(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = setting_of(telling, tmp_path)
+    trained = state_of(fit_model(setting, fit_of(setting, epochs=1)))
+    monkeypatch.setattr(Interval, "add", lambda *_: pytest.fail("it trains again"))
+    again = state_of(fit_model(setting, fit_of(setting, epochs=1)))
+    assert all(torch.equal(again[name], value) for name, value in trained.items())
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+@pytest.mark.parametrize("frozen_norm", ["evaluation", "training"])
+def test_a_killed_training_goes_on_exactly(
+    telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frozen_norm: str
+) -> None:
+    """Bit by bit, the frozen layers' statistics among it; with a checkpoint every third step, killed in the eighth."""
+    settings = [setting_of(telling, tmp_path / name, checkpoint={"every_steps": 3}) for name in ("one", "other")]
+    plans = [fit_of(setting, frozen_norm=frozen_norm) for setting in settings]
+    whole = state_of(fit_model(settings[0], plans[0]))
+    original, done = Interval.add, [0]
+
+    def add(self: Interval, *arguments: Any) -> None:
+        done[0] += 1
+        if done[0] == 8:
+            raise Killed
+        original(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Interval, "add", add)
+        with pytest.raises(Killed):
+            fit_model(settings[1], plans[1])
+    assert CheckpointFolder(folder=settings[1].folder("probe", "test")).steps()[-1] == 6
+    resumed = state_of(fit_model(settings[1], plans[1]))
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"frozen": False}, "question.frozen was True, now False"),
+        ({"frozen_norm": "training"}, "question.frozen_norm"),
+        ({"positions": np.array([0, 1, 2, 3, 4, 5, 6, 7])}, "question.keys"),
+        ({"details": {"still": True}}, "question.still was not set, now True"),
+        ({"variant": "other"}, None),
+        ({"epochs": 2}, "epochs was 1, now 2"),
+    ],
+)
+def test_a_folder_with_another_training_is_not_mistaken_for_this_one(
+    telling: Path, tmp_path: Path, changes: dict[str, Any], named: str | None
+) -> None:
+    setting = setting_of(telling, tmp_path)
+    plan = fit_of(setting, epochs=1)
+    fit_model(setting, plan)
+    if named is None:
+        fit_model(setting, replace(plan, **changes))
+        return
+    with pytest.raises(UsageError, match=named):
+        fit_model(setting, replace(plan, **changes))
+
+
+def test_other_weights_are_another_training(telling: Path, tmp_path: Path) -> None:
+    """Although the network has the same name and path."""
+    setting = setting_of(telling, tmp_path)
+    fit_model(setting, fit_of(setting, epochs=1))
+    path = tmp_path / "backbone.safetensors"
+    config = setting.network.config.model_dump(mode="json")
+    export_weights(path, narrow(CONFIGS["c3d"], seed=8), {"network": config, "crop": 24, "num_frames": 16})
+    changed = tiny_setting(setting.config)
+    with pytest.raises(UsageError, match=r"question\.weights was '[0-9a-f]+\.\.\., now '[0-9a-f]+"):
+        fit_model(changed, fit_of(changed, epochs=1))
+
+
+def test_curves_may_show_single_clips_of_the_test(telling: Path, tmp_path: Path) -> None:
+    """Every second epoch, 4 steps each, and at the end; without a word in the final accuracy, which is measured."""
+    setting = setting_of(telling, tmp_path)
+    fit_model(setting, fit_of(setting, epochs=3, validate_every_epochs=2))
+    records = read_metrics(setting.folder("probe", "test"))
+    judged = [record["step"] for record in records if f"{VALIDATION_PREFIX}action_accuracy" in record]
+    assert judged == [8, 12]
+
+
+def test_test_videos_of_another_data_set_are_not_judged_while_training(telling: Path, tmp_path: Path) -> None:
+    """The curves read the training data set's splits only."""
+    other = write_dataset(tmp_path / "other", [[16, 17]], splits=[["test1"]])
+    setting = setting_of(telling, tmp_path, test_shards=str(other))
+    assert fit_config(setting, fit_of(setting, validate_every_epochs=1)).validation is None

@@ -1,0 +1,280 @@
+"""The networks that are judged: which weights an entry gives, and what is said of those that cannot be had."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from helpers_training import run_tiny
+from helpers_video_eval import RANDOM, make_world, torchvision_file
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from eval.networks import Network, WeightsConfig, entry_of, network_config, open_network, pretraining_of
+from shardify.errors import UsageError, WorkError
+from stream_train.checkpoint import load_backbone
+
+CROP = 24
+TORCHVISION = {"kind": "r3d18", "variant": "torchvision"}
+MEAN, DEVIATION = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+"""Of Kinetics-400's pixels in [0, 1], as torchvision's transforms for these weights have them."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A data set and a pretraining run; read-only."""
+    return make_world(tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture(scope="module")
+def run(world: tuple[Path, Path]) -> Path:
+    return world[1]
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return torchvision_file(tmp_path_factory.mktemp("torchvision") / "r3d_18.pth")
+
+
+def entries(**values: Any) -> dict[str, WeightsConfig]:
+    adapter: TypeAdapter[WeightsConfig] = TypeAdapter(WeightsConfig)
+    return {name: adapter.validate_python(value) for name, value in values.items()}
+
+
+def opened(crop: int = CROP, **values: Any) -> Network:
+    """The network of the entry `x` among some."""
+    return open_network("x", entries(**values), crop=crop)
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+# checkpoints
+
+
+def test_a_run_and_its_export_are_the_same_network(run: Path) -> None:
+    file = run / "backbone.safetensors"
+    by_folder = opened(x={"kind": "checkpoint", "path": run})
+    by_file = opened(x={"kind": "checkpoint", "path": file})
+    wanted = load_file(file)
+    for network in (by_folder, by_file):
+        assert network.weights == hashlib.sha256(file.read_bytes()).hexdigest()
+        assert network.config == network_config(load_backbone(file)[1])
+        for seed in (0, 1):
+            built = network.build(seed)
+            assert same(dict(built.state_dict()), wanted)
+            assert built.training
+
+
+def test_copies_share_nothing(run: Path) -> None:
+    network = opened(x={"kind": "checkpoint", "path": run})
+    first = network.build(0)
+    with torch.no_grad():
+        for value in first.state_dict().values():
+            value.zero_()
+    assert same(dict(network.build(0).state_dict()), load_file(run / "backbone.safetensors"))
+
+
+def test_what_the_weights_learnt_from(run: Path) -> None:
+    assert opened(x={"kind": "checkpoint", "path": run}).pretraining == {
+        "question": "transformations",
+        "data_set": "ucf101-tiny",
+        "split": "train1",
+        "epochs": 1,
+        "step": 4,
+        "motions": ["random", "periodic", "warp"],
+        "speed_loss": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("metadata", "question"),
+    [
+        ({}, "transformations"),
+        ({"question.evaluation": "transfer", "question.weights": ""}, "transfer"),
+        ({"question.evaluation": "transfer", "question.weights": "12ab"}, "transfer after pre-training"),
+    ],
+)
+def test_labels_alone_are_told_from_labels_after_pretraining(metadata: dict[str, str], question: str) -> None:
+    assert pretraining_of(metadata)["question"] == question
+    assert "motions" not in pretraining_of(metadata)
+
+
+def test_there_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"networks\.x\.path = .*: there is no .*backbone\.safetensors; give the folder"
+    ):
+        opened(x={"kind": "checkpoint", "path": tmp_path})
+    with pytest.raises(UsageError, match=r"there is no .*/nothing; give the folder"):
+        opened(x={"kind": "checkpoint", "path": tmp_path / "nothing"})
+
+
+def test_fully_connected_layers_demand_their_crop(run: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"trained on crops of 24 pixels.*data\.crop is 32; set data\.crop=24"
+    ) as caught:
+        opened(32, x={"kind": "checkpoint", "path": run})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_without_them_takes_any_crop(world: tuple[Path, Path], tmp_path: Path) -> None:
+    network = {"kind": "r3d18", "width": 0.05}
+    run_tiny(world[0], tmp_path / "run", epochs=1, network=network, data__videos_per_batch=16)
+    built = opened(32, x={"kind": "checkpoint", "path": tmp_path / "run"}).build(0)
+    assert same(dict(built.state_dict()), load_file(tmp_path / "run" / "backbone.safetensors"))
+    with torch.inference_mode():
+        assert built.eval()(torch.zeros(1, 3, 16, 32, 32)).shape == (1, built.feature_dim)
+
+
+def test_damaged_and_foreign_files(run: Path, tmp_path: Path) -> None:
+    whole = (run / "backbone.safetensors").read_bytes()
+    cut, foreign, text = (tmp_path / name for name in ("cut.safetensors", "foreign.safetensors", "text.safetensors"))
+    cut.write_bytes(whole[: len(whole) // 2])
+    text.write_text("no weights")
+    save_file({"a": torch.zeros(2)}, foreign)
+    for path in (cut, foreign, text):
+        with pytest.raises(WorkError, match="is damaged, or was not exported by this program") as caught:
+            opened(x={"kind": "checkpoint", "path": path})
+        assert "\n" not in str(caught.value)
+
+
+# random weights
+
+
+def test_random_weights_follow_the_seed_alone() -> None:
+    network = opened(x=RANDOM)
+    assert (network.state, network.weights, network.pretraining) == (None, "", None)
+    one, again, other = (dict(network.build(seed).state_dict()) for seed in (1, 1, 2))
+    assert same(one, again)
+    assert (
+        not torch.equal(one["conv1.weight"], other["conv1.weight"]) if "conv1.weight" in one else not same(one, other)
+    )
+
+
+def test_what_is_built_next_is_drawn_alike_whatever_the_weights(run: Path) -> None:
+    """Heads of a pretrained and of a random network start equal, so that they differ by what was learnt alone."""
+    draws = []
+    for entry in ({"kind": "checkpoint", "path": run}, {"kind": "random", "like": "other"}):
+        opened(x=entry, other={"kind": "checkpoint", "path": run}).build(7)
+        draws.append(torch.rand(3))
+    assert torch.equal(*draws)
+
+
+def test_like_takes_the_architecture_and_nothing_else(run: Path) -> None:
+    network = opened(x={"kind": "random", "like": "other"}, other={"kind": "checkpoint", "path": run})
+    assert network.config == opened(x={"kind": "checkpoint", "path": run}).config
+    assert (network.weights, network.pretraining) == ("", None)
+    assert not same(dict(network.build(0).state_dict()), load_file(run / "backbone.safetensors"))
+    assert opened(x={"kind": "random", "like": "other"}, other=RANDOM).config == opened(x=RANDOM).config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"x": {"kind": "random", "like": "nobody"}}, "networks has no entry 'nobody'; it has: x"),
+        ({"x": {"kind": "random", "like": "x"}}, "networks.x is like x, which names no architecture itself"),
+        (
+            {"x": {"kind": "random", "like": "y"}, "y": {"kind": "random", "like": "x"}},
+            "networks.x is like y, which names no architecture itself",
+        ),
+        (
+            {"x": {"kind": "random", "like": "y"}, "y": {"kind": "trivial", "features": "colour"}},
+            "networks.y is colour features without a network",
+        ),
+        (
+            {"x": {"kind": "trivial", "features": "difference"}},
+            "they serve retrieval and the linear and knn probes only",
+        ),
+    ],
+)
+def test_entries_that_lead_to_no_architecture(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        opened(**values)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [{}, RANDOM | {"like": "pretrained"}])
+def test_random_weights_have_one_architecture(value: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="only one of them"):
+        entries(x={"kind": "random"} | value)
+
+
+def test_a_crop_too_small_is_said_before_anything_is_trained() -> None:
+    with pytest.raises(UsageError, match="a crop of 2 pixels is too small for r3d18"):
+        opened(2, x={"kind": "random", "network": {"kind": "r3d18", "variant": "official"}})
+
+
+def test_there_is_no_such_entry() -> None:
+    with pytest.raises(UsageError, match="networks has no entry 'y'; it has: x"):
+        entry_of("y", entries(x=RANDOM))
+
+
+# torchvision's weights
+
+
+def test_torchvision_s_state_dict_gives_torchvision_s_features(weights_file: Path) -> None:
+    """The last feature of one clip, normalised as torchvision normalises clips."""
+    network = opened(16, x={"kind": "torchvision", "network": TORCHVISION, "weights": str(weights_file)})
+    assert network.weights == hashlib.sha256(weights_file.read_bytes()).hexdigest()
+    assert network.pretraining == {
+        "question": "torchvision",
+        "data_set": "kinetics400",
+        "weights": str(weights_file),
+    }
+    reference = torchvision.models.video.r3d_18(weights=None)
+    reference.load_state_dict(torch.load(weights_file, weights_only=True))
+    reference.fc = torch.nn.Identity()
+    clips = torch.rand(1, 3, 16, 16, 16) * 2 - 1
+    mean, deviation = (torch.tensor(values)[:, None, None, None] for values in (MEAN, DEVIATION))
+    with torch.inference_mode():
+        features = network.build(0).eval()(clips)
+        wanted = reference.eval()(((clips + 1) / 2 - mean) / deviation)
+    torch.testing.assert_close(features, wanted, rtol=1e-4, atol=1e-5)
+    like = opened(
+        16,
+        x={"kind": "random", "like": "y"},
+        y={"kind": "torchvision", "network": TORCHVISION, "weights": str(weights_file)},
+    )
+    assert like.config == network.config
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ({"kind": "r2plus1d18", "variant": "torchvision"}, "torchvision.models.video.r2plus1d_18"),
+        ({"kind": "r3d18", "variant": "torchvision", "width": 0.5}, "width"),
+        ({"kind": "c3d"}, "torchvision"),
+        ({"kind": "r3d18", "variant": "official"}, "torchvision"),
+    ],
+)
+def test_torchvision_s_weights_of_another_network(weights_file: Path, network: dict[str, Any], message: str) -> None:
+    with pytest.raises((UsageError, WorkError)) as caught:
+        opened(32, x={"kind": "torchvision", "network": network, "weights": str(weights_file)})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_hold_no_state_dict(tmp_path: Path) -> None:
+    (tmp_path / "text.pth").write_text("no weights")
+    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
+    torch.save({}, tmp_path / "empty.pth")
+    for name, message in (
+        ("text", "is no file of weights that torch loads"),
+        ("tensor", "holds a Tensor, not a state dict"),
+        ("empty", "the weights have no "),
+    ):
+        with pytest.raises(WorkError, match=message) as caught:
+            opened(16, x={"kind": "torchvision", "network": TORCHVISION, "weights": str(tmp_path / f"{name}.pth")})
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("network", [TORCHVISION, {"kind": "c3d"}])
+def test_weights_that_torchvision_does_not_know(network: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="KINETICS999 is neither a file nor weights of torchvision's"):
+        opened(32, x={"kind": "torchvision", "network": network, "weights": "KINETICS999"})
