@@ -96,7 +96,8 @@ def missing_classes(setting: Setting, trained: npt.NDArray[np.int64]) -> list[st
     sentences = []
     rules = {"training": "they can never be recognised", "test": "they have no accuracy of their own"}
     for kind, labels in (("training", setting.train.labels[trained]), ("test", setting.test.labels)):
-        absent = [name for label, name in enumerate(setting.test.classes) if label not in set(labels.tolist())]
+        present = set(labels.tolist())
+        absent = [name for label, name in enumerate(setting.test.classes) if label not in present]
         if absent:
             named = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
             sentences.append(f"{len(absent)} classes have no {kind} video ({named}): {rules[kind]}")

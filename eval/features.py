@@ -102,8 +102,9 @@ def backbone_rows(backbone: Backbone, layer: Layer) -> RowsOf:
 
     def rows_of(batch: Batch) -> tuple[Tensor, Tensor]:
         clips = prepare_clips(batch)
-        rows = backbone.pooled(backbone.conv_features(clips)) if layer == "pooled" else backbone(clips)
-        return rows.float(), batch.sample
+        if layer == "pooled":
+            return backbone.pooled(backbone.conv_features(clips).float()), batch.sample
+        return backbone(clips).float(), batch.sample
 
     return rows_of
 

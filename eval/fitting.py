@@ -5,13 +5,14 @@ In: a setting, a task, how the model is put together. Out: the trained model, in
 
 from __future__ import annotations
 
-import math
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
 from eval.config import FineTuneOptimizer, FitConfig
 from eval.models import FrozenNorm, JudgedModel
 from eval.results import IntArray
+from eval.samples import Samples
 from eval.setting import Setting, weights_of
 from stream_train.config import ValidationConfig
 from stream_train.loader import DataConfig
@@ -28,7 +29,7 @@ class Fit:
     variant: str
     task: ClipTask
     epochs: int
-    """Times that every training video of the split is seen; fewer videos are seen more often, in as many steps."""
+    """Times that every video is seen."""
     optimizer: FineTuneOptimizer
     new_fully_connected: bool
     frozen: bool = False
@@ -82,7 +83,6 @@ def fit_model(setting: Setting, plan: Fit) -> JudgedModel:
 def fit_config(setting: Setting, plan: Fit) -> FitConfig:
     """The training run that a plan means in a setting."""
     train, config = setting.train, setting.config
-    num_videos = len(train) if plan.positions is None else len(plan.positions)
     validation = None
     if plan.validate_every_epochs and config.test_shards is None:
         validation = ValidationConfig(
@@ -93,7 +93,7 @@ def fit_config(setting: Setting, plan: Fit) -> FitConfig:
         split=train.split,
         out=setting.folder(plan.evaluation, plan.variant),
         seed=setting.seed,
-        epochs=math.ceil(plan.epochs * len(train) / num_videos),
+        epochs=plan.epochs,
         data=plan.data or setting.data,
         optimizer=plan.optimizer,
         device=config.device,
@@ -110,7 +110,13 @@ def fit_config(setting: Setting, plan: Fit) -> FitConfig:
             "architecture": setting.network.config.model_dump(mode="json"),
             "frozen": plan.frozen,
             "frozen_norm": plan.frozen_norm,
-            "keys": None if plan.positions is None else [train.keys[position] for position in plan.positions.tolist()],
+            "videos": None if plan.positions is None else _digest_of(train, plan.positions),
             **plan.details,
         },
     )
+
+
+def _digest_of(samples: Samples, positions: IntArray) -> str:
+    """Which videos take part, in a line: how many, and the sha256 of their keys."""
+    keys = "\n".join(samples.keys[position] for position in positions.tolist())
+    return f"{len(positions)} of {len(samples)}, sha256 {hashlib.sha256(keys.encode()).hexdigest()}"

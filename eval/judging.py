@@ -6,7 +6,8 @@ Each video is looked at by one rank, whatever the number of ranks and workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
@@ -66,7 +67,7 @@ def per_video_means(
         rank=world.rank,
         world_size=world.size,
     )
-    with torch.inference_mode(), autocast(choose_precision(precision, world.device), world.device):
+    with torch.inference_mode(), _unequal_batches(), autocast(choose_precision(precision, world.device), world.device):
         for batch in batches:
             rows, samples = rows_of(batch.to(world.device))
             numbers, inverse, repeats = torch.unique(samples.cpu(), return_inverse=True, return_counts=True)
@@ -79,3 +80,13 @@ def per_video_means(
     everyone = world.gather(means)
     merged = {sample: mean for share in everyone for sample, mean in share.items()}
     return np.stack([merged[position] for position in cast("list[int]", positions.tolist())])
+
+
+@contextmanager
+def _unequal_batches() -> Iterator[None]:
+    """Keep cuDNN from timing its algorithms anew for each number of clips, as it does to good use in training."""
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

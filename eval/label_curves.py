@@ -5,6 +5,7 @@ In: the probes' rows below a folder. Out: a PNG with a panel for each kind of pr
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,16 @@ from eval.results import Metric
 from eval.samples import Samples
 from eval.tables.combined import combine
 
-PICTURE_NAME = "low_labels.png"
+PICTURE_NAME = "low_labels-{}.png"
 
 
-def draw_label_curves(folder: Path, train: Samples) -> Path | None:
-    """Draw the rows of the evaluation `probe` below a folder, splits and seeds combined.
+def draw_label_curves(folder: Path, train: Samples, data_set: str) -> Path | None:
+    """Draw the probes of one data set below a folder, splits and seeds combined.
 
     Args:
         folder: the `out` of a config; the picture goes to its folder `probe`.
         train: a training split, which says how many videos a percentage means.
+        data_set: name of the test data.
 
     Returns:
         The picture's path; None if no probe was measured with two budgets.
@@ -33,7 +35,7 @@ def draw_label_curves(folder: Path, train: Samples) -> Path | None:
     chance = None
     for result in combine([folder]):
         row = result.row
-        if row.evaluation == "probe" and "labels" in row.config:
+        if (row.evaluation, row.data_set) == ("probe", data_set) and "labels" in row.config:
             budget = LabelBudget.parse(row.config["labels"])
             videos = float(np.mean([budget.count_of(size) for size in sizes]))
             kind = row.variant.removesuffix(f"-{budget.slug}")
@@ -46,6 +48,6 @@ def draw_label_curves(folder: Path, train: Samples) -> Path | None:
     ]
     if not lines:
         return None
-    path = folder / "probe" / PICTURE_NAME
-    low_label_figure(lines, path, title=f"{train.shard_set.name}: accuracy with few labels", chance=chance)
+    path = folder / "probe" / PICTURE_NAME.format(re.sub(r"[^\w.+-]", "_", data_set))
+    low_label_figure(lines, path, title=f"{data_set}: accuracy with few labels", chance=chance)
     return path

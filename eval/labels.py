@@ -122,7 +122,7 @@ def choose_labelled(labels: LabelArray, keys: Sequence[str], budget: LabelBudget
     if not by_class:
         raise UsageError(
             f"none of the {len(keys)} training videos has a label, but a probe learns from labels; give a split of a "
-            "data set with classes (retrieval and features need none for training)"
+            "data set with classes (`video-eval features` needs none)"
         )
     chosen: list[int] = []
     for label, positions in by_class.items():

@@ -84,9 +84,11 @@ class Network:
     state: Mapping[str, Tensor] | None
     """The backbone's state dict; None for weights that are drawn when it is built."""
     weights: str
-    """sha256 of the weights' file; empty where they are drawn."""
+    """sha256 of the weights' file, or torchvision's name for them; empty where they are drawn."""
     pretraining: dict[str, Any] | None
     """What the weights learnt from; None where they are drawn."""
+    frame_size: tuple[int, int] | None = None
+    """Height and width of the frames that crops were cut from in training, where that is known."""
 
     def build(self, seed: int) -> Backbone:
         """A fresh copy, in training mode; `seed` sets torch's generator and matters for random weights.
@@ -154,7 +156,16 @@ def _open_checkpoint(name: str, entry: CheckpointWeights, crop: int) -> Network:
         state=backbone.state_dict(),
         weights=hashlib.sha256(path.read_bytes()).hexdigest(),
         pretraining=pretraining_of(metadata),
+        frame_size=frame_size_of(metadata),
     )
+
+
+def frame_size_of(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width of the frames that an export's crops were cut from; None if it does not say, or they varied."""
+    if metadata.get("data.scale") or "data_set.height" not in metadata:
+        return None
+    height, width = metadata.get("data.resize") or (metadata["data_set.height"], metadata["data_set.width"])
+    return height, width
 
 
 def network_config(metadata: Mapping[str, Any]) -> NetworkConfig:

@@ -6,6 +6,7 @@ paper's probe), logistic regression and nearest neighbours on averaged features,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from eval.actions import ActionTask, action_scores
@@ -35,7 +36,8 @@ def evaluate_probe(config: EvalConfig, world: World, say: Say) -> list[Row]:
             rows += [fully_connected_row(setting, budget) for budget in config.probe.fc]
         rows += feature_rows(setting)
     if world.is_main and rows:
-        picture = draw_label_curves(config.out, open_pair(config, config.splits[0])[0])
+        train, test = open_pair(config, config.splits[0])
+        picture = draw_label_curves(config.out, train, test.shard_set.name)
         if picture is not None:
             say(str(picture))
     return rows
@@ -64,11 +66,12 @@ def fit_fully_connected(
 ) -> VideoScores:
     """Train the paper's probe and test it; `still` repeats one frame in each clip, of training and test."""
     section = setting.config.probe
+    num_videos = len(setting.train) if positions is None else len(positions)
     plan = Fit(
         evaluation=evaluation,
         variant=variant,
         task=ActionTask(classes=setting.train.classes, stride=section.stride, still=still),
-        epochs=section.epochs,
+        epochs=epochs_of_fewer(section.epochs, len(setting.train), num_videos),
         optimizer=section.optimizer,
         new_fully_connected=True,
         frozen=True,
@@ -80,12 +83,17 @@ def fit_fully_connected(
     return fit_and_test(setting, plan, clips)
 
 
+def epochs_of_fewer(epochs: int, num_videos: int, num_chosen: int) -> int:
+    """How often some of the videos are to be seen, so that there are as many steps as with all, rounded up."""
+    return math.ceil(epochs * num_videos / num_chosen)
+
+
 def feature_rows(setting: Setting) -> list[Row]:
     """Logistic regression and nearest neighbours for every budget; features are extracted once, if they are needed."""
     section = setting.config.probe
     setting.train.require_labels()
     setting.test.require_labels()
-    vectors: tuple[Vectors, Vectors] | None = None
+    vectors: dict[int, tuple[Vectors, Vectors]] = {}  # by the seed of the weights, where they are drawn
     rows = []
     for kind, budget, seed in feature_probes(setting):
         drawn = setting.with_seed(seed)
@@ -96,13 +104,13 @@ def feature_rows(setting: Setting) -> list[Row]:
             features=section.features.model_dump(mode="json"),
             options=options.model_dump(mode="json"),
             labels=budget.value,
-            network_seed=setting.seed,
         )
         if (row := measured_row(drawn, EVALUATION, variant, details)) is None:
-            if vectors is None:
-                train, test = (features_of(setting, split, section.features) for split in (setting.train, setting.test))
-                vectors = train, test
-            predictions = predict(drawn, kind, budget, *vectors)
+            weights_seed = seed if setting.draws_weights else 0
+            if weights_seed not in vectors:
+                train, test = (features_of(drawn, split, section.features) for split in (setting.train, setting.test))
+                vectors[weights_seed] = train, test
+            predictions = predict(drawn, kind, budget, *vectors[weights_seed])
             scores = action_scores(setting.test, predictions.scores)
             pictures = budget == ALL_LABELS
             row = write_action_result(drawn, EVALUATION, variant, details, scores, pictures=pictures)
@@ -111,7 +119,7 @@ def feature_rows(setting: Setting) -> list[Row]:
 
 
 def feature_probes(setting: Setting) -> Iterator[tuple[str, LabelBudget, int]]:
-    """Kind, budget and seed of each; scarce labels are drawn for seeds of their own, on the first seed's network."""
+    """Kind, budget and seed of each; scarce labels, and random weights with them, are drawn for seeds of their own."""
     section = setting.config.probe
     for kind, budgets in (("linear", section.linear), ("knn", section.knn)):
         for budget in budgets:
@@ -128,7 +136,11 @@ def predict(setting: Setting, kind: str, budget: LabelBudget, train: Vectors, te
     section, num_classes = setting.config.probe, len(setting.test.classes)
     if kind == "knn":
         return classify_by_neighbours(values, labels, test.values, section.neighbours, num_classes=num_classes)
-    predictions = classify_linearly(values, labels, test.values, section.logistic, num_classes=num_classes)
+    predictions: Predictions = setting.world.from_main(  # one fit, so that all ranks have the same
+        classify_linearly(values, labels, test.values, section.logistic, num_classes=num_classes)
+        if setting.world.is_main
+        else None
+    )
     if predictions.warning is not None:
         setting.say(f"{setting.name}, labels {budget.value}: {predictions.warning}")
     return predictions

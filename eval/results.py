@@ -122,7 +122,7 @@ class Row:
     """None for random weights; else `question` (transformations; transfer, that is with action labels; torchvision ...)
     and, as far as they are known, `data_set`, `split`, `motions`, `speed_loss`, `epochs`, `step`."""
     weights: str
-    """sha256 of the weights, "" where there are none."""
+    """sha256 of the weights, or torchvision's name for them; "" where they are drawn or there are none."""
     data_set: str
     """Name of the test data in its manifest."""
     fingerprint: str

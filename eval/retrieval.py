@@ -6,7 +6,8 @@ class; the ranked lists as JSON; a picture of queries and neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,6 @@ from eval.retrieval_figure import Neighbour, Query, retrieval_figure
 from eval.samples import Samples, read_frames, scores_of
 from eval.setting import Say, Setting, details_of, measured_row, settings_of, write_result
 from shardify.catalogs.base import NO_LABEL
-from shardify.format import dump_json
 from shardify.storage import FolderStore
 from stream_train.distributed import World
 
@@ -52,7 +52,7 @@ def retrieval_row(setting: Setting) -> Row:
     if setting.world.is_main:
         folder = setting.folder(EVALUATION, variant)
         folder.mkdir(parents=True, exist_ok=True)
-        FolderStore(folder).write(LISTS_NAME, dump_json(ranked_lists(setting, nearest, similarities), indent=1))
+        FolderStore(folder).write(LISTS_NAME, lists_json(ranked_lists(setting, nearest, similarities)))
         shown = spread_over_classes(setting.test.labels, section.num_shown)
         queries_shown = [query_of(setting, position, nearest[position], similarities[position]) for position in shown]
         retrieval_figure(queries_shown, folder / PICTURE_NAME)
@@ -73,6 +73,12 @@ def ranked_lists(
         ]
         for key, row, closeness in zip(test.keys, nearest, similarities, strict=True)
     }
+
+
+def lists_json(lists: Mapping[str, object]) -> bytes:
+    """A JSON object with one query a line."""
+    lines = (f"{json.dumps(key)}: {json.dumps(neighbours)}" for key, neighbours in lists.items())
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
 def query_of(setting: Setting, position: int, nearest: IntArray, similarities: npt.NDArray[np.float32]) -> Query:

@@ -44,8 +44,26 @@ class Setting:
 
     @cached_property
     def network(self) -> Network:
-        """The weights, read when they are first needed."""
-        return open_network(self.name, self.config.networks, crop=self.config.data.crop)
+        """The weights, read when they are first needed.
+
+        Raises:
+            UsageError: as `eval.networks.open_network`, or if the network learnt from labels of another split.
+        """
+        network = open_network(self.name, self.config.networks, crop=self.config.data.crop)
+        require_unseen(network, self)
+        data = self.config.data
+        size = data.test_resize or data.resize or self.test.shard_set.geometry
+        if network.frame_size not in (None, size):
+            self.say(
+                f"{self.name} was trained on frames of {network.frame_size} pixels (height, width), but these are "
+                f"{size}: things have another size in a crop; set data.resize if that is not meant"
+            )
+        return network
+
+    @property
+    def draws_weights(self) -> bool:
+        """Whether the network's weights depend on the seed."""
+        return self.trivial is None and self.network.state is None
 
     @property
     def trivial(self) -> TrivialFeatures | None:
@@ -69,6 +87,19 @@ class Setting:
         if self.trivial is None:
             vars(other)["network"] = self.network
         return other
+
+
+def require_unseen(network: Network, setting: Setting) -> None:
+    """Raises UsageError if the network may have learnt from the labels of the test videos."""
+    pretraining = network.pretraining or {}
+    on_labels = pretraining.get("question") not in (None, "transformations", "torchvision")
+    same_data = pretraining.get("data_set") == setting.train.shard_set.name
+    if on_labels and same_data and pretraining.get("split") != setting.train.split:
+        raise UsageError(
+            f"networks.{network.name} was trained with the labels of split {pretraining.get('split') or 'all'}, which "
+            "may hold videos that it would be tested on; judge it on that split alone, not on "
+            f"{setting.train.split or 'all'}"
+        )
 
 
 def settings_of(
@@ -128,7 +159,9 @@ def measured_row(setting: Setting, evaluation: str, variant: str, details: dict[
         UsageError: if a row of other settings stands in its place.
     """
     folder = setting.folder(evaluation, variant)
-    row: Row | None = setting.world.from_main(read_row(folder) if (folder / ROW_NAME).is_file() else None)
+    row: Row | None = setting.world.from_main(
+        read_row(folder) if setting.world.is_main and (folder / ROW_NAME).is_file() else None
+    )
     if row is None:
         return None
     found = {"weights": row.weights, "test_fingerprint": row.fingerprint, **flatten(row.config)}
@@ -183,7 +216,7 @@ def write_result(
         num_left_out=num_left_out,
         num_classes=len(manifest.classes),
         chance=chance,
-        metrics=measure(scores),
+        metrics=setting.world.from_main(measure(scores) if setting.world.is_main else None),
         reported=reported_for(
             evaluation=evaluation,
             variant=variant,
@@ -214,6 +247,7 @@ def details_of(setting: Setting, **section: Any) -> dict[str, Any]:
         "data": data,
         "train_fingerprint": setting.train.shard_set.fingerprint,
         "precision": setting.config.precision,
+        "sync_batchnorm": setting.config.sync_batchnorm,
     }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from eval.before_after import evaluate_before_after
 from eval.config import EvalConfig
+from eval.paper import is_whole
 from eval.probe import evaluate_probe
 from eval.results import Row
 from eval.retrieval import evaluate_retrieval
@@ -56,7 +57,8 @@ def _metric(row: Row, name: str) -> str:
     percent = name != "mae"
     scale, form = (100, "{:.1f}") if percent else (1, "{:.2f}")
     value, low, high = (form.format(scale * number) for number in (metric.value, metric.low, metric.high))
+    whose = "" if is_whole(row.data_set) else ", on its own data,"
     asides = [f"{low} to {high}"] if metric.has_interval else []
     asides += [f"chance {form.format(scale * row.chance[name])}"] if name in row.chance else []
-    asides += [f"the paper {form.format(scale * row.reported[name])}"] if name in row.reported else []
+    asides += [f"the paper{whose} {form.format(scale * row.reported[name])}"] if name in row.reported else []
     return f"{name} {value}{' %' if percent else ''} ({', '.join(asides)})"

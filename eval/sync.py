@@ -3,8 +3,9 @@
 In: a network. Out: accuracy over the 13 offsets -6 to 6, and the mean absolute error of the offset in steps. The last
 convolution's features of both clips are subtracted and go through three new fully connected layers.
 
-Ours, where the paper is silent: stride 1; one crop and flip for both clips; convolutions frozen; the test asks for
-every offset once a video; videos too short for the largest offset are left out, so that all are equally likely.
+Ours, where the paper is silent: stride 1; one crop and flip for both clips, no recolouring; convolutions frozen; the
+test asks for every offset once a video; videos too short for the largest offset are left out, so that all 13 are
+equally likely.
 """
 
 from __future__ import annotations
@@ -116,4 +117,4 @@ def _hits_and_errors(answers: Tensor, right: Tensor) -> Tensor:
 
 def _one_view_a_pair(data: DataConfig) -> DataConfig:
     flip_scope = "none" if data.flip_scope == "none" else "video"
-    return data.model_copy(update={"crop_scope": "video", "flip_scope": flip_scope})
+    return data.model_copy(update={"crop_scope": "video", "flip_scope": flip_scope, "colour": "none"})

@@ -68,7 +68,7 @@ def temporal_row(setting: Setting, question: TemporalQuestion) -> Row:
             frozen=section.frozen,
             frozen_norm=section.frozen_norm,
             model=question.model,
-            positions=trained,
+            positions=trained if len(trained) < len(setting.train) else None,
             data=question.data(setting.data),
             details={"stride": section.stride},
         ),

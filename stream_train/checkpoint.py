@@ -225,6 +225,11 @@ def load_model(path: Path) -> tuple[ClipModel, dict[str, Any]]:
     with _reading_export(path, "network.safetensors"):
         metadata, state = _read_export(path)
         backbone = _described_backbone(metadata)
+        if any(name.startswith("added.") for name in state):
+            raise UsageError(
+                f"{path} has fully connected layers between backbone and head that it does not describe; give a run of "
+                "`stream-train pretrain` or `video-eval transfer`"
+            )
         weights = {
             name.split(".")[1]: value for name, value in state.items() if re.fullmatch(r"heads\.\w+\.weight", name)
         }

@@ -35,8 +35,8 @@ class ClipConfig(StrictModel):
     resize: tuple[Side, Side] | None = None
     """Bilinear resize to (height, width) before the crop, for shards that store larger frames."""
     scale: tuple[Scale, Scale] | None = None
-    """In training, a further resize by a factor drawn from this range for each clip (the released code fine-tunes its
-    ResNet at 0.5 to 1)."""
+    """In training, a further resize by a factor drawn from this range for whatever shares a crop (the released code
+    fine-tunes its ResNet at 0.5 to 1)."""
     test_resize: tuple[Side, Side] | None = None
     """Outside training, the resize to take instead of `resize`; null is the same one."""
     crop_scope: Literal["clip", "video", "batch"] = "clip"
@@ -100,11 +100,8 @@ def draw_views(
     for clip, plan in enumerate(plans):
         size = config.resize or geometry
         if config.scale is not None:
-            size = _scaled(size, draws.stream(Purpose.SCALE, clip).uniform(*config.scale))
-        if config.crop_scope == "batch":
-            stream = Stream(draws.seed, draws.domain, (int(Purpose.CROP), batch, (1 << 64) - 1))
-        else:
-            stream = draws.stream(Purpose.CROP, clip if config.crop_scope == "clip" else 0)
+            size = _scaled(size, _crop_stream(Purpose.SCALE, draws, batch, clip, config).uniform(*config.scale))
+        stream = _crop_stream(Purpose.CROP, draws, batch, clip, config)
         top, left = (stream.integer(0, side - config.crop + 1) for side in size)
         flip = draws.stream(Purpose.FLIP, clip if config.flip_scope == "clip" else 0).boolean()
         views.append(
@@ -117,6 +114,13 @@ def draw_views(
             )
         )
     return views
+
+
+def _crop_stream(purpose: Purpose, draws: SampleDraws, batch: int, clip: int, config: ClipConfig) -> Stream:
+    """Draws that the clips of a batch or a video share, if its crop is to be shared."""
+    if config.crop_scope == "batch":
+        return Stream(draws.seed, draws.domain, (int(purpose), batch, (1 << 64) - 1))
+    return draws.stream(purpose, clip if config.crop_scope == "clip" else 0)
 
 
 def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:

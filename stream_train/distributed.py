@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -21,6 +22,10 @@ from shardify.errors import UsageError
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Value = TypeVar("Value")
+
+PATIENCE = timedelta(hours=24)
+"""How long processes wait for each other: while the main one builds shards or draws pictures, the others have nothing
+to do. That one has died is torchrun's to notice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +136,9 @@ def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
         yield World(device=device)
         return
     if device.type == "cuda":
-        dist.init_process_group("nccl", device_id=device)
+        dist.init_process_group("nccl", device_id=device, timeout=PATIENCE)
     else:
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", timeout=PATIENCE)
     try:
         yield World(rank=rank, size=size, device=device)
     finally:

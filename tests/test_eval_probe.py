@@ -87,8 +87,9 @@ def setting_of(config: Path, network: str) -> Setting:
     return tiny_setting(load_config(EvalConfig, config), network)
 
 
-def vectors_of(config: Path, network: str) -> tuple[Vectors, Vectors]:
-    setting = setting_of(config, network)
+def vectors_of(config: Path, network: str, seed: int = 3) -> tuple[Vectors, Vectors]:
+    """Of the training and the test split; the seed decides random weights only."""
+    setting = setting_of(config, network).with_seed(seed)
     section = setting.config.probe.features
     return features_of(setting, setting.train, section), features_of(setting, setting.test, section)
 
@@ -123,7 +124,7 @@ def test_what_rows_say(out: Path) -> None:
     for network in by_network:
         for variant, seed in FEATURE_ROWS:
             row = read_row(folder_of(out, variant, network, seed))
-            assert (row.seed, row.config["network_seed"], row.chance) == (seed, 3, {"accuracy": 0.5})
+            assert (row.seed, row.chance) == (seed, {"accuracy": 0.5})
             assert row.reported == {}
             assert row.config["labels"] == {"all": "100%", "50pct": "50%", "1": 1}[variant.partition("-")[2]]
 
@@ -142,7 +143,7 @@ def test_files(out: Path) -> None:
     ):
         folder = folder_of(out, variant, "pretrained", seed)
         assert {path.name for path in folder.iterdir()} - {".lock"} == wanted
-    assert (out / "probe" / "low_labels.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "probe" / "low_labels-ucf101-tiny.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_again_nothing_is_measured(config: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +153,7 @@ def test_again_nothing_is_measured(config: Path, out: Path, monkeypatch: pytest.
     result = invoke("probe", config)
     assert result.exit_code == 0, result.output
     assert len([line for line in result.stderr.splitlines() if "is measured already" in line]) == 36
-    picture = "probe/low_labels.png"  # drawn again from the rows, and equal
+    picture = "probe/low_labels-ucf101-tiny.png"  # drawn again from the rows, and equal
     after = contents(out)
     assert after.pop(picture)[0] == before.pop(picture)[0]
     assert after == before
@@ -167,7 +168,6 @@ def test_again_nothing_is_measured(config: Path, out: Path, monkeypatch: pytest.
         ("probe.features.layer=features", "features.layer was 'pooled', now 'features'"),
         ("probe.logistic.inverse_penalty=2", "options.inverse_penalty was 1.0, now 2.0"),
         ("probe.neighbours.num_neighbours=3", "options.num_neighbours was 20, now 3"),
-        ("seeds=[4]", "network_seed was 3, now 4"),
         ("networks.colour.features=difference", "network.features was 'colour', now 'difference'"),
     ],
 )
@@ -180,7 +180,6 @@ def test_other_settings_are_refused_by_name(config: Path, out: Path, change: str
             "--set",
             f"probe.networks=[{'colour' if 'colour' in change else 'pretrained'}]",
         ]
-        words += ["--set", "probe.linear=[1]"] if change.startswith("seeds") else []
     before = contents(out)
     assert_error(invoke("probe", config, *words), 2, named)
     assert contents(out) == before
@@ -199,7 +198,7 @@ def budget_of(variant: str) -> LabelBudget:
 def test_predictions_follow_from_the_vectors_of_the_drawn_videos(
     config: Path, out: Path, network: str, variant: str, seed: int
 ) -> None:
-    train, test = vectors_of(config, network)
+    train, test = vectors_of(config, network, seed)
     assert train.keys == tuple(KEYS[:16])
     assert test.keys == tuple(KEYS[16:])
     chosen = choose_labelled(train.labels, train.keys, budget_of(variant), seed)
@@ -291,7 +290,7 @@ def test_linear_and_neighbours_are_given_only_the_drawn_videos(
     assert draws[1].tolist() != draws[2].tolist()
 
 
-def test_scarce_labels_are_drawn_for_the_first_seed_s_network_only(
+def test_scarce_labels_have_seeds_of_their_own_and_random_weights_go_with_them(
     world: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Vectors are extracted once a network, split and seed, and not at all if no row is missing."""
@@ -304,13 +303,15 @@ def test_scarce_labels_are_drawn_for_the_first_seed_s_network_only(
     monkeypatch.setattr("eval.probe.features_of", extract)
     path = write_config(tmp_path / "c.yaml", world[0], tmp_path / "out", seeds=[5, 6], probe__fc=[])
     rows = json.loads(invoke("probe", path, "--json").stdout)
-    assert [(row["variant"], row["seed"], row["config"]["network_seed"]) for row in rows] == [
-        *(("linear-all", 5, 5), ("linear-1", 0, 5), ("linear-1", 1, 5), ("knn-all", 5, 5), ("knn-1", 0, 5)),
-        *(("knn-1", 1, 5), ("linear-all", 6, 6), ("knn-all", 6, 6)),
+    assert [(row["variant"], row["seed"]) for row in rows] == [
+        *(("linear-all", 5), ("linear-1", 0), ("linear-1", 1), ("knn-all", 5), ("knn-1", 0), ("knn-1", 1)),
+        *(("linear-all", 6), ("knn-all", 6)),
     ]
-    assert extracted == [(5, "train1"), (5, "test1"), (6, "train1"), (6, "test1")]
+    seeds = [5, 0, 1, 6] if rows[0]["pretraining"] is None else [5, 6]
+    assert extracted == [(seed, split) for seed in seeds for split in ("train1", "test1")]
     assert invoke("probe", path).exit_code == 0
-    assert len(extracted) == 4
+    assert invoke("probe", path, "--set", "seeds=[6]").exit_code == 0, "another first seed changes none of the rows"
+    assert len(extracted) == 2 * len(seeds)
 
 
 def test_random_features_follow_the_seed(config: Path) -> None:

@@ -91,7 +91,7 @@ def test_equal_results_are_equal_bytes_and_plain_json(tmp_path: Path) -> None:
 
 def test_a_kill_between_the_files_leaves_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_row(tmp_path, row(), scores())
-    monkeypatch.setattr("eval.results._row_json", lambda _: pytest.fail("killed"))
+    monkeypatch.setattr("eval.results.row_values", lambda _: pytest.fail("killed"))
     with pytest.raises(pytest.fail.Exception, match="killed"):
         write_row(tmp_path, row(), scores())
     assert find_rows(tmp_path) == []

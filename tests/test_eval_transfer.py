@@ -152,7 +152,7 @@ def test_lines_for_the_terminal_and_for_programs(config: Path, out: Path) -> Non
         assert line.split()[:6] == ["transfer", "finetune", network, "ucf101-tiny", "train1/test1", "seed"]
         assert percent in line
         assert "chance 50.0" in line
-        assert ("the paper 68.3" in line) == (network == "pretrained")
+        assert ("the paper, on its own data, 68.3" in line) == (network == "pretrained")
     rows = json.loads(invoke("transfer", config, "--json").stdout)
     assert rows == [json.loads((folder_of(out, name) / "row.json").read_text()) for name in ("pretrained", "random")]
 
