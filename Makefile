@@ -112,7 +112,7 @@ eval-all: ## all of these evaluations; they take transfer's variables
 $(EVALUATIONS) eval-all: install $(demo_run)
 	$(launch) eval $(patsubst eval-%,%,$@) $(call existing,$(EVAL_CONFIG)) $(eval_overrides)
 
-demo-eval: install $(DEMO_RUN)/backbone.safetensors ## every evaluation, table and figure on the demo, and one page of it all
+demo-eval: install $(DEMO_RUN)/backbone.safetensors ## every evaluation, table and figure on the demo, and one page of it all (5 to 10 minutes more)
 	$(BIN)/python -m eval all configs/eval/demo.yaml
 	$(BIN)/python -m eval tables $(DEMO_RUN) --out $(DEMO_RUN)/tables
 	$(BIN)/python -m eval report $(DEMO_RUN)
