@@ -19,12 +19,21 @@ from eval.fitting import Fit
 from eval.models import PairModel
 from eval.results import Row, read_scores
 from eval.setting import Setting
-from eval.sync import OFFSETS, SyncTask, SyncTests, evaluate_sync, frames_needed_to_shift, pair_plans
+from eval.sync import (
+    OFFSETS,
+    SyncTask,
+    SyncTests,
+    _one_view_a_pair,
+    evaluate_sync,
+    frames_needed_to_shift,
+    pair_plans,
+)
 from shardify.errors import UsageError
 from stream_train.batch import Batch
+from stream_train.clips import draw_views
 from stream_train.distributed import World
 from stream_train.draws import SampleDraws
-from stream_train.loader import ClipStream
+from stream_train.loader import ClipStream, DataConfig
 
 SHORTEST = {1: 22, 4: 85}
 """Stride -> frames: 15 steps of a clip and 6 of the largest offset, and the first frame."""
@@ -270,3 +279,20 @@ def test_one_answer_and_one_loss_a_pair(tmp_path: Path, telling: Path, monkeypat
     assert counts["sync"].sum() == counts["sync"].diagonal().sum() == 4
     assert task.figures_of(counts) == {"sync_accuracy": 1}
     assert task.guesses({}) == {"sync_accuracy": pytest.approx(1 / 13)}
+
+
+@pytest.mark.parametrize("crop_scope", ["clip", "batch"])
+def test_the_clips_of_a_pair_are_looked_at_alike(crop_scope: str) -> None:
+    """Scale, crop and flip; and neither is recoloured, whatever the config says."""
+    data = DataConfig.model_validate(
+        {"crop": 24, "scale": (0.5, 1.0), "crop_scope": crop_scope, "flip_scope": "clip", "colour": "clip"}
+    )
+    seen = set()
+    for number in range(20):
+        first, second = draw_views(
+            pair_plans(40, 3, draws(number), 1), draws(number), number, _one_view_a_pair(data), (48, 64)
+        )
+        assert first == second
+        assert first.colour is None
+        seen.add((first.size, first.top, first.left, first.flip))
+    assert len(seen) > 10

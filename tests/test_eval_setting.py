@@ -1,0 +1,60 @@
+"""What a setting refuses or says of its network before anything is judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers_eval import tiny_eval_config, tiny_setting, write_eval_dataset
+
+from eval.networks import frame_size_of
+from eval.setting import require_unseen
+from shardify.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_eval_dataset(tmp_path_factory.mktemp("setting") / "shards")
+
+
+@pytest.mark.parametrize(
+    ("pretraining", "refused"),
+    [
+        (None, False),
+        ({"question": "transformations", "split": "train2"}, False),
+        ({"question": "torchvision", "data_set": "kinetics400"}, False),
+        ({"question": "transfer", "split": "train1"}, False),
+        ({"question": "transfer", "split": "train2", "data_set": "another"}, False),
+        ({"question": "transfer", "split": "train2"}, True),
+        ({"question": "transfer after pre-training", "split": "train2"}, True),
+        ({"question": "probe", "split": None}, True),
+    ],
+)
+def test_labels_of_another_split_may_be_those_of_the_test(
+    shards: Path, tmp_path: Path, pretraining: dict[str, Any] | None, refused: bool
+) -> None:
+    setting = tiny_setting(tiny_eval_config(shards, tmp_path))
+    if pretraining is not None:
+        pretraining = {"data_set": setting.train.shard_set.name} | pretraining
+    network = replace(setting.network, pretraining=pretraining)
+    if not refused:
+        require_unseen(network, setting)
+        return
+    with pytest.raises(UsageError, match=r"was trained with the labels of split (train2|all), .* not on train1"):
+        require_unseen(network, setting)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "size"),
+    [
+        ({}, None),
+        ({"data_set.height": 48, "data_set.width": 64}, (48, 64)),
+        ({"data_set.height": 48, "data_set.width": 64, "data.resize": None}, (48, 64)),
+        ({"data_set.height": 48, "data_set.width": 64, "data.resize": [24, 32]}, (24, 32)),
+        ({"data_set.height": 48, "data_set.width": 64, "data.scale": [0.5, 1.0]}, None),
+    ],
+)
+def test_frames_that_a_network_was_trained_on(metadata: dict[str, Any], size: tuple[int, int] | None) -> None:
+    assert frame_size_of(metadata) == size
