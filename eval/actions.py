@@ -18,7 +18,7 @@ from eval.question import Question
 from eval.results import VideoScores
 from eval.samples import Samples, scores_of
 from eval.setting import Setting
-from eval.subsequences import TestClips, draw_subsequence
+from eval.subsequences import ShortRule, TestClips, draw_subsequence
 from stream_train.batch import Batch
 from stream_train.device_ops import prepare_clips
 from stream_train.draws import SampleDraws
@@ -36,10 +36,12 @@ class ActionTask(Question):
     stride: int
     still: bool = False
     """Clips repeat one frame."""
+    rule: ShortRule = "exact"
+    """Of short videos."""
     head: str = HEAD
 
     def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
-        return (draw_subsequence(num_frames, draws, self.stride, still=self.still),)
+        return (draw_subsequence(num_frames, draws, self.stride, still=self.still, rule=self.rule),)
 
     def targets(self, batch: Batch) -> Tensor:
         return batch.label

@@ -16,6 +16,7 @@ from eval.linear import LinearConfig
 from eval.models import FrozenNorm
 from eval.neighbours import NeighboursConfig
 from eval.networks import WeightsConfig
+from eval.subsequences import ShortRule
 from shardify.config import StrictModel
 from stream_train.config import CheckpointConfig, TrainConfig
 from stream_train.distributed import DeviceChoice
@@ -87,6 +88,9 @@ class TransferSection(FitSection):
     """Frames from one frame of a clip to the next."""
     all_clips: bool = False
     """Test on every start, not only on 32 to 63 of a video."""
+    short_videos: ShortRule = "exact"
+    """Videos too short for the stride take the largest one that fits: exactly, in 15 * stride + 1 frames, or by the
+    released code's 16 * stride."""
     validate_every_epochs: NonNegativeInt = 0
     """Judge single clips of the test split while training, for the curves only; 0 never."""
 
@@ -96,6 +100,8 @@ class ProbeSection(FrozenSection):
 
     stride: PositiveInt = 4
     all_clips: bool = False
+    short_videos: ShortRule = "exact"
+    """As in `transfer`."""
     fc: tuple[LabelBudget, ...] = (ALL_LABELS,)
     """Label budgets for three new fully connected layers on the last convolution (the paper's probe): `N%` of each
     class's videos, or so many a class. Fewer videos are seen more often, in as many steps."""

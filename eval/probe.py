@@ -56,7 +56,7 @@ def fully_connected_row(setting: Setting, budget: LabelBudget = ALL_LABELS) -> R
 def fully_connected_details(setting: Setting, budget: LabelBudget) -> dict[str, object]:
     """What decides such a row."""
     probe = setting.config.probe.model_dump(
-        mode="json", include={"epochs", "optimizer", "frozen_norm", "stride", "all_clips"}
+        mode="json", include={"epochs", "optimizer", "frozen_norm", "stride", "all_clips", "short_videos"}
     )
     return details_of(setting, probe=probe, labels=budget.value)
 
@@ -70,16 +70,16 @@ def fit_fully_connected(
     plan = Fit(
         evaluation=evaluation,
         variant=variant,
-        task=ActionTask(classes=setting.train.classes, stride=section.stride, still=still),
+        task=ActionTask(classes=setting.train.classes, stride=section.stride, still=still, rule=section.short_videos),
         epochs=epochs_of_fewer(section.epochs, len(setting.train), num_videos),
         optimizer=section.optimizer,
         new_fully_connected=True,
         frozen=True,
         frozen_norm=section.frozen_norm,
         positions=positions,
-        details={"stride": section.stride, "still": still},
+        details={"stride": section.stride, "still": still, "short_videos": section.short_videos},
     )
-    clips = TestClips(stride=section.stride, all_starts=section.all_clips, still=still)
+    clips = TestClips(stride=section.stride, all_starts=section.all_clips, still=still, rule=section.short_videos)
     return fit_and_test(setting, plan, clips)
 
 

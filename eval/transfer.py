@@ -38,14 +38,15 @@ def transfer_row(setting: Setting) -> Row:
     plan = Fit(
         evaluation=EVALUATION,
         variant=VARIANT,
-        task=ActionTask(classes=setting.train.classes, stride=section.stride),
+        task=ActionTask(classes=setting.train.classes, stride=section.stride, rule=section.short_videos),
         epochs=section.epochs,
         optimizer=section.optimizer,
         new_fully_connected=False,
         validate_every_epochs=section.validate_every_epochs,
-        details={"stride": section.stride},
+        details={"stride": section.stride, "short_videos": section.short_videos},
     )
-    scores = fit_and_test(setting, plan, TestClips(stride=section.stride, all_starts=section.all_clips))
+    clips = TestClips(stride=section.stride, all_starts=section.all_clips, rule=section.short_videos)
+    scores = fit_and_test(setting, plan, clips)
     return write_action_result(setting, EVALUATION, VARIANT, details, scores)
 
 

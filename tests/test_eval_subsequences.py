@@ -151,3 +151,29 @@ def test_plans_carry_no_pretext_question_and_travel_to_workers() -> None:
     assert plan_of(np.arange(16), target=7).target == 7
     for clips in (TestClips(stride=2, all_starts=True, still=True), EvenClips(count=4)):
         assert pickle.loads(pickle.dumps(clips)) == clips
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "exact", "full_steps"),
+    [
+        (16, 1, 1),
+        (30, 1, 1),
+        (31, 2, 1),
+        (32, 2, 2),
+        (46, 3, 2),
+        (48, 3, 3),
+        (61, 4, 3),
+        (63, 4, 3),
+        (64, 4, 4),
+        (9, 1, 1),
+    ],
+)
+def test_the_released_code_s_rule_wants_sixteen_full_steps(num_frames: int, exact: int, full_steps: int) -> None:
+    """min(4, floor(n / 16)) against min(4, floor((n - 1) / 15)); training and test clips follow it."""
+    assert stride_that_fits(num_frames, 4) == exact
+    assert stride_that_fits(num_frames, 4, "full_steps") == full_steps
+    for plan in (
+        *TestClips(rule="full_steps", all_starts=True)(num_frames, SampleDraws(0, 0, 0)),
+        draw_subsequence(num_frames, SampleDraws(0, 0, 0), 4, rule="full_steps"),
+    ):
+        assert set(np.diff(plan.indices) % num_frames) == {full_steps % num_frames}
