@@ -33,7 +33,7 @@ def kill_when(process: subprocess.Popen[str], path: Path) -> None:
     """SIGKILL every process of a command as soon as a file exists."""
     deadline = time.monotonic() + SECONDS
     while not path.exists():
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, (process.returncode, *process.communicate())
         assert time.monotonic() < deadline
         time.sleep(0.005)
     for pid in [process.pid, *descendants(process.pid)]:

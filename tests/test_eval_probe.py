@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ from eval.results import Row, read_row, read_scores
 from eval.setting import Setting
 from eval.vectors import Vectors
 from shardify.config import load_config
+from stream_train.batch import Batch
 from stream_train.checkpoint import load_model
+from stream_train.device_ops import prepare_clips
 from stream_train.reader import FrameReader
 
 KEYS = ucf_keys()
@@ -373,6 +376,34 @@ def test_still_clips_repeat_the_middle_frame_in_the_test(out: Path) -> None:
     moving = load_file(folder_of(out, "fc-all", "pretrained") / "backbone.safetensors")
     still = load_file(folder / "backbone.safetensors")
     assert any(not torch.equal(moving[name], still[name]) for name in moving)  # trained on still clips too
+
+
+def test_still_clips_are_learnt_from_and_tested_on(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every clip of the one question stands still, and none of the other does."""
+    stands_still: dict[str, list[bool]] = {"train": [], "test": []}
+
+    def watch(name: str) -> Callable[[Batch], torch.Tensor]:
+        def prepare(batch: Batch) -> torch.Tensor:
+            stands_still[name] += [bool((clip == clip[:1]).all()) for clip in batch.frames]
+            return prepare_clips(batch)
+
+        return prepare
+
+    monkeypatch.setattr("stream_train.train.prepare_clips", watch("train"))
+    monkeypatch.setattr("eval.actions.prepare_clips", watch("test"))
+    words = ["--set", f"out={tmp_path}"]
+    only_fc = ["probe.linear=[]", "probe.knn=[]", "probe.fc=['100%']", "probe.networks=[pretrained]"]
+    probe = invoke("probe", config, *words, *(word for change in only_fc for word in ("--set", change)))
+    assert probe.exit_code == 0, probe.output
+    assert stands_still["train"] == [False] * 16
+    assert set(stands_still["test"]) == {False}
+    moving = len(stands_still["test"])
+    for seen in stands_still.values():
+        seen.clear()
+    assert invoke("still", config, *words).exit_code == 0
+    assert stands_still == {"train": [True] * 16, "test": [True] * moving}
 
 
 def test_still_videos_measure_what_they_need_of_the_probe(config: Path, out: Path, tmp_path: Path) -> None:

@@ -273,6 +273,7 @@ def test_splits_seeds_and_another_data_set(world: tuple[Path, Path], tmp_path: P
     found = json.loads((folder_of(tmp_path / "out", "random", data="own-all", seed=0) / "neighbours.json").read_text())
     assert list(found) == ["video0000", "video0001", "video0002"]
     assert {neighbour["key"] for neighbour in found["video0000"]} == set(KEYS)
+    assert all(neighbour["class"] == class_of(neighbour["key"]) for each in found.values() for neighbour in each)
 
 
 def test_weights_of_torchvision_and_random_ones_like_them(world: tuple[Path, Path], tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ from helpers_video_eval import (
 )
 from safetensors.torch import load_file
 
+from eval.config import FitConfig
 from eval.results import Row, read_row, read_scores
+from shardify.config import load_config
 from stream_train.checkpoint import load_model
 from stream_train.reader import open_shard_set
 
@@ -303,6 +305,8 @@ def test_splits_and_seeds_are_rows_of_their_own(world: tuple[Path, Path], tmp_pa
         assert read_scores(folder).keys == tuple(KEYS[video] for video in videos)
         assert row["fingerprint"] == open_shard_set(world[0], row["test_split"]).fingerprint
         assert json.loads((folder / "row.json").read_text()) == row
+        trained = load_config(FitConfig, folder / "config.yaml")
+        assert (trained.seed, trained.split) == (row["seed"], row["train_split"])
         exports.add(hashlib.sha256((folder / "backbone.safetensors").read_bytes()).hexdigest())
     assert len(exports) == 4
     named = invoke("transfer", path, "--set", "splits=[{train: train2, test: test2}]", "--set", "seeds=[1]", "--json")
