@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field
 
 from shardify.catalogs import SourceConfig
 from shardify.config import StrictModel
 from shardify.format import Packing
 from shardify.frames import FramesConfig
+from shardify.storage import Location
 
 
 class BuildConfig(StrictModel):
@@ -17,8 +16,8 @@ class BuildConfig(StrictModel):
 
     source: SourceConfig
     """Where the videos and their lists are."""
-    out: Path
-    """Folder for the shards; made if absent. A rerun continues what it finds there."""
+    out: Location
+    """Folder or URL (s3://, gs://, az://) for the shards, made if absent. A rerun continues what is there."""
     name: str | None = None
     """The data set's name in the manifest; the source's kind if left out."""
     frames: FramesConfig = FramesConfig()

@@ -6,6 +6,8 @@ it was at.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from shardify.build_config import BuildConfig
@@ -50,7 +52,8 @@ def build(config: BuildConfig, *, retry_failed: bool = False) -> BuildSummary:
     store = open_store(config.out, create=True)
     with exclusive(store, doing="building"):
         _settle_description(store, description)
-        pending = [shard for shard in plan if _needs_writing(store, shard, retry_failed)]
+        sizes = store.sizes()
+        pending = [shard for shard in plan if _needs_writing(store, shard, sizes, retry_failed)]
         if catalog.missing:
             _say(f"{len(catalog.missing)} of {len(catalog.videos) + len(catalog.missing)} listed videos are missing")
         if len(pending) < len(plan):
@@ -110,17 +113,15 @@ def _settle_description(store: Store, description: BuildDescription) -> None:
         )
 
 
-def _needs_writing(store: Store, shard: PlannedShard, retry_failed: bool) -> bool:
-    try:
-        record = read_record(store, shard.number)
-        if retry_failed and record.rejected:
-            return True
-        if not record.num_samples:
-            return False
-        sizes = [store.size(shard_name(shard.number, part)) for part in ("tar", "idx.npz")]
-    except FileNotFoundError:
+def _needs_writing(store: Store, shard: PlannedShard, sizes: Mapping[str, int], retry_failed: bool) -> bool:
+    """Whether a shard is not there yet, whole, by its record and the sizes of all objects of the store."""
+    if shard_name(shard.number, "json") not in sizes:
         return True
-    return sizes != [record.tar_bytes, record.index_bytes]
+    record = read_record(store, shard.number)
+    if retry_failed and record.rejected:
+        return True
+    there = [sizes.get(shard_name(shard.number, part)) for part in ("tar", "idx.npz")]
+    return bool(record.num_samples) and there != [record.tar_bytes, record.index_bytes]
 
 
 def _task(config: BuildConfig, catalog: Catalog, shard: PlannedShard) -> ShardTask:

@@ -10,17 +10,21 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 from uuid import uuid4
 
 import click
+from pydantic import BeforeValidator
 
 from shardify.errors import UsageError, WorkError
 
 LOCK_NAME = ".lock"
+WRITABLE_SCHEMES = ("s3", "gs", "az")
+SCHEMES = (*WRITABLE_SCHEMES, "https", "http")
 
 
 class Store(Protocol):
@@ -45,8 +49,12 @@ class Store(Protocol):
     def temporary(self, name: str) -> Iterator[Path]:
         """A local path to write a large object to before :meth:`write_file`; removed afterwards if still there."""
 
+    def sizes(self) -> dict[str, int]:
+        """Sizes in bytes of all complete objects, by name, sorted."""
+
     def names(self) -> list[str]:
         """Sorted names of all complete objects."""
+        return list(self.sizes())
 
     def size(self, name: str) -> int:
         """Size in bytes. Raises FileNotFoundError if there is no such object."""
@@ -60,20 +68,51 @@ class Store(Protocol):
         """What a stock reader opens: an absolute path or a URL."""
 
 
+def is_url(location: str | Path) -> bool:
+    """Whether a location lies in an object store, not in a folder."""
+    return "://" in str(location)
+
+
+def check_url(url: str) -> str:
+    """The scheme of a URL that can be opened.
+
+    Raises:
+        UsageError: if it has another scheme, no bucket, or a part that paths do not have.
+    """
+    match = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(/.*)?", url)
+    scheme = match[1].lower() if match else ""
+    if match is None or scheme not in SCHEMES:
+        raise UsageError(
+            f"{url}: use s3://bucket/path, gs://bucket/path, az://container/path, https://host/path or a folder"
+        )
+    if not match[2]:
+        raise UsageError(f"{url} names no bucket; write it as {scheme}://bucket/path")
+    if re.search(r"[?#\s]|//|(^|/)\.\.?(/|$)", (match[3] or "").rstrip("/")):
+        raise UsageError(f"{url}: its path may hold no ?, #, spaces, empty parts, . or ..")
+    return scheme
+
+
+def join_location(location: str | Path, *parts: str) -> str:
+    """A place below a location of either kind."""
+    if is_url(location):
+        return "/".join([str(location).rstrip("/"), *parts])
+    return str(Path(location, *parts))
+
+
 def open_store(location: str | Path, *, create: bool = False) -> Store:
     """The store at a location.
 
     Args:
-        location: a local folder.
+        location: a local folder, or a URL: `s3://`, `gs://`, `az://`, or `https://` for reading.
         create: make the folder if it does not exist.
 
     Raises:
         UsageError: if there is no such folder, or the location is of a kind that is not supported.
     """
-    if "://" in str(location):
-        raise UsageError(
-            f"{location}: only local folders can be read and written so far; copy the data set to a folder"
-        )
+    if is_url(location):
+        from shardify.object_store import ObjectStore
+
+        return ObjectStore(str(location))
     path = Path(location)
     if create:
         try:
@@ -145,8 +184,9 @@ class FolderStore(Store):
         for path in self.leftovers():
             path.unlink(missing_ok=True)
 
-    def names(self) -> list[str]:
-        return sorted(p.name for p in self.path.iterdir() if p.is_file() and not p.name.startswith("."))
+    def sizes(self) -> dict[str, int]:
+        files = sorted(p for p in self.path.iterdir() if p.is_file() and not p.name.startswith("."))
+        return {path.name: path.stat().st_size for path in files}
 
     def size(self, name: str) -> int:
         return (self.path / name).stat().st_size
@@ -159,6 +199,21 @@ class FolderStore(Store):
 
     def url(self, name: str) -> str:
         return str((self.path / name).resolve())
+
+
+def _checked_location(location: object) -> str:
+    if not isinstance(location, (str, Path)) or not str(location).strip():
+        raise ValueError("give a folder, or a URL such as s3://bucket/path")
+    if is_url(location):
+        try:
+            check_url(str(location))
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+    return str(location)
+
+
+Location = Annotated[str, BeforeValidator(_checked_location)]
+"""A config's key that names a local folder, or a place in an object store."""
 
 
 @contextmanager

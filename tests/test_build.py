@@ -421,7 +421,7 @@ def test_names_in_any_script_and_of_any_bytes(tmp_path: Path) -> None:
     (shard,) = read_manifest(store).shards
     index = read_index(store, shard)
     assert index.labels.tolist() == [-1] * 4
-    with tarfile.open(config.out / "shard-000000.tar") as tar:
+    with tarfile.open(Path(config.out, "shard-000000.tar")) as tar:
         paths = [json.loads(tar.extractfile(m).read())["path"] for m in tar if m.name.endswith(".json")]  # type: ignore[union-attr]
     assert sorted(map(os.fsencode, paths)) == sorted([*map(os.fsencode, names), b"\xff\xfe.avi"])
 

@@ -176,7 +176,7 @@ def test_preview_says_where_the_pictures_are(built: Path, tmp_path: Path) -> Non
     [
         (["build", "nowhere.yaml"], "cannot read config nowhere.yaml: No such file or directory"),
         (["verify", "nowhere"], "nowhere does not exist; give the folder that holds the data set's manifest.json"),
-        (["inspect", "s3://bucket/set"], "s3://bucket/set: only local folders can be read and written so far"),
+        (["inspect", "ftp://bucket/set"], "ftp://bucket/set: use s3://bucket/path, gs://bucket/path"),
         (["urls", "."], "holds no manifest.json"),
         (["preview", ".", "--out", "x"], "holds no manifest.json"),
     ],

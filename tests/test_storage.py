@@ -88,5 +88,5 @@ def test_places_that_cannot_be_opened_are_named(tmp_path: Path) -> None:
         open_store(tmp_path / "file")
     with pytest.raises(UsageError, match=r"cannot make the folder"):
         open_store(tmp_path / "file" / "below", create=True)
-    with pytest.raises(UsageError, match=r"ftp://host/x: only local folders"):
+    with pytest.raises(UsageError, match=r"ftp://host/x: use s3://bucket/path, gs://"):
         open_store("ftp://host/x")

@@ -1,0 +1,239 @@
+"""Object stores as places for data sets and results: `s3://`, `gs://`, `az://`, and `https://` for reading.
+
+In: a URL. Out: a :class:`ObjectStore`, which is a :class:`shardify.storage.Store`. obstore does the transport;
+trying again, and counting, is :mod:`shardify.retrying`'s. Credentials and endpoints come from each cloud's usual
+environment variables. Clients are made in the process that uses them: obstore's threads do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import from_url
+
+from shardify.errors import UsageError, WorkError
+from shardify.retrying import persistently, reason_of
+from shardify.storage import WRITABLE_SCHEMES, Store, check_url
+from shardify.traffic import Traffic, count
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore as Client
+
+Result = TypeVar("Result")
+
+CHUNK_BYTES = 8 * 1024 * 1024
+"""Large objects are fetched in pieces of this size, each tried again on its own."""
+CONNECT_TIMEOUT = timedelta(seconds=5)
+STALL_TIMEOUT = timedelta(seconds=30)
+"""A transfer of which nothing arrives for so long is cut and tried again."""
+
+_ENDPOINT_VARIABLES = (
+    *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    *("GOOGLE_BASE_URL", "AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT"),
+)
+
+
+class ObjectStore(Store):
+    """The objects directly below a URL's path.
+
+    Args:
+        url: `scheme://bucket/prefix`.
+
+    Raises:
+        UsageError: if the URL is not of a kind that is supported.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.location = url.rstrip("/")
+        self.scheme = check_url(url)
+        self._client: tuple[int, Client] | None = None
+
+    @property
+    def client(self) -> Client:
+        """obstore's client, made in this process."""
+        if self._client is None or self._client[0] != os.getpid():
+            self._client = (os.getpid(), _make_client(self.location))
+        return self._client[1]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return ObjectStore, (self.location,)
+
+    def read(self, name: str) -> bytes:
+        def request() -> bytes:
+            data = bytes(obstore.get(self.client, name).bytes())
+            count(Traffic(bytes_read=len(data)))
+            return data
+
+        return self._waiting(request, name)
+
+    def read_range(self, name: str, start: int, num_bytes: int) -> bytes:
+        if not num_bytes:
+            return b""
+
+        def request() -> bytes:
+            data = bytes(obstore.get_range(self.client, name, start=start, length=num_bytes))
+            count(Traffic(bytes_read=len(data)))
+            return data
+
+        data = self._waiting(request, name)
+        if len(data) != num_bytes:
+            raise WorkError(f"{self.url(name)} ends at byte {start + len(data)}, but {start + num_bytes} were expected")
+        return data
+
+    def stream(self, name: str, num_bytes: int) -> Iterator[bytes]:
+        """An object of a known size in pieces of at most CHUNK_BYTES; errors as :meth:`read_range`."""
+        for start in range(0, num_bytes, CHUNK_BYTES):
+            yield self.read_range(name, start, min(CHUNK_BYTES, num_bytes - start))
+
+    def write(self, name: str, data: bytes) -> None:
+        self._put(name, data, len(data))
+
+    def write_file(self, name: str, path: Path) -> None:
+        self._put(name, path, path.stat().st_size)
+        path.unlink()
+
+    @contextmanager
+    def temporary(self, name: str) -> Iterator[Path]:
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="temporal-ssl-"))
+        except OSError as error:
+            raise WorkError(f"cannot make a temporary folder in {tempfile.gettempdir()}: {error.strerror}") from None
+        try:
+            yield folder / name
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise WorkError(
+                    f"no space left in {tempfile.gettempdir()} while preparing {self.url(name)}; free some, or name "
+                    "another folder in TMPDIR, and run the same command again, nothing finished is lost"
+                ) from None
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def sizes(self) -> dict[str, int]:
+        self._require_listing()
+
+        def request() -> dict[str, int]:
+            objects = obstore.list_with_delimiter(self.client)["objects"]
+            return {str(meta["path"]).rpartition("/")[2]: int(meta["size"]) for meta in objects}
+
+        return dict(sorted(self._waiting(request, "").items()))
+
+    def tree(self) -> dict[str, int]:
+        """Sizes of all objects at any depth, by path below the location, sorted by path."""
+        self._require_listing()
+
+        def request() -> dict[str, int]:
+            return {str(meta["path"]): int(meta["size"]) for batch in obstore.list(self.client) for meta in batch}
+
+        return dict(sorted(self._waiting(request, "").items()))
+
+    def size(self, name: str) -> int:
+        return self._waiting(lambda: int(obstore.head(self.client, name)["size"]), name)
+
+    def exists(self, name: str) -> bool:
+        try:
+            self.size(name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def delete(self, name: str) -> None:
+        self._require_writable()
+
+        def request() -> None:
+            try:
+                obstore.delete(self.client, name)
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error):
+                    raise
+
+        persistently(request, what=self.url(name))
+
+    def url(self, name: str) -> str:
+        return f"{self.location}/{name}" if name else self.location
+
+    def _put(self, name: str, data: bytes | Path, num_bytes: int) -> None:
+        self._require_writable()
+        persistently(lambda: obstore.put(self.client, name, data), what=self.url(name))
+        count(Traffic(bytes_written=num_bytes))
+
+    def _waiting(self, request: Callable[[], Result], name: str) -> Result:
+        start = time.perf_counter()
+        try:
+            return persistently(request, what=self.url(name))
+        finally:
+            count(Traffic(wait_seconds=time.perf_counter() - start))
+
+    def _require_writable(self) -> None:
+        if self.scheme not in WRITABLE_SCHEMES:
+            raise UsageError(
+                f"{self.location}: {self.scheme}:// can only be read; write to s3://, gs://, az:// or a folder"
+            )
+
+    def _require_listing(self) -> None:
+        if self.scheme not in WRITABLE_SCHEMES:
+            raise UsageError(
+                f"{self.location}: what lies at {self.scheme}:// cannot be listed; give s3://, gs://, az:// or a folder"
+            )
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a local file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _make_client(url: str) -> Client:
+    """Raises UsageError if the environment does not fit the URL."""
+    try:
+        return from_url(
+            url,
+            client_options={
+                "allow_http": _allows_http(url),
+                "connect_timeout": CONNECT_TIMEOUT,
+                "read_timeout": STALL_TIMEOUT,
+                "timeout": timedelta(hours=1),
+            },
+            retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
+            **_profile_credentials(url),
+        )
+    except (BaseError, ValueError, OSError) as error:
+        advice = "; name the storage account in AZURE_STORAGE_ACCOUNT_NAME" if "Account must" in str(error) else ""
+        raise UsageError(f"{url} cannot be opened: {reason_of(error)}{advice}") from None
+
+
+def _allows_http(url: str) -> bool:
+    """Whether the user asked for a connection that is not encrypted: in the URL, or by an endpoint of that kind."""
+    if url.startswith("http://"):
+        return True
+    return any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINT_VARIABLES)
+
+
+def _profile_credentials(url: str) -> dict[str, Any]:
+    """Credentials of `~/.aws` profiles, which only boto3 reads; nothing where others are set or need no files."""
+    if not url.startswith("s3://") or "AWS_ACCESS_KEY_ID" in os.environ:
+        return {}
+    files = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
+    if "AWS_PROFILE" not in os.environ and not files.is_file():
+        return {}
+    try:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError:
+        raise UsageError(
+            f"{url}: credentials of an AWS profile need the package boto3 (pip install boto3); or set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from None
+    return {"credential_provider": Boto3CredentialProvider()}
