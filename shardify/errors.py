@@ -15,6 +15,10 @@ class WorkError(UserFacingError):
     exit_code = 1
 
 
+class DamageError(WorkError):
+    """Bytes that were read do not match their checksum: another read, or another sample, may do."""
+
+
 class UsageError(UserFacingError):
     """The request itself is wrong (exit code 2): an unknown key, a missing folder, settings that contradict."""
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from shardify.errors import UsageError, WorkError
+from shardify.errors import DamageError, UsageError, WorkError
 from shardify.record import Reject, ShardRecord, dump_json
 from shardify.storage import Store
 
@@ -54,6 +55,9 @@ REJECTED_NAME = "rejected.jsonl"
 MISSING_NAME = "missing.jsonl"
 
 TAR_BLOCK_BYTES = 512
+
+_parsing = threading.Lock()
+"""NumPy reads array headers with `ast.literal_eval`, which may fail in CPython 3.11 when several threads do it at once."""
 
 Packing = Literal["mjpg", "frames"]
 ShardPart = Literal["tar", "idx.npz", "json"]
@@ -102,9 +106,9 @@ class SampleEntry:
         return offsets
 
     def check(self, frame: int, jpeg: bytes | memoryview, start: int, origin: str) -> None:
-        """Raise WorkError unless the bytes read for a frame, from byte `start` of tar `origin`, match its checksum."""
+        """Raise DamageError unless the bytes read for a frame, from byte `start` of tar `origin`, match its checksum."""
         if zlib.crc32(jpeg) != self.frame_crc32[frame]:
-            raise WorkError(
+            raise DamageError(
                 f"{origin}: frame {frame} of sample {self.key} (bytes {start} to {start + len(jpeg)}) does not match "
                 "its checksum; the shard is damaged: delete its .json and run `shardify build` again, or fetch it again"
             )
@@ -194,7 +198,7 @@ class ShardIndex:
             WorkError: if the bytes are not an index of a format version this program reads.
         """
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            with _parsing, np.load(io.BytesIO(data), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             version = int(arrays["format_version"])
             if version == FORMAT_VERSION:

@@ -12,12 +12,11 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import obstore
 from obstore.exceptions import BaseError
@@ -30,8 +29,6 @@ from shardify.traffic import Traffic, count
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore as Client
-
-Result = TypeVar("Result")
 
 CHUNK_BYTES = 8 * 1024 * 1024
 """Large objects are fetched in pieces of this size, each tried again on its own."""
@@ -76,7 +73,7 @@ class ObjectStore(Store):
             count(Traffic(bytes_read=len(data)))
             return data
 
-        return self._waiting(request, name)
+        return persistently(request, what=self.url(name))
 
     def read_range(self, name: str, start: int, num_bytes: int) -> bytes:
         if not num_bytes:
@@ -87,7 +84,7 @@ class ObjectStore(Store):
             count(Traffic(bytes_read=len(data)))
             return data
 
-        data = self._waiting(request, name)
+        data = persistently(request, what=self.url(name))
         if len(data) != num_bytes:
             raise WorkError(f"{self.url(name)} ends at byte {start + len(data)}, but {start + num_bytes} were expected")
         return data
@@ -129,7 +126,7 @@ class ObjectStore(Store):
             objects = obstore.list_with_delimiter(self.client)["objects"]
             return {str(meta["path"]).rpartition("/")[2]: int(meta["size"]) for meta in objects}
 
-        return dict(sorted(self._waiting(request, "").items()))
+        return dict(sorted(persistently(request, what=self.location).items()))
 
     def tree(self) -> dict[str, int]:
         """Sizes of all objects at any depth, by path below the location, sorted by path."""
@@ -138,10 +135,10 @@ class ObjectStore(Store):
         def request() -> dict[str, int]:
             return {str(meta["path"]): int(meta["size"]) for batch in obstore.list(self.client) for meta in batch}
 
-        return dict(sorted(self._waiting(request, "").items()))
+        return dict(sorted(persistently(request, what=self.location).items()))
 
     def size(self, name: str) -> int:
-        return self._waiting(lambda: int(obstore.head(self.client, name)["size"]), name)
+        return persistently(lambda: int(obstore.head(self.client, name)["size"]), what=self.url(name))
 
     def exists(self, name: str) -> bool:
         try:
@@ -169,13 +166,6 @@ class ObjectStore(Store):
         self._require_writable()
         persistently(lambda: obstore.put(self.client, name, data), what=self.url(name))
         count(Traffic(bytes_written=num_bytes))
-
-    def _waiting(self, request: Callable[[], Result], name: str) -> Result:
-        start = time.perf_counter()
-        try:
-            return persistently(request, what=self.url(name))
-        finally:
-            count(Traffic(wait_seconds=time.perf_counter() - start))
 
     def _require_writable(self) -> None:
         if self.scheme not in WRITABLE_SCHEMES:

@@ -29,7 +29,7 @@ class Traffic:
     substitutes: int = 0
     """Samples that stood in for damaged ones."""
     wait_seconds: float = 0.0
-    """Time that readers spent waiting for object stores and for the cache; several wait at once, so it may exceed the
+    """Time that loaders waited for the frames of batches that were due; several wait at once, so the sum may exceed the
     time that went by."""
 
     def __add__(self, other: Traffic) -> Traffic:
