@@ -20,9 +20,10 @@ from eval.subsequences import ShortRule
 from shardify.config import StrictModel
 from stream_train.config import CheckpointConfig, TrainConfig
 from stream_train.distributed import DeviceChoice
-from stream_train.loader import DataConfig, IndexedReaderConfig
+from stream_train.loader import DataConfig
 from stream_train.optim import OptimizerConfig
 from stream_train.precision import Precision
+from stream_train.reader_config import IndexedReaderConfig
 
 Layer = Literal["pooled", "features"]
 ALL_LABELS = LabelBudget.parse("100%")

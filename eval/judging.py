@@ -17,7 +17,8 @@ from torch import Tensor
 
 from stream_train.batch import Batch
 from stream_train.distributed import World
-from stream_train.loader import DataConfig, DrawClips
+from stream_train.fetching import DrawClips
+from stream_train.loader import DataConfig
 from stream_train.order import Positions
 from stream_train.precision import Precision, autocast, choose_precision
 from stream_train.reader import ShardSet

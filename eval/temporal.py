@@ -21,7 +21,8 @@ from eval.samples import scores_of
 from eval.setting import Setting, details_of, measured_row, write_result
 from stream_train.batch import Batch
 from stream_train.device_ops import prepare_clips
-from stream_train.loader import DataConfig, DrawClips
+from stream_train.fetching import DrawClips
+from stream_train.loader import DataConfig
 
 
 @dataclass(frozen=True, kw_only=True)

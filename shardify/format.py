@@ -57,7 +57,7 @@ MISSING_NAME = "missing.jsonl"
 TAR_BLOCK_BYTES = 512
 
 _parsing = threading.Lock()
-"""NumPy reads array headers with `ast.literal_eval`, which may fail in CPython 3.11 when several threads do it at once."""
+"""NumPy reads array headers with `ast.literal_eval`, which may fail in CPython 3.11 in several threads at once."""
 
 Packing = Literal["mjpg", "frames"]
 ShardPart = Literal["tar", "idx.npz", "json"]
@@ -106,7 +106,7 @@ class SampleEntry:
         return offsets
 
     def check(self, frame: int, jpeg: bytes | memoryview, start: int, origin: str) -> None:
-        """Raise DamageError unless the bytes read for a frame, from byte `start` of tar `origin`, match its checksum."""
+        """Raise DamageError unless the bytes read for a frame, from byte `start` of tar `origin`, match its crc32."""
         if zlib.crc32(jpeg) != self.frame_crc32[frame]:
             raise DamageError(
                 f"{origin}: frame {frame} of sample {self.key} (bytes {start} to {start + len(jpeg)}) does not match "
@@ -355,7 +355,7 @@ def read_index(store: Store, shard: ShardRecord) -> ShardIndex:
     except FileNotFoundError:
         raise WorkError(f"{store.location}/{name} is missing; run `shardify build` again") from None
     if hashlib.sha256(data).hexdigest() != shard.index_sha256:
-        raise WorkError(f"{store.location}/{name} differs from the one in {MANIFEST_NAME}; run `shardify verify`")
+        raise DamageError(f"{store.location}/{name} differs from the one in {MANIFEST_NAME}; run `shardify verify`")
     index = ShardIndex.from_bytes(data, f"{store.location}/{name}")
     if len(index) != shard.num_samples:
         raise WorkError(f"{store.location}/{name} lists {len(index)} samples, the manifest {shard.num_samples}")

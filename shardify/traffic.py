@@ -53,6 +53,14 @@ def count(amount: Traffic) -> None:
         _total += amount
 
 
+def take() -> Traffic:
+    """This process's sums so far, which begin anew."""
+    global _total  # noqa: PLW0603
+    with _lock:
+        taken, _total = _total, Traffic()
+    return taken
+
+
 def traffic() -> Traffic:
     """This process's sums so far."""
     return _total

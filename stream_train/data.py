@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from shardify.errors import UsageError
-from stream_train.loader import ClipStream, DataConfig, DrawClips
+from stream_train.fetching import DrawClips
+from stream_train.loader import ClipStream, DataConfig
 from stream_train.order import Positions
 from stream_train.reader import ShardSet, open_shard_set
 from stream_train.sequential import SequentialClipStream, TarSet, open_tar_set

@@ -9,47 +9,31 @@ number nor the number of ranks changes any clip.
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from shardify.config import StrictModel
 from shardify.engine import usable_cores
 from shardify.errors import UsageError, UserFacingError, WorkError, one_line
+from shardify.storage import is_url
+from shardify.traffic import Traffic, count, take
 from stream_train.batch import Batch
-from stream_train.clips import ClipConfig, ClipDecoder, ClipView, centre_view, check_crop, draw_views, frames_needed
-from stream_train.draws import Domain, SampleDraws
-from stream_train.order import Positions, SampleOrder, Slot, slots_of_rank
-from stream_train.reader import MAX_OPEN_SHARDS, OPEN_SHARDS, FrameReader, ShardSet
+from stream_train.clips import ClipConfig, ClipDecoder, ClipView, centre_view, check_crop, draw_views
+from stream_train.draws import Domain
+from stream_train.fetching import BatchRequest, DrawClips, SampleFetcher, look_ahead
+from stream_train.order import Positions, SampleOrder, slots_of_rank
+from stream_train.reader import MAX_OPEN_SHARDS, OPEN_SHARDS, ShardSet
+from stream_train.reader_config import IndexedReaderConfig, SequentialReaderConfig
 from stream_train.transforms import ClipPlan
-
-DrawClips = Callable[[int, SampleDraws], Sequence[ClipPlan]]
-"""A pretext task's sampler: a video's length and draws -> its clips, always equally many. Must be picklable."""
-
-
-class IndexedReaderConfig(StrictModel):
-    """Read only the frames that clips need, by the shards' indexes; exact order and resume."""
-
-    kind: Literal["indexed"] = "indexed"
-    window_shards: int = Field(default=4, ge=1, le=10_000)
-    """Shards of a lane that are shuffled together; more mixes better and keeps more of them open."""
-
-
-class SequentialReaderConfig(StrictModel):
-    """Read whole shards front to back with stock WebDataset; also for shards without an index."""
-
-    kind: Literal["sequential"] = "sequential"
-    shuffle_samples: NonNegativeInt = 200
-    """Samples in WebDataset's shuffle buffer, in each worker; 0 keeps the order of the shards."""
-    samples_per_epoch: PositiveInt | None = None
-    """Videos counted as one epoch; needed only where there is no manifest and the tars cannot be counted."""
 
 
 class DataConfig(ClipConfig):
@@ -62,17 +46,6 @@ class DataConfig(ClipConfig):
     prefetch_batches: int = Field(default=2, ge=1, le=256)
     """Batches that each worker prepares ahead."""
     reader: Annotated[IndexedReaderConfig | SequentialReaderConfig, Field(discriminator="kind")] = IndexedReaderConfig()
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchRequest:
-    """What one batch of this rank is made of."""
-
-    number: int
-    """The global batch's number."""
-    slots: tuple[Slot, ...]
-    clips: tuple[int, int] | None = None
-    """Half-open range of each video's clips, where a long video is judged in parts; None is all of them."""
 
 
 class ClipStream:
@@ -110,7 +83,7 @@ class ClipStream:
         check_ranks(config, world_size)
         assert isinstance(config.reader, IndexedReaderConfig)
         self._config = config
-        self._clips = VideoClips(shard_set, config, draw, seed, Domain.TRAINING)
+        self._clips = VideoClips(shard_set, config, draw, seed, Domain.TRAINING, positions)
         self._positions = positions
         self._order = SampleOrder(
             shard_set.shard_sizes if positions is None else shard_set.sizes_within(positions),
@@ -136,52 +109,84 @@ class ClipStream:
             yield BatchRequest(number=first // size, slots=tuple(slots))
 
 
-class VideoClips(Dataset[Batch | UserFacingError]):
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What comes out of a loader's process for a request."""
+
+    item: Batch | UserFacingError
+    """The batch, or the error that prevented it; raised in the main process, where it reads as one line."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """What the worker moved since its last delivery; nothing without workers, whose process counts for itself."""
+
+    def pin_memory(self) -> Delivery:
+        """Called by the DataLoader."""
+        return self if isinstance(self.item, UserFacingError) else replace(self, item=self.item.pin_memory())
+
+
+def delivery(item: Batch | UserFacingError) -> Delivery:
+    """Hand over an item of this process, with the traffic that it took."""
+    return Delivery(item=item) if get_worker_info() is None else Delivery(item=item, traffic=take())
+
+
+class VideoClips(Dataset[Delivery]):
     """Carries out batch requests: reads, draws, decodes. Lives in the loader's workers.
 
     Augmentation is drawn in Domain.TRAINING only; the other domains look at the centre.
     """
 
-    def __init__(self, shard_set: ShardSet, config: DataConfig, draw: DrawClips, seed: int, domain: Domain) -> None:
-        self._shard_set = shard_set
+    def __init__(
+        self,
+        shard_set: ShardSet,
+        config: DataConfig,
+        draw: DrawClips,
+        seed: int,
+        domain: Domain,
+        positions: Positions | None = None,
+    ) -> None:
+        self.shard_set = shard_set
         self._config = config
         self._draw = draw
         self._seed = seed
         self._domain = domain
-        self._tools: tuple[int, FrameReader, ClipDecoder] | None = None
+        self._positions = positions
+        self._tools: tuple[int, SampleFetcher, ClipDecoder] | None = None
 
-    def __getitem__(self, request: BatchRequest) -> Batch | UserFacingError:
-        """The batch, or the error that prevented it (raised in the main process, where it reads as one line)."""
+    def __getitem__(self, request: BatchRequest) -> Delivery:
         try:
-            return self._load(request)
+            return delivery(self._load(request))
         except UserFacingError as error:
-            return error
+            return delivery(error)
 
     def _load(self, request: BatchRequest) -> Batch:
-        reader, decoder = self._process_tools()
-        entries = [reader.entry(slot.position) for slot in request.slots]
-        all_draws = [SampleDraws(self._seed, slot.epoch, slot.position, self._domain) for slot in request.slots]
-        all_plans = [
-            self._draw(entry.num_frames, draws)[slice(*(request.clips or (None,)))]
-            for entry, draws in zip(entries, all_draws, strict=True)
-        ]
-        num_clips = sum(map(len, all_plans))
+        fetcher, decoder = self._process_tools()
+        samples = list(fetcher.fetch(request))
+        num_clips = sum(len(sample.plans) for sample in samples)
         builder = BatchBuilder(self._config)
-        for slot, entry, draws, plans in zip(request.slots, entries, all_draws, all_plans, strict=True):
+        for sample in samples:
+            plans, position = sample.plans, sample.slot.position
             if self._domain is Domain.TRAINING:
-                views = draw_views(plans, draws, request.number, self._config, self._shard_set.geometry)
+                views = draw_views(plans, sample.draws, request.number, self._config, self.shard_set.geometry)
             else:
-                views = [centre_view(self._config, self._shard_set.geometry)] * len(plans)
-            jpegs = reader.read(slot.position, frames_needed(plans))
-            out = builder.add(plans, views, label=entry.label, sample=slot.position, num_clips=num_clips)
-            decoder.decode(jpegs, plans, views, out, origin=f"{self._shard_set.location}, sample {entry.key}")
+                views = [centre_view(self._config, self.shard_set.geometry)] * len(plans)
+            out = builder.add(plans, views, label=sample.entry.label, sample=position, num_clips=num_clips)
+            origin = f"{self.shard_set.location}, sample {sample.entry.key}"
+            decoder.decode(sample.jpegs, plans, views, out, origin=origin)
         return builder.batch()
 
-    def _process_tools(self) -> tuple[FrameReader, ClipDecoder]:
-        """Open files and buffers belong to one process: a forked worker makes its own."""
+    def _process_tools(self) -> tuple[SampleFetcher, ClipDecoder]:
+        """Open files, connections, threads and buffers belong to one process: a forked worker makes its own."""
         if self._tools is None or self._tools[0] != os.getpid():
-            decoder = ClipDecoder(self._config, self._shard_set.geometry)
-            self._tools = (os.getpid(), FrameReader(self._shard_set, open_shards(self._config)), decoder)
+            assert isinstance(self._config.reader, IndexedReaderConfig)
+            fetcher = SampleFetcher(
+                self.shard_set,
+                self._config.reader,
+                self._draw,
+                self._seed,
+                self._domain,
+                open_shards=open_shards(self._config),
+                positions=self._positions,
+            )
+            self._tools = (os.getpid(), fetcher, ClipDecoder(self._config, self.shard_set.geometry))
         return self._tools[1], self._tools[2]
 
 
@@ -253,14 +258,30 @@ def load(clips: VideoClips, requests: Iterator[BatchRequest], config: DataConfig
     Raises:
         UserFacingError: what a worker met, or that one died.
     """
-    return raising(make_loader(clips, config, requests))
+    assert isinstance(config.reader, IndexedReaderConfig)
+    is_remote = is_url(clips.shard_set.location)
+    if is_remote or config.reader.access == "cached":
+        ahead = config.reader.ahead_batches
+        requests = look_ahead(requests, clips.shard_set, num_workers=num_workers(config), ahead_batches=ahead)
+    return delivered(make_loader(clips, config, requests, is_remote=is_remote))
 
 
 def make_loader(
-    dataset: Dataset[Batch | UserFacingError], config: DataConfig, requests: Iterator[BatchRequest] | None = None
-) -> DataLoader[Batch | UserFacingError]:
-    """Torch's DataLoader over whole batches; `requests` are the keys of a map-style data set."""
+    dataset: Dataset[Delivery],
+    config: DataConfig,
+    requests: Iterator[BatchRequest] | None = None,
+    *,
+    is_remote: bool,
+) -> DataLoader[Delivery]:
+    """Torch's DataLoader over whole batches; `requests` are the keys of a map-style data set.
+
+    Workers that read from object stores are not forked from this process: obstore's threads would be missing there.
+    """
     workers = num_workers(config)
+    context = None
+    if is_remote and workers:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["stream_train.loader"])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # advice: the number was chosen on purpose
         return DataLoader(
@@ -272,16 +293,25 @@ def make_loader(
             prefetch_factor=config.prefetch_batches if workers else None,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # the loader draws a seed: not from the generator that training uses
+            multiprocessing_context=context,
+            worker_init_fn=partial(_start_worker, dict(os.environ)) if workers else None,
         )
 
 
-def raising(loader: DataLoader[Batch | UserFacingError]) -> Iterator[Batch]:
-    """The loader's batches; errors that came in place of one are raised here."""
+def _start_worker(environment: Mapping[str, str], _: int) -> None:
+    """Begin a worker: it counts its own traffic, and knows the credentials that the main process knows now."""
+    os.environ.update(environment)
+    take()
+
+
+def delivered(loader: DataLoader[Delivery]) -> Iterator[Batch]:
+    """The loader's batches; errors that came in place of one are raised here, and workers' traffic is counted."""
     try:
-        for item in loader:
-            if isinstance(item, UserFacingError):
-                raise item
-            yield item
+        for delivered in loader:
+            count(delivered.traffic)
+            if isinstance(delivered.item, UserFacingError):
+                raise delivered.item
+            yield delivered.item
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

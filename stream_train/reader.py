@@ -7,22 +7,21 @@ enough other shards have been used since.
 
 from __future__ import annotations
 
-import os
+import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from shardify.errors import WorkError
-from shardify.format import Manifest, SampleEntry, ShardIndex, ShardRecord, read_index, read_manifest, shard_name
-from shardify.storage import FolderStore, Store, open_store
-
-MAX_GAP_BYTES = 32 * 1024
-"""Wanted frames with at most this many unwanted bytes between them are read by one call."""
+from shardify.errors import DamageError
+from shardify.format import Manifest, SampleEntry, ShardRecord, read_manifest
+from shardify.storage import open_store
+from shardify.traffic import Traffic, count
+from stream_train.shard_access import OpenShard, ShardAccess, direct_access
 
 OPEN_SHARDS = 64
 """Shards whose index and file stay open in a process, unless it is told another number."""
@@ -66,15 +65,19 @@ class ShardSet:
         return tuple(np.diff(np.searchsorted(positions, self.starts)).tolist())
 
     def locate(self, position: int) -> tuple[ShardRecord, int]:
-        """The shard of a position, and the sample's number in it.
+        """The shard of a position, and the sample's number in it; errors as :meth:`place`."""
+        place = self.place(position)
+        return self.shards[place], position - self.starts[place]
+
+    def place(self, position: int) -> int:
+        """Which of the split's shards a position lies in.
 
         Raises:
             IndexError: if the position is not in [0, num_samples).
         """
         if not 0 <= position < self.num_samples:
             raise IndexError(f"position {position} of a split with {self.num_samples} samples")
-        shard = bisect_right(self.starts, position) - 1
-        return self.shards[shard], position - self.starts[shard]
+        return bisect_right(self.starts, position) - 1
 
 
 def open_shard_set(location: str | Path, split: str | None) -> ShardSet:
@@ -98,26 +101,28 @@ def open_shard_set(location: str | Path, split: str | None) -> ShardSet:
 
 
 class FrameReader:
-    """Reads chosen frames of samples from local shards. One for each process; holds a bounded number of shards open.
+    """Reads chosen frames of samples. One for each process, for all its threads; holds a bounded number of shards open.
 
     Args:
         shard_set: the samples.
+        access: the way to their bytes; None reads them where they lie.
         open_shards: how many shards' indexes and files to keep.
     """
 
-    def __init__(self, shard_set: ShardSet, open_shards: int = OPEN_SHARDS) -> None:
+    def __init__(self, shard_set: ShardSet, access: ShardAccess | None = None, open_shards: int = OPEN_SHARDS) -> None:
         self._shard_set = shard_set
-        self._store = open_store(shard_set.location)
+        self._access = access or direct_access(open_store(shard_set.location))
         self._limit = open_shards
-        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
+        self._open: OrderedDict[int, _Opening] = OrderedDict()
+        self._lock = threading.Lock()
 
     def entry(self, position: int) -> SampleEntry:
         """The index line of a sample: key, label, length. Errors as :meth:`read`."""
         record, number = self._shard_set.locate(position)
-        return self._shard(record).index[number]
+        return self.shard(record).index[number]
 
     def read(self, position: int, frames: Sequence[int]) -> dict[int, memoryview]:
-        """Read frames of a sample.
+        """Read frames of a sample; once more if they do not match their checksums.
 
         Args:
             position: the sample.
@@ -127,14 +132,36 @@ class FrameReader:
             The JPEG bytes by frame index.
 
         Raises:
-            WorkError: if the shard or its index is missing, cut short, or does not match its checksums.
+            DamageError: if a frame does not match its checksum, twice.
+            WorkError: if the shard or its index is missing, or cut short.
         """
         record, number = self._shard_set.locate(position)
-        shard = self._shard(record)
+        try:
+            return self._read(self.shard(record), number, frames)
+        except DamageError:
+            count(Traffic(refetches=1))
+            self._access.forget(record)
+            with self._lock:
+                self._open.pop(record.number, None)
+        return self._read(self.shard(record), number, frames)
+
+    def shard(self, record: ShardRecord) -> OpenShard:
+        """A shard, opened by the first thread that asks for it. Errors as :meth:`read`."""
+        with self._lock:
+            opening = self._open.setdefault(record.number, _Opening())
+            self._open.move_to_end(record.number)
+            while len(self._open) > self._limit:
+                self._open.popitem(last=False)
+        with opening.lock:
+            if opening.shard is None:
+                opening.shard = self._access.open(record)
+            return opening.shard
+
+    def _read(self, shard: OpenShard, number: int, frames: Sequence[int]) -> dict[int, memoryview]:
         entry = shard.index[number]
         offsets = entry.frame_offsets(shard.index.packing)
         result: dict[int, memoryview] = {}
-        for run in _runs(frames, offsets.tolist(), entry.frame_bytes.tolist()):
+        for run in _runs(frames, offsets.tolist(), entry.frame_bytes.tolist(), self._access.max_gap_bytes):
             first = int(offsets[run[0]])
             data = memoryview(shard.read(first, int(offsets[run[-1]] + entry.frame_bytes[run[-1]]) - first))
             for frame in run:
@@ -144,51 +171,22 @@ class FrameReader:
                 result[frame] = jpeg
         return result
 
-    def _shard(self, record: ShardRecord) -> _OpenShard:
-        shard = self._open.get(record.number)
-        if shard is None:
-            shard = self._open[record.number] = _OpenShard(self._store, record)
-            while len(self._open) > self._limit:
-                self._open.popitem(last=False)[1].close()
-        self._open.move_to_end(record.number)
-        return shard
+
+@dataclass(kw_only=True)
+class _Opening:
+    """A shard that is open, or is being opened by the thread that holds the lock."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    shard: OpenShard | None = None
 
 
-class _OpenShard:
-    """A shard's index and an open file descriptor."""
-
-    def __init__(self, store: Store, record: ShardRecord) -> None:
-        assert isinstance(store, FolderStore)
-        self.index: ShardIndex = read_index(store, record)
-        path = store.path / shard_name(record.number, "tar")
-        self.name = str(path)
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise WorkError(f"cannot open {path}: {error.strerror}; run `shardify build` again") from None
-        size = os.fstat(self._descriptor).st_size
-        if size != record.tar_bytes:
-            self.close()
-            raise WorkError(
-                f"{path} has {size} bytes, but the manifest says {record.tar_bytes}; delete its .json and run "
-                "`shardify build` again, or fetch the shard again"
-            )
-
-    def read(self, start: int, num_bytes: int) -> bytes:
-        data = os.pread(self._descriptor, num_bytes, start)
-        if len(data) != num_bytes:
-            raise WorkError(f"{self.name} ends at byte {start + len(data)}, but a frame reaches to {start + num_bytes}")
-        return data
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-
-def _runs(frames: Sequence[int], offsets: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
+def _runs(
+    frames: Sequence[int], offsets: Sequence[int], sizes: Sequence[int], max_gap_bytes: int
+) -> Iterator[list[int]]:
     """Group increasing frames so that those close to each other in the file are read together."""
     run: list[int] = []
     for frame in frames:
-        if run and offsets[frame] - (offsets[run[-1]] + sizes[run[-1]]) > MAX_GAP_BYTES:
+        if run and offsets[frame] - (offsets[run[-1]] + sizes[run[-1]]) > max_gap_bytes:
             yield run
             run = []
         run.append(frame)

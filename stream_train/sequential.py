@@ -28,21 +28,23 @@ from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, UserFacingError, WorkError
 from shardify.format import MANIFEST_NAME, TAR_BLOCK_BYTES, read_manifest, shard_name
 from shardify.jpeg import split_jpegs
-from shardify.storage import open_store
+from shardify.storage import is_url, open_store
 from stream_train.batch import Batch
 from stream_train.clips import ClipDecoder, draw_views
 from stream_train.draws import Domain, SampleDraws, Stream
+from stream_train.fetching import DrawClips
 from stream_train.loader import (
     BatchBuilder,
     DataConfig,
-    DrawClips,
-    SequentialReaderConfig,
+    Delivery,
     check_ranks,
+    delivered,
+    delivery,
     make_loader,
     num_workers,
-    raising,
 )
 from stream_train.order import slots_of_rank
+from stream_train.reader_config import SequentialReaderConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,7 @@ class SequentialClipStream:
         check_ranks(config, world_size)
         self._config = config
         self._num_batches = num_batches
+        self._is_remote = is_url(tar_set.location)
         self._samples = _SequentialSamples(
             tar_set,
             config,
@@ -143,10 +146,11 @@ class SequentialClipStream:
 
     def __iter__(self) -> Iterator[Batch]:
         self._samples.check_shares(max(num_workers(self._config), 1))
-        return itertools.islice(raising(make_loader(self._samples, self._config)), self._num_batches)
+        loader = make_loader(self._samples, self._config, is_remote=self._is_remote)
+        return itertools.islice(delivered(loader), self._num_batches)
 
 
-class _SequentialSamples(IterableDataset[Batch | UserFacingError]):
+class _SequentialSamples(IterableDataset[Delivery]):
     """Endless batches of one rank; each worker reads its own tars."""
 
     def __init__(
@@ -177,11 +181,11 @@ class _SequentialSamples(IterableDataset[Batch | UserFacingError]):
                 "data.reader.kind=indexed where there is an index"
             )
 
-    def __iter__(self) -> Iterator[Batch | UserFacingError]:
+    def __iter__(self) -> Iterator[Delivery]:
         try:
-            yield from self._batches()
+            yield from map(delivery, self._batches())
         except UserFacingError as error:
-            yield error
+            yield delivery(error)
 
     def _batches(self) -> Iterator[Batch]:
         decoder = ClipDecoder(self._config, self._tar_set.geometry)

@@ -16,7 +16,8 @@ from shardify.format import read_index
 from shardify.storage import open_store
 from stream_train.batch import Batch
 from stream_train.draws import Domain, SampleDraws
-from stream_train.loader import BatchRequest, DataConfig, DrawClips, VideoClips, load
+from stream_train.fetching import BatchRequest, DrawClips
+from stream_train.loader import DataConfig, VideoClips, load
 from stream_train.order import Positions, Slot
 from stream_train.reader import ShardSet
 

@@ -23,7 +23,8 @@ from eval.results import VideoScores
 from eval.setting import Setting
 from eval.subsequences import TestClips
 from stream_train.draws import Domain, SampleDraws
-from stream_train.loader import BatchRequest, VideoClips
+from stream_train.fetching import BatchRequest
+from stream_train.loader import VideoClips
 from stream_train.order import Slot
 
 CLASSES = ("class0", "class1")
@@ -167,7 +168,7 @@ def test_training_reads_one_clip_a_video(telling: Setting, still: bool) -> None:
     task = replace(TASK, still=still)
     clips = VideoClips(telling.train.shard_set, telling.data, task.draw_clips, 0, Domain.TRAINING)
     slots = tuple(Slot(epoch=1, position=position) for position in range(16))
-    batch = clips[BatchRequest(number=0, slots=slots)]
+    batch = clips[BatchRequest(number=0, slots=slots)].item
     assert not isinstance(batch, Exception)
     assert len(batch) == 16
     assert torch.equal(task.targets(batch), torch.tensor([0, 1] * 8))
@@ -182,7 +183,7 @@ def test_training_reads_one_clip_a_video(telling: Setting, still: bool) -> None:
 
 def test_loss_and_figures_of_the_task(telling: Setting) -> None:
     clips = VideoClips(telling.train.shard_set, telling.data, TASK.draw_clips, 0, Domain.TRAINING)
-    batch = clips[BatchRequest(number=0, slots=tuple(Slot(epoch=0, position=position) for position in (0, 2, 3)))]
+    batch = clips[BatchRequest(number=0, slots=tuple(Slot(epoch=0, position=position) for position in (0, 2, 3)))].item
     assert not isinstance(batch, Exception)
     logits = torch.tensor([[2.0, -1.0], [0.0, 1.0], [-3.0, 0.5]])  # of classes 0, 0, 1: right, wrong, right
     term = TASK.losses({"action": logits}, batch)["action"]

@@ -22,7 +22,8 @@ from eval.subsequences import EvenClips, TestClips, draw_subsequence, plan_of
 from stream_train.batch import Batch
 from stream_train.distributed import World
 from stream_train.draws import SampleDraws
-from stream_train.loader import DataConfig, DrawClips
+from stream_train.fetching import DrawClips
+from stream_train.loader import DataConfig
 from stream_train.reader import ShardSet, open_shard_set
 from stream_train.transforms import ClipPlan
 

@@ -17,8 +17,9 @@ from shardify.errors import UsageError, WorkError
 from stream_train.batch import Batch
 from stream_train.data import build_stream, open_data
 from stream_train.draws import Domain, Purpose, SampleDraws, Stream
-from stream_train.loader import DataConfig, IndexedReaderConfig
+from stream_train.loader import DataConfig
 from stream_train.reader import FrameReader, ShardSet, open_shard_set
+from stream_train.reader_config import IndexedReaderConfig
 from stream_train.survey import each_sample_once
 from stream_train.transforms import SamplingConfig, draw_clips
 
