@@ -29,6 +29,10 @@ NEUTRAL_KEYS = (
     "accept_changed_data",
     "data.num_workers",
     "data.prefetch_batches",
+    "data.reader.access",
+    "data.reader.cache",
+    "data.reader.ahead_batches",
+    "data.reader.on_damage",
 )
 """Keys, with all below them, that do not change which clips are seen or what is computed from them."""
 

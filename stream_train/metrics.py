@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -18,9 +19,12 @@ from tqdm import tqdm
 
 from shardify.errors import WorkError
 from shardify.storage import FolderStore
+from shardify.traffic import traffic
 from stream_train.task import Objective
 
 METRICS_NAME = "metrics.jsonl"
+TRAFFIC_PREFIX = "data_"
+"""Starts the names of figures on what was read from object stores; `data_wait_share` is no such figure."""
 Record = dict[str, float]
 """A line of metrics.jsonl: `step`, `epoch` and figures by name."""
 
@@ -33,6 +37,7 @@ class Interval:
         self._health: list[Tensor] = []
         self._totals: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor] = {}
+        self._traffic = traffic()
 
     def add(self, objective: Objective, gradient_norm: Tensor, counts: Mapping[str, Tensor]) -> None:
         """Take in a step: its loss over all ranks, the norm of the gradient, and this rank's counts."""
@@ -50,6 +55,13 @@ class Interval:
     def counts(self) -> dict[str, Tensor]:
         """This rank's counts, added up."""
         return self._counts
+
+    def traffic(self) -> dict[str, Tensor]:
+        """What this rank and its workers moved in the interval, float64 () by `Traffic`'s names; empty if nothing."""
+        moved = traffic() - self._traffic
+        return (
+            {name: torch.tensor(value, dtype=torch.float64) for name, value in asdict(moved).items()} if moved else {}
+        )
 
     def require_finite(self, advice: Callable[[], str]) -> None:
         """Stop at the first loss or gradient that is not a finite number.
@@ -198,7 +210,26 @@ def describe(record: Record) -> str:
     if "clips_per_second" in record:
         parts.append(f"{record['clips_per_second']:.1f} clips/s")
         parts.append(f"data wait {record['data_wait_share']:.0%}")
-    return "  ".join(parts)
+    return "  ".join(parts + describe_traffic(record))
+
+
+def traffic_figures(totals: Mapping[str, Tensor]) -> Record:
+    """Traffic over all ranks as figures of a record: `data_bytes_read`, `data_requests`, `data_retries` and so on."""
+    return {f"{TRAFFIC_PREFIX}{name}": total.item() for name, total in totals.items()}
+
+
+def describe_traffic(record: Record) -> list[str]:
+    """A record's traffic in words: bytes and requests, and whatever else happened at all."""
+    moved = {name.removeprefix(TRAFFIC_PREFIX): value for name, value in record.items()}
+    if f"{TRAFFIC_PREFIX}requests" not in record:
+        return []
+    parts = []
+    if moved["requests"]:
+        parts.append(f"read {moved['bytes_read'] / 1e6:,.1f} MB in {moved['requests']:,.0f} requests")
+    if moved["cache_hits"] + moved["cache_misses"]:
+        parts.append(f"cache {moved['cache_hits']:.0f} hits, {moved['cache_misses']:.0f} misses")
+    names = ("retries", "refetches", "substitutes")
+    return parts + [f"{moved[name]:.0f} {name}" for name in names if moved[name]]
 
 
 def figure_names(records: Sequence[Record], *, ending: str) -> list[str]:

@@ -23,7 +23,7 @@ from stream_train.data import build_stream
 from stream_train.device_ops import prepare_clips
 from stream_train.distributed import World, joined_world
 from stream_train.figures import CURVES_NAME, VALIDATION_PREFIX, draw_curves
-from stream_train.metrics import Interval, MetricsLog, Progress, Record, read_metrics
+from stream_train.metrics import Interval, MetricsLog, Progress, Record, read_metrics, traffic_figures
 from stream_train.optim import learning_rate, set_learning_rate
 from stream_train.order import slots_of_rank
 from stream_train.precision import autocast, choose_precision
@@ -143,7 +143,8 @@ def summarise(run: Run, interval: Interval) -> Record:
     """The interval as a line of metrics.jsonl, without the speed."""
     rate = learning_rate(run.config.optimizer, run.step - 1, run.num_steps)
     figures = run.task.figures_of(run.world.add_up(interval.counts))
-    return {"step": run.step, "epoch": run.epoch, **interval.losses(), **figures, "learning_rate": rate}
+    moved = traffic_figures(run.world.add_up(interval.traffic()))
+    return {"step": run.step, "epoch": run.epoch, **interval.losses(), **figures, "learning_rate": rate, **moved}
 
 
 def judge_held_out(run: Run) -> Record:
