@@ -1,7 +1,8 @@
 """One video file -> its frames as JPEGs: every source frame once, in order.
 
-In: a path and a :class:`FramesConfig`. Out: :class:`Frames`, or a :class:`VideoError` that says why there are none. One
-ffmpeg process decodes, rotates, scales and encodes; it is driven through ffmpeg-python and gets one thread a step.
+In: a path, or a file in memory, and a :class:`FramesConfig`. Out: :class:`Frames`, or a :class:`VideoError` that says
+why there are none. One ffmpeg process decodes, rotates, scales and encodes; it is driven through ffmpeg-python and gets
+one thread a step.
 The bytes depend on the file, the config and the ffmpeg version alone, not on the CPU or on timing.
 """
 
@@ -21,6 +22,7 @@ from typing import IO, Literal
 from shardify.ffmpeg_command import FramesConfig, ffmpeg_binary, ffmpeg_command, ffmpeg_version, filter_chain
 from shardify.ffmpeg_log import FfmpegLog
 from shardify.jpeg import split_jpegs
+from shardify.memory_file import MemoryFile
 
 __all__ = [
     "Frames",
@@ -31,6 +33,7 @@ __all__ = [
     "ffmpeg_command",
     "ffmpeg_version",
     "filter_chain",
+    "stop_decoding",
 ]
 
 _SAMPLE_ENTRY_BYTES = 4096
@@ -42,6 +45,9 @@ _REFUSED_OPTIONS = (
 """What ffmpeg says when it cannot do as it is told, whatever the video: settings or a build of it that do not fit."""
 _NO_DECODER = ("no decoder found for", "not found for input stream")
 """The same news in newer and in older releases."""
+
+_running: set[subprocess.Popen[bytes]] = set()
+"""Every ffmpeg that threads of this process are waiting for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +87,9 @@ class VideoError(Exception):
         return functools.partial(VideoError, status=self.status, reason=self.reason, ffmpeg=self.ffmpeg), ()
 
 
-def decode_video(path: str | os.PathLike[str], config: FramesConfig, *, cpu_flags: str | None = None) -> Frames:
+def decode_video(
+    video: str | os.PathLike[str] | MemoryFile, config: FramesConfig, *, cpu_flags: str | None = None
+) -> Frames:
     """Decode one video into JPEG frames.
 
     The frames are those that ffmpeg decodes of the first video stream (cover pictures are none), rotated as the file
@@ -89,7 +97,7 @@ def decode_video(path: str | os.PathLike[str], config: FramesConfig, *, cpu_flag
     decoded, and ffmpeg's complaints as warnings.
 
     Args:
-        path: a local file; the name may hold any characters.
+        video: a local file, whose name may hold any characters, or one in memory; the result is the same.
         config: geometry, quality and limits.
         cpu_flags: ffmpeg's -cpuflags, for tests ("0" switches SIMD off).
 
@@ -97,11 +105,24 @@ def decode_video(path: str | os.PathLike[str], config: FramesConfig, *, cpu_flag
         VideoError: if there are no frames, too many, or the run did not end by itself.
         UsageError: if there is no ffmpeg to run.
     """
-    source = str(Path(path).absolute())
+    if isinstance(video, MemoryFile):
+        with video.path() as path:
+            return _decode(str(path), (video.fileno(),), config, cpu_flags)
+    return _decode(str(Path(video).absolute()), (), config, cpu_flags)
+
+
+def stop_decoding() -> None:
+    """End every ffmpeg that threads of this process have running, for who cannot wait; their videos come to nothing."""
+    for process in tuple(_running):
+        process.kill()
+
+
+def _decode(source: str, descriptors: tuple[int, ...], config: FramesConfig, cpu_flags: str | None) -> Frames:
+    """Decode the file at an absolute path; `descriptors` are those that ffmpeg must inherit to open it."""
     _require_content(source)
     command = ffmpeg_command(source, config, cpu_flags=cpu_flags)
     log = FfmpegLog(source=source)
-    with _run(command, log, config.time_limit_seconds) as (process, timed_out):
+    with _run(command, log, config.time_limit_seconds, descriptors) as (process, timed_out):
         assert process.stdout is not None
         stream = process.stdout.read()
     if timed_out.is_set():
@@ -130,7 +151,7 @@ def decode_video(path: str | os.PathLike[str], config: FramesConfig, *, cpu_flag
 
 @contextlib.contextmanager
 def _run(
-    command: list[str], log: FfmpegLog, time_limit_seconds: float
+    command: list[str], log: FfmpegLog, time_limit_seconds: float, descriptors: tuple[int, ...] = ()
 ) -> Iterator[tuple[subprocess.Popen[bytes], threading.Event]]:
     """Run ffmpeg while the caller reads its stdout; on leaving it has ended and the log is complete.
 
@@ -147,6 +168,7 @@ def _run(
             stderr=subprocess.PIPE,
             env=environment,
             start_new_session=True,
+            pass_fds=descriptors,
         )
     except OSError as error:
         raise VideoError(status="transient", reason=f"ffmpeg could not be started: {error.strerror}") from None

@@ -99,6 +99,15 @@ def join_location(location: str | Path, *parts: str) -> str:
     return str(Path(location, *parts))
 
 
+def split_location(location: str | Path) -> tuple[str, str]:
+    """The place that holds what a location names, and the name: `s3://bucket/a/b.csv` -> (`s3://bucket/a`, `b.csv`)."""
+    if is_url(location):
+        folder, _, name = str(location).rstrip("/").rpartition("/")
+        return folder, name
+    path = Path(location)
+    return str(path.parent), path.name
+
+
 def open_store(location: str | Path, *, create: bool = False) -> Store:
     """The store at a location.
 

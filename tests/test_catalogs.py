@@ -211,6 +211,6 @@ def test_an_unknown_kind_or_key_is_named() -> None:
     with pytest.raises(UsageError, match=r"'ucf101', 'hmdb51', 'kinetics', 'folder', 'flat', 'csv'"):
         load_config(BuildConfig, path, ["source.kind=imagenet"])
     with pytest.raises(
-        UsageError, match=r"unknown key source.folder.video \(did you mean videos\?\); allowed: kind, videos"
+        UsageError, match=r"unknown key source.folder.video \(did you mean videos\?\); allowed: accept_damaged"
     ):
         load_config(BuildConfig, path, ["source.video=x"])

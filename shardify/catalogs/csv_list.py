@@ -13,27 +13,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
-from shardify.catalogs.base import NO_LABEL, Catalog, Listed, make_catalog
+from shardify.catalogs.base import NO_LABEL, Catalog, Listed, VideosConfig, make_catalog
 from shardify.catalogs.files import Row, read_csv, read_label_map, scan_files
-from shardify.config import StrictModel
 from shardify.errors import UsageError
+from shardify.storage import Location
 
 _MAX_NUMBER = 99_999
 """Largest numeric label: each number up to it gets a class name."""
 
 
-class CSVConfig(StrictModel):
+class CSVConfig(VideosConfig):
     """A CSV list and the folder that its paths start from."""
 
     kind: Literal["csv"]
-    videos: Path
-    """Folder that the listed paths are relative to."""
-    lists: Path
-    """The CSV file."""
-    label_map: Path | None = None
+    lists: Location
+    """The CSV file, local or at a URL; its paths start from `videos`."""
+    label_map: Location | None = None
     """Text file of class names, one a line, in label order; null: see above."""
 
 
@@ -62,14 +60,14 @@ def read_csv_list(config: CSVConfig) -> Catalog:
     return make_catalog(config.videos, listed, found, classes=classes, splits=splits)
 
 
-def _parse_path(file: Path, row: Row) -> str:
+def _parse_path(file: str, row: Row) -> str:
     parsed = PurePosixPath(row.values["path"])
     if parsed.is_absolute() or ".." in parsed.parts:
         raise UsageError(f"{file} line {row.number}: path {str(parsed)!r} must lead from source.videos downwards")
     return str(parsed)
 
 
-def _parse_splits(file: Path, row: Row) -> tuple[str, ...]:
+def _parse_splits(file: str, row: Row) -> tuple[str, ...]:
     names = tuple(name.strip() for name in row.values["split"].split(";") if name.strip())
     for name in names:
         if re.fullmatch(r"[A-Za-z0-9_-]+", name) is None:
@@ -107,7 +105,7 @@ def _number_classes(config: CSVConfig, names: Mapping[str, int]) -> tuple[tuple[
     return classes, {name: label for label, name in enumerate(classes)}
 
 
-def _parse_number(file: Path, name: str, line: int) -> int:
+def _parse_number(file: str, name: str, line: int) -> int:
     number = int(name[:20])  # more digits are too large however they go on
     if not NO_LABEL <= number <= _MAX_NUMBER:
         raise UsageError(

@@ -1,6 +1,6 @@
-"""What catalogs read from disk: the files of a folder and the lines of a list, with errors that name the place.
+"""What catalogs read: the files of a folder or bucket and the lines of a list, with errors that name the place.
 
-In: paths from a source config. Out: POSIX paths relative to the folder, numbered lines, CSV rows, class names.
+In: locations from a source config. Out: POSIX paths relative to the location, numbered lines, CSV rows, class names.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from shardify.errors import UsageError
+from shardify.storage import is_url, open_store, split_location
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -22,6 +23,9 @@ VIDEO_SUFFIXES = frozenset(
     }
 )  # fmt: skip
 """Lower-case endings by which a folder's videos are told from its other files; whether it decodes is seen later."""
+
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+"""Lower-case endings of the archives that are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +53,44 @@ def is_video(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in VIDEO_SUFFIXES
 
 
-def scan_files(root: Path) -> list[str]:
-    """List the regular files below a source's folder of videos, links followed, hidden names left out.
+def is_archive(path: str) -> bool:
+    """Whether a file's name ends like a tar archive's."""
+    return path.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def names_archive(location: str | Path) -> bool:
+    """Whether a location is one archive rather than a place that holds files."""
+    return is_archive(str(location)) and (is_url(location) or Path(location).is_file())
+
+
+def scan_files(root: str | Path) -> list[str]:
+    """List the regular files below a source's place of videos, links followed, hidden names left out.
 
     Args:
-        root: `source.videos`, searched at any depth.
+        root: `source.videos`, a folder or URL searched at any depth, or one archive.
 
     Returns:
-        POSIX paths relative to `root`, sorted.
+        POSIX paths relative to `root`, sorted; of an archive its name.
 
     Raises:
-        UsageError: if the folder, or one below it, cannot be listed.
+        UsageError: if the place, or a folder below it, cannot be listed, or a URL's holds nothing.
+        WorkError: if an object store does not answer.
     """
+    if names_archive(root):
+        return [split_location(root)[1]]
+    return _scan_bucket(str(root)) if is_url(root) else _scan_folder(Path(root))
+
+
+def _scan_bucket(url: str) -> list[str]:
+    from shardify.object_store import ObjectStore
+
+    found = [path for path in ObjectStore(url).tree() if not any(part.startswith(".") for part in path.split("/"))]
+    if not found:
+        raise UsageError(f"source.videos = {url}: no object lies there; give the right place with --set source.videos=")
+    return found
+
+
+def _scan_folder(root: Path) -> list[str]:
     require_folder(root, "source.videos")
     found: list[str] = []
     pending: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(root),))]
@@ -91,7 +121,18 @@ def require_folder(path: Path, key: str) -> None:
         raise UsageError(f"{key} = {path}: {reason}; give the right one with --set {key}=FOLDER")
 
 
-def read_lines(path: Path) -> list[Line]:
+def list_names(folder: str) -> list[str]:
+    """Sorted names of the files directly in `source.lists`, a folder or URL.
+
+    Raises:
+        UsageError: if there is no such folder, or a URL's place cannot be listed.
+    """
+    if not is_url(folder):
+        require_folder(Path(folder), "source.lists")
+    return open_store(folder).names()
+
+
+def read_lines(path: str) -> list[Line]:
     """Read a text list; line ends of any system, a byte-order mark and blank lines are accepted.
 
     Raises:
@@ -105,11 +146,11 @@ def read_lines(path: Path) -> list[Line]:
     return lines
 
 
-def read_csv(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
     """Read a CSV list with a header line; columns beyond the named ones are ignored.
 
     Args:
-        path: the CSV file.
+        path: the CSV file, local or at a URL.
         required: columns that must be there, and filled in every row.
         optional: columns given as "" where the file lacks them or the cell is blank.
 
@@ -144,7 +185,7 @@ def read_csv(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
     return rows
 
 
-def read_label_map(path: Path) -> tuple[str, ...]:
+def read_label_map(path: str) -> tuple[str, ...]:
     """Read class names, one a line; a class's label is its position, from 0.
 
     Raises:
@@ -158,9 +199,14 @@ def read_label_map(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: str) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")  # read_text would already translate line ends
+        if is_url(path):
+            folder, name = split_location(path)
+            data = open_store(folder).read(name)
+        else:
+            data = Path(path).read_bytes()
+        return data.decode("utf-8-sig")  # read_text would already translate line ends
     except UnicodeDecodeError:
         raise UsageError(f"cannot read list {path}: it is not a UTF-8 text file") from None
     except OSError as error:

@@ -6,48 +6,62 @@ alphabetical order. `flat`: every video at any depth, no labels. Neither has spl
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
-from shardify.catalogs.base import NO_LABEL, Catalog, Listed, make_catalog
-from shardify.catalogs.files import is_video, scan_files
-from shardify.config import StrictModel
+from shardify.catalogs.archived import AllMembers, FolderMembers
+from shardify.catalogs.base import NO_LABEL, Catalog, Listed, VideosConfig, make_archived_catalog, make_catalog
+from shardify.catalogs.files import is_video, read_label_map, scan_files
 from shardify.errors import UsageError
+from shardify.storage import Location
 
 
-class FolderConfig(StrictModel):
-    """A folder that holds a folder of videos per class."""
+class FolderConfig(VideosConfig):
+    """A folder that holds a folder of videos per class; videos directly in it are left out, counted as unlisted."""
 
     kind: Literal["folder"]
-    videos: Path
-    """Folder of class folders; videos directly in it have no class and are left out, counted as unlisted."""
+    label_map: Location | None = None
+    """Text file of class names, one a line, in label order; null: the class folders in alphabetical order."""
 
 
-class FlatConfig(StrictModel):
-    """A folder of videos without labels."""
+class FlatConfig(VideosConfig):
+    """A folder of videos without labels, searched at any depth."""
 
     kind: Literal["flat"]
-    videos: Path
-    """Folder searched for videos, at any depth."""
 
 
 def read_folder(config: FolderConfig) -> Catalog:
     """List the videos of every class folder.
 
+    In archives, a video's class is the nearest folder above it that `label_map` names, and an archive counts as a
+    folder. The map is needed there: labels are written while archives are read, before all folders are known.
+
     Raises:
-        UsageError: if the folder is missing or no class folder holds a video.
+        UsageError: if the folder is missing, no class folder holds a video, or one is not in the label map.
     """
-    found = _find_videos(config.videos)
-    class_names = {path: path.split("/", 1)[0] for path in found if "/" in path}
+    found = scan_files(config.videos)
+    classes = () if config.label_map is None else read_label_map(config.label_map)
+    archived = make_archived_catalog(config.videos, found, FolderMembers(classes), classes=classes)
+    if archived is not None:
+        if config.label_map is None:
+            raise UsageError(
+                f"source.videos = {config.videos}: which class folders its archives hold is not known before they are "
+                "read; name the classes, one a line, in a text file, and give it with --set source.label_map=FILE"
+            )
+        return archived
+    videos = _require_videos(config.videos, found)
+    class_names = {path: path.split("/", 1)[0] for path in videos if "/" in path}
     if not class_names:
         raise UsageError(
-            f"source.videos = {config.videos}: its {len(found)} videos lie directly in it, not in class folders; "
+            f"source.videos = {config.videos}: its {len(videos)} videos lie directly in it, not in class folders; "
             "for videos without labels use --set source.kind=flat"
         )
-    classes = sorted(set(class_names.values()))
-    labels = {name: label for label, name in enumerate(classes)}
+    there = sorted(set(class_names.values()))
+    if config.label_map is not None and (unknown := sorted(set(there).difference(classes))):
+        raise UsageError(f"source.videos = {config.videos}: folder {unknown[0]!r} is not in {config.label_map}")
+    labels = {name: label for label, name in enumerate(classes or there)}
     listed = {path: Listed(label=labels[name], splits=()) for path, name in class_names.items()}
-    return make_catalog(config.videos, listed, found, classes=classes)
+    return make_catalog(config.videos, listed, videos, classes=tuple(labels))
 
 
 def read_flat(config: FlatConfig) -> Catalog:
@@ -56,13 +70,15 @@ def read_flat(config: FlatConfig) -> Catalog:
     Raises:
         UsageError: if the folder is missing or holds no video.
     """
-    found = _find_videos(config.videos)
-    listed = {path: Listed(label=NO_LABEL, splits=()) for path in found}
-    return make_catalog(config.videos, listed, found)
+    found = scan_files(config.videos)
+    archived = make_archived_catalog(config.videos, found, AllMembers(NO_LABEL))
+    if archived is not None:
+        return archived
+    videos = _require_videos(config.videos, found)
+    return make_catalog(config.videos, {path: Listed(label=NO_LABEL, splits=()) for path in videos}, videos)
 
 
-def _find_videos(root: Path) -> list[str]:
-    files = scan_files(root)
+def _require_videos(root: str, files: Sequence[str]) -> list[str]:
     videos = [path for path in files if is_video(path)]
     if not videos:
         raise UsageError(

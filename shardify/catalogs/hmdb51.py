@@ -10,25 +10,22 @@ and belongs to no split.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Literal
 
-from shardify.catalogs.base import Catalog, Listed, make_catalog
-from shardify.catalogs.files import read_lines, require_folder, scan_files
-from shardify.config import StrictModel
+from shardify.catalogs.base import Catalog, Listed, VideosConfig, make_catalog
+from shardify.catalogs.files import list_names, read_lines, scan_files
 from shardify.errors import UsageError
+from shardify.storage import Location, join_location
 
 _PARTS = {"0": None, "1": "train", "2": "test"}
 
 
-class HMDB51Config(StrictModel):
+class HMDB51Config(VideosConfig):
     """Where HMDB51 lies."""
 
     kind: Literal["hmdb51"]
-    videos: Path
-    """Folder that holds a folder per class."""
-    lists: Path
-    """Folder of `<class>_test_split<N>.txt` (the official archive's testTrainMulti_7030_splits, 153 files)."""
+    lists: Location
+    """Folder or URL of `<class>_test_split<N>.txt` (the official archive's testTrainMulti_7030_splits, 153 files)."""
 
 
 def read_hmdb51(config: HMDB51Config) -> Catalog:
@@ -62,20 +59,19 @@ def read_hmdb51(config: HMDB51Config) -> Catalog:
     return make_catalog(config.videos, listed, found, classes=classes, splits=splits)
 
 
-def _find_lists(folder: Path) -> dict[tuple[str, int], Path]:
+def _find_lists(folder: str) -> dict[tuple[str, int], str]:
     """Path of each list by class name and split number."""
-    require_folder(folder, "source.lists")
     lists = {
-        (match[1], int(match[2])): path
-        for path in folder.iterdir()
-        if (match := re.fullmatch(r"(\w+)_test_split(\d+)\.txt", path.name))
+        (match[1], int(match[2])): join_location(folder, name)
+        for name in list_names(folder)
+        if (match := re.fullmatch(r"(\w+)_test_split(\d+)\.txt", name))
     }
     if not lists:
         raise UsageError(f"source.lists = {folder}: it holds no <class>_test_split<N>.txt")
     return lists
 
 
-def _read_list(path: Path) -> dict[str, str | None]:
+def _read_list(path: str) -> dict[str, str | None]:
     """`train`, `test` or None by the video's file name."""
     parts: dict[str, str | None] = {}
     for line in read_lines(path):

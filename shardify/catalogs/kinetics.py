@@ -12,31 +12,30 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from shardify.catalogs.base import NO_LABEL, Catalog, Listed, make_catalog
-from shardify.catalogs.files import Row, is_video, read_csv, read_label_map, scan_files
-from shardify.config import StrictModel
+from shardify.catalogs.archived import Member
+from shardify.catalogs.base import NO_LABEL, Catalog, Listed, VideosConfig, make_archived_catalog, make_catalog
+from shardify.catalogs.files import Row, is_video, list_names, read_csv, read_label_map, scan_files
 from shardify.errors import UsageError
+from shardify.storage import Location, is_url, join_location
 
 _SPLIT_WORDS = {"training": "train", "validate": "val", "validation": "val", "testing": "test"}
 _SPLIT_ORDER = ("train", "val", "test")
 
 
-class KineticsConfig(StrictModel):
+class KineticsConfig(VideosConfig):
     """Where a release of Kinetics lies."""
 
     kind: Literal["kinetics"]
     release: Literal[400, 600, 700]
     """Number of classes; lists that name more are of another release."""
-    videos: Path
-    """Folder searched for the videos, at any depth."""
-    lists: Path
-    """A CSV list, or a folder whose `*.csv` are all read (train, validate, test)."""
-    label_map: Path | None = None
+    lists: Location
+    """A CSV list, or a folder, either local or at a URL, whose `*.csv` are all read (train, validate, test)."""
+    label_map: Location | None = None
     """Text file of class names, one a line, in label order; null: the listed labels in alphabetical order."""
 
 
@@ -57,6 +56,11 @@ class Cut:
         """File name of the cut without its ending."""
         return f"{self.youtube_id}_{self.start_seconds:06d}_{self.end_seconds:06d}"
 
+    @property
+    def name(self) -> str:
+        """What the ledger calls a cut that has no file."""
+        return f"{self.split}/{self.class_name or 'unlabelled'}/{self.stem}"
+
 
 def read_kinetics(config: KineticsConfig) -> Catalog:
     """Read the lists and look for each cut's file.
@@ -65,35 +69,39 @@ def read_kinetics(config: KineticsConfig) -> Catalog:
         UsageError: if the folder or a list is missing, empty or malformed, a label is not in the label map, the lists
             name more classes than the release has, or no listed video is there.
     """
-    found = [path for path in scan_files(config.videos) if is_video(path)]
+    files = scan_files(config.videos)
     cuts = list(dict.fromkeys(cut for path in _find_lists(config.lists) for cut in _read_list(path)))
     classes = _order_classes(config, {cut.class_name for cut in cuts if cut.class_name})
     labels = {name: label for label, name in enumerate(classes)} | {"": NO_LABEL}
     splits = {cut.split for cut in cuts}
-    finder = _FileFinder(found, classes)
-    listed: dict[str, Listed] = {}
-    for cut in cuts:
-        path = finder.take(cut) or f"{cut.split}/{cut.class_name or 'unlabelled'}/{cut.stem}"
-        listed[path] = Listed(label=labels[cut.class_name], splits=(cut.split,))
     order = [*(split for split in _SPLIT_ORDER if split in splits), *sorted(splits.difference(_SPLIT_ORDER))]
+    facts = {cut: Listed(label=labels[cut.class_name], splits=(cut.split,)) for cut in cuts}
+    names = {cut.name: said for cut, said in facts.items()}
+    members = _KineticsMembers(facts, classes)
+    archived = make_archived_catalog(config.videos, files, members, names, classes=classes, splits=order)
+    if archived is not None:
+        return archived
+    found = [path for path in files if is_video(path)]
+    finder = _FileFinder(found, classes)
+    listed = {finder.take(cut) or cut.name: said for cut, said in facts.items()}
     return make_catalog(config.videos, listed, found, classes=classes, splits=order)
 
 
-def _find_lists(path: Path) -> list[Path]:
-    if not path.is_dir():
+def _find_lists(path: str) -> list[str]:
+    if path.endswith(".csv") if is_url(path) else not Path(path).is_dir():
         return [path]
-    lists = sorted(path.glob("*.csv"))
+    lists = [join_location(path, name) for name in list_names(path) if name.endswith(".csv")]
     if not lists:
         raise UsageError(f"source.lists = {path}: the folder holds no *.csv")
     return lists
 
 
-def _read_list(path: Path) -> list[Cut]:
+def _read_list(path: str) -> list[Cut]:
     rows = read_csv(path, required=("youtube_id", "time_start", "time_end", "split"), optional=("label",))
     return [_parse_row(path, row) for row in rows]
 
 
-def _parse_row(path: Path, row: Row) -> Cut:
+def _parse_row(path: str, row: Row) -> Cut:
     where = f"{path} line {row.number}"
     values = row.values
     seconds = {}
@@ -139,7 +147,7 @@ class _FileFinder:
         for path in sorted(paths):
             parsed = PurePosixPath(path)
             self._paths_by_stem[parsed.stem].append(path)
-            self._folder_classes[path] = known.intersection(_folder_name(part) for part in parsed.parts[:-1])
+            self._folder_classes[path] = _classes_above(parsed, known)
 
     def take(self, cut: Cut) -> str | None:
         """The cut's file, or None if there is none left; the cut's own name goes before the bare id."""
@@ -152,6 +160,32 @@ class _FileFinder:
                         paths.remove(path)
                         return path
         return None
+
+
+class _KineticsMembers:
+    """Gives each member of an archive to the first cut that it names, by the same rules, whatever else there is."""
+
+    def __init__(self, facts: Mapping[Cut, Listed], classes: Sequence[str]) -> None:
+        self._facts = facts
+        self._known = {_folder_name(name) for name in classes}
+        self._cuts_by_stem: defaultdict[str, list[Cut]] = defaultdict(list)
+        for cut in facts:
+            self._cuts_by_stem[cut.stem].append(cut)
+        for cut in facts:  # after those whose own name it is
+            self._cuts_by_stem[cut.youtube_id].append(cut)
+
+    def find(self, path: str) -> Member | None:
+        parsed = PurePosixPath(path)
+        above = _classes_above(parsed, self._known)
+        for cut in self._cuts_by_stem.get(parsed.stem, ()) if is_video(path) else ():
+            if above in ({_folder_name(cut.class_name)}, set()):
+                return Member(name=cut.name, listed=self._facts[cut])
+        return None
+
+
+def _classes_above(path: PurePosixPath, known: set[str]) -> set[str]:
+    """The classes that folders above a file are named after."""
+    return known.intersection(_folder_name(part) for part in path.parts[:-1])
 
 
 def _folder_name(class_name: str) -> str:

@@ -11,23 +11,20 @@ List pair N gives the splits trainN and testN. Labels are zero-based (the lists 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Literal
 
-from shardify.catalogs.base import Catalog, Listed, make_catalog
-from shardify.catalogs.files import Line, read_lines, require_folder, scan_files
-from shardify.config import StrictModel
+from shardify.catalogs.base import Catalog, Listed, VideosConfig, make_catalog
+from shardify.catalogs.files import Line, list_names, read_lines, scan_files
 from shardify.errors import UsageError
+from shardify.storage import Location, join_location, split_location
 
 
-class UCF101Config(StrictModel):
+class UCF101Config(VideosConfig):
     """Where a data set in UCF101's layout lies."""
 
     kind: Literal["ucf101"]
-    videos: Path
-    """Folder that holds a folder per class."""
-    lists: Path
-    """Folder of `classInd.txt`, `trainlist0N.txt` and `testlist0N.txt` (the official archive's ucfTrainTestlist)."""
+    lists: Location
+    """Folder or URL of `classInd.txt`, `trainlist0N.txt` and `testlist0N.txt` (officially ucfTrainTestlist)."""
 
 
 def read_ucf101(config: UCF101Config) -> Catalog:
@@ -37,9 +34,10 @@ def read_ucf101(config: UCF101Config) -> Catalog:
         UsageError: if a folder or list is missing, empty or malformed, or a video is in both lists of a pair.
     """
     found = scan_files(config.videos)
+    names = list_names(config.lists)
     labels = _read_classes(config.lists)
     members: dict[str, dict[str, int]] = {}
-    for split, path in _find_lists(config.lists).items():
+    for split, path in _find_lists(config.lists, names).items():
         members[split] = _read_list(path, labels)
         other = split.replace("test", "train")
         if other != split and (both := sorted(members[split].keys() & members[other].keys())):
@@ -53,10 +51,9 @@ def read_ucf101(config: UCF101Config) -> Catalog:
     return make_catalog(config.videos, listed, found, classes=tuple(labels), splits=splits)
 
 
-def _read_classes(folder: Path) -> dict[str, int]:
+def _read_classes(folder: str) -> dict[str, int]:
     """Zero-based label by class name, in label order."""
-    require_folder(folder, "source.lists")
-    path = folder / "classInd.txt"
+    path = join_location(folder, "classInd.txt")
     labels: dict[str, int] = {}
     for line in read_lines(path):
         match = re.fullmatch(r"(\d+)\s+(\S+)", line.text, re.ASCII)
@@ -68,22 +65,22 @@ def _read_classes(folder: Path) -> dict[str, int]:
     return labels
 
 
-def _find_lists(folder: Path) -> dict[str, Path]:
+def _find_lists(folder: str, names: list[str]) -> dict[str, str]:
     """Path of each list by split name: train1, test1, train2, ..."""
     numbers: dict[int, set[str]] = {}
-    for path in folder.iterdir():
-        if match := re.fullmatch(r"(train|test)list(\d\d)\.txt", path.name):
+    for name in names:
+        if match := re.fullmatch(r"(train|test)list(\d\d)\.txt", name):
             numbers.setdefault(int(match[2]), set()).add(match[1])
     if not numbers:
         raise UsageError(f"source.lists = {folder}: it holds no trainlist01.txt and testlist01.txt")
-    lists = {f"{part}{n}": folder / f"{part}list{n:02d}.txt" for n in sorted(numbers) for part in ("train", "test")}
-    for path in lists.values():
-        if not path.is_file():
-            raise UsageError(f"{path} is missing, but the other list of its pair is there")
-    return lists
+    lists = {f"{part}{n}": f"{part}list{n:02d}.txt" for n in sorted(numbers) for part in ("train", "test")}
+    for name in lists.values():
+        if name not in names:
+            raise UsageError(f"{join_location(folder, name)} is missing, but the other list of its pair is there")
+    return {split: join_location(folder, name) for split, name in lists.items()}
 
 
-def _read_list(path: Path, labels: dict[str, int]) -> dict[str, int]:
+def _read_list(path: str, labels: dict[str, int]) -> dict[str, int]:
     """Zero-based label by video path."""
     videos: dict[str, int] = {}
     for line in read_lines(path):
@@ -94,15 +91,16 @@ def _read_list(path: Path, labels: dict[str, int]) -> dict[str, int]:
     return videos
 
 
-def _parse_line(path: Path, line: Line, labels: dict[str, int]) -> tuple[str, int]:
+def _parse_line(path: str, line: Line, labels: dict[str, int]) -> tuple[str, int]:
     where = f"{path} line {line.number}"
+    folder, file = split_location(path)
     match = re.fullmatch(r"(([^/\s]+)/[^/\s]+)(?:\s+(\d+))?", line.text, re.ASCII)
-    if match is None or (match[3] is None and path.name.startswith("train")):
-        shape = "`Class/video.avi label`" if path.name.startswith("train") else "`Class/video.avi`"
+    if match is None or (match[3] is None and file.startswith("train")):
+        shape = "`Class/video.avi label`" if file.startswith("train") else "`Class/video.avi`"
         raise UsageError(f"{where}: {line.text!r} is not {shape}")
     name, class_name, number = match.groups()
     if class_name not in labels:
-        raise UsageError(f"{where}: class {class_name!r} is not in {path.with_name('classInd.txt')}")
+        raise UsageError(f"{where}: class {class_name!r} is not in {join_location(folder, 'classInd.txt')}")
     label = labels[class_name]
     if number is not None and int(number) != label + 1:
         raise UsageError(f"{where}: label {number}, but classInd.txt gives {class_name} the number {label + 1}")
