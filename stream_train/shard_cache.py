@@ -62,17 +62,17 @@ class ShardCache:
             WorkError: if the folder cannot be used.
         """
         path = self.folder / f"{sha256}{_COPY}"
-        if self._use(path, num_bytes):
-            return path
-        with self._reporting(), self._locked(sha256):
-            if self._use(path, num_bytes):  # another process has just fetched it
+        with self._reporting():
+            if self._use(path, num_bytes):
                 return path
-            count(Traffic(cache_misses=1))
-            for attempt in range(2):
-                if attempt:
-                    count(Traffic(refetches=1))
-                if self._fill(path, sha256, num_bytes, pieces):
+            with self._locked(sha256):
+                if self._use(path, num_bytes):  # another process has just fetched it
                     return path
+                count(Traffic(cache_misses=1))
+                for attempt in range(2):
+                    count(Traffic(refetches=attempt))
+                    if self._fill(path, sha256, num_bytes, pieces):
+                        return path
         raise DamageError(f"{origin} does not have the sha256 that the manifest gives it, twice in a row")
 
     def drop(self, sha256: str) -> None:

@@ -1,0 +1,79 @@
+"""A data set that lies in an object store, for tests without a server: folder behind a store that counts and fails."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from shardify.storage import FolderStore, Store
+
+LOCATION = "s3://bucket/made-up"
+
+
+class RemoteFolder(Store):
+    """The objects of a folder, as from afar: no paths, every read counted, some answers wrong on purpose."""
+
+    def __init__(self, folder: Path) -> None:
+        self.location = LOCATION
+        self._folder = FolderStore(folder)
+        self._lock = threading.Lock()
+        self.requests: Counter[str] = Counter()
+        """Reads by name."""
+        self.bytes_read: Counter[str] = Counter()
+        self.flips: dict[str, int] = {}
+        """Name -> how many of the next reads come back with their middle byte changed."""
+
+    def read(self, name: str) -> bytes:
+        return self._answer(name, self._folder.read(name))
+
+    def read_range(self, name: str, start: int, num_bytes: int) -> bytes:
+        return self._answer(name, self._folder.read_range(name, start, num_bytes))
+
+    def write(self, name: str, data: bytes) -> None:
+        raise NotImplementedError
+
+    def write_file(self, name: str, path: Path) -> None:
+        raise NotImplementedError
+
+    @contextmanager
+    def temporary(self, name: str) -> Iterator[Path]:
+        raise NotImplementedError(name)
+        yield
+
+    def sizes(self) -> dict[str, int]:
+        return self._folder.sizes()
+
+    def size(self, name: str) -> int:
+        return self._folder.size(name)
+
+    def exists(self, name: str) -> bool:
+        return self._folder.exists(name)
+
+    def delete(self, name: str) -> None:
+        raise NotImplementedError
+
+    def url(self, name: str) -> str:
+        return f"{self.location}/{name}"
+
+    def _answer(self, name: str, data: bytes) -> bytes:
+        with self._lock:
+            self.requests[name] += 1
+            self.bytes_read[name] += len(data)
+            if self.flips.get(name, 0):
+                self.flips[name] -= 1
+                middle = len(data) // 2
+                return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        return data
+
+
+def put_afar(monkeypatch: pytest.MonkeyPatch, folder: Path) -> RemoteFolder:
+    """Let the readers of this process find a folder's data set at LOCATION."""
+    store = RemoteFolder(folder)
+    for module in ("fetching", "reader", "survey"):
+        monkeypatch.setattr(f"stream_train.{module}.open_store", lambda _: store)
+    return store

@@ -1,0 +1,186 @@
+"""The node's cache: one fetch for all, never more than its share, nothing half written, gone when damaged."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shardify.errors import DamageError, WorkError
+from shardify.traffic import Traffic, take
+from stream_train.shard_cache import CacheFullError, ShardCache
+
+
+def made_up(number: int, num_bytes: int = 1000) -> tuple[bytes, str]:
+    data = bytes([number]) * num_bytes
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def fetch(cache: ShardCache, number: int, num_bytes: int = 1000) -> Path:
+    data, sha256 = made_up(number, num_bytes)
+    return cache.fetch(sha256, num_bytes, lambda: iter([data[:300], data[300:]]), "shard")
+
+
+def never() -> Iterator[bytes]:
+    raise AssertionError("it is there already")
+
+
+def test_a_copy_is_fetched_once_and_then_found(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path / "new", 10_000)
+    take()
+    path = fetch(cache, 1)
+    assert path.read_bytes() == made_up(1)[0]
+    assert cache.fetch(made_up(1)[1], 1000, never, "shard") == path
+    assert ShardCache(tmp_path / "new", 10_000).fetch(made_up(1)[1], 1000, never, "shard") == path
+    assert take() == Traffic(cache_misses=1, cache_hits=2)
+
+
+def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path, 3000)
+    paths = [fetch(cache, number) for number in range(3)]
+    for age, path in enumerate(paths):
+        os.utime(path, (1000 + age, 1000 + age))
+    fetch(cache, 0)  # used again, so the second is now the oldest
+    fourth = fetch(cache, 3)
+    assert [path.exists() for path in (*paths, fourth)] == [True, False, True, True]
+    assert cache.num_bytes() == 3000
+    assert fetch(cache, 7, 2500).exists()
+    assert cache.num_bytes() == 2500
+
+
+def test_a_copy_that_is_open_survives_its_removal(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path, 1000)
+    with fetch(cache, 1).open("rb") as file:
+        fetch(cache, 2)
+        assert file.read() == made_up(1)[0]
+
+
+def test_a_shard_larger_than_the_cache_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path, 1500)
+    kept = fetch(cache, 1)
+    with pytest.raises(CacheFullError):
+        fetch(cache, 2, 1501)
+    assert kept.exists()
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_apart_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(CacheFullError):
+        fetch(ShardCache(tmp_path, 10_000), 1)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"] * len(list(tmp_path.iterdir()))
+
+
+def test_what_arrives_damaged_is_fetched_once_more(tmp_path: Path) -> None:
+    data, sha256 = made_up(1)
+    answers = [data[:-1] + b"x", data]
+    cache = ShardCache(tmp_path, 10_000)
+    take()
+    path = cache.fetch(sha256, 1000, lambda: iter([answers.pop(0)]), "shard")
+    assert path.read_bytes() == data
+    assert take() == Traffic(cache_misses=1, refetches=1)
+
+
+def test_what_arrives_damaged_twice_is_no_copy(tmp_path: Path) -> None:
+    _, sha256 = made_up(1)
+    calls = []
+
+    def wrong() -> Iterator[bytes]:
+        calls.append(None)
+        yield b"y" * 1000
+
+    with pytest.raises(DamageError, match=r"the-shard does not have the sha256 that the manifest gives it, twice"):
+        ShardCache(tmp_path, 10_000).fetch(sha256, 1000, wrong, "the-shard")
+    assert len(calls) == 2
+    assert not list(tmp_path.glob("*.tar")) + list(tmp_path.glob("*.part"))
+
+
+def test_a_fetch_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def cut() -> Iterator[bytes]:
+        yield b"abc"
+        raise WorkError("cut")
+
+    with pytest.raises(WorkError, match="cut"):
+        ShardCache(tmp_path, 10_000).fetch(made_up(1)[1], 1000, cut, "shard")
+    assert not list(tmp_path.glob("*.tar")) + list(tmp_path.glob("*.part"))
+    assert fetch(ShardCache(tmp_path, 10_000), 1).exists()
+
+
+def test_a_copy_cut_short_by_a_crash_is_fetched_again(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path, 10_000)
+    path = fetch(cache, 1)
+    os.truncate(path, 10)
+    assert fetch(cache, 1).read_bytes() == made_up(1)[0]
+
+
+def test_threads_wait_for_the_one_that_fetches(tmp_path: Path) -> None:
+    data, sha256 = made_up(1)
+    calls, paths = [], []
+
+    def slowly() -> Iterator[bytes]:
+        calls.append(None)
+        time.sleep(0.2)
+        yield data
+
+    def run() -> None:
+        paths.append(ShardCache(tmp_path, 10_000).fetch(sha256, 1000, slowly, "shard"))
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    assert len(paths) == 6
+
+
+def test_parts_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path, 3000)
+    dead, living = made_up(8)[1], made_up(9)[1]
+    for sha256 in (dead, living):
+        (tmp_path / f"{sha256}.part").write_bytes(b"z" * 1000)
+    with (tmp_path / f"{living}.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fetch(cache, 1)
+    assert not (tmp_path / f"{dead}.part").exists()
+    assert (tmp_path / f"{living}.part").exists()
+    assert cache.num_bytes() == 2000
+
+
+def test_what_others_are_fetching_counts_as_taken(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path, 2500)
+    with (tmp_path / "other.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (tmp_path / "other.part").write_bytes(b"z" * 1600)
+        with pytest.raises(CacheFullError):
+            fetch(cache, 1)
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(
+        WorkError, match=r"the cache folder .*/file/below cannot be used: Not a directory; name another"
+    ):
+        fetch(ShardCache(tmp_path / "file" / "below", 10_000), 1)
+
+
+def test_a_dropped_copy_is_fetched_again(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path, 10_000)
+    path = fetch(cache, 1)
+    cache.drop(made_up(1)[1])
+    assert not path.exists()
+    assert fetch(cache, 1).exists()
+    cache.drop(made_up(2)[1])
