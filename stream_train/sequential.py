@@ -66,15 +66,15 @@ class TarSet:
 
 
 def open_tar_set(location: str | Path, split: str | None, config: SequentialReaderConfig) -> TarSet:
-    """Open a data set, a folder of plain tars, or tar paths with braces (`clips-{000..007}.tar`, `pipe:...`).
+    """Open a data set, a local folder of plain tars, or tar paths with braces (`clips-{000..007}.tar`, `pipe:...`).
 
     Raises:
         UsageError: if there are no tars, a split is asked of plain tars, or an epoch's length is unknown.
         WorkError: if a local tar is cut short, or its first sample holds no frames.
     """
     folder = Path(location)
-    if (folder / MANIFEST_NAME).is_file():
-        store = open_store(folder)
+    if (is_url(location) and not str(location).endswith(".tar")) or (folder / MANIFEST_NAME).is_file():
+        store = open_store(location)
         manifest = read_manifest(store)
         name = manifest.name
         shards = manifest.shards_of(split)
