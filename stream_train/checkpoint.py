@@ -1,4 +1,4 @@
-"""The state of a run on disk: saved whole or not at all, found again, compared, and exported.
+"""The state of a run, in a folder or an object store: saved whole or not at all, found again, compared, and exported.
 
 A checkpoint holds tensors and plain values only, so that it loads with `weights_only`. The settings and the data that
 it belongs to are saved inside it: a run is never continued with other ones by accident.
@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from shardify.errors import UsageError, WorkError, one_line
-from shardify.storage import FolderStore
+from shardify.storage import FolderStore, Store, is_url, join_location, open_store
+from shardify.work_folder import fetched
 from stream_train.networks import Backbone, NetworkConfig, build_backbone
 from stream_train.task import ClipModel
 
@@ -53,26 +55,32 @@ class Checkpoint:
     optimizer: dict[str, Any]
     identity: dict[str, Any]
     """Settings and data that the state belongs to, as dotted keys."""
+    interval: dict[str, Any] = field(default_factory=dict)
+    """What the next line of metrics.jsonl has summed up so far, where the run was stopped between two of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFolder:
     """The checkpoints of one run, the newest few."""
 
-    folder: Path
+    folder: str | Path
+    """Where they lie: a local folder, or a URL."""
     keep: int = 2
     skipped: list[str] = field(default_factory=list)
     """Files that :meth:`newest` could not read, with the reason."""
+    known: set[int] = field(default_factory=set)
+    """Steps that were found when the run was taken up, or saved since."""
 
     def steps(self) -> list[int]:
         """Steps of all complete checkpoints, increasing."""
-        if not self.folder.is_dir():
+        if not is_url(self.folder) and not Path(self.folder).is_dir():
             return []
-        matches = (_NAME.fullmatch(name) for name in FolderStore(self.folder).names())
+        matches = (_NAME.fullmatch(name) for name in self._store.names())
         return sorted(int(match[1]) for match in matches if match)
 
-    def path(self, step: int) -> Path:
-        return self.folder / checkpoint_name(step)
+    def place(self, step: int) -> str:
+        """Where a checkpoint lies."""
+        return join_location(self.folder, checkpoint_name(step))
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint atomically and durably, then remove the oldest beyond `keep`.
@@ -80,27 +88,31 @@ class CheckpointFolder:
         Files of later steps, which could not be read when the run was taken up, neither count nor go.
 
         Raises:
-            WorkError: if the disk is full; the earlier checkpoints stay.
+            WorkError: if the disk is full, the store fails for long, or another process has saved later steps
+                meanwhile; the earlier checkpoints stay.
         """
-        store = FolderStore(self.folder)
+        self._require_alone()
         name = checkpoint_name(checkpoint.step)
-        with store.temporary(name) as path:
+        with self._store.temporary(name) as path:
             with path.open("wb") as file:
                 _save_to(file, {"format_version": FORMAT_VERSION, **vars(checkpoint)})
-            store.write_file(name, path)
+            self._store.write_file(name, path)
+        self.known.add(checkpoint.step)
         for step in [step for step in self.steps() if step <= checkpoint.step][: -self.keep]:
-            store.delete(checkpoint_name(step))
+            self._store.delete(checkpoint_name(step))
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that can be read, None if there are no files; unreadable ones go to `skipped`.
 
         Raises:
-            WorkError: if there are checkpoints but none can be read.
+            WorkError: if there are checkpoints but none can be read, or the store fails for long.
         """
-        for step in reversed(self.steps()):
+        steps = self.steps()
+        self.known.update(steps)
+        for step in reversed(steps):
             try:
-                return read_checkpoint(self.path(step))
-            except WorkError as error:
+                return read_checkpoint(self.place(step))
+            except DamagedCheckpointError as error:
                 self.skipped.append(str(error))
         if self.skipped:
             raise WorkError(
@@ -109,36 +121,67 @@ class CheckpointFolder:
             )
         return None
 
+    @cached_property
+    def _store(self) -> Store:
+        return open_store(self.folder)
 
-def read_checkpoint(path: Path) -> Checkpoint:
+    def _require_alone(self) -> None:
+        """Object stores have no locks: a second trainer shows by what it saves."""
+        later = [step for step in self.steps() if step not in self.known and step > max(self.known, default=step)]
+        if later:
+            raise WorkError(
+                f"another process is training in {self.folder}: it has saved {checkpoint_name(later[-1])} meanwhile; "
+                "stop one of them, or give another out, and run the same command again"
+            )
+
+
+class DamagedCheckpointError(WorkError):
+    """A file is not the checkpoint that it should be; an earlier one may be."""
+
+
+def read_checkpoint(place: str | Path) -> Checkpoint:
     """Read a checkpoint, on the CPU, after checking every byte against the file's own checksums.
 
+    Args:
+        place: the file, or its URL.
+
     Raises:
-        WorkError: if the file is missing, damaged, or not a checkpoint of this program.
+        DamagedCheckpointError: if the file is missing, damaged, or not a checkpoint of this program.
+        WorkError: if the store fails for long, or the disk is full.
     """
     try:
-        values = _read_checked(path)
+        with fetched(place) as path:
+            values = _read_values(path, str(place))
     except FileNotFoundError:
-        raise WorkError(f"there is no checkpoint {path}") from None
-    except _DAMAGE as error:
-        raise WorkError(f"{path} is damaged or no checkpoint ({one_line(error)[:200]})") from None
+        raise DamagedCheckpointError(f"there is no checkpoint {place}") from None
     if not isinstance(values, dict) or "format_version" not in values:
-        raise WorkError(f"{path} is not a checkpoint of this program")
+        raise DamagedCheckpointError(f"{place} is not a checkpoint of this program")
     if values.pop("format_version") != FORMAT_VERSION:
-        raise WorkError(f"{path} was written by another version of this program")
+        raise DamagedCheckpointError(f"{place} was written by another version of this program")
     try:
         _require_types(values)
         return Checkpoint(**values)
     except (TypeError, ValueError) as error:
-        raise WorkError(f"{path} is not a checkpoint of this program ({one_line(error)[:200]})") from None
+        reason = one_line(error)[:200]
+        raise DamagedCheckpointError(f"{place} is not a checkpoint of this program ({reason})") from None
+
+
+def _read_values(path: Path, place: str) -> Any:
+    try:
+        return _read_checked(path)
+    except FileNotFoundError:
+        raise
+    except _DAMAGE as error:
+        raise DamagedCheckpointError(f"{place} is damaged or no checkpoint ({one_line(error)[:200]})") from None
 
 
 def _require_types(values: Mapping[str, Any]) -> None:
     step = values.get("step")
     if not isinstance(step, int) or step < 0:
         raise ValueError(f"its step is {step!r}")
-    for name in ("model", "optimizer", "identity"):
-        if not isinstance(values.get(name), dict) or not all(isinstance(key, str) for key in values[name]):
+    for name in ("model", "optimizer", "identity", "interval"):
+        value = values.get(name, {} if name == "interval" else None)
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
             raise ValueError(f"its {name} is not a mapping with names")
 
 
@@ -203,8 +246,11 @@ def export_weights(path: Path, module: nn.Module, metadata: Mapping[str, Any]) -
     FolderStore(path.parent).write(path.name, data)
 
 
-def load_backbone(path: Path) -> tuple[Backbone, dict[str, Any]]:
+def load_backbone(place: str | Path) -> tuple[Backbone, dict[str, Any]]:
     """Build the network that `backbone.safetensors` describes, with its weights.
+
+    Args:
+        place: the file, or its URL.
 
     Returns:
         The backbone in evaluation mode, and the file's metadata (network, crop, num_frames, data_set, step ...).
@@ -213,22 +259,22 @@ def load_backbone(path: Path) -> tuple[Backbone, dict[str, Any]]:
         UsageError: if there is no such file.
         WorkError: if it is damaged, or not an export of this program.
     """
-    with _reading_export(path, "backbone.safetensors"):
+    with _reading_export(place, "backbone.safetensors") as path:
         metadata, state = _read_export(path)
         backbone = _described_backbone(metadata)
         backbone.load_state_dict(state)
     return backbone.eval(), metadata
 
 
-def load_model(path: Path) -> tuple[ClipModel, dict[str, Any]]:
+def load_model(place: str | Path) -> tuple[ClipModel, dict[str, Any]]:
     """Build the network with its heads that `network.safetensors` describes; otherwise as :func:`load_backbone`."""
-    with _reading_export(path, "network.safetensors"):
+    with _reading_export(place, "network.safetensors") as path:
         metadata, state = _read_export(path)
         backbone = _described_backbone(metadata)
         if any(name.startswith("added.") for name in state):
             raise UsageError(
-                f"{path} has fully connected layers between backbone and head that it does not describe; give a run of "
-                "`stream-train pretrain` or `video-eval transfer`"
+                f"{place} has fully connected layers between backbone and head that it does not describe; give a run "
+                "of `stream-train pretrain` or `video-eval transfer`"
             )
         weights = {
             name.split(".")[1]: value for name, value in state.items() if re.fullmatch(r"heads\.\w+\.weight", name)
@@ -239,13 +285,17 @@ def load_model(path: Path) -> tuple[ClipModel, dict[str, Any]]:
 
 
 @contextmanager
-def _reading_export(path: Path, usual_name: str) -> Iterator[None]:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}; give the {usual_name} of a finished run")
+def _reading_export(place: str | Path, usual_name: str) -> Iterator[Path]:
+    absent = UsageError(f"there is no file {place}; give the {usual_name} of a finished run")
+    if not is_url(place) and not Path(place).is_file():
+        raise absent
     try:
-        yield
+        with fetched(place) as path:
+            yield path
+    except FileNotFoundError:
+        raise absent from None
     except (SafetensorError, OSError, KeyError, ValueError, ValidationError, RuntimeError) as error:
-        raise WorkError(f"{path} is damaged, or was not exported by this program ({one_line(error)[:200]})") from None
+        raise WorkError(f"{place} is damaged, or was not exported by this program ({one_line(error)[:200]})") from None
 
 
 def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -23,7 +22,11 @@ def main() -> None:
 @click.argument("config")
 @set_option
 def pretrain_command(config: str, overrides: tuple[str, ...]) -> None:
-    """Train as CONFIG (a YAML file) says; the same command again continues where it stopped."""
+    """Train as CONFIG (a YAML file) says; the same command again continues where it stopped.
+
+    SIGTERM or SIGUSR1 lets the step end, saves, and exits with 75: not finished, to be continued. (Under torchrun, any
+    failure of its processes becomes 1.)
+    """
     from stream_train.train import pretrain
 
     pretrain(load_config(PretrainConfig, config, overrides), say=lambda line: click.echo(line, err=True))
@@ -42,13 +45,13 @@ def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
 @set_option
 @json_option
 def validate_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Judge the newest checkpoint in the folder RUN on its held-out split."""
+    """Judge the newest checkpoint in RUN, a folder or URL, on its held-out split."""
     from stream_train.validate import judgement_lines, validate
 
-    judgement = validate(Path(run), overrides)
+    judgement = validate(run, overrides)
     if rank_of_process() != 0:
         return
     if as_json:
         click.echo(json.dumps(asdict(judgement)))
     else:
-        click.echo("\n".join(judgement_lines(judgement, Path(run))))
+        click.echo("\n".join(judgement_lines(judgement, run)))

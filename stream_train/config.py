@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from shardify.config import StrictModel
+from shardify.storage import Location
 from stream_train.distributed import DeviceChoice
 from stream_train.loader import DataConfig
 from stream_train.networks import NetworkConfig
@@ -61,11 +61,12 @@ class TrainConfig(StrictModel):
     """What any training run is asked to do: a pretext task's, or the fine-tuning that judges a network."""
 
     shards: str
-    """Where the data set lies: the folder that `shardify build` wrote."""
+    """Where the data set lies: the folder, or the place in an object store, that `shardify build` wrote."""
     split: str | None = None
     """Split to train on, such as train1; null is every sample."""
-    out: Path
-    """Folder for the checkpoints, metrics, figures and exported weights; the same command continues a run there."""
+    out: Location
+    """Folder, or URL such as s3://bucket/run, for the checkpoints, metrics, figures and exported weights; the same
+    command continues a run there."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of the initial weights, the order of the videos, and everything drawn for them."""
     epochs: PositiveInt

@@ -1,12 +1,13 @@
 """Which of several training processes this one is, and the few sums they share.
 
 One process without `torchrun` is a world of one: every function here then returns its input. Under `torchrun` the
-processes meet through gloo on CPUs and nccl on GPUs, and each uses the GPU of its local rank.
+processes, on one machine or many, meet through gloo, on GPUs also nccl, and each uses the GPU of its local rank.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,14 +19,17 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from shardify.errors import UsageError
+from shardify.errors import UsageError, UserFacingError, WorkError, one_line
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Value = TypeVar("Value")
 
 PATIENCE = timedelta(hours=24)
 """How long processes wait for each other: while the main one builds shards or draws pictures, the others have nothing
-to do. That one has died is torchrun's to notice."""
+to do. That one has died is torchrun's to notice, or, on another machine, known by its broken connections."""
+
+_BROKEN = re.compile(r"Connection (closed|reset|refused)|Broken pipe|gloo|NCCL|ncclRemoteError", re.IGNORECASE)
+"""In what torch says if a peer is gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +84,34 @@ class World:
         if self.size == 1:
             return value
         holder = [value]
-        dist.broadcast_object_list(holder, src=0, device=self.device)
+        dist.broadcast_object_list(holder, src=0)
         return holder[0]
+
+    def any(self, flag: bool) -> bool:
+        """Whether a flag is up on any rank; never waits for a GPU."""
+        return bool(self.sum(torch.tensor(int(flag))).item())
+
+    def do_on_main(self, action: Callable[[], Value]) -> Value | None:
+        """Let the main process do something while the others wait; if it fails, all end, and only it says why.
+
+        Returns:
+            What it returned; None on the other ranks.
+
+        Raises:
+            UserFacingError: on the main process; the others leave with its exit code.
+        """
+        result, problem = None, None
+        if self.is_main:
+            try:
+                result = action()
+            except UserFacingError as error:
+                problem = error
+        exit_code = self.from_main(problem and problem.exit_code)
+        if problem is not None:
+            raise problem
+        if exit_code is not None:
+            raise SystemExit(exit_code)
+        return result
 
     def distribute(self, model: nn.Module) -> nn.Module:
         """The model in DistributedDataParallel, which averages gradients over the ranks; alone, the model itself."""
@@ -124,6 +154,7 @@ def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
 
     Raises:
         UsageError: if a GPU is asked for and there is none, or there are more local processes than GPUs.
+        WorkError: if another process is gone.
     """
     rank, size, local_rank = (int(os.environ.get(name, default)) for name, default in _TORCHRUN)
     device = _choose_device(choice, local_rank)
@@ -135,12 +166,19 @@ def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
     if size == 1:
         yield World(device=device)
         return
-    if device.type == "cuda":
-        dist.init_process_group("nccl", device_id=device, timeout=PATIENCE)
+    if device.type == "cuda":  # gloo beside nccl, for what lies in the memory of the CPU
+        dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device, timeout=PATIENCE)
     else:
         dist.init_process_group("gloo", timeout=PATIENCE)
     try:
         yield World(rank=rank, size=size, device=device)
+    except (RuntimeError, dist.DistError) as error:
+        if not _BROKEN.search(str(error)):
+            raise
+        raise WorkError(
+            f"rank {rank} lost another process of this run ({one_line(error)[:200]}); what that one said "
+            "last tells why; run the same command again to continue"
+        ) from None
     finally:
         dist.destroy_process_group()
 

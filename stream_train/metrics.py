@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from tqdm import tqdm
 from shardify.errors import WorkError
 from shardify.storage import FolderStore
 from shardify.traffic import traffic
+from stream_train.distributed import World
 from stream_train.task import Objective
 
 METRICS_NAME = "metrics.jsonl"
@@ -30,14 +31,33 @@ Record = dict[str, float]
 
 
 class Interval:
-    """What happened in the steps since the last record; everything stays on the device until it is asked for."""
+    """What happened in the steps since the last record; everything stays on the device until it is asked for.
 
-    def __init__(self, first_step: int) -> None:
-        self._first_step = first_step
-        self._health: list[Tensor] = []
-        self._totals: dict[str, Tensor] = {}
-        self._counts: dict[str, Tensor] = {}
+    Args:
+        step: optimiser steps done.
+        world: this process among its peers.
+        begun: what :meth:`state` gave where the run was stopped in the middle of an interval.
+    """
+
+    def __init__(self, step: int, world: World, begun: Mapping[str, Any] | None = None) -> None:
+        begun = begun or {"health": [], "totals": {}, "counts": {}}
+        self._world = world
+        self._first_step = step - len(begun["health"])
+        self._health: list[Tensor] = [health.to(world.device) for health in begun["health"]]
+        self._totals: dict[str, Tensor] = {name: total.to(world.device) for name, total in begun["totals"].items()}
+        counts = begun["counts"] if world.is_main else {}  # they are of all ranks
+        self._counts: dict[str, Tensor] = {name: count.to(world.device) for name, count in counts.items()}
         self._traffic = traffic()
+
+    def state(self) -> dict[str, Any]:
+        """What was summed up so far, over all ranks, on the CPU; for a checkpoint. Empty if nothing was."""
+        if not self._health:
+            return {}
+        return {
+            "health": [health.cpu() for health in self._health],
+            "totals": {name: total.cpu() for name, total in self._totals.items()},
+            "counts": self._world.add_up(self._counts),
+        }
 
     def add(self, objective: Objective, gradient_norm: Tensor, counts: Mapping[str, Tensor]) -> None:
         """Take in a step: its loss over all ranks, the norm of the gradient, and this rank's counts."""
@@ -47,21 +67,15 @@ class Interval:
         for name, count in counts.items():
             self._counts[name] = self._counts[name] + count if name in self._counts else count
 
-    @property
-    def num_steps(self) -> int:
-        return len(self._health)
-
-    @property
     def counts(self) -> dict[str, Tensor]:
-        """This rank's counts, added up."""
-        return self._counts
+        """Counts of right and wrong answers over all ranks, on the CPU."""
+        return self._world.add_up(self._counts)
 
     def traffic(self) -> dict[str, Tensor]:
-        """What this rank and its workers moved in the interval, float64 () by `Traffic`'s names; empty if nothing."""
+        """What all ranks and their workers moved in the interval, float64 () by `Traffic`'s names; empty if nothing."""
         moved = traffic() - self._traffic
-        return (
-            {name: torch.tensor(value, dtype=torch.float64) for name, value in asdict(moved).items()} if moved else {}
-        )
+        mine = {name: torch.tensor(value, dtype=torch.float64) for name, value in asdict(moved).items()}
+        return self._world.add_up(mine if moved else {})
 
     def require_finite(self, advice: Callable[[], str]) -> None:
         """Stop at the first loss or gradient that is not a finite number.
@@ -119,6 +133,7 @@ class MetricsLog:
         for name, value in record.items():
             if name != "step":
                 self._board.add_scalar(name, value, int(record["step"]))
+        self._board.flush()
 
 
 def read_metrics(folder: Path) -> list[Record]:

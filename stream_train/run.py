@@ -1,4 +1,4 @@
-"""A run in memory: built from a config, then taken up from the newest checkpoint in its folder.
+"""A run in memory: built from a config, then taken up from the newest checkpoint of its folder.
 
 In: a config, this process's place among its peers. Out: a :class:`Run`, ready for `stream_train.train`'s loop.
 """
@@ -6,7 +6,7 @@ In: a config, this process's place among its peers. Out: a :class:`Run`, ready f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,8 +14,16 @@ from torch import nn
 
 from shardify.config import dump_config
 from shardify.errors import UsageError, WorkError
-from shardify.storage import FolderStore
-from stream_train.checkpoint import CheckpointFolder, require_same, restore_model, restore_optimizer
+from shardify.storage import FolderStore, is_url
+from shardify.work_folder import WorkFolder
+from stream_train.checkpoint import (
+    Checkpoint,
+    CheckpointFolder,
+    checkpoint_name,
+    require_same,
+    restore_model,
+    restore_optimizer,
+)
 from stream_train.clips import check_crop
 from stream_train.config import CONFIG_NAME, TrainConfig
 from stream_train.data import DataSet, open_data
@@ -35,7 +43,7 @@ Say = Callable[[str], None]
 
 @dataclass(kw_only=True)
 class Run:
-    """A run in memory. Only `step`, and the insides of the model and the optimiser, change."""
+    """A run in memory. Only `step` and `begun`, and the insides of the model and the optimiser, change."""
 
     config: TrainConfig
     world: World
@@ -50,10 +58,14 @@ class Run:
     forward: nn.Module
     """The model itself, or DistributedDataParallel around it."""
     optimizer: torch.optim.Optimizer
+    folder: WorkFolder
+    """For everything but the checkpoints; the main process's is published, the others' stay empty."""
     checkpoints: CheckpointFolder
     num_steps: int
     step: int = 0
     """Optimiser steps done."""
+    begun: dict[str, Any] = field(default_factory=dict)
+    """What the next record has summed up of the steps before `step`; see `stream_train.metrics.Interval`."""
 
     @property
     def num_samples(self) -> int:
@@ -138,6 +150,7 @@ def build_run(
         model=model,
         forward=model,
         optimizer=build_optimizer(config.optimizer, model),
+        folder=WorkFolder(config.out),
         checkpoints=CheckpointFolder(folder=config.out, keep=config.checkpoint.keep),
         num_steps=config.num_steps(data.num_samples if positions is None else len(positions)),
     )
@@ -179,33 +192,53 @@ def data_identity(data: DataSet) -> dict[str, Any]:
 def resume(run: Run) -> None:
     """Take up the newest readable checkpoint, if there is one, and settle what the folder's run is.
 
+    The main process reads it, and hands it to the others: object stores are asked once, whatever the number of ranks.
+
     Raises:
-        UsageError: if it belongs to other settings or data.
+        UsageError: if it belongs to other settings or data, or nothing can be written there.
         WorkError: if none can be read, or the ranks see different ones.
     """
-    checkpoint = run.checkpoints.newest()
+    checkpoint: Checkpoint | None = run.world.from_main(run.world.do_on_main(run.checkpoints.newest))
+    require_shared(run, checkpoint)
     if checkpoint is not None:
-        origin = str(run.checkpoints.path(checkpoint.step))
+        origin = run.checkpoints.place(checkpoint.step)
         accept = run.config.accept_changed_data
         require_same(checkpoint.identity, run.identity, origin=origin, accept_changed_data=accept)
         restore_model(run.model, checkpoint.model, origin)
         restore_optimizer(run.optimizer, checkpoint.optimizer, origin)
-        run.step = checkpoint.step
+        run.step, run.begun = checkpoint.step, checkpoint.interval
         if run.step > run.num_steps:
             raise UsageError(
                 f"{origin} has done {run.step} steps, but {run.config.epochs} epochs of this data are only "
                 f"{run.num_steps}; give another out for a new run"
             )
-    if run.world.from_main(run.step) != run.step:
-        raise WorkError(
-            f"the ranks see different checkpoints in {run.config.out}; it must be one folder, shared by all"
-        )
     for problem in run.checkpoints.skipped:
         run.say(f"{problem}; trying the one before")
     if run.step == run.num_steps:
         run.say(f"{run.config.out} is complete: {run.num_steps} steps, {run.config.epochs} epochs")
     elif run.step:
         run.say(f"continuing {run.config.out} after step {run.step} of {run.num_steps}")
-    if run.world.is_main:
-        FolderStore(run.config.out).write(CONFIG_NAME, dump_config(run.config).encode())
+    run.world.do_on_main(lambda: write_config(run))
     run.forward = run.world.distribute(run.model)
+
+
+def write_config(run: Run) -> None:
+    """Write config.yaml; the first thing that a run writes, so that a place that cannot be written is noticed."""
+    FolderStore(run.folder.path).write(CONFIG_NAME, dump_config(run.config).encode())
+    run.folder.publish()
+
+
+def require_shared(run: Run, checkpoint: Checkpoint | None) -> None:
+    """Raises WorkError if a local folder is not the same one on every rank's machine.
+
+    Were the main process to start on another machine next time, the run would begin anew.
+    """
+    if is_url(run.config.out):
+        return
+    is_there = checkpoint is None or checkpoint.step in run.checkpoints.steps()
+    if not all(run.world.gather(is_there)):
+        assert checkpoint is not None
+        raise WorkError(
+            f"the ranks see different checkpoints in {run.config.out} (some have no "
+            f"{checkpoint_name(checkpoint.step)}); it must be one folder, shared by all, or a place in an object store"
+        )

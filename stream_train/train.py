@@ -1,15 +1,17 @@
 """Pre-training: config -> objects -> loop, continued from wherever an earlier run of the same command stopped.
 
-In: shards and a config. Out, in the run's folder: config.yaml, checkpoints, metrics.jsonl, TensorBoard's files,
-backbone.safetensors, network.safetensors, curves.png, and with a held-out split validation.json and confusion matrices.
+In: shards and a config. Out, in the run's folder or at its URL: config.yaml, checkpoints, metrics.jsonl, TensorBoard's
+files, backbone.safetensors, network.safetensors, curves.png, and with a held-out split validation.json and confusion
+matrices.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +25,11 @@ from stream_train.data import build_stream
 from stream_train.device_ops import prepare_clips
 from stream_train.distributed import World, joined_world
 from stream_train.figures import CURVES_NAME, VALIDATION_PREFIX, draw_curves
-from stream_train.metrics import Interval, MetricsLog, Progress, Record, read_metrics, traffic_figures
+from stream_train.metrics import METRICS_NAME, Interval, MetricsLog, Progress, Record, read_metrics, traffic_figures
 from stream_train.optim import learning_rate, set_learning_rate
 from stream_train.order import slots_of_rank
 from stream_train.precision import autocast, choose_precision
+from stream_train.preemption import Stopped, StopRequest
 from stream_train.pretext import build_model, build_task
 from stream_train.run import Run, Say, build_run, resume
 from stream_train.task import Objective, combine
@@ -42,7 +45,8 @@ def pretrain(config: PretrainConfig, say: Say) -> None:
 
     Raises:
         UsageError: if the config does not fit the data, the machine, or the run that the folder holds.
-        WorkError: if data cannot be read, the disk is full, or the loss is no longer a finite number.
+        WorkError: if data cannot be read, nothing can be saved, or the loss is no longer a finite number.
+        Stopped: if a signal announced the end; everything is saved.
     """
     with joined_world(config.device, config.threads) as world:
         fit(build_pretraining(config, world, say))
@@ -57,24 +61,39 @@ def build_pretraining(config: PretrainConfig, world: World, say: Say) -> Run:
 
 def fit(run: Run) -> None:
     """Train what a run has left to do, and export what it has learnt; errors as :func:`pretrain`."""
-    is_main = run.world.is_main
-    with exclusive(open_store(run.config.out, create=True), doing="training") if is_main else nullcontext():
+    with ExitStack() as stack:
+        run.world.do_on_main(lambda: open_folder(run, stack))
+        if not run.world.is_main:
+            stack.enter_context(run.folder.opened(create=False))
         resume(run)
         if run.step < run.num_steps:
             train(run)
-        if is_main:
-            finish(run)
+        run.world.do_on_main(lambda: finish(run))
+
+
+def open_folder(run: Run, stack: ExitStack) -> None:
+    """Make the run's folder, and keep a second trainer out of it; in object stores, one is noticed when it saves."""
+    stack.enter_context(exclusive(open_store(run.config.out, create=True), doing="training"))
+    stack.enter_context(run.folder.opened((METRICS_NAME,)))
 
 
 def train(run: Run) -> None:
-    """The loop: batches in; optimiser steps, records, held-out judgements and checkpoints out."""
+    """The loop: batches in; optimiser steps, records, held-out judgements and checkpoints out.
+
+    Raises:
+        Stopped: if a signal announced the end; everything is saved.
+    """
     is_main = run.world.is_main
     with (
-        MetricsLog(run.config.out, run.step, enabled=is_main) as log,
+        StopRequest().listening() as request,
+        MetricsLog(run.folder.path, run.step, enabled=is_main) as log,
         Progress(run.num_steps, run.step, enabled=is_main) as progress,
     ):
-        interval = Interval(run.step)
-        for batch in measured_batches(run, progress):
+        interval = Interval(run.step, run.world, run.begun)
+        for batch in measured_batches(run, progress, request):
+            if batch is None:
+                stop(run, interval, request)
+                raise Stopped
             interval.add(*compute_gradients(run, batch))
             run.step += 1
             if run.world.device.type == "cpu" or run.record_is_due():  # asking a GPU at every step would hold it up
@@ -88,14 +107,18 @@ def train(run: Run) -> None:
                     log.write(judge_held_out(run))
                 if run.checkpoint_is_due():
                     save(run)
-                interval = Interval(run.step)
+                elif run.validation_is_due():
+                    run.world.do_on_main(run.folder.publish)
+                interval = Interval(run.step, run.world)
                 progress.restart()
 
 
-def measured_batches(run: Run, progress: Progress) -> Iterator[Batch]:
+def measured_batches(run: Run, progress: Progress, request: StopRequest) -> Iterator[Batch | None]:
     """This rank's batches on its device, telling the progress how long the device waited for each.
 
-    A GPU that still has work queued when the batch arrives did not wait.
+    A GPU that still has work queued when the batch arrives did not wait. Before each batch the ranks agree on whether
+    any of them was asked to stop; then None comes in its place. A rank that waits for its batch leaves the wait when it
+    is asked itself; what reached only others, it learns when its batch is there.
     """
     videos = run.config.data.videos_per_batch
     my_videos = len(slots_of_rank(videos, run.world.rank, run.world.size))
@@ -112,11 +135,12 @@ def measured_batches(run: Run, progress: Progress) -> Iterator[Batch]:
             positions=run.positions,
         )
     )
-    while True:
+    while run.step < run.num_steps:
         start = time.perf_counter()
-        batch = next(batches, None)
-        if batch is None:
-            return
+        batch = request.or_stop(lambda: next(batches))
+        if run.world.any(batch is None):
+            yield None
+        assert batch is not None
         seconds = time.perf_counter() - start if run.world.is_idle() else 0.0
         progress.waited(seconds, num_clips=len(batch) // my_videos * videos)
         yield batch.to(run.world.device)
@@ -142,8 +166,8 @@ def compute_gradients(run: Run, batch: Batch) -> tuple[Objective, Tensor, dict[s
 def summarise(run: Run, interval: Interval) -> Record:
     """The interval as a line of metrics.jsonl, without the speed."""
     rate = learning_rate(run.config.optimizer, run.step - 1, run.num_steps)
-    figures = run.task.figures_of(run.world.add_up(interval.counts))
-    moved = traffic_figures(run.world.add_up(interval.traffic()))
+    figures = run.task.figures_of(interval.counts())
+    moved = traffic_figures(interval.traffic())
     return {"step": run.step, "epoch": run.epoch, **interval.losses(), **figures, "learning_rate": rate, **moved}
 
 
@@ -153,40 +177,63 @@ def judge_held_out(run: Run) -> Record:
     run.world.copy_from_main(run.model.buffers())
     judgement = judge(run.model, run.task, run.held_out, run.config, step=run.step, world=run.world)
     if run.world.is_main:
-        write_judgement(run.config.out, judgement)
+        write_judgement(run.folder.path, judgement)
     named = {f"{VALIDATION_PREFIX}{name}": value for name, value in judgement.figures.items()}
     return {"step": run.step, "epoch": run.epoch, **named}
 
 
-def save(run: Run) -> None:
-    """Write a checkpoint, on the main process.
+def save(run: Run, begun: dict[str, Any] | None = None) -> None:
+    """Write a checkpoint, on the main process, after everything that it continues.
+
+    Args:
+        run: what is saved.
+        begun: what the next record has summed up so far.
 
     Raises:
-        WorkError: if a weight is not a finite number; such a state is not worth keeping.
+        WorkError: if a weight is not a finite number: such a state is not worth keeping. Or if nothing can be saved.
     """
     if not all(bool(parameter.isfinite().all()) for parameter in run.model.parameters()):
         raise WorkError(f"step {run.step}: a weight is not a finite number, so training stopped; {last_good(run)}")
-    if run.world.is_main:
-        run.checkpoints.save(
-            Checkpoint(
-                step=run.step,
-                model=run.model.state_dict(),
-                optimizer=run.optimizer.state_dict(),
-                identity=run.identity,
-            )
-        )
+    checkpoint = Checkpoint(
+        step=run.step,
+        model=run.model.state_dict(),
+        optimizer=run.optimizer.state_dict(),
+        identity=run.identity,
+        interval=begun or {},
+    )
+
+    def write() -> None:
+        run.folder.publish()  # the metrics first: what a checkpoint lies beside is never older than it
+        run.checkpoints.save(checkpoint)
+
+    run.world.do_on_main(write)
+
+
+def stop(run: Run, interval: Interval, request: StopRequest) -> None:
+    """Save at once, between two records, too; the next run's record then sums up the same steps as if none had stopped.
+
+    Nothing is saved if nothing was done since the last checkpoint.
+    """
+    begun = interval.state()
+    if begun:
+        interval.require_finite(advice=lambda: last_good(run))
+    if begun or not run.checkpoint_is_due():
+        save(run, begun)
+    names = run.world.gather(request.signal_name)
+    name = next(name for name in names if name is not None)
+    run.say(f"stopped by {name} after step {run.step} of {run.num_steps}; the same command continues")
 
 
 def last_good(run: Run) -> str:
     """Where the last good state is and what to do, for the message that ends a broken run."""
     steps = run.checkpoints.steps()
-    where = f"the last good checkpoint is {run.checkpoints.path(steps[-1])}" if steps else "there is no checkpoint yet"
+    where = f"the last good checkpoint is {run.checkpoints.place(steps[-1])}" if steps else "there is no checkpoint yet"
     return f"{where}. Lower optimizer.learning_rate, or train in float32 (precision), and start a new run"
 
 
 def finish(run: Run) -> None:
     """Export the weights and draw the curves."""
-    out = run.config.out
+    out = run.folder.path
     metadata = {
         "network": run.network.model_dump(mode="json"),
         "data_set.name": run.data.name,
@@ -202,4 +249,5 @@ def finish(run: Run) -> None:
     figures = {name.removeprefix(VALIDATION_PREFIX): value for record in records for name, value in record.items()}
     title = f"{run.network.kind}, {run.num_samples} videos, {run.config.epochs} epochs"
     draw_curves(records, out / CURVES_NAME, title, run.task.guesses(figures))
-    run.say(f"{out}: {BACKBONE_NAME}, {NETWORK_NAME}, {CURVES_NAME}")
+    run.folder.publish()
+    run.say(f"{run.config.out}: {BACKBONE_NAME}, {NETWORK_NAME}, {CURVES_NAME}")

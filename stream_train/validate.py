@@ -15,7 +15,8 @@ from torch import Tensor
 from shardify.config import load_config
 from shardify.errors import UsageError
 from shardify.format import dump_json
-from shardify.storage import FolderStore
+from shardify.storage import FolderStore, join_location
+from shardify.work_folder import fetched, work_folder
 from stream_train.checkpoint import CheckpointFolder, restore_model
 from stream_train.config import CONFIG_NAME, PretrainConfig, TrainConfig
 from stream_train.device_ops import prepare_clips
@@ -91,35 +92,45 @@ def judge(
     )
 
 
-def validate(run: Path, overrides: tuple[str, ...] = ()) -> Judgement:
-    """Judge the newest checkpoint of a run; writes validation.json and confusion matrices into its folder.
+def validate(run: str | Path, overrides: tuple[str, ...] = ()) -> Judgement:
+    """Judge the newest checkpoint of a run; writes validation.json and confusion matrices beside it.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or its URL.
         overrides: `--set` values over the run's own config, such as `validation.split=test2`.
 
     Raises:
         UsageError: if there is no run or checkpoint, or no split to judge on is set.
         WorkError: if no checkpoint or some shard cannot be read.
     """
-    if not (run / CONFIG_NAME).is_file():
-        raise UsageError(f"{run} holds no {CONFIG_NAME}; give the out folder of a `stream-train pretrain` run")
-    config = load_config(PretrainConfig, run / CONFIG_NAME, overrides)
+    config = load_run_config(run, overrides)
     if config.validation is None:
         raise UsageError(f"{run} names no held-out split; add --set validation.split=... (null is every sample)")
     checkpoint = CheckpointFolder(folder=run).newest()
     if checkpoint is None:
         raise UsageError(f"{run} holds no checkpoint yet; run `stream-train pretrain` on its config first")
     shard_set = open_shard_set(config.shards, config.validation.split)
-    with joined_world(config.device, config.threads) as world:
+    with joined_world(config.device, config.threads) as world, work_folder(run, create=False) as folder:
         task = build_task(config.task)
         model = build_model(config.network, task, crop=config.data.crop)
         restore_model(model, checkpoint.model, origin=str(run))
         place_model(model, world.device)
         judgement = judge(model, task, shard_set, config, step=checkpoint.step, world=world)
         if world.is_main:
-            write_judgement(run, judgement)
+            write_judgement(folder.path, judgement)
+            folder.publish()
     return judgement
+
+
+def load_run_config(run: str | Path, overrides: tuple[str, ...] = ()) -> PretrainConfig:
+    """The config that a run saved. Raises UsageError if there is none there."""
+    try:
+        with fetched(join_location(run, CONFIG_NAME)) as path:
+            if path.is_file():
+                return load_config(PretrainConfig, path, overrides)
+    except FileNotFoundError:
+        pass
+    raise UsageError(f"{run} holds no {CONFIG_NAME}; give the out folder of a `stream-train pretrain` run")
 
 
 def write_judgement(run: Path, judgement: Judgement) -> None:
@@ -130,7 +141,7 @@ def write_judgement(run: Path, judgement: Judgement) -> None:
         draw_confusion(np.array(judgement.counts[name]), names, run / confusion_name(name), title)
 
 
-def judgement_lines(judgement: Judgement, run: Path) -> list[str]:
+def judgement_lines(judgement: Judgement, run: str | Path) -> list[str]:
     """The judgement as text: confusion matrices, figures, and where the pictures are."""
     looked = f"{judgement.num_videos} videos, each with {judgement.draws_per_video} draws"
     lines = [f"step {judgement.step}, split {judgement.split or 'all'}: {looked}"]
@@ -141,8 +152,8 @@ def judgement_lines(judgement: Judgement, run: Path) -> list[str]:
         for word, row in zip(names, judgement.counts[name], strict=True):
             lines.append(word.rjust(width) + "".join(str(count).rjust(width) for count in row))
     lines += ["", *(f"{name.replace('_', ' ')}: {value:.3f}" for name, value in judgement.figures.items())]
-    pictures = ", ".join(str(run / confusion_name(name)) for name in judgement.class_names)
-    return [*lines, "", f"{run / RESULT_NAME}, {pictures}"]
+    files = [RESULT_NAME, *(confusion_name(name) for name in judgement.class_names)]
+    return [*lines, "", ", ".join(join_location(run, name) for name in files)]
 
 
 def confusion_name(name: str) -> str:

@@ -68,8 +68,8 @@ def test_a_checkpoint_comes_back_equal(folder: CheckpointFolder) -> None:
     loaded = folder.newest()
     assert loaded is not None
     assert_equal_trees(vars(saved), vars(loaded))
-    assert list(torch.load(folder.path(7), weights_only=True)) == [
-        "format_version", "step", "model", "optimizer", "identity"
+    assert list(torch.load(folder.place(7), weights_only=True)) == [
+        "format_version", "step", "model", "optimizer", "identity", "interval"
     ]  # fmt: skip
 
 
@@ -77,18 +77,34 @@ def test_only_the_newest_are_kept(folder: CheckpointFolder) -> None:
     for step in (5, 10, 15):
         folder.save(checkpoint(step))
     assert folder.steps() == [10, 15]
-    assert sorted(path.name for path in folder.folder.iterdir()) == ["checkpoint-00000010.pt", "checkpoint-00000015.pt"]
+    names = sorted(path.name for path in Path(folder.folder).iterdir())
+    assert names == ["checkpoint-00000010.pt", "checkpoint-00000015.pt"]
 
 
 def test_an_unreadable_later_checkpoint_never_drives_out_the_one_just_written(tmp_path: Path) -> None:
     folder = CheckpointFolder(folder=tmp_path, keep=1)
     folder.save(checkpoint(10))
-    folder.path(20).write_bytes(b"damaged")
+    Path(folder.place(20)).write_bytes(b"damaged")
+    assert folder.newest() is not None  # the run is taken up
     folder.save(checkpoint(15))
     assert folder.steps() == [15, 20]
     loaded = folder.newest()
     assert loaded is not None
     assert loaded.step == 15
+
+
+def test_a_second_trainer_shows_by_what_it_saves(tmp_path: Path) -> None:
+    """Each has begun where the other did; whoever comes second to a step that it does not know is stopped."""
+    one, other = CheckpointFolder(folder=tmp_path), CheckpointFolder(folder=tmp_path)
+    for folder in (one, other):
+        assert folder.newest() is None
+    one.save(checkpoint(10))
+    one.save(checkpoint(20))
+    other.save(checkpoint(10))
+    with pytest.raises(WorkError, match=r"another process is training in .*: it has saved checkpoint-00000020\.pt"):
+        other.save(checkpoint(20))
+    one.save(checkpoint(30))
+    assert one.steps() == [20, 30]
 
 
 def test_steps_of_more_than_eight_digits_are_found(folder: CheckpointFolder) -> None:
@@ -166,20 +182,20 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(
 ) -> None:
     for step in (5, 10):
         folder.save(checkpoint(step))
-    damage(folder.path(10))
+    damage(Path(folder.place(10)))
     loaded = folder.newest()
     assert loaded is not None
     assert loaded.step == 5
     (told,) = folder.skipped
-    assert told.startswith(f"{folder.path(10)} is ")
+    assert told.startswith(f"{folder.place(10)} is ")
     assert "\n" not in told
-    assert folder.path(10).exists()
+    assert Path(folder.place(10)).exists()
 
 
 def test_if_none_can_be_read_the_run_does_not_start_anew_by_itself(folder: CheckpointFolder) -> None:
     for step in (5, 10):
         folder.save(checkpoint(step))
-        cut(folder.path(step))
+        cut(Path(folder.place(step)))
     with pytest.raises(
         WorkError, match=r"none of the 2 checkpoints .* can be read, .*delete them to start the run anew"
     ):
@@ -187,11 +203,11 @@ def test_if_none_can_be_read_the_run_does_not_start_anew_by_itself(folder: Check
 
 
 def test_another_format_version_is_named(folder: CheckpointFolder) -> None:
-    torch.save({"format_version": 99}, folder.path(1))
+    torch.save({"format_version": 99}, folder.place(1))
     with pytest.raises(WorkError, match="another version"):
-        read_checkpoint(folder.path(1))
+        read_checkpoint(folder.place(1))
     with pytest.raises(WorkError, match="there is no checkpoint"):
-        read_checkpoint(folder.path(2))
+        read_checkpoint(folder.place(2))
 
 
 def test_a_full_disk_keeps_the_earlier_checkpoint(folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,8 +223,8 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(folder: CheckpointFolder, monk
     monkeypatch.setattr(FolderStore, "temporary", on_a_full_disk)
     with pytest.raises(WorkError, match=r"no space left while writing .*checkpoint-00000010\.pt"):
         folder.save(checkpoint(10))
-    assert [path.name for path in folder.folder.iterdir()] == ["checkpoint-00000005.pt"]
-    assert read_checkpoint(folder.path(5)).step == 5
+    assert [path.name for path in Path(folder.folder).iterdir()] == ["checkpoint-00000005.pt"]
+    assert read_checkpoint(folder.place(5)).step == 5
 
 
 def test_other_write_errors_keep_their_own_words(folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +234,7 @@ def test_other_write_errors_keep_their_own_words(folder: CheckpointFolder, monke
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(OSError, match="Input/output error"):
         folder.save(checkpoint(5))
-    assert list(folder.folder.iterdir()) == []
+    assert list(Path(folder.folder).iterdir()) == []
 
 
 def test_differences_are_all_named() -> None:

@@ -182,7 +182,7 @@ def test_overrides_of_pretrain_are_keys_of_the_config(dataset: str) -> None:
     words = ["SHARDS=mine", "SPLIT=train9", "OUT=there", "SEED=7", "WORKERS=3", "SET=epochs=2"]
     (command,) = commands("pretrain", f"DATASET={dataset}", *words)
     config = load_config(PretrainConfig, ROOT / command[4], overrides(command))
-    assert (config.seed, config.epochs, config.split, config.out) == (7, 2, "train9", Path("there"))
+    assert (config.seed, config.epochs, config.split, config.out) == (7, 2, "train9", "there")
     assert (str(config.shards), config.data.num_workers) == ("mine", 3)
 
 

@@ -18,6 +18,7 @@ from shardify.config import load_config
 from shardify.errors import UsageError, WorkError
 from stream_train.checkpoint import CheckpointFolder, load_backbone
 from stream_train.config import PretrainConfig
+from stream_train.distributed import World
 from stream_train.metrics import Interval, MetricsLog, Progress, read_metrics
 from stream_train.optim import OptimizerConfig, learning_rate
 from stream_train.task import Objective
@@ -241,7 +242,7 @@ def objective(loss: float) -> Objective:
     ],
 )
 def test_the_step_is_named_though_it_is_looked_at_later(loss: float, norm: float, said: str) -> None:
-    interval = Interval(first_step=10)
+    interval = Interval(10, World())
     for _ in range(2):
         interval.add(objective(1.0), torch.tensor(1.0), {})
         interval.require_finite(lambda: "there is no checkpoint yet")
@@ -252,13 +253,13 @@ def test_the_step_is_named_though_it_is_looked_at_later(loss: float, norm: float
 
 
 def test_an_interval_s_losses_are_means_over_clips() -> None:
-    interval = Interval(first_step=0)
+    interval = Interval(0, World())
     for total, count, value in ((6.0, 2.0, 3.0), (2.0, 6.0, 1 / 3)):
         totals = {"speed": torch.tensor([total, count], dtype=torch.float64)}
         loss = torch.tensor(value, dtype=torch.float64)
         interval.add(Objective(loss=loss, value=loss, totals=totals), torch.tensor(2.0), {"n": torch.tensor([1])})
     assert interval.losses() == {"loss": pytest.approx(5 / 3), "loss_speed": 1.0, "gradient_norm": 2.0}
-    assert interval.counts["n"].tolist() == [2]
+    assert interval.counts()["n"].tolist() == [2]
 
 
 @pytest.mark.parametrize("motions", [[], ["random"], ["periodic", "warp"]])
