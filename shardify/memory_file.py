@@ -25,10 +25,12 @@ class MemoryFile:
         name: what the video is called. Its ending is kept, for ffmpeg's guess of a container heeds it.
     """
 
+    _descriptor = -1
+
     def __init__(self, name: str) -> None:
         suffix = PurePosixPath(name).suffix
         self._suffix = suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,16}", suffix) else ""
-        self._file = os.fdopen(os.memfd_create("video", os.MFD_CLOEXEC), "wb", buffering=0)
+        self._descriptor = os.memfd_create("video", os.MFD_CLOEXEC)
 
     def __enter__(self) -> Self:
         return self
@@ -38,18 +40,24 @@ class MemoryFile:
     ) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        self.close()  # one that was fetched ahead and never taken
+
     def write(self, data: bytes) -> None:
         """Append bytes, all of them."""
         view = memoryview(data)
         while view:
-            view = view[self._file.write(view) :]
+            view = view[os.write(self._descriptor, view) :]
 
     def fileno(self) -> int:
         """The descriptor, which a child process must inherit under its number."""
-        return self._file.fileno()
+        return self._descriptor
 
     def close(self) -> None:
-        self._file.close()
+        """Free the memory; closing again does nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     @contextmanager
     def path(self) -> Iterator[Path]:

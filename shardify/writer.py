@@ -11,6 +11,7 @@ import io
 import tarfile
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,23 +31,31 @@ from shardify.format import (
     shard_name,
 )
 from shardify.frames import Frames, FramesConfig, VideoError, decode_video
+from shardify.memory_file import MemoryFile
 from shardify.plan import PlannedShard
+from shardify.sources import open_videos
 from shardify.storage import Store, open_store
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardTask:
-    """A shard to be written; picklable, so that it can be done in any process."""
+class Recipe:
+    """Where videos come from, how they are packed, and where shards go."""
 
-    shard: PlannedShard
     root: str
-    """Folder that the videos' paths are relative to."""
+    """Folder or URL that the videos' paths are relative to."""
     classes: tuple[str, ...]
     location: str
     """The store to write to."""
     frames: FramesConfig
     packing: Packing
     min_frames: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask(Recipe):
+    """A shard to be written; picklable, so that it can be done in any process."""
+
+    shard: PlannedShard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,20 +83,102 @@ def write_shard(task: ShardTask, report: Report) -> ShardRecord:
         WorkError: if the disk is full.
         OSError: if the store cannot be written.
     """
-    store = open_store(task.location)
-    rejected: list[Reject] = []
-    with store.temporary(shard_name(task.shard.number, "tar")) as path:
-        with ShardTar(path, task.packing) as tar:
-            for video in task.shard.videos:
-                try:
-                    frames = _decode(video, task)
-                except VideoError as error:
-                    rejected.append(_reject(video, error))
-                    report(VideoDone(num_frames=0))
-                else:
-                    tar.add(video, frames, _sample_json(video, frames, task))
-                    report(VideoDone(num_frames=len(frames.jpegs)))
-        return _commit(store, task, path, tar.index(), tuple(rejected))
+    shard = task.shard
+    paths = [video.path for video in shard.videos]
+    with (
+        closing(open_videos(task.root, paths)) as sources,
+        OpenShard(task, open_store(task.location), shard.number, shard.splits) as open_shard,
+    ):
+        for video, source in zip(shard.videos, sources, strict=True):
+            report(open_shard.add(video, decode_source(source, task)))
+        return open_shard.commit()
+
+
+def decode_source(source: Path | MemoryFile | VideoError, recipe: Recipe) -> Frames | VideoError:
+    """A video's frames, or why there are none to be packed; frees the memory that it came in."""
+    if isinstance(source, VideoError):
+        return source
+    try:
+        frames = decode_video(source, recipe.frames)
+    except VideoError as error:
+        return error
+    finally:
+        if isinstance(source, MemoryFile):
+            source.close()
+    if len(frames.jpegs) < recipe.min_frames:
+        noun = "frame" if len(frames.jpegs) == 1 else "frames"
+        reason = f"{len(frames.jpegs)} {noun}, but min_frames is {recipe.min_frames}"
+        return VideoError(status="rejected", reason=reason, ffmpeg="; ".join(frames.warnings))
+    return frames
+
+
+class OpenShard:
+    """A shard that is being filled, in a temporary file until it is committed; leaving the context drops it."""
+
+    def __init__(self, recipe: Recipe, store: Store, number: int, splits: tuple[str, ...]) -> None:
+        self.number = number
+        self.num_videos = 0
+        """Added so far, rejected ones included."""
+        self._recipe = recipe
+        self._store = store
+        self._splits = splits
+        self._rejected: list[Reject] = []
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._path = stack.enter_context(self._store.temporary(shard_name(self.number, "tar")))
+            self._tar = stack.enter_context(ShardTar(self._path, self._recipe.packing))
+            self._closing = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closing.__exit__(kind, error, traceback)
+
+    def add(self, video: Video, result: Frames | VideoError) -> VideoDone:
+        """Append a video, or note why it is left out."""
+        self.num_videos += 1
+        if isinstance(result, VideoError):
+            self._rejected.append(_reject(video, result))
+            return VideoDone(num_frames=0)
+        self._tar.add(video, result, _sample_json(video, result, self._recipe))
+        return VideoDone(num_frames=len(result.jpegs))
+
+    def commit(self) -> ShardRecord:
+        """Replace whatever the store holds of this shard; at every moment it holds a whole shard or no record of one.
+
+        Raises:
+            WorkError: if the disk is full.
+        """
+        self._tar.close()
+        number, index = self.number, self._tar.index()
+        tar_name, index_name, record_name = (shard_name(number, part) for part in ("tar", "idx.npz", "json"))
+        self._store.delete(record_name)
+        if len(index):
+            index_data = index.to_bytes()
+            tar_bytes, tar_sha256 = self._path.stat().st_size, _file_sha256(self._path)
+            index_bytes, index_sha256 = len(index_data), hashlib.sha256(index_data).hexdigest()
+            self._store.write_file(tar_name, self._path)
+            self._store.write(index_name, index_data)
+        else:
+            tar_bytes = index_bytes = 0
+            tar_sha256 = index_sha256 = ""
+            self._store.delete(tar_name)
+            self._store.delete(index_name)
+        record = ShardRecord(
+            number=number,
+            num_samples=len(index),
+            num_frames=int(index.num_frames.sum()),
+            tar_bytes=tar_bytes,
+            tar_sha256=tar_sha256,
+            index_bytes=index_bytes,
+            index_sha256=index_sha256,
+            splits=self._splits,
+            rejected=tuple(self._rejected),
+        )
+        self._store.write(record_name, record.to_json())
+        return record
 
 
 class ShardTar:
@@ -109,9 +200,14 @@ class ShardTar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with self._file:
+        with closing(self._file):
             if kind is None:
-                self._tar.close()
+                self.close()
+
+    def close(self) -> None:
+        """Write what ends a tar, and have all of it in the file."""
+        self._tar.close()
+        self._file.close()
 
     def add(self, video: Video, frames: Frames, json: bytes) -> None:
         """Append one video: `KEY.cls`, `KEY.json` and its frames."""
@@ -147,27 +243,18 @@ class ShardTar:
         return offset
 
 
-def _decode(video: Video, task: ShardTask) -> Frames:
-    frames = decode_video(Path(task.root, video.path), task.frames)
-    if len(frames.jpegs) < task.min_frames:
-        noun = "frame" if len(frames.jpegs) == 1 else "frames"
-        reason = f"{len(frames.jpegs)} {noun}, but min_frames is {task.min_frames}"
-        raise VideoError(status="rejected", reason=reason, ffmpeg="; ".join(frames.warnings))
-    return frames
-
-
-def _sample_json(video: Video, frames: Frames, task: ShardTask) -> bytes:
+def _sample_json(video: Video, frames: Frames, recipe: Recipe) -> bytes:
     """The `KEY.json` member: where the video came from and how to cut its frames apart."""
     return dump_json(
         {
             "path": video.path,
             "label": video.label,
-            "label_name": task.classes[video.label] if video.label != NO_LABEL else None,
+            "label_name": recipe.classes[video.label] if video.label != NO_LABEL else None,
             "num_frames": len(frames.jpegs),
             "frame_bytes": [len(jpeg) for jpeg in frames.jpegs],
             "frame_crc32": [zlib.crc32(jpeg) for jpeg in frames.jpegs],
-            "width": task.frames.width,
-            "height": task.frames.height,
+            "width": recipe.frames.width,
+            "height": recipe.frames.height,
             "fps": frames.fps,
             "source_width": frames.source_width,
             "source_height": frames.source_height,
@@ -187,37 +274,6 @@ def _reject(video: Video, error: VideoError) -> Reject:
         reason=error.reason,
         ffmpeg=error.ffmpeg,
     )
-
-
-def _commit(store: Store, task: ShardTask, path: Path, index: ShardIndex, rejected: tuple[Reject, ...]) -> ShardRecord:
-    """Replace whatever the store holds of this shard; at every moment it holds a whole shard or no record of one."""
-    number = task.shard.number
-    tar_name, index_name, record_name = (shard_name(number, part) for part in ("tar", "idx.npz", "json"))
-    store.delete(record_name)
-    if len(index):
-        index_data = index.to_bytes()
-        tar_bytes, tar_sha256 = path.stat().st_size, _file_sha256(path)
-        index_bytes, index_sha256 = len(index_data), hashlib.sha256(index_data).hexdigest()
-        store.write_file(tar_name, path)
-        store.write(index_name, index_data)
-    else:
-        tar_bytes = index_bytes = 0
-        tar_sha256 = index_sha256 = ""
-        store.delete(tar_name)
-        store.delete(index_name)
-    record = ShardRecord(
-        number=number,
-        num_samples=len(index),
-        num_frames=int(index.num_frames.sum()),
-        tar_bytes=tar_bytes,
-        tar_sha256=tar_sha256,
-        index_bytes=index_bytes,
-        index_sha256=index_sha256,
-        splits=task.shard.splits,
-        rejected=rejected,
-    )
-    store.write(record_name, record.to_json())
-    return record
 
 
 def _file_sha256(path: Path) -> str:
