@@ -157,7 +157,7 @@ _HOPELESS: tuple[tuple[tuple[str, ...], type[UserFacingError], str], ...] = (
     (("builder error",), UsageError, "no request could be made; check the URL and the endpoint variable"),
     (("Received redirect without LOCATION",), UsageError, "the bucket is in another region; set AWS_REGION"),
     (
-        ("non-partial response",),
+        ("non-partial response", "Range request not supported"),
         WorkError,
         "the server does not answer ranged reads; copy the data to a folder or to another store",
     ),

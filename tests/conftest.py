@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from helpers_datasets import write_dataset
+from helpers_s3 import S3Server, given_server, moto_server, remove_all
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,3 +34,34 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five shards of 23 videos with 5 to 150 frames, all in train1; read-only."""
     shards = [[20, 16, 31, 61, 125], [130, 17, 40, 45], [5, 150, 33, 34, 35, 36], [64, 65, 66], [70, 71, 72, 121, 16]]
     return write_dataset(tmp_path_factory.mktemp("small"), shards)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """The S3 server of this session; with TEMPORAL_SSL_REQUIRE_S3=1 it must be a real one."""
+    server = given_server()
+    if server is not None:
+        yield server
+        return
+    if os.environ.get("TEMPORAL_SSL_REQUIRE_S3") == "1":
+        pytest.fail("TEMPORAL_SSL_REQUIRE_S3=1, but AWS_ENDPOINT_URL names no server")
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A fresh URL on the session's S3 server, known to this process and its children; emptied afterwards."""
+    s3_server.set_environment(monkeypatch)
+    url = f"s3://{s3_server.bucket}/test-{uuid4().hex}"
+    yield url
+    s3_server.set_environment(monkeypatch)
+    remove_all(url)
+
+
+@pytest.fixture
+def real_s3_url(s3_server: S3Server, s3_url: str) -> str:
+    """The same, on a server that checks credentials; skips where there is none."""
+    if not s3_server.is_real:
+        pytest.skip("moto's server checks no credentials; name a real S3 server in AWS_ENDPOINT_URL")
+    return s3_url

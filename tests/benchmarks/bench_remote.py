@@ -44,7 +44,7 @@ def main() -> None:
         print(json.dumps(start_up(arguments.start_up_of)))
         return
     local = open_shard_set(arguments.shards, arguments.split)
-    result = {"nodes": {name: moved_by_nodes(data) for name, data in (("given", local), ("million", million()))}}
+    result: dict[str, object] = {"nodes": {name: moved_by_nodes(data) for name, data in (("given", local), ("million", million()))}}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "manifest.json").write_bytes(million().manifest.to_json())
         command = [sys.executable, __file__, "--start-up-of", folder]
@@ -115,8 +115,8 @@ def moved_by_nodes(data: ShardSet) -> dict[str, float]:
     for nodes in (1, 8):
         moved = 0
         for node in range(nodes):
-            place = {"rank": node, "world_size": nodes, "num_batches": data.num_samples // 56}
-            stream = ClipStream(data, settings, FOUR_CLIPS, seed=0, **place)
+            batches = data.num_samples // 56
+            stream = ClipStream(data, settings, FOUR_CLIPS, seed=0, rank=node, world_size=nodes, num_batches=batches)
             used = {data.place(slot.position) for request in stream.requests() for slot in request.slots}
             moved += sum(data.shards[place].tar_bytes for place in used)
         shares[f"{nodes} nodes"] = moved / total

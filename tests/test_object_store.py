@@ -1,0 +1,317 @@
+"""Folders and object stores keep one contract; what goes wrong on the way is tried again, or told at once."""
+
+from __future__ import annotations
+
+import http.server
+import multiprocessing
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers_fault_proxy import FaultProxy
+from helpers_s3 import S3Server
+
+from shardify.errors import UsageError, WorkError
+from shardify.object_store import ObjectStore
+from shardify.retrying import RETRY_VARIABLE
+from shardify.storage import Store, check_url, join_location, open_store
+from shardify.traffic import Traffic, count, take, traffic
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    location = tmp_path if request.param == "folder" else request.getfixturevalue("s3_url")
+    return open_store(location)
+
+
+@pytest.fixture
+def proxy(s3_server: S3Server, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """In front of the server, whose environment it takes over; failing requests are tried again for 20 s."""
+    with FaultProxy(s3_server.endpoint) as proxy:
+        s3_server.set_environment(monkeypatch, proxy.endpoint)
+        monkeypatch.setenv(RETRY_VARIABLE, "20")
+        yield proxy
+
+
+class TestContract:
+    def test_objects_come_back_whole_or_in_parts(self, store: Store) -> None:
+        store.write("a", b"0123456789")
+        assert store.read("a") == b"0123456789"
+        assert store.read_range("a", 3, 4) == b"3456"
+        assert store.read_range("a", 10, 0) == b""
+        assert store.size("a") == 10
+        store.write("a", b"new")
+        assert store.read("a") == b"new"
+
+    def test_ranges_past_the_end_are_told(self, store: Store) -> None:
+        store.write("a", b"0123456789")
+        with pytest.raises(WorkError, match=r"/a ends at byte 10, but 12 were expected"):
+            store.read_range("a", 8, 4)
+        with pytest.raises(WorkError, match=r"/a"):
+            store.read_range("a", 20, 4)
+
+    def test_files_are_consumed(self, store: Store) -> None:
+        with store.temporary("big") as path:
+            path.write_bytes(bytes(range(256)) * 80_000)  # 20 MB: several parts
+            store.write_file("big", path)
+            assert not path.exists()
+        assert store.size("big") == 20_480_000
+        assert store.read_range("big", 256 * 79_999, 256) == bytes(range(256))
+        assert not path.exists()
+
+    def test_names_are_those_of_whole_objects_directly_below(self, store: Store) -> None:
+        assert store.sizes() == {}
+        store.write("b", b"12")
+        store.write("a.json", b"1")
+        with store.temporary("c") as path:
+            path.write_bytes(b"half")
+            assert store.names() == ["a.json", "b"]
+        assert store.sizes() == {"a.json": 1, "b": 2}
+        assert (store.exists("b"), store.exists("c")) == (True, False)
+        store.delete("b")
+        store.delete("b")
+        assert store.names() == ["a.json"]
+
+    def test_missing_objects(self, store: Store) -> None:
+        tries: list[Callable[[], object]] = [
+            lambda: store.read("x"),
+            lambda: store.read_range("x", 0, 1),
+            lambda: store.size("x"),
+        ]
+        for attempt in tries:
+            with pytest.raises(FileNotFoundError):
+                attempt()
+        assert not store.exists("x")
+
+
+class TestUrls:
+    @pytest.mark.parametrize("url", ["s3://b", "s3://b/x/y", "gs://b/x", "az://c/x", "https://h:1/x", "http://h/x"])
+    def test_known_kinds(self, url: str) -> None:
+        assert check_url(url) == url.partition(":")[0]
+        assert open_store(url).url("a") == f"{url}/a"
+        assert join_location(url, "below", "it") == f"{url}/below/it"
+        assert join_location(f"{url}/", "below") == f"{url}/below"
+
+    @pytest.mark.parametrize(
+        ("url", "words"),
+        [
+            ("ftp://host/x", "use s3://bucket/path"),
+            ("s3:///x", "names no bucket; write it as s3://bucket/path"),
+            ("s3://b/x//y", "may hold no"),
+            ("s3://b/../y", "may hold no"),
+            ("s3://b/x?y", "may hold no"),
+            ("s3://b/x y", "may hold no"),
+        ],
+    )
+    def test_unknown_kinds(self, url: str, words: str) -> None:
+        with pytest.raises(UsageError, match=words):
+            open_store(url)
+
+    def test_a_store_goes_to_another_process(self, s3_url: str) -> None:
+        store = open_store(s3_url)
+        store.write("a", b"far")
+        assert pickle.loads(pickle.dumps(store)).read("a") == b"far"
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            assert pool.apply(store.read, ("a",)) == b"far"
+
+
+class TestPassingFaults:
+    """Each is met with another try, counted, and the bytes are the same."""
+
+    def put(self, url: str) -> Store:
+        store = open_store(url)
+        store.write("shard.tar", b"0123456789" * 1000)
+        take()
+        return store
+
+    @pytest.mark.parametrize("status", [500, 502, 503, 429])
+    def test_servers_in_trouble(self, proxy: FaultProxy, s3_url: str, status: int) -> None:
+        store = self.put(s3_url)
+        proxy.fail(status, times=2, path="*.tar")
+        assert store.read("shard.tar") == b"0123456789" * 1000
+        assert proxy.counts == {"fail": 2}
+        assert take() == Traffic(requests=3, retries=2, bytes_read=10_000)
+
+    def test_answers_cut_short(self, proxy: FaultProxy, s3_url: str) -> None:
+        store = self.put(s3_url)
+        proxy.cut(after_bytes=500, times=2, path="*.tar")
+        assert store.read_range("shard.tar", 5, 5000) == b"5678901234" * 500
+        assert proxy.counts == {"cut": 2}
+        assert take() == Traffic(requests=3, retries=2, bytes_read=5000)
+
+    def test_connections_reset(self, proxy: FaultProxy, s3_url: str) -> None:
+        store = self.put(s3_url)
+        proxy.refuse(times=3)
+        assert store.read("shard.tar") == b"0123456789" * 1000
+        assert take().retries == 3
+
+    def test_slow_answers_are_waited_for(self, proxy: FaultProxy, s3_url: str) -> None:
+        store = self.put(s3_url)
+        proxy.delay(1.0)
+        start = time.monotonic()
+        assert store.read("shard.tar") == b"0123456789" * 1000
+        assert time.monotonic() - start >= 1
+        assert take().retries == 0
+
+    def test_writes_listings_and_deletes_too(self, proxy: FaultProxy, s3_url: str) -> None:
+        store = self.put(s3_url)
+        proxy.fail(503, times=1, method="PUT")
+        store.write("b", b"1")
+        proxy.fail(503, times=1, method="GET")
+        assert store.names() == ["b", "shard.tar"]
+        proxy.fail(503, times=1, method="HEAD")
+        assert store.size("b") == 1
+        proxy.fail(503, times=1, method="*")
+        store.delete("b")
+        assert not store.exists("b")
+        assert take().retries == 4
+
+    def test_a_deadline_ends_it(self, proxy: FaultProxy, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = self.put(s3_url)
+        monkeypatch.setenv(RETRY_VARIABLE, "1.5")
+        proxy.is_out = True
+        words = r"shard.tar: the server cannot be reached; it was tried again for 2 s \(TEMPORAL_SSL_RETRY_SECONDS\)"
+        with pytest.raises(WorkError, match=words):
+            store.read("shard.tar")
+        assert proxy.counts["refuse"] >= 2
+        proxy.is_out = False
+        assert store.size("shard.tar") == 10_000
+
+    def test_no_second_try_if_asked(self, proxy: FaultProxy, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = self.put(s3_url)
+        monkeypatch.setenv(RETRY_VARIABLE, "0")
+        proxy.fail(503)
+        with pytest.raises(WorkError, match=r"the server answered 503 Service Unavailable; it was not tried again"):
+            store.read("shard.tar")
+        assert proxy.counts == {"fail": 1}
+
+    @pytest.mark.parametrize("value", ["soon", "-1", "nan", "inf"])
+    def test_a_deadline_is_a_number(self, s3_url: str, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setenv(RETRY_VARIABLE, value)
+            with pytest.raises(UsageError, match=f"TEMPORAL_SSL_RETRY_SECONDS={value}: give a number of seconds"):
+                open_store(s3_url).names()
+
+
+class TestHopelessFaults:
+    """One request, one clear error."""
+
+    @pytest.mark.parametrize(
+        ("status", "kind", "words"),
+        [
+            (401, UsageError, "access is denied"),
+            (403, UsageError, "access is denied"),
+            (400, WorkError, "the server answered 400"),
+            (416, WorkError, "the server answered 416"),
+        ],
+    )
+    def test_refusals(self, proxy: FaultProxy, s3_url: str, status: int, kind: type[Exception], words: str) -> None:
+        proxy.fail(status, times=5)
+        with pytest.raises(kind, match=words):
+            open_store(s3_url).read("a")
+        assert proxy.counts == {"fail": 1}
+
+    def test_a_missing_object(self, proxy: FaultProxy, s3_url: str) -> None:
+        with pytest.raises(FileNotFoundError):
+            open_store(s3_url).read("a")
+        assert len(proxy.requests) == 1
+
+    @pytest.mark.parametrize("verb", ["read", "names", "write"])
+    def test_a_missing_bucket(self, proxy: FaultProxy, verb: str) -> None:
+        store = open_store("s3://no-such-bucket/x")
+        calls: dict[str, Callable[[], object]] = {
+            "read": lambda: store.read("a"),
+            "names": store.names,
+            "write": lambda: store.write("a", b""),
+        }
+        with pytest.raises(UsageError, match=r"s3://no-such-bucket/x.*: there is no such bucket; check the URL"):
+            calls[verb]()
+        assert len(proxy.requests) == 1
+
+    def test_wrong_credentials(self, real_s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        take()
+        store = open_store(real_s3_url)
+        calls: list[Callable[[], object]] = [store.names, lambda: store.read("a"), lambda: store.write("a", b"")]
+        for call in calls:
+            with pytest.raises(UsageError, match=r"access is denied .*SignatureDoesNotMatch.*check the credentials"):
+                call()
+        assert take().retries == 0
+
+
+class TestHttp:
+    @pytest.fixture
+    def served(self, tmp_path: Path) -> Iterator[str]:
+        """A plain web server over a folder; it knows no ranges."""
+        (tmp_path / "a").write_bytes(b"0123456789")
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def __init__(self, *args: object) -> None:
+                super().__init__(*args, directory=str(tmp_path))  # type: ignore[arg-type]
+
+            def log_message(self, *_: object) -> None:
+                """Silence."""
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        server.server_close()
+
+    def test_whole_objects_are_read(self, served: str) -> None:
+        store = open_store(served)
+        assert store.read("a") == b"0123456789"
+        assert (store.exists("a"), store.exists("b")) == (True, False)
+
+    def test_a_server_without_ranges_is_told(self, served: str) -> None:
+        with pytest.raises(WorkError, match=r"the server does not answer ranged reads"):
+            open_store(served).read_range("a", 1, 2)
+
+    def test_nothing_is_written_or_listed(self, served: str) -> None:
+        store = open_store(served)
+        with pytest.raises(UsageError, match=r"can only be read; write to s3://"):
+            store.write("b", b"")
+        with pytest.raises(UsageError, match=r"can only be read"):
+            store.delete("a")
+        with pytest.raises(UsageError, match=r"cannot be listed"):
+            store.names()
+
+
+def test_clouds_without_credentials_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_STORAGE_ACCOUNT_NAME", "AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv(RETRY_VARIABLE, "0")
+    with pytest.raises(UsageError, match=r"az://c/x .*AZURE_STORAGE_ACCOUNT_NAME"):
+        open_store("az://c/x").read("a")
+
+
+def test_trees_reach_all_depths(s3_url: str) -> None:
+    for name in ("a", "b/c", "b/d/e"):
+        outer, _, inner = name.rpartition("/")
+        open_store(join_location(s3_url, outer) if outer else s3_url).write(inner, name.encode())
+    store = open_store(s3_url)
+    assert isinstance(store, ObjectStore)
+    assert store.tree() == {"a": 1, "b/c": 3, "b/d/e": 5}
+    assert store.names() == ["a"]
+    assert store.read("b/d/e") == b"b/d/e"
+
+
+def test_traffic_adds_up_over_threads() -> None:
+    take()
+
+    def count_often() -> None:
+        for _ in range(2000):
+            count(Traffic(requests=1, bytes_read=2))
+
+    threads = [threading.Thread(target=count_often) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert traffic() == Traffic(requests=8000, bytes_read=16_000)
+    assert take() - Traffic(requests=1) == Traffic(requests=7999, bytes_read=16_000)
+    assert not take()
