@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -12,6 +11,7 @@ import click
 from eval.config import EvalConfig
 from shardify.cli import CommandGroup, json_option, set_option
 from shardify.config import dump_config, load_config
+from shardify.work_folder import require_writable
 from stream_train.distributed import joined_world, rank_of_process
 
 ALL = "all"
@@ -24,7 +24,7 @@ def main() -> None:
     """Judge pretrained networks: transfer, probes, retrieval, questions about time, and pictures of what they look at.
 
     Every evaluation reads one CONFIG (configs/eval/*.yaml), leaves one result row for each network, split and seed
-    below its `out`, and goes on with what is missing there if it is started again.
+    below its `out`, a folder or URL, and goes on with what is missing there if it is started again.
     """
 
 
@@ -67,6 +67,7 @@ def _evaluate(name: str, config: EvalConfig, as_json: bool) -> None:
 
     evaluate = evaluate_everything if name == ALL else EVALUATIONS[name]
     with joined_world(config.device, config.threads) as world:
+        world.do_on_main(lambda: require_writable(config.out))
         rows = evaluate(config, world, lambda line: click.echo(line, err=True))
         if world.is_main:
             text = json.dumps([row_values(row) for row in rows], indent=2) if as_json else "\n".join(row_lines(rows))
@@ -82,6 +83,7 @@ def saliency_command(config: str, overrides: tuple[str, ...]) -> None:
 
     values = load_config(EvalConfig, config, overrides)
     with joined_world(values.device, values.threads) as world:
+        world.do_on_main(lambda: require_writable(values.out))
         draw_saliency(values, world, click.echo)
 
 
@@ -121,13 +123,13 @@ def _features_line(summary: dict[str, object]) -> str:
 @click.option("--out", default=None, help="Folder for one CSV file a table.")
 def tables_command(folders: tuple[str, ...], out: str | None) -> None:
     """Print the paper's tables, measured beside reported, from the results below FOLDERS (none: reported only)."""
-    from eval.tables import build_tables, tables_markdown, write_tables
+    from eval.tables import tables_markdown, tables_of, write_tables
 
-    tables = build_tables([Path(folder) for folder in folders])
+    tables = tables_of(folders)
     click.echo(tables_markdown(tables), nl=False)
     if out is not None:
-        for path in write_tables(tables, Path(out)):
-            click.echo(f"{path}", err=True)
+        for place in write_tables(tables, out):
+            click.echo(place, err=True)
 
 
 @main.command("report")
@@ -137,4 +139,4 @@ def report_command(run: str, out: str | None) -> None:
     """Put everything below the folder RUN into one HTML page."""
     from eval.report import write_report
 
-    click.echo(write_report(Path(run), None if out is None else Path(out)))
+    click.echo(write_report(run, out))

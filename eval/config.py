@@ -6,7 +6,6 @@ A config is a setting (which data, which networks, which recipes); a command ans
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
@@ -18,6 +17,7 @@ from eval.neighbours import NeighboursConfig
 from eval.networks import WeightsConfig
 from eval.subsequences import ShortRule
 from shardify.config import StrictModel
+from shardify.storage import Location
 from stream_train.config import CheckpointConfig, TrainConfig
 from stream_train.distributed import DeviceChoice
 from stream_train.loader import DataConfig
@@ -169,7 +169,7 @@ class EvalConfig(StrictModel):
     """One setting for all evaluations."""
 
     shards: str
-    """The data set: the folder that `shardify build` wrote."""
+    """The data set: the folder, or the place in an object store, that `shardify build` wrote."""
     test_shards: str | None = None
     """Where the test splits lie, if in another data set; its classes must be the same."""
     splits: tuple[SplitPair, ...] = (SplitPair(train="train1", test="test1"),)
@@ -178,8 +178,8 @@ class EvalConfig(StrictModel):
     """Seeds of new weights, order and draws; each is a row of its own."""
     networks: dict[str, WeightsConfig]
     """What is judged, by name; the paper's place in the tables is that of the name `pretrained`."""
-    out: Path
-    """Folder for all results; the same command goes on with what is missing there."""
+    out: Location
+    """Folder, or URL such as s3://bucket/run/eval, for all results; the same command goes on with what is missing."""
     data: EvalDataConfig = EvalDataConfig()
     device: DeviceChoice = "auto"
     precision: Precision = "auto"

@@ -50,6 +50,7 @@ def fit_model(setting: Setting, plan: Fit) -> JudgedModel:
     Raises:
         UsageError: if the folder holds a run of other settings.
         WorkError: if data cannot be read, or the loss is no longer finite.
+        Stopped: if a signal announced the end; the same command goes on with this training.
     """
     network = setting.network
 
@@ -91,7 +92,7 @@ def fit_config(setting: Setting, plan: Fit) -> FitConfig:
     return FitConfig(
         shards=train.shard_set.location,
         split=train.split,
-        out=setting.folder(plan.evaluation, plan.variant),
+        out=setting.place(plan.evaluation, plan.variant),
         seed=setting.seed,
         epochs=plan.epochs,
         data=plan.data or setting.data,

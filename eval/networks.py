@@ -19,6 +19,8 @@ from torch import Tensor
 
 from shardify.config import StrictModel
 from shardify.errors import UsageError, WorkError, one_line
+from shardify.storage import Location, is_url, join_location
+from shardify.work_folder import fetched
 from stream_train.checkpoint import load_backbone
 from stream_train.networks import Backbone, NetworkConfig, build_backbone, load_torchvision
 from stream_train.train import BACKBONE_NAME
@@ -29,8 +31,8 @@ class CheckpointWeights(StrictModel):
     """A network that this program trained."""
 
     kind: Literal["checkpoint"] = "checkpoint"
-    path: Path
-    """Its backbone.safetensors, or the folder of the run that holds it."""
+    path: Location
+    """Its backbone.safetensors, or the folder of the run that holds it; or the URL of either."""
 
 
 class RandomWeights(StrictModel):
@@ -137,16 +139,19 @@ def entry_of(name: str, networks: Mapping[str, WeightsConfig]) -> WeightsConfig:
 
 
 def _open_checkpoint(name: str, entry: CheckpointWeights, crop: int) -> Network:
-    path = entry.path / BACKBONE_NAME if entry.path.is_dir() else entry.path
-    if not path.is_file():
+    place = export_of(entry.path)
+    try:
+        with fetched(place) as path:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            backbone, metadata = load_backbone(path, origin=place)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise UsageError(
-            f"networks.{name}.path = {entry.path}: there is no {path}; give the folder of a finished `stream-train "
+            f"networks.{name}.path = {entry.path}: there is no {place}; give the folder of a finished `stream-train "
             f"pretrain` or `video-eval transfer` run, or its {BACKBONE_NAME}"
-        )
-    backbone, metadata = load_backbone(path)
+        ) from None
     if metadata["crop"] != crop and backbone.fully_connected is not None:
         raise UsageError(
-            f"{path} was trained on crops of {metadata['crop']} pixels, which its fully connected layers demand, but "
+            f"{place} was trained on crops of {metadata['crop']} pixels, which its fully connected layers demand, but "
             f"data.crop is {crop}; set data.crop={metadata['crop']}"
         )
     return Network(
@@ -154,10 +159,16 @@ def _open_checkpoint(name: str, entry: CheckpointWeights, crop: int) -> Network:
         config=network_config(metadata),
         crop=crop,
         state=backbone.state_dict(),
-        weights=hashlib.sha256(path.read_bytes()).hexdigest(),
+        weights=digest,
         pretraining=pretraining_of(metadata),
         frame_size=frame_size_of(metadata),
     )
+
+
+def export_of(run: str) -> str:
+    """The backbone's file of a run, or that file itself; what ends in .safetensors is one at a URL."""
+    is_file = run.endswith(".safetensors") if is_url(run) else not Path(run).is_dir()
+    return run if is_file else join_location(run, BACKBONE_NAME)
 
 
 def frame_size_of(metadata: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -17,12 +17,13 @@ from eval.label_curves import draw_label_curves
 from eval.labels import LabelBudget, choose_labelled
 from eval.linear import classify_linearly
 from eval.neighbours import Predictions, classify_by_neighbours
-from eval.results import IntArray, Row, VideoScores
+from eval.results import IntArray, Row, VideoScores, is_of_rows
 from eval.samples import open_pair
 from eval.setting import Say, Setting, details_of, measured_row, settings_of
 from eval.subsequences import TestClips
 from eval.transfer import fit_and_test, write_action_result
 from eval.vectors import Vectors
+from shardify.work_folder import work_folder
 from stream_train.distributed import World
 
 EVALUATION = "probe"
@@ -35,12 +36,19 @@ def evaluate_probe(config: EvalConfig, world: World, say: Say) -> list[Row]:
         if setting.trivial is None:
             rows += [fully_connected_row(setting, budget) for budget in config.probe.fc]
         rows += feature_rows(setting)
-    if world.is_main and rows:
-        train, test = open_pair(config, config.splits[0])
-        picture = draw_label_curves(config.out, train, test.shard_set.name)
-        if picture is not None:
-            say(str(picture))
+    if rows:
+        world.do_on_main(lambda: draw_curves_of_labels(config, say))
     return rows
+
+
+def draw_curves_of_labels(config: EvalConfig, say: Say) -> None:
+    """The picture of everything that has been probed below the config's `out`."""
+    train, test = open_pair(config, config.splits[0])
+    with work_folder(config.out, lambda name: name.startswith(f"{EVALUATION}/") and is_of_rows(name)) as folder:
+        picture = draw_label_curves(folder.path, train, test.shard_set.name)
+        if picture is not None:
+            folder.publish()
+            say(folder.place(picture.relative_to(folder.path).as_posix()))
 
 
 def fully_connected_row(setting: Setting, budget: LabelBudget = ALL_LABELS) -> Row:

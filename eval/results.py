@@ -20,7 +20,7 @@ import numpy.typing as npt
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from shardify.errors import UsageError, WorkError, one_line
-from shardify.storage import FolderStore
+from shardify.storage import FolderStore, join_location
 
 ROW_NAME = "row.json"
 SCORES_NAME = "videos.csv"
@@ -175,15 +175,19 @@ def write_row(folder: Path, row: Row, scores: VideoScores) -> None:
     store.write(ROW_NAME, (json.dumps(row_values(row), indent=1, allow_nan=False) + "\n").encode())
 
 
-def read_row(folder: Path) -> Row:
+def read_row(folder: Path, place: str | None = None) -> Row:
     """The row in a folder.
+
+    Args:
+        folder: where it lies on this machine.
+        place: where the user finds it, if elsewhere.
 
     Raises:
         WorkError: if its `row.json` is missing, damaged, or something else.
     """
-    path = folder / ROW_NAME
+    path = join_location(place or folder, ROW_NAME)
     try:
-        return TypeAdapter(Row).validate_json(path.read_bytes())
+        return TypeAdapter(Row).validate_json((folder / ROW_NAME).read_bytes())
     except FileNotFoundError:
         raise WorkError(f"{path} does not exist; the evaluation did not finish there, run it again") from None
     except ValidationError as error:
@@ -227,6 +231,11 @@ def find_rows(root: Path) -> list[Path]:
         reason = "is not a folder" if root.exists() else "does not exist"
         raise UsageError(f"{root} {reason}; give a folder that evaluations wrote their results below")
     return sorted(path.parent for path in root.rglob(ROW_NAME))
+
+
+def is_of_rows(name: str) -> bool:
+    """Whether a file, by its path below a run, is all or part of what :func:`write_row` writes."""
+    return name.rpartition("/")[2] in (ROW_NAME, SCORES_NAME)
 
 
 def row_values(row: Row) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -49,16 +50,16 @@ def retrieval_row(setting: Setting) -> Row:
     targets, queries = normalise(train.values, test.values)
     nearest, similarities = rank_neighbours(queries, targets, max(section.top), device=setting.world.device)
     hits = topk_hits(train.labels[nearest], test.labels, section.top, num_targets=len(train))
-    if setting.world.is_main:
-        folder = setting.folder(EVALUATION, variant)
-        folder.mkdir(parents=True, exist_ok=True)
+
+    def draw(folder: Path) -> None:
         FolderStore(folder).write(LISTS_NAME, lists_json(ranked_lists(setting, nearest, similarities)))
         shown = spread_over_classes(setting.test.labels, section.num_shown)
         queries_shown = [query_of(setting, position, nearest[position], similarities[position]) for position in shown]
         retrieval_figure(queries_shown, folder / PICTURE_NAME)
+
     scores = scores_of(setting.test, setting.test.positions, dict(hits))
     chance = topk_chance(train.labels, test.labels, section.top)
-    return write_result(setting, EVALUATION, variant, details, scores, chance=chance)
+    return write_result(setting, EVALUATION, variant, details, scores, chance=chance, draw=draw)
 
 
 def ranked_lists(

@@ -6,14 +6,13 @@ In: a config's networks, each with the heads it was trained with, and its test s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from eval.config import EvalConfig
-from eval.networks import CheckpointWeights, entry_of
+from eval.networks import CheckpointWeights, entry_of, export_of
 from eval.retrieval import class_name, spread_over_classes
 from eval.saliency import guided_gradient, saliency_maps
 from eval.saliency_figure import SaliencyBlock, SaliencyRow, saliency_figure, saliency_movie
@@ -21,6 +20,8 @@ from eval.samples import Samples, open_samples
 from eval.setting import Say
 from eval.subsequences import num_starts, plan_of, subsequence
 from shardify.errors import UsageError
+from shardify.storage import join_location, split_location
+from shardify.work_folder import work_folder
 from stream_train.batch import Batch
 from stream_train.checkpoint import load_model
 from stream_train.device_ops import prepare_clips
@@ -48,11 +49,11 @@ class MiddleClip:
         return (plan_of(subsequence(start, num_frames, self.stride)),)
 
 
-def draw_saliency(config: EvalConfig, world: World, say: Say) -> tuple[Path, Path] | None:
+def draw_saliency(config: EvalConfig, world: World, say: Say) -> tuple[str, str] | None:
     """Draw the picture and the video on the main process; the other ranks have nothing to do.
 
     Returns:
-        Paths of both, None on other ranks.
+        Where both lie, None on other ranks.
 
     Raises:
         UsageError: if a network has no heads to explain, or a video does not exist.
@@ -82,11 +83,11 @@ def draw_saliency(config: EvalConfig, world: World, say: Say) -> tuple[Path, Pat
                 rows=rows,
             )
         )
-    folder = config.out / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    picture, movie = folder / PICTURE_NAME, folder / MOVIE_NAME
-    saliency_figure(blocks, picture)
-    saliency_movie(blocks, movie)
+    with work_folder(join_location(config.out, FOLDER)) as folder:
+        saliency_figure(blocks, folder.path / PICTURE_NAME)
+        saliency_movie(blocks, folder.path / MOVIE_NAME)
+        folder.publish()
+    picture, movie = folder.place(PICTURE_NAME), folder.place(MOVIE_NAME)
     say(f"{picture}, {movie}")
     return picture, movie
 
@@ -115,11 +116,11 @@ def open_model(name: str, config: EvalConfig) -> tuple[ClipModel, dict[str, Any]
     """A network with its heads, from the run folder of a config's entry."""
     entry = entry_of(name, config.networks)
     assert isinstance(entry, CheckpointWeights)
-    folder = entry.path if entry.path.is_dir() else entry.path.parent
-    model, metadata = load_model(folder / NETWORK_NAME)
+    place = join_location(split_location(export_of(entry.path))[0], NETWORK_NAME)
+    model, metadata = load_model(place)
     if metadata["crop"] != config.data.crop and model.backbone.fully_connected is not None:
         raise UsageError(
-            f"{folder / NETWORK_NAME} was trained on crops of {metadata['crop']} pixels, but data.crop is "
+            f"{place} was trained on crops of {metadata['crop']} pixels, but data.crop is "
             f"{config.data.crop}; set data.crop={metadata['crop']}"
         )
     return model, metadata

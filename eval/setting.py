@@ -16,11 +16,12 @@ from eval.config import EvalConfig
 from eval.intervals import measure
 from eval.networks import Network, TrivialFeatures, entry_of, open_network
 from eval.paper import reported_for
-from eval.results import ROW_NAME, Row, VideoScores, read_row, write_row
+from eval.results import ROW_NAME, SCORES_NAME, Row, VideoScores, read_row, read_scores, write_row
 from eval.samples import Samples, open_pair
 from shardify.config import dump_config
 from shardify.errors import UsageError
-from shardify.storage import FolderStore
+from shardify.storage import FolderStore, join_location
+from shardify.work_folder import work_folder
 from stream_train.checkpoint import require_same
 from stream_train.config import CONFIG_NAME, flatten
 from stream_train.distributed import World
@@ -76,10 +77,10 @@ class Setting:
         """How clips are read, without the keys that only evaluations have."""
         return DataConfig(**{name: getattr(self.config.data, name) for name in DataConfig.model_fields})
 
-    def folder(self, evaluation: str, variant: str) -> Path:
-        """Where a result of this setting lies."""
+    def place(self, evaluation: str, variant: str) -> str:
+        """The folder, or URL, of a result of this setting."""
         data = re.sub(r"[^\w.+-]", "_", f"{self.test.shard_set.name}-{self.train.split or 'all'}")
-        return self.config.out / evaluation / variant / self.name / data / f"seed{self.seed}"
+        return join_location(self.config.out, evaluation, variant, self.name, data, f"seed{self.seed}")
 
     def with_seed(self, seed: int) -> Setting:
         """The same network, read once, and the same data under another seed."""
@@ -158,10 +159,8 @@ def measured_row(setting: Setting, evaluation: str, variant: str, details: dict[
     Raises:
         UsageError: if a row of other settings stands in its place.
     """
-    folder = setting.folder(evaluation, variant)
-    row: Row | None = setting.world.from_main(
-        read_row(folder) if setting.world.is_main and (folder / ROW_NAME).is_file() else None
-    )
+    place = setting.place(evaluation, variant)
+    row: Row | None = setting.world.from_main(setting.world.do_on_main(lambda: _row_at(place)))
     if row is None:
         return None
     found = {"weights": row.weights, "test_fingerprint": row.fingerprint, **flatten(row.config)}
@@ -170,9 +169,20 @@ def measured_row(setting: Setting, evaluation: str, variant: str, details: dict[
         "test_fingerprint": setting.test.shard_set.fingerprint,
         **flatten(details),
     }
-    require_same(found, wanted, origin=str(folder / ROW_NAME))
-    setting.say(f"{evaluation} {variant}: {setting.name} is measured already ({folder})")
+    require_same(found, wanted, origin=join_location(place, ROW_NAME))
+    setting.say(f"{evaluation} {variant}: {setting.name} is measured already ({place})")
     return row
+
+
+def _row_at(place: str) -> Row | None:
+    with work_folder(place, (ROW_NAME,), create=False) as folder:
+        return read_row(folder.path, place) if (folder.path / ROW_NAME).is_file() else None
+
+
+def scores_at(place: str) -> VideoScores:
+    """The scores of a result's videos, by its folder or URL; errors as `eval.results.read_scores`."""
+    with work_folder(place, (SCORES_NAME,), create=False) as folder:
+        return read_scores(folder.path)
 
 
 def write_result(
@@ -184,6 +194,7 @@ def write_result(
     *,
     chance: dict[str, float],
     num_left_out: int = 0,
+    draw: Callable[[Path], None] | None = None,
 ) -> Row:
     """Turn per-video scores into a row with intervals, and write both on the main process.
 
@@ -195,6 +206,7 @@ def write_result(
         scores: of each test video.
         chance: metric -> what guessing gives.
         num_left_out: test videos too short for the question.
+        draw: puts pictures and what else belongs to the result into a folder; before the row, with which it is whole.
     """
     manifest = setting.test.shard_set.manifest
     pretraining = None if setting.trivial else setting.network.pretraining
@@ -226,13 +238,19 @@ def write_result(
         ),
         config=details,
     )
-    if setting.world.is_main:
-        folder = setting.folder(evaluation, variant)
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / CONFIG_NAME).is_file():
-            FolderStore(folder).write(CONFIG_NAME, dump_config(setting.config).encode())
-        write_row(folder, row, scores)
+    setting.world.do_on_main(lambda: _write_result(setting, row, scores, draw))
     return row
+
+
+def _write_result(setting: Setting, row: Row, scores: VideoScores, draw: Callable[[Path], None] | None) -> None:
+    place = setting.place(row.evaluation, row.variant)
+    with work_folder(place, (CONFIG_NAME,), last=(ROW_NAME,)) as folder:
+        if draw is not None:
+            draw(folder.path)
+        if not (folder.path / CONFIG_NAME).is_file():
+            FolderStore(folder.path).write(CONFIG_NAME, dump_config(setting.config).encode())
+        write_row(folder.path, row, scores)
+        folder.publish()
 
 
 def details_of(setting: Setting, **section: Any) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from eval.config import ALL_LABELS, EvalConfig
 from eval.probe import EVALUATION as PROBE
 from eval.probe import fit_fully_connected, fully_connected_details, fully_connected_row
-from eval.results import Row, read_scores
-from eval.setting import Say, Setting, measured_row, settings_of
+from eval.results import Row, VideoScores
+from eval.setting import Say, Setting, measured_row, scores_at, settings_of
 from eval.transfer import write_action_result
 from stream_train.distributed import World
 
@@ -31,9 +31,8 @@ def moving_row(setting: Setting) -> Row:
     if (row := measured_row(setting, EVALUATION, "moving", details)) is not None:
         return row
     fully_connected_row(setting)
-    scores = setting.world.from_main(
-        read_scores(setting.folder(PROBE, f"fc-{ALL_LABELS.slug}")) if setting.world.is_main else None
-    )
+    place = setting.place(PROBE, f"fc-{ALL_LABELS.slug}")
+    scores: VideoScores = setting.world.from_main(setting.world.do_on_main(lambda: scores_at(place)))
     return write_action_result(setting, EVALUATION, "moving", details, scores)
 
 

@@ -5,6 +5,8 @@ In: a config's networks and splits. Out, a row each: accuracy over all sub-seque
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from eval.actions import ActionTask, action_scores, class_probabilities, confusion_of, missing_classes
@@ -76,14 +78,15 @@ def write_action_result(
 ) -> Row:
     """A row of accuracies, with pictures of the confusion matrix and of each class's accuracy if they are wanted."""
     classes = setting.test.classes
-    if setting.world.is_main and pictures:  # before the row, with which the folder is complete
-        folder = setting.folder(evaluation, variant)
-        folder.mkdir(parents=True, exist_ok=True)
+
+    def draw(folder: Path) -> None:
         title = f"{evaluation} {variant}, {setting.name}: {len(scores.keys)} videos of {setting.test.split or 'all'}"
         draw_confusion(confusion_of(scores, len(classes)), classes, folder / CONFUSION_NAME, title, noun="video")
         hits, totals = class_counts(scores, len(classes))
         class_figure(hits, totals, classes, folder / CLASSES_NAME, title=title, chance=1 / len(classes))
-    return write_result(setting, evaluation, variant, details, scores, chance={"accuracy": 1 / len(classes)})
+
+    chance = {"accuracy": 1 / len(classes)}
+    return write_result(setting, evaluation, variant, details, scores, chance=chance, draw=draw if pictures else None)
 
 
 def class_counts(scores: VideoScores, num_classes: int) -> tuple[IntArray, IntArray]:

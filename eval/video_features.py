@@ -18,7 +18,7 @@ from pydantic import Field, PositiveInt
 
 from eval.config import EvalDataConfig, FeatureConfig
 from eval.features import backbone_rows, extract
-from eval.networks import CheckpointWeights, Network, open_network, pretraining_of
+from eval.networks import CheckpointWeights, Network, export_of, open_network, pretraining_of
 from eval.samples import Samples, open_samples
 from eval.setting import Say
 from eval.vectors import check_file_name, write_vectors
@@ -31,21 +31,22 @@ from shardify.errors import UsageError
 from shardify.format import MANIFEST_NAME, REJECTED_NAME
 from shardify.frames import FramesConfig
 from shardify.run import build
+from shardify.storage import Location, is_url, open_store, split_location
+from shardify.work_folder import placed, require_writable
 from stream_train.checkpoint import load_backbone
 from stream_train.distributed import DeviceChoice, World, joined_world
 from stream_train.precision import Precision, place_model
-from stream_train.train import BACKBONE_NAME
 
 
 class VideoFeaturesConfig(StrictModel):
     """What `video-eval features` is asked to do; nothing but the first three keys needs to be given."""
 
-    source: Path
-    """Folder of videos at any depth, or of shards."""
-    checkpoint: Path
-    """backbone.safetensors, or the folder of the run that holds it."""
-    out: Path
-    """.npz or .safetensors."""
+    source: Location
+    """Folder of videos at any depth, or of shards; or its URL."""
+    checkpoint: Location
+    """backbone.safetensors, or the folder of the run that holds it; or the URL of either."""
+    out: Location
+    """.npz or .safetensors; a file, or its URL."""
     split: str | None = None
     """Of shards; null is every sample."""
     labels: Literal["auto", "folder", "none"] = "auto"
@@ -56,7 +57,7 @@ class VideoFeaturesConfig(StrictModel):
     """Pixels of the centre crop; null is what the network was trained with."""
     resize: tuple[PositiveInt, PositiveInt] | None = None
     """Height and width that frames are resized to before the crop; null is what the network was trained with."""
-    shards: Path | None = None
+    shards: Location | None = None
     """Where the shards made from videos are kept; null makes temporary ones."""
     build_workers: int = Field(default=0, ge=0, le=1024)
     """Processes that decode videos; 0 takes every core."""
@@ -78,16 +79,16 @@ def write_features(config: VideoFeaturesConfig, say: Say) -> dict[str, Any]:
     """Extract and write; returns a summary.
 
     Raises:
-        UsageError: if source, checkpoint or the ending of `out` cannot be used, or no video can be decoded.
+        UsageError: if source, checkpoint or `out` cannot be used, or no video can be decoded.
         WorkError: if a shard or the checkpoint is damaged, or the disk is full.
     """
-    check_file_name(config.out)
-    path = config.checkpoint / BACKBONE_NAME if config.checkpoint.is_dir() else config.checkpoint
-    _, metadata = load_backbone(path)
+    check_file_name(Path(config.out))
+    _, metadata = load_backbone(export_of(config.checkpoint))
     crop = config.crop or int(metadata["crop"])
     network = open_network("checkpoint", {"checkpoint": CheckpointWeights(path=config.checkpoint)}, crop=crop)
     with joined_world(config.device, config.threads) as world:
         speak = world.on_main(say)
+        world.do_on_main(lambda: require_writable(split_location(config.out)[0]))
         with _samples(config, metadata, world, speak) as (samples, num_rejected):
             return _write(config, samples, network, metadata, world) | {"num_rejected": num_rejected}
 
@@ -120,9 +121,13 @@ def _write(
             "pretraining": pretraining_of(metadata),
         },
     )
-    if world.is_main:
-        write_vectors(config.out, vectors)
-    return {"out": str(config.out), "num_videos": len(vectors), "num_dimensions": vectors.values.shape[1]}
+
+    def write() -> None:
+        with placed(config.out) as path:
+            write_vectors(path, vectors)
+
+    world.do_on_main(write)
+    return {"out": config.out, "num_videos": len(vectors), "num_dimensions": vectors.values.shape[1]}
 
 
 @contextmanager
@@ -130,7 +135,7 @@ def _samples(
     config: VideoFeaturesConfig, metadata: Mapping[str, Any], world: World, say: Say
 ) -> Iterator[tuple[Samples, int]]:
     """The samples of the source, and how many of its videos were rejected."""
-    if (config.source / MANIFEST_NAME).is_file():
+    if is_dataset(config.source):
         yield open_samples(config.source, config.split), 0
         return
     if config.split is not None:
@@ -139,7 +144,7 @@ def _samples(
         )
     source = _source_of(config)
     with TemporaryDirectory(prefix="video-features-") as temporary:
-        folder = Path(world.from_main(str(config.shards or temporary)))
+        folder: str = world.from_main(config.shards or temporary)
         if world.is_main:
             frames = FramesConfig(height=metadata["data_set.height"], width=metadata["data_set.width"])
             build(
@@ -153,7 +158,7 @@ def _samples(
                 )
             )
         world.from_main(None)  # the others wait for the shards
-        rejected = [json.loads(line) for line in (folder / REJECTED_NAME).read_text(encoding="utf-8").splitlines()]
+        rejected = [json.loads(line) for line in open_store(folder).read(REJECTED_NAME).decode().splitlines()]
         for line in rejected:
             say(f"{line['path']}: left out, {line['reason']}")
         samples = open_samples(folder, None)
@@ -161,10 +166,15 @@ def _samples(
         yield replace(samples, keys=tuple(paths[key] for key in samples.keys)), len(rejected)
 
 
+def is_dataset(source: str) -> bool:
+    """Whether a place holds shards. Raises UsageError if it is no folder."""
+    if not is_url(source) and not Path(source).is_dir():
+        reason = "is a file" if Path(source).exists() else "does not exist"
+        raise UsageError(f"{source} {reason}; give a folder of videos or of shards")
+    return open_store(source).exists(MANIFEST_NAME)
+
+
 def _source_of(config: VideoFeaturesConfig) -> FolderConfig | FlatConfig:
-    if not config.source.is_dir():
-        reason = "is a file" if config.source.exists() else "does not exist"
-        raise UsageError(f"{config.source} {reason}; give a folder of videos or of shards")
     labelled = config.labels == "folder"
     if config.labels == "auto":
         videos = [path for path in scan_files(config.source) if is_video(path)]

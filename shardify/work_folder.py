@@ -7,6 +7,7 @@ is new, each file whole or not at all. In a local folder, publishing has nothing
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -166,19 +167,22 @@ def placed(location: str | Path) -> Iterator[Path]:
 
 
 def require_writable(location: str | Path) -> None:
-    """Find out whether files can be written to a place before much work is done for them; it is made.
+    """Find out whether files can be written to a place before much work is done for them; no folder is made.
 
     Raises:
         UsageError: if they cannot.
-        WorkError: if the store fails for long, or the disk is full.
+        WorkError: if the store fails for long.
     """
-    store = open_store(location, create=True)
-    name = f".{uuid4().hex}{FolderStore.TEMPORARY_SUFFIX}"
-    try:
+    if is_url(location):
+        store, name = ObjectStore(str(location)), f".{uuid4().hex}{FolderStore.TEMPORARY_SUFFIX}"
         store.write(name, b"")
         store.delete(name)
-    except OSError as error:
-        raise UsageError(f"cannot write to {location}: {error.strerror}; give a place that can be written") from None
+        return
+    path = Path(location).absolute()
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        reason = "may not be written" if existing.is_dir() else "is a file"
+        raise UsageError(f"cannot write to {location}: {existing} {reason}; give a place that can be written")
 
 
 def _is_visible(name: str) -> bool:

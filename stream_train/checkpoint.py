@@ -246,11 +246,12 @@ def export_weights(path: Path, module: nn.Module, metadata: Mapping[str, Any]) -
     FolderStore(path.parent).write(path.name, data)
 
 
-def load_backbone(place: str | Path) -> tuple[Backbone, dict[str, Any]]:
+def load_backbone(place: str | Path, origin: str | None = None) -> tuple[Backbone, dict[str, Any]]:
     """Build the network that `backbone.safetensors` describes, with its weights.
 
     Args:
         place: the file, or its URL.
+        origin: what messages call it, if not that.
 
     Returns:
         The backbone in evaluation mode, and the file's metadata (network, crop, num_frames, data_set, step ...).
@@ -259,7 +260,7 @@ def load_backbone(place: str | Path) -> tuple[Backbone, dict[str, Any]]:
         UsageError: if there is no such file.
         WorkError: if it is damaged, or not an export of this program.
     """
-    with _reading_export(place, "backbone.safetensors") as path:
+    with _reading_export(place, "backbone.safetensors", origin) as path:
         metadata, state = _read_export(path)
         backbone = _described_backbone(metadata)
         backbone.load_state_dict(state)
@@ -285,8 +286,9 @@ def load_model(place: str | Path) -> tuple[ClipModel, dict[str, Any]]:
 
 
 @contextmanager
-def _reading_export(place: str | Path, usual_name: str) -> Iterator[Path]:
-    absent = UsageError(f"there is no file {place}; give the {usual_name} of a finished run")
+def _reading_export(place: str | Path, usual_name: str, origin: str | None = None) -> Iterator[Path]:
+    origin = origin or str(place)
+    absent = UsageError(f"there is no file {origin}; give the {usual_name} of a finished run")
     if not is_url(place) and not Path(place).is_file():
         raise absent
     try:
@@ -295,7 +297,7 @@ def _reading_export(place: str | Path, usual_name: str) -> Iterator[Path]:
     except FileNotFoundError:
         raise absent from None
     except (SafetensorError, OSError, KeyError, ValueError, ValidationError, RuntimeError) as error:
-        raise WorkError(f"{place} is damaged, or was not exported by this program ({one_line(error)[:200]})") from None
+        raise WorkError(f"{origin} is damaged, or was not exported by this program ({one_line(error)[:200]})") from None
 
 
 def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -196,7 +196,7 @@ def test_short_videos_are_left_out_and_counted(telling: Path, tmp_path: Path, mo
     """The test split's videos have 17, 62, 5, 23, 45, 26, 21 and 16 frames; stride 4 needs 58, stride 1 needs 16."""
     row, [(setting, plan)], said = evaluated(monkeypatch, telling, tmp_path / "1", order_of)
     assert (row.num_videos, row.num_left_out) == (7, 1)
-    assert read_scores(setting.folder("before_after", "finetune")).keys == tuple(
+    assert read_scores(Path(setting.place("before_after", "finetune"))).keys == tuple(
         setting.test.keys[i] for i in (0, 1, 3, 4, 5, 6, 7)
     )
     assert plan.positions is not None

@@ -140,14 +140,14 @@ def test_a_shipped_config_says_how_it_is_used_and_names_only_what_it_has(path: P
     config = load_config(EvalConfig, path)
     header = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     assert any("make " in line for line in header)
-    assert config.out.parts[0] == "runs"
+    assert Path(config.out).parts[0] == "runs"
     for section in SECTIONS:
         assert set(getattr(config, section).networks or ()) <= set(config.networks), section
     for name, entry in config.networks.items():
         if isinstance(entry, RandomWeights) and entry.like is not None:
             assert entry.like in config.networks, name
         if isinstance(entry, CheckpointWeights):
-            assert entry.path.parts[0] == "runs"
+            assert Path(entry.path).parts[0] == "runs"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -158,7 +158,7 @@ def test_the_supervised_network_is_where_transfer_puts_it(path: Path) -> None:
     if supervised is None:
         return
     assert isinstance(supervised, CheckpointWeights)
-    assert supervised.path.parts[:2] == config.out.parts[:2]
+    assert Path(supervised.path).parts[:2] == Path(config.out).parts[:2]
     data_set = Path(config.shards).parts[1]  # its manifest has this name too
     wanted = ("transfer", "finetune", "random", f"{data_set}-{config.splits[0].train}", "seed0")
-    assert supervised.path.parts[-5:] == wanted
+    assert Path(supervised.path).parts[-5:] == wanted

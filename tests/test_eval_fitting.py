@@ -127,7 +127,7 @@ def test_frozen_networks_stay_bit_equal(
             assert torch.equal(value, original[entry.removeprefix("backbone.")]), entry
         elif "feature_norm" not in entry:
             assert not torch.equal(value, before[entry]), entry
-    assert read_metrics(setting.folder("probe", "test"))[-1]["step"] >= 4
+    assert read_metrics(Path(setting.place("probe", "test")))[-1]["step"] >= 4
 
 
 @every_kind
@@ -167,7 +167,7 @@ def test_new_layers_on_random_convolutions_learn(telling: Path, tmp_path: Path) 
     model = fit_model(setting, fit_of(setting, epochs=40))
     scores = action_scores(setting.test, class_probabilities(setting, model, TestClips()))
     assert scores.values["accuracy"].mean() == 1
-    records = read_metrics(setting.folder("probe", "test"))
+    records = read_metrics(Path(setting.place("probe", "test")))
     assert records[-1]["action_accuracy"] == 1
     losses = [record["loss"] for record in records]
     assert losses[-1] < 0.3 * losses[0]
@@ -184,7 +184,7 @@ def test_pieces_of_a_video_can_be_put_in_order(telling: Path, tmp_path: Path) ->
         frozen=False,
     )
     fit_model(setting, plan)
-    records = read_metrics(setting.folder("probe", "test"))
+    records = read_metrics(Path(setting.place("probe", "test")))
     assert np.mean([record["loss"] for record in records[-5:]]) < 0.5 * math.log(2)
 
 
@@ -206,7 +206,7 @@ def test_only_the_chosen_videos_are_learnt_from(telling: Path, tmp_path: Path, m
     plan = fit_of(setting, epochs=4, positions=np.array([1, 4, 9, 15]))
     fit_model(setting, plan)
     assert {sample: seen.count(sample) for sample in seen} == {1: 8, 4: 8, 9: 8, 15: 8}
-    assert read_metrics(setting.folder("probe", "test"))[-1]["step"] == 4
+    assert read_metrics(Path(setting.place("probe", "test")))[-1]["step"] == 4
 
 
 @pytest.mark.parametrize(("count", "epochs"), [(16, 3), (15, 4), (8, 6), (5, 10), (1, 48)])
@@ -252,7 +252,7 @@ def test_a_killed_training_goes_on_exactly(
         patch.setattr(Interval, "add", add)
         with pytest.raises(Killed):
             fit_model(settings[1], plans[1])
-    assert CheckpointFolder(folder=settings[1].folder("probe", "test")).steps()[-1] == 6
+    assert CheckpointFolder(folder=settings[1].place("probe", "test")).steps()[-1] == 6
     resumed = state_of(fit_model(settings[1], plans[1]))
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
 
@@ -297,7 +297,7 @@ def test_curves_may_show_single_clips_of_the_test(telling: Path, tmp_path: Path)
     """Every second epoch, 4 steps each, and at the end; without a word in the final accuracy, which is measured."""
     setting = setting_of(telling, tmp_path)
     fit_model(setting, fit_of(setting, epochs=3, validate_every_epochs=2))
-    records = read_metrics(setting.folder("probe", "test"))
+    records = read_metrics(Path(setting.place("probe", "test")))
     judged = [record["step"] for record in records if f"{VALIDATION_PREFIX}action_accuracy" in record]
     assert judged == [8, 12]
 

@@ -481,8 +481,8 @@ def test_shards_that_have_changed_since_are_called_so(tmp_path: Path, small_data
 def test_the_report_is_written_where_it_is_wanted(tmp_path: Path) -> None:
     run = tmp_path / "run"
     write_result(run, "transfer", "finetune", [1, 0, 0, 0])
-    assert write_report(run) == run / "report.html"
-    assert write_report(run, tmp_path / "new" / "page.html") == tmp_path / "new" / "page.html"
+    assert write_report(run) == str(run / "report.html")
+    assert write_report(run, tmp_path / "new" / "page.html") == str(tmp_path / "new" / "page.html")
     assert (run / "report.html").read_bytes() == (tmp_path / "new" / "page.html").read_bytes()
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["page.html"]
     with pytest.raises(UsageError, match=r"new is a folder; give a file with --out, such as .*new/report.html"):

@@ -186,7 +186,7 @@ def test_short_videos_are_left_out_and_counted(telling: Path, tmp_path: Path, mo
     """The test split's videos have 17, 62, 5, 23, 45, 26, 21 and 16 frames; 22 are needed."""
     row, [(setting, plan)], said = evaluated(monkeypatch, telling, tmp_path, lambda first, second: second - first + 6)
     assert (row.num_videos, row.num_left_out) == (4, 4)
-    scores = read_scores(setting.folder("sync", "frozen"))
+    scores = read_scores(Path(setting.place("sync", "frozen")))
     assert scores.keys == tuple(setting.test.keys[i] for i in (1, 3, 4, 5))
     assert scores.labels.tolist() == [1, 1, 0, 1]
     assert plan.positions is not None

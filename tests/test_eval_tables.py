@@ -315,7 +315,7 @@ def test_networks_of_one_name_have_columns_of_their_own(tmp_path: Path) -> None:
 def test_tables_are_written_whole(tmp_path: Path) -> None:
     write_result(tmp_path / "runs", "transfer", "finetune", [1.0] * 8, pretraining=pretraining_of())
     tables = build_tables([tmp_path / "runs"])
-    paths = write_tables(tables, tmp_path / "out" / "tables")
+    paths = [Path(place) for place in write_tables(tables, tmp_path / "out" / "tables")]
     assert sorted(paths) == sorted((tmp_path / "out" / "tables").iterdir())
     assert [path.name for path in paths] == [*(f"{name}.csv" for name in NAMES), MARKDOWN_NAME]
     text = (tmp_path / "out" / "tables" / MARKDOWN_NAME).read_text(encoding="utf-8")

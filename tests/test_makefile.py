@@ -213,10 +213,10 @@ def test_overrides_of_evaluations_are_keys_of_the_config(dataset: str) -> None:
         config = load_config(EvalConfig, ROOT / command[4], overrides(command))
         assert (config.shards, config.seeds, config.transfer.epochs, config.data.num_workers) == ("mine", (7,), 2, 3)
         assert [(pair.train, pair.test) for pair in config.splits] == [("train2", "test2"), ("train3", "test3")]
-        assert config.networks["pretrained"] == CheckpointWeights(path=Path(checkpoint))
-        assert config.out == Path("runs/x/eval"), "beside the network, unless OUT says otherwise"
+        assert config.networks["pretrained"] == CheckpointWeights(path=checkpoint)
+        assert config.out == "runs/x/eval", "beside the network, unless OUT says otherwise"
     (command,) = commands("transfer", f"DATASET={dataset}", "CHECKPOINT=runs/x", "OUT=there")
-    assert load_config(EvalConfig, ROOT / command[4], overrides(command)).out == Path("there")
+    assert load_config(EvalConfig, ROOT / command[4], overrides(command)).out == "there"
 
 
 def test_the_demo_is_judged_by_everything_and_put_on_one_page(checkout: Path) -> None:

@@ -26,7 +26,8 @@ from eval.tables import build_tables
 from eval.tables.combined import combine
 from eval.tables.format import Table, TableRow
 from shardify.errors import UsageError
-from shardify.storage import FolderStore
+from shardify.storage import is_url, join_location, open_store, split_location
+from shardify.work_folder import work_folder
 from stream_train.config import CONFIG_NAME
 
 REPORT_NAME = "report.html"
@@ -65,15 +66,15 @@ class Contents:
     shards: ShardFacts | None
     settings: tuple[Settings, ...]
     run: str
-    """The folder, as it was given."""
+    """The folder or URL, as it was given."""
 
 
-def write_report(run: Path, out: Path | None = None) -> Path:
+def write_report(run: str | Path, out: str | Path | None = None) -> str:
     """Write the page.
 
     Args:
-        run: the folder to report on.
-        out: the HTML file; by default REPORT_NAME in that folder.
+        run: the folder to report on, or its URL.
+        out: the HTML file, or its URL; by default REPORT_NAME in that folder.
 
     Returns:
         Where it lies.
@@ -82,13 +83,19 @@ def write_report(run: Path, out: Path | None = None) -> Path:
         UsageError: if there is nothing to report on, or `out` is a folder.
         WorkError: if a result or picture is damaged, or the disk is full.
     """
-    path = run / REPORT_NAME if out is None else out
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; give a file with --out, such as {path / REPORT_NAME}")
-    page = render(read_contents(run))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FolderStore(path.parent).write(path.name, page.encode())
-    return path
+    place = join_location(run, REPORT_NAME) if out is None else str(out)
+    if not is_url(place) and Path(place).is_dir():
+        raise UsageError(f"{place} is a folder; give a file with --out, such as {join_location(place, REPORT_NAME)}")
+    with work_folder(run, is_reported, create=False) as folder:
+        page = render(read_contents(folder.path, str(run)))
+    parent, name = split_location(place)
+    open_store(parent, create=True).write(name, page.encode())
+    return place
+
+
+def is_reported(name: str) -> bool:
+    """Whether a file, by its path below a run, is something that the page may show."""
+    return name.endswith((".json", ".jsonl", ".yaml", ".csv", ".png"))
 
 
 def render(contents: Contents) -> str:
@@ -105,32 +112,37 @@ def render(contents: Contents) -> str:
     return environment.get_template(TEMPLATE_NAME).render(page=contents)
 
 
-def read_contents(run: Path) -> Contents:
+def read_contents(run: Path, location: str | None = None) -> Contents:
     """Everything below a folder that the page shows.
+
+    Args:
+        run: the folder, on this machine.
+        location: where the user finds it, if elsewhere.
 
     Raises:
         UsageError: if there is no such folder, or it holds neither a run nor results.
         WorkError: if a result or picture is damaged.
     """
+    location = location or str(run)
     if not run.is_dir():
         reason = "is not a folder" if run.exists() else "does not exist"
-        raise UsageError(f"{run} {reason}; give the folder of a run, such as runs/demo")
+        raise UsageError(f"{location} {reason}; give the folder of a run, such as runs/demo")
     rows = {PurePosixPath(folder.relative_to(run).as_posix()): read_row(folder) for folder in find_rows(run)}
     is_pretrained = holds_pretraining(run)
     if not rows and not is_pretrained:
         raise UsageError(
-            f"{run} holds neither a pre-training run ({CONFIG_NAME}) nor results of evaluations ({ROW_NAME} in folders "
-            "below it); give the folder that `stream-train pretrain` or `video-eval` wrote"
+            f"{location} holds neither a pre-training run ({CONFIG_NAME}) nor results of evaluations ({ROW_NAME} in "
+            "folders below it); give the folder that `stream-train pretrain` or `video-eval` wrote"
         )
     pictures = _by_owner(run, rows)
     own = pictures.pop(PurePosixPath("."), []) if is_pretrained else []
-    pretraining = read_pretraining(run, own) if is_pretrained else None
+    pretraining = read_pretraining(run, own, location) if is_pretrained else None
     strays = [picture for owner, found in pictures.items() if owner not in rows for picture in found]
     results = combine([run])
     panels = forest_panels(run, results)
     tables = build_tables([run]) if rows else []
     return Contents(
-        name=run.resolve().name,
+        name=split_location(location)[1] if is_url(location) else run.resolve().name,
         summary=tuple(summary_sentences(pretraining, results)),
         panels=tuple(panel for panel in panels if not panel.has_few_labels),
         more_panels=tuple(panel for panel in panels if panel.has_few_labels),
@@ -144,7 +156,7 @@ def read_contents(run: Path) -> Contents:
         others=tuple(picture for picture in strays if not picture.is_named(SALIENCY)),
         shards=read_shards(pretraining.shards, pretraining.judgement) if pretraining and pretraining.shards else None,
         settings=tuple(_read_settings(run, rows)),
-        run=str(run),
+        run=location,
     )
 
 

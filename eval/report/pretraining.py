@@ -17,6 +17,7 @@ from eval.results import ROW_NAME
 from shardify.config import load_config
 from shardify.errors import UsageError, WorkError
 from shardify.preview import CONTACT_SHEET_NAME, TRANSFORMATIONS_NAME
+from shardify.storage import is_url
 from stream_train.config import CONFIG_NAME, PretrainConfig
 from stream_train.figures import CURVES_NAME
 from stream_train.metrics import METRICS_NAME, Record, figure_names, read_metrics
@@ -62,12 +63,13 @@ def holds_pretraining(run: Path) -> bool:
     return any((run / name).is_file() for name in _SIGNS) and not (run / ROW_NAME).is_file()
 
 
-def read_pretraining(run: Path, pictures: Sequence[Picture]) -> Pretraining:
+def read_pretraining(run: Path, pictures: Sequence[Picture], location: str) -> Pretraining:
     """Everything that is known of a run.
 
     Args:
-        run: its folder.
+        run: its folder, on this machine.
         pictures: all that lie in it.
+        location: where the user finds it.
 
     Raises:
         WorkError: if its validation.json is damaged.
@@ -81,7 +83,7 @@ def read_pretraining(run: Path, pictures: Sequence[Picture]) -> Pretraining:
         figures=_figures(config, records, judgement),
         judged=_judged_words(judgement) if judgement else "",
         pictures=in_order(pictures),
-        missing=tuple(_missing(run, config, judgement, {picture.name for picture in pictures})),
+        missing=tuple(_missing(run, location, config, judgement, {picture.name for picture in pictures})),
         headline=_headline(config, records) if config else "a pre-training run",
         shards=config.shards if config else None,
         judgement=judgement,
@@ -164,9 +166,12 @@ def _figures(
     )
 
 
-def _missing(run: Path, config: PretrainConfig | None, judgement: Judgement | None, present: set[str]) -> list[Missing]:
+def _missing(
+    run: Path, location: str, config: PretrainConfig | None, judgement: Judgement | None, present: set[str]
+) -> list[Missing]:
     """What a complete run has and this one has not."""
-    go_on = f"stream-train pretrain {run / CONFIG_NAME if config else 'CONFIG'}"
+    can_go_on = config is not None and not is_url(location)
+    go_on = f"stream-train pretrain {run / CONFIG_NAME if can_go_on else 'CONFIG'}"
     missing = []
     if not (run / CONFIG_NAME).is_file():
         missing.append(Missing(what=f"the run's settings ({CONFIG_NAME})", command=go_on))
@@ -174,7 +179,7 @@ def _missing(run: Path, config: PretrainConfig | None, judgement: Judgement | No
         missing.append(Missing(what=f"the course of training ({METRICS_NAME})", command=go_on))
     if CURVES_NAME not in present:
         missing.append(Missing(what=f"the learning curves ({CURVES_NAME}, drawn when training ends)", command=go_on))
-    validate = f"stream-train validate {run}"
+    validate = f"stream-train validate {location}"
     if config and config.validation is None:
         validate += " --set validation.split=SPLIT"
     if judgement is None:
@@ -183,7 +188,7 @@ def _missing(run: Path, config: PretrainConfig | None, judgement: Judgement | No
     missing += [
         Missing(what=f"a confusion matrix ({name})", command=validate) for name in matrices if name not in present
     ]
-    preview = f"shardify preview {config.shards if config else 'SHARDS'} --out {run}"
+    preview = f"shardify preview {config.shards if config else 'SHARDS'} --out {location}"
     if TRANSFORMATIONS_NAME not in present:
         missing.append(Missing(what=f"the strips of transformations ({TRANSFORMATIONS_NAME})", command=preview))
     if CONTACT_SHEET_NAME not in present:

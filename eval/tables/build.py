@@ -6,11 +6,13 @@ the paper's own data sets, and once for every other data set that it was measure
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from eval.paper import like_data_set
+from eval.results import find_rows, is_of_rows
 from eval.tables.combined import Combined, combine
 from eval.tables.format import LineKind, Number, Table, TableRow, to_csv, to_markdown
 from eval.tables.layouts import LAYOUTS, Layout
@@ -28,7 +30,9 @@ from eval.tables.words import (
     number_cell,
     number_of,
 )
-from shardify.storage import FolderStore
+from shardify.errors import UsageError
+from shardify.storage import is_url, join_location, open_store
+from shardify.work_folder import work_folder
 
 MARKDOWN_NAME = "tables.md"
 
@@ -51,23 +55,41 @@ def build_tables(roots: Iterable[Path]) -> list[Table]:
     return [*tables, *probe_tables(results)]
 
 
+def tables_of(locations: Iterable[str]) -> list[Table]:
+    """:func:`build_tables` of folders and of places in object stores, whose results are fetched for it."""
+    with ExitStack() as stack:
+        folders = [stack.enter_context(work_folder(place, is_of_rows, create=False)) for place in locations]
+        for folder in folders:
+            if is_url(folder.location) and not find_rows(folder.path):
+                raise UsageError(f"{folder.location} holds no results; give what evaluations wrote below")
+        tables = build_tables([folder.path for folder in folders])
+        copies = {str(folder.path): folder.location for folder in folders if is_url(folder.location)}
+    return [replace(table, notes=tuple(_named(note, copies) for note in table.notes)) for table in tables]
+
+
+def _named(note: str, copies: Mapping[str, str]) -> str:
+    """A note with the places that the user knows instead of their copies on this machine."""
+    for copy, place in copies.items():
+        note = note.replace(copy, place)
+    return note
+
+
 def tables_markdown(tables: Sequence[Table]) -> str:
     """All tables below each other."""
     return "\n".join(to_markdown(table) for table in tables)
 
 
-def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
-    """Write MARKDOWN_NAME, and a CSV file for each table, into a folder; it is made if it does not exist.
+def write_tables(tables: Sequence[Table], out: str | Path) -> list[str]:
+    """Write MARKDOWN_NAME, and a CSV file for each table, into a folder, which is made, or to a URL.
 
     Returns:
         The files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    store = FolderStore(folder)
+    store = open_store(out, create=True)
     texts = {f"{table.name}.csv": to_csv(table) for table in tables} | {MARKDOWN_NAME: tables_markdown(tables)}
     for name, text in texts.items():
         store.write(name, text.encode())
-    return [folder / name for name in texts]
+    return [join_location(out, name) for name in texts]
 
 
 def _table(layout: Layout, target: Target, results: Sequence[Combined]) -> Table:
