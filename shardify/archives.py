@@ -63,7 +63,7 @@ def read_members(root: str, archive: Archive, wants: Callable[[str], bool]) -> I
                     last = f"{path} (byte {info.offset_data} of the tar)"
                 _require_end(cast("IO[bytes]", tar.fileobj))
         except (zlib.error, tarfile.TarError, _NotWholeError) as error:
-            raise ArchiveDamageError(f"{where} is damaged after {last}: {_words(error)}") from None
+            raise ArchiveDamageError(f"{archive.path} is damaged after {last}: {_words(error)}") from None
         except OSError as error:
             raise WorkError(f"{where} cannot be read: {error.strerror or error}") from None
 

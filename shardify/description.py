@@ -29,6 +29,7 @@ from shardify.format import (
 from shardify.frames import ffmpeg_binary, ffmpeg_version, filter_chain
 from shardify.plan import PlannedShard, plan_sha256
 from shardify.storage import Store
+from shardify.windows import Window, windows_sha256
 
 DESCRIPTION_NAME = "build.json"
 
@@ -46,6 +47,8 @@ class BuildDescription:
     num_shards: int
     plan_sha256: str
     missing: tuple[Missing, ...]
+    archives: tuple[tuple[str, ...], ...] = ()
+    """Paths of the archives that the videos are in, by window; what is in them and missing is not known then."""
 
     def to_json(self) -> bytes:
         return dump_json({"format_version": FORMAT_VERSION, **asdict(self)}, indent=1)
@@ -60,15 +63,18 @@ class BuildDescription:
                 raise WorkError(f"{origin} has format version {version}, this program reads {FORMAT_VERSION}")
             missing = tuple(Missing(name=line["name"], splits=tuple(line["splits"])) for line in values.pop("missing"))
             classes, splits = tuple(values.pop("classes")), tuple(values.pop("splits"))
-            return cls(classes=classes, splits=splits, missing=missing, **values)
+            archives = tuple(tuple(paths) for paths in values.pop("archives", ()))
+            return cls(classes=classes, splits=splits, missing=missing, archives=archives, **values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise WorkError(
                 f"{origin} is damaged ({type(error).__name__}: {error}); build into another folder, or delete this one"
             ) from None
 
 
-def describe_build(config: BuildConfig, catalog: Catalog, plan: Sequence[PlannedShard]) -> BuildDescription:
-    """What this config builds from this catalog with the ffmpeg at hand."""
+def describe_build(
+    config: BuildConfig, catalog: Catalog, plan: Sequence[PlannedShard], windows: Sequence[Window] = ()
+) -> BuildDescription:
+    """What this config builds from this catalog, by shards or by windows of archives, with the ffmpeg at hand."""
     binary = ffmpeg_binary(config.frames.ffmpeg)
     settings = {
         **config.frames.model_dump(mode="json", exclude={"ffmpeg", "time_limit_seconds"}),
@@ -80,6 +86,8 @@ def describe_build(config: BuildConfig, catalog: Catalog, plan: Sequence[Planned
         "source": config.source.kind,
         "videos_per_shard": config.videos_per_shard,
     }
+    if windows:
+        settings["archives_per_window"] = config.source.archives_per_window
     return BuildDescription(
         name=config.name or config.source.kind,
         settings=settings,
@@ -87,8 +95,9 @@ def describe_build(config: BuildConfig, catalog: Catalog, plan: Sequence[Planned
         splits=catalog.splits,
         num_videos=len(catalog.videos),
         num_shards=len(plan),
-        plan_sha256=plan_sha256(tuple(plan)),
+        plan_sha256=windows_sha256(windows, catalog) if windows else plan_sha256(tuple(plan)),
         missing=catalog.missing,
+        archives=tuple(tuple(archive.path for archive in window.archives) for window in windows),
     )
 
 
@@ -109,6 +118,9 @@ def differences(old: BuildDescription, new: BuildDescription) -> list[str]:
     if old.missing != new.missing:
         names = _changed_names([m.name for m in old.missing], [m.name for m in new.missing])
         found.append(f"{len(old.missing)} listed videos were missing and {len(new.missing)} are now{names}")
+    then, today = (tuple(path for paths in build.archives for path in paths) for build in (old, new))
+    if then != today:
+        found.append(f"there were {len(then)} archives and are now {len(today)}{_changed_names(then, today)}")
     if not found and old.plan_sha256 != new.plan_sha256:
         found.append("the source's videos have other names, labels or splits")
     return found

@@ -30,6 +30,8 @@ class MemoryFile:
     def __init__(self, name: str) -> None:
         suffix = PurePosixPath(name).suffix
         self._suffix = suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,16}", suffix) else ""
+        self.num_bytes = 0
+        """Written so far."""
         self._descriptor = os.memfd_create("video", os.MFD_CLOEXEC)
 
     def __enter__(self) -> Self:
@@ -45,6 +47,7 @@ class MemoryFile:
 
     def write(self, data: bytes) -> None:
         """Append bytes, all of them."""
+        self.num_bytes += len(data)
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]

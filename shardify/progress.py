@@ -18,7 +18,7 @@ class BuildProgress:
 
     LOG_SECONDS = 10.0
 
-    def __init__(self, num_videos: int, stream: TextIO | None = None) -> None:
+    def __init__(self, num_videos: int | None, stream: TextIO | None = None) -> None:
         self.num_videos = num_videos
         self.num_done = 0
         self.num_frames = 0
@@ -29,7 +29,7 @@ class BuildProgress:
             total=num_videos,
             unit="video",
             file=self._stream,
-            disable=not (num_videos and self._stream.isatty()),
+            disable=num_videos == 0 or not self._stream.isatty(),
             dynamic_ncols=True,
             smoothing=0.05,
         )
@@ -64,11 +64,11 @@ class BuildProgress:
         """The state in words, for logs."""
         seconds = max(self.seconds, 1e-9)
         rate = self.num_done / seconds
+        line = f"videos, {rate:.1f} videos/s, {self.num_frames / seconds:,.0f} frames/s, {self.num_rejected} rejected"
+        if self.num_videos is None:  # in archives, whose contents are not known before they are read
+            return f"{self.num_done} {line}"
         left = (self.num_videos - self.num_done) / rate if rate else 0.0
-        return (
-            f"{self.num_done} of {self.num_videos} videos, {rate:.1f} videos/s, {self.num_frames / seconds:,.0f} "
-            f"frames/s, {self.num_rejected} rejected, {format_seconds(left)} left"
-        )
+        return f"{self.num_done} of {self.num_videos} {line}, {format_seconds(left)} left"
 
 
 def format_seconds(seconds: float) -> str:

@@ -45,9 +45,25 @@ def make_keys(paths: Iterable[str]) -> dict[str, str]:
     return keys
 
 
-def _plain_key(path: str) -> str:
+def member_key(archive: str, path: str) -> str:
+    """The key of a video in an archive: the key of its path there, and always a digest.
+
+    Whoever reads one archive does not know the paths in the others.
+
+    Args:
+        archive: path of the archive, relative to the catalog's root.
+        path: of the video inside the archive.
+    """
+    return _digest_key(f"{archive}/{path}", _safe_key(path))
+
+
+def _safe_key(path: str) -> str:
     stem = str(PurePosixPath(path).with_suffix(""))
-    key = re.sub(r"[^A-Za-z0-9_-]", "_", stem.replace("/", "__"))
+    return re.sub(r"[^A-Za-z0-9_-]", "_", stem.replace("/", "__"))
+
+
+def _plain_key(path: str) -> str:
+    key = _safe_key(path)
     return key if len(key) <= MAX_KEY_LENGTH else _digest_key(path, key)
 
 

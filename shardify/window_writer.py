@@ -1,0 +1,244 @@
+"""One window of archives -> its shards: read once from first to last, decoded by several threads, packed in order.
+
+In: a :class:`WindowTask`. Out: shards in the store and, last of all, the window's record. Which video lies in which
+shard follows from the order of the archives alone, not from what decodes; so shards that are there are passed over.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from shardify.archives import ArchiveDamageError, read_members
+from shardify.catalogs import SourceConfig, read_catalog
+from shardify.catalogs.archived import Archive, Member, folder_of
+from shardify.catalogs.base import Archived, Video
+from shardify.catalogs.files import is_video
+from shardify.catalogs.keys import member_key
+from shardify.errors import WorkError
+from shardify.frames import Frames, VideoError, stop_decoding
+from shardify.memory_file import MemoryFile
+from shardify.storage import Store, open_store
+from shardify.windows import SHARDS_PER_WINDOW, PendingWindow, WindowRecord, WindowState, members_digest, window_name
+from shardify.writer import OpenShard, Recipe, Report, decode_source
+
+MAX_WAITING_BYTES = 1 << 30
+"""Videos that wait to be decoded take at most so much memory, or are one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowTask(Recipe):
+    """A window to be packed; picklable, so that it can be done in any process."""
+
+    pending: PendingWindow
+    source: SourceConfig
+    """Lists are read in the process that needs them: they are long, and the same for all windows."""
+    members_sha256: str
+    """Of what the lists said when the build began, see :func:`shardify.windows.members_digest`."""
+    splits: tuple[str, ...]
+    """All splits of the data set, in their order."""
+    videos_per_shard: int
+    num_threads: int
+    """Videos decoded at once."""
+
+    def write(self, report: Report) -> None:
+        """Write it, see :func:`write_window`."""
+        write_window(self, report)
+
+
+def write_window(task: WindowTask, report: Report) -> WindowRecord:
+    """Read a window's archives, decode, pack, commit each shard, then the window.
+
+    A damaged archive is noted in the record, which says what becomes of the window; nothing is raised.
+
+    Args:
+        task: what to write where.
+        report: called once per decoded video, in order. If it raises, the window is not complete.
+
+    Returns:
+        The record that now stands in the store.
+
+    Raises:
+        UsageError: if access to the archives is denied.
+        WorkError: if an archive is gone or cannot be read, the disk is full, or the window has too many shards.
+    """
+    store = open_store(task.location)
+    window = task.pending.window
+    archived = _read_members_once(task.source, task.members_sha256)
+    for name in task.pending.stale:
+        store.delete(name)
+    _write_record(store, WindowRecord(number=window.number, archives=window.archives, state="begun"))
+    with _Packer(task, store, archived, report) as packer:
+        for archive in window.archives:
+            packer.read(archive)
+        state: WindowState = "complete"
+        if packer.damage and not task.source.accept_damaged_archives:
+            state = "damaged"
+        packer.finish(commit_partial=state == "complete")
+    record = WindowRecord(
+        number=window.number,
+        archives=window.archives,
+        state=state,
+        shards=packer.shards if state == "complete" else (),
+        found=tuple(sorted(packer.found.elements())) if state == "complete" else (),
+        num_unlisted=packer.num_unlisted,
+        unlisted_example=packer.unlisted_example,
+        damage=tuple(packer.damage),
+    )
+    _write_record(store, record)
+    return record
+
+
+class _Packer:
+    """Members of archives, one after the other -> shards."""
+
+    def __init__(self, task: WindowTask, store: Store, archived: Archived, report: Report) -> None:
+        self.found: Counter[str] = Counter()
+        self.num_unlisted = 0
+        self.unlisted_example = ""
+        self.damage: list[str] = []
+        self._task = task
+        self._store = store
+        self._archived = archived
+        self._report = report
+        self._first = task.pending.window.number * SHARDS_PER_WINDOW
+        self._placed: list[int] = []
+        """Videos of each shard so far, by its number within the window."""
+        self._filling: dict[tuple[str, ...], int] = {}
+        """The shard that each split signature is filling."""
+        self._open: dict[int, OpenShard] = {}
+        self._waiting: deque[tuple[int, Video, MemoryFile, Future[Frames | VideoError]]] = deque()
+        self._threads = ThreadPoolExecutor(task.num_threads, thread_name_prefix="decode")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        while any(future.running() for *_, future in self._waiting):
+            stop_decoding()  # who pressed Ctrl-C does not wait for the videos at hand
+            time.sleep(0.02)
+        self._threads.shutdown()
+        stack = ExitStack()
+        for shard in self._open.values():
+            stack.push(shard)
+        stack.__exit__(kind, error, traceback)
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """Numbers of all shards."""
+        return tuple(range(self._first, self._first + len(self._placed)))
+
+    def read(self, archive: Archive) -> None:
+        """Take in one archive; if it is damaged, what comes before the damage."""
+        folder = folder_of(archive.path)
+        known: dict[str, Member] = {}
+
+        def wants(path: str) -> bool:
+            member = self._archived.members.find(f"{folder}/{path}")
+            known.clear()
+            if member is None:
+                return False
+            known[path] = member
+            return self._first + self._next_shard(self._splits(member)) not in self._task.pending.kept
+
+        try:
+            for path, memory in read_members(self._task.root, archive, wants):
+                if path in known:
+                    self._place(f"{archive.path}/{path}", member_key(archive.path, path), known[path], memory)
+                elif is_video(path):
+                    self.num_unlisted += 1
+                    self.unlisted_example = self.unlisted_example or f"{archive.path}/{path}"
+        except ArchiveDamageError as error:
+            self.damage.append(str(error))
+
+    def finish(self, *, commit_partial: bool) -> None:
+        """Pack what is waiting, and commit the shards that are not full, or drop them."""
+        while self._waiting:
+            self._pack_next()
+        for number in sorted(self._open) if commit_partial else ():
+            self._commit(number)
+
+    def _splits(self, member: Member) -> tuple[str, ...]:
+        return tuple(split for split in self._task.splits if split in member.listed.splits)
+
+    def _next_shard(self, splits: tuple[str, ...]) -> int:
+        """Where the next video of a split signature goes, counted within the window."""
+        number = self._filling.get(splits)
+        if number is not None and self._placed[number] < self._task.videos_per_shard:
+            return number
+        if len(self._placed) == SHARDS_PER_WINDOW:
+            raise WorkError(
+                f"the window of archives that begins with {self._task.pending.window.archives[0].path} needs more than "
+                f"{SHARDS_PER_WINDOW} shards; raise videos_per_shard (now {self._task.videos_per_shard}) or lower "
+                "source.archives_per_window"
+            )
+        return len(self._placed)
+
+    def _place(self, path: str, key: str, member: Member, memory: MemoryFile | None) -> None:
+        splits = self._splits(member)
+        number = self._next_shard(splits)
+        if number == len(self._placed):
+            self._placed.append(0)
+        self._filling[splits] = number
+        self._placed[number] += 1
+        if member.name:
+            self.found[member.name] += 1
+        if memory is None:
+            return
+        video = Video(key=key, path=path, label=member.listed.label, splits=splits)
+        future = self._threads.submit(decode_source, memory, self._task)
+        self._waiting.append((self._first + number, video, memory, future))
+        while self._is_too_far_ahead():
+            self._pack_next()
+
+    def _is_too_far_ahead(self) -> bool:
+        if len(self._waiting) > 2 * self._task.num_threads:
+            return True
+        waiting_bytes = sum(memory.num_bytes for _, _, memory, future in self._waiting if not future.done())
+        return waiting_bytes > MAX_WAITING_BYTES and len(self._waiting) > 1
+
+    def _pack_next(self) -> None:
+        number, video, _, future = self._waiting[0]
+        result = future.result()
+        self._waiting.popleft()
+        shard = self._open.get(number)
+        if shard is None:
+            shard = self._open[number] = OpenShard(self._task, self._store, number, video.splits).__enter__()
+        self._report(shard.add(video, result))
+        if shard.num_videos == self._task.videos_per_shard:
+            self._commit(number)
+
+    def _commit(self, number: int) -> None:
+        shard = self._open[number]
+        shard.commit()
+        del self._open[number]
+        shard.__exit__(None, None, None)
+
+
+@functools.lru_cache(maxsize=1)
+def _read_members_once(source: SourceConfig, members_sha256: str) -> Archived:
+    """The lists, read once in each process.
+
+    Raises:
+        WorkError: if they are not what they were when the build began.
+    """
+    catalog = read_catalog(source)
+    if catalog.archived is None or members_digest(catalog) != members_sha256:
+        raise WorkError(
+            "the lists of source have changed since this build began; give them back their contents and run the same "
+            "command again, or build into another folder (--set out=...)"
+        )
+    return catalog.archived
+
+
+def _write_record(store: Store, record: WindowRecord) -> None:
+    store.write(window_name(record.number), record.to_json())
