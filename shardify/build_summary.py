@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shardify.build_config import BuildConfig
-from shardify.catalogs.base import Catalog
+from shardify.description import BuildDescription
 from shardify.format import MISSING_NAME, REJECTED_NAME, ShardRecord
 from shardify.progress import format_seconds
 
@@ -68,21 +68,66 @@ class BuildSummary:
         return lines
 
 
+@dataclass(frozen=True, kw_only=True)
+class PartSummary:
+    """What one part of a build did, while others have not."""
+
+    location: str
+    part: str
+    """`i/n`."""
+    num_shards: int
+    """Of this part."""
+    num_shards_written: int
+    """By this run; the others were there already."""
+    num_shards_missing: int
+    """Of other parts."""
+    num_videos: int
+    """That this run looked at."""
+    num_frames: int
+    num_rejected: int
+    seconds: float
+    problems: tuple[str, ...] = ()
+    """Shares are judged when all shards are there."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For --json."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """For people."""
+        done = f"{self.num_videos} videos, {self.num_frames:,} frames, {self.num_rejected} rejected"
+        own = (
+            f"{self.num_shards} shards, {self.num_shards_written} of them written now in {format_seconds(self.seconds)}"
+        )
+        rest = (
+            f"{self.num_shards_missing} shards of other parts are missing; the last part to end writes the manifest, "
+        )
+        return [f"{self.location}: part {self.part} is done: {own} ({done})", f"{rest}or `shardify finish`"]
+
+
 def summarise_build(
-    config: BuildConfig, catalog: Catalog, records: Sequence[ShardRecord], num_written: int, seconds: float, frames: int
+    config: BuildConfig,
+    description: BuildDescription,
+    records: Sequence[ShardRecord],
+    *,
+    num_written: int,
+    seconds: float,
+    frames: int,
+    num_unlisted: int,
 ) -> BuildSummary:
     """Sum up a finished build and hold its losses against the config's limits.
 
     Args:
         config: what was to be built.
-        catalog: what the source holds.
+        description: what the source held.
         records: of all shards.
         num_written: shards that this run wrote.
         seconds: time it took over them.
         frames: frames in them.
+        num_unlisted: videos that no list names.
     """
     rejected = [line for record in records for line in record.rejected]
-    num_videos, num_missing = len(catalog.videos), len(catalog.missing)
+    num_videos, num_missing = description.num_videos, len(description.missing)
     problems = []
     if len(rejected) > config.max_rejected_share * num_videos:
         problems.append(
@@ -103,7 +148,7 @@ def summarise_build(
         num_frames=sum(record.num_frames for record in records),
         num_bytes=sum(record.tar_bytes for record in records),
         num_missing=num_missing,
-        num_unlisted=catalog.num_unlisted,
+        num_unlisted=num_unlisted,
         reasons=group_reasons([line.reason for line in rejected]),
         num_transient=sum(line.status == "transient" for line in rejected),
         seconds=seconds,

@@ -11,11 +11,13 @@ import click
 from tqdm import tqdm
 
 from shardify.build_config import BuildConfig
+from shardify.build_summary import BuildSummary, PartSummary
 from shardify.config import load_config
 from shardify.errors import UserFacingError, WorkError, one_line
 from shardify.format import read_manifest
 from shardify.inspection import sample_record, shard_urls, summarise_dataset, summary_lines
-from shardify.run import build
+from shardify.part import parse_part
+from shardify.run import Engine, build, build_part, finish
 from shardify.storage import open_store
 from shardify.verify import verify
 
@@ -76,10 +78,35 @@ def synthetic_command(config: str, overrides: tuple[str, ...]) -> None:
 @click.argument("config")
 @set_option
 @click.option("--retry-failed", is_flag=True, help="Also rebuild the shards that lack rejected videos.")
+@click.option("--part", "part_text", metavar="I/N", help="Build the I-th of N parts, for an array of jobs.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    help="Who builds: processes of this machine, or a Ray cluster whose machines all reach videos and out.",
+)
 @json_option
-def build_command(config: str, overrides: tuple[str, ...], retry_failed: bool, as_json: bool) -> None:
+def build_command(
+    config: str, overrides: tuple[str, ...], retry_failed: bool, part_text: str | None, engine: Engine, as_json: bool
+) -> None:
     """Build the shards that CONFIG (a YAML file) describes; the same command again goes on where it stopped."""
-    summary = build(load_config(BuildConfig, config, overrides), retry_failed=retry_failed)
+    values = load_config(BuildConfig, config, overrides)
+    if part_text is None:
+        _report(build(values, retry_failed=retry_failed, engine=engine), as_json)
+    else:
+        _report(build_part(values, parse_part(part_text), retry_failed=retry_failed, engine=engine), as_json)
+
+
+@main.command("finish")
+@click.argument("config")
+@set_option
+@json_option
+def finish_command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Write the manifest of the data set of CONFIG (a YAML file), all of whose parts have been built."""
+    _report(finish(load_config(BuildConfig, config, overrides)), as_json)
+
+
+def _report(summary: BuildSummary | PartSummary, as_json: bool) -> None:
     _print(summary.to_dict() if as_json else summary.lines())
     if summary.problems:
         raise WorkError("; ".join(summary.problems))

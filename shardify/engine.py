@@ -1,7 +1,7 @@
-"""Who writes the shards: this process, or a pool of local ones.
+"""Who writes the shards: this process, or a pool of local ones; :mod:`shardify.ray_engine` has a cluster do it.
 
-An engine is handed tasks that are independent of each other and of their order; it returns when all are committed.
-Other engines (a cluster, one part of several machines) are one more function here.
+An engine is handed tasks that are independent of each other and of their order; it returns when all are committed. It
+takes them one by one, and what it holds does not grow with their number.
 """
 
 from __future__ import annotations
@@ -10,16 +10,28 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
+from typing import Protocol
 
 from shardify.errors import WorkError
-from shardify.writer import Report, ShardTask, VideoDone, write_shard
+from shardify.writer import Report, VideoDone
 
 POLL_SECONDS = 0.2
+TASKS_AHEAD = 2
+"""Tasks for each worker that wait for it."""
+
+
+class Task(Protocol):
+    """Work that any process can do on any machine that sees the source and the store; picklable."""
+
+    def write(self, report: Report) -> object:
+        """Write the shards, reporting each video. Done again, it writes the same bytes."""
+
 
 _report: Report | None = None
 """Set once in each worker process."""
@@ -32,33 +44,37 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def run_tasks(tasks: Sequence[ShardTask], num_workers: int, report: Report) -> None:
+def run_tasks(tasks: Iterable[Task], num_workers: int, report: Report) -> None:
     """Write all shards, in this process or in a pool.
 
     Args:
-        tasks: the shards to write.
-        num_workers: processes; with 1 (or one task) no process is started.
+        tasks: drawn one by one.
+        num_workers: processes; with 1 no process is started.
         report: called in this process after each video, in any order.
 
     Raises:
         WorkError: if a worker process was killed, or the disk is full.
     """
-    num_workers = min(num_workers, len(tasks))
     if num_workers > 1:
         _run_in_pool(tasks, num_workers, report)
     else:
         for task in tasks:
-            write_shard(task, report)
+            task.write(report)
 
 
-def _run_in_pool(tasks: Sequence[ShardTask], num_workers: int, report: Report) -> None:
+def _run_in_pool(tasks: Iterable[Task], num_workers: int, report: Report) -> None:
     context = multiprocessing.get_context("spawn")
     reports: SimpleQueue[VideoDone] = context.SimpleQueue()
     their_end, our_end = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(num_workers, context, initializer=_start_worker, initargs=(reports, their_end))
     try:
-        pending = {pool.submit(_write_in_worker, task) for task in tasks}
-        while pending:
+        waiting = iter(tasks)
+        pending: set[Future[None]] = set()
+        while True:
+            room = (1 + TASKS_AHEAD) * num_workers - len(pending)
+            pending |= {pool.submit(_write_in_worker, task) for task in islice(waiting, room)}
+            if not pending:
+                break
             done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             while not reports.empty():
                 report(reports.get())
@@ -92,6 +108,6 @@ def _exit_at_end_of(lifeline: Connection) -> None:
         os._exit(1)
 
 
-def _write_in_worker(task: ShardTask) -> None:
+def _write_in_worker(task: Task) -> None:
     assert _report is not None, "the pool's initializer sets it"
-    write_shard(task, _report)
+    task.write(_report)

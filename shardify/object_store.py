@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
 from shardify.errors import UsageError, WorkError
@@ -96,6 +96,20 @@ class ObjectStore(Store):
 
     def write(self, name: str, data: bytes) -> None:
         self._put(name, data, len(data))
+
+    def create(self, name: str, data: bytes) -> bool:
+        self._require_writable()
+
+        def request() -> bool:
+            try:
+                obstore.put(self.client, name, data, mode="create")
+            except AlreadyExistsError:
+                return False
+            return True
+
+        created = persistently(request, what=self.url(name))
+        count(Traffic(bytes_written=len(data) if created else 0))
+        return created
 
     def write_file(self, name: str, path: Path) -> None:
         self._put(name, path, path.stat().st_size)

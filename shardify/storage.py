@@ -42,6 +42,9 @@ class Store(Protocol):
     def write(self, name: str, data: bytes) -> None:
         """Store an object atomically and durably, replacing any earlier one."""
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Store an object atomically unless there is one of that name; whether it was stored."""
+
     def write_file(self, name: str, path: Path) -> None:
         """Store a finished local file as an object, atomically; the file is consumed."""
 
@@ -161,6 +164,23 @@ class FolderStore(Store):
                 file.write(data)
             self.write_file(name, path)
 
+    def create(self, name: str, data: bytes) -> bool:
+        with self.temporary(name) as path:
+            with path.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                (self.path / name).hardlink_to(path)
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without hard links
+                if self.exists(name):
+                    return False
+                self.write_file(name, path)
+        _sync_folder(self.path)
+        return True
+
     def write_file(self, name: str, path: Path) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -226,12 +246,13 @@ Location = Annotated[str, BeforeValidator(_checked_location)]
 
 
 @contextmanager
-def exclusive(store: Store, *, doing: str) -> Iterator[None]:
-    """Keep a second writer out of a store, and clear away what dead ones left.
+def exclusive(store: Store, *, doing: str, together: bool = False) -> Iterator[None]:
+    """Keep a second writer out of a folder, and clear away what dead ones left. Object stores have no locks.
 
     Args:
         store: where this process is about to write; the lock ends with the process at the latest.
         doing: what it does there, for the message that the second writer gets: "building", "training".
+        together: let in others that say so too, which never write the same objects; nothing is cleared away.
 
     Raises:
         WorkError: if another process holds the lock.
@@ -241,7 +262,7 @@ def exclusive(store: Store, *, doing: str) -> Iterator[None]:
         return
     with (store.path / LOCK_NAME).open("wb") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if together else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 raise WorkError(
@@ -252,6 +273,9 @@ def exclusive(store: Store, *, doing: str) -> Iterator[None]:
                 "there would spoil each other's work, start one only",
                 err=True,
             )
+        if together:
+            yield
+            return
         store.remove_leftovers()
         try:
             yield

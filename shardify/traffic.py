@@ -55,7 +55,7 @@ def count(amount: Traffic) -> None:
 
 def take() -> Traffic:
     """This process's sums so far, which begin anew."""
-    global _total  # noqa: PLW0603
+    global _total
     with _lock:
         taken, _total = _total, Traffic()
     return taken

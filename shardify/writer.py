@@ -57,6 +57,10 @@ class ShardTask(Recipe):
 
     shard: PlannedShard
 
+    def write(self, report: Report) -> None:
+        """Write it, see :func:`write_shard`."""
+        write_shard(self, report)
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoDone:

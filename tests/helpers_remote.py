@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,13 +36,14 @@ class RemoteFolder(Store):
     def write(self, name: str, data: bytes) -> None:
         raise NotImplementedError
 
+    def create(self, name: str, data: bytes) -> bool:
+        raise NotImplementedError
+
     def write_file(self, name: str, path: Path) -> None:
         raise NotImplementedError
 
-    @contextmanager
-    def temporary(self, name: str) -> Iterator[Path]:
-        raise NotImplementedError(name)
-        yield
+    def temporary(self, name: str) -> Any:
+        raise NotImplementedError
 
     def sizes(self) -> dict[str, int]:
         return self._folder.sizes()

@@ -402,9 +402,8 @@ def test_an_interrupted_retry_leaves_no_record_of_half_a_shard(
 
 def test_finish_refuses_an_unfinished_build(copy: Path) -> None:
     (copy / "shard-000002.json").unlink()
-    store = open_store(copy)
-    with pytest.raises(WorkError, match=r"shard 2 of .* is not written yet"):
-        finish(store, shardify.description.read_description(store))
+    with pytest.raises(WorkError, match=r"1 of \d+ shards are not written yet \(2\); run `shardify build` again"):
+        finish(build_config(copy, copy))
 
 
 def test_names_in_any_script_and_of_any_bytes(tmp_path: Path) -> None:

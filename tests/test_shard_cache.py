@@ -96,7 +96,7 @@ def test_what_arrives_damaged_is_fetched_once_more(tmp_path: Path) -> None:
 
 def test_what_arrives_damaged_twice_is_no_copy(tmp_path: Path) -> None:
     _, sha256 = made_up(1)
-    calls = []
+    calls: list[None] = []
 
     def wrong() -> Iterator[bytes]:
         calls.append(None)
@@ -128,7 +128,8 @@ def test_a_copy_cut_short_by_a_crash_is_fetched_again(tmp_path: Path) -> None:
 
 def test_threads_wait_for_the_one_that_fetches(tmp_path: Path) -> None:
     data, sha256 = made_up(1)
-    calls, paths = [], []
+    calls: list[None] = []
+    paths: list[Path] = []
 
     def slowly() -> Iterator[bytes]:
         calls.append(None)
