@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shardify.build_config import BuildConfig
-from shardify.description import BuildDescription
-from shardify.format import MISSING_NAME, REJECTED_NAME, ShardRecord
+from shardify.format import MISSING_NAME, REJECTED_NAME
+from shardify.planned_build import Built
 from shardify.progress import format_seconds
 
 
@@ -41,6 +41,8 @@ class BuildSummary:
     """Of this run; 0 if it wrote nothing."""
     problems: tuple[str, ...]
     """Shares above their limits; empty for a good build."""
+    notes: tuple[str, ...] = ()
+    """What else is to be said about the videos."""
 
     @property
     def num_rejected(self) -> int:
@@ -65,7 +67,7 @@ class BuildSummary:
             lines.append(f"rejected {count}: {reason}")
         if self.num_transient:
             lines.append(f"{self.num_transient} of the rejects may go better with --retry-failed")
-        return lines
+        return [*lines, *self.notes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,8 @@ class PartSummary:
     location: str
     part: str
     """`i/n`."""
+    noun: str = "shards"
+    """What is counted: shards, or windows of archives with all their shards."""
     num_shards: int
     """Of this part."""
     num_shards_written: int
@@ -96,19 +100,18 @@ class PartSummary:
     def lines(self) -> list[str]:
         """For people."""
         done = f"{self.num_videos} videos, {self.num_frames:,} frames, {self.num_rejected} rejected"
-        own = (
-            f"{self.num_shards} shards, {self.num_shards_written} of them written now in {format_seconds(self.seconds)}"
-        )
-        rest = (
-            f"{self.num_shards_missing} shards of other parts are missing; the last part to end writes the manifest, "
-        )
-        return [f"{self.location}: part {self.part} is done: {own} ({done})", f"{rest}or `shardify finish`"]
+        own = f"{self.num_shards} {self.noun}, {self.num_shards_written} of them written now"
+        rest = f"{self.num_shards_missing} {self.noun} of other parts are missing; the last part to end writes"
+        time = f"in {format_seconds(self.seconds)}"
+        return [
+            f"{self.location}: part {self.part} is done: {own} {time} ({done})",
+            f"{rest} the manifest, or `shardify finish`",
+        ]
 
 
 def summarise_build(
     config: BuildConfig,
-    description: BuildDescription,
-    records: Sequence[ShardRecord],
+    built: Built,
     *,
     num_written: int,
     seconds: float,
@@ -119,13 +122,13 @@ def summarise_build(
 
     Args:
         config: what was to be built.
-        description: what the source held.
-        records: of all shards.
+        built: its shards, and what the source held.
         num_written: shards that this run wrote.
         seconds: time it took over them.
         frames: frames in them.
         num_unlisted: videos that no list names.
     """
+    description, records = built.description, built.records
     rejected = [line for record in records for line in record.rejected]
     num_videos, num_missing = description.num_videos, len(description.missing)
     problems = []
@@ -154,6 +157,7 @@ def summarise_build(
         seconds=seconds,
         frames_per_second=frames / seconds if seconds else 0.0,
         problems=tuple(problems),
+        notes=built.notes,
     )
 
 

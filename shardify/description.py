@@ -50,6 +50,11 @@ class BuildDescription:
     archives: tuple[tuple[str, ...], ...] = ()
     """Paths of the archives that the videos are in, by window; what is in them and missing is not known then."""
 
+    @property
+    def noun(self) -> str:
+        """What a task of the build writes, in the plural."""
+        return "windows of archives" if self.archives else "shards"
+
     def to_json(self) -> bytes:
         return dump_json({"format_version": FORMAT_VERSION, **asdict(self)}, indent=1)
 

@@ -6,12 +6,17 @@ it was at. Parts write disjoint shards; whoever finds all of them there writes t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import click
 
+from shardify.archived_build import (
+    collect_windows,
+    find_windows,
+    keep_lists,
+    require_no_damage,
+    unpacked_windows,
+)
 from shardify.build_config import BuildConfig
 from shardify.build_summary import BuildSummary, PartSummary, summarise_build
 from shardify.catalogs import read_catalog
@@ -23,23 +28,19 @@ from shardify.description import (
     differences,
     final_objects,
     read_description,
-    read_record,
 )
 from shardify.engine import run_tasks, usable_cores
-from shardify.errors import UsageError, WorkError
-from shardify.format import MANIFEST_NAME, MISSING_NAME, REJECTED_NAME, ShardRecord, shard_name
+from shardify.errors import UsageError
+from shardify.format import MANIFEST_NAME, MISSING_NAME, REJECTED_NAME
 from shardify.part import Part
-from shardify.plan import PlannedShard, make_plan
+from shardify.plan import make_plan
+from shardify.planned_build import Built, Work, collect_shards, find_shards, missing_shards
 from shardify.progress import BuildProgress
 from shardify.ray_engine import run_on_ray
 from shardify.storage import Store, exclusive, open_store
-from shardify.writer import ShardTask
+from shardify.windows import plan_windows
 
 Engine = Literal["local", "ray"]
-
-RECORD_THREADS = 16
-"""Records that are read at once: an object store takes its time for each."""
-NUM_NAMED_SHARDS = 5
 
 
 def build(config: BuildConfig, *, retry_failed: bool = False, engine: Engine = "local") -> BuildSummary:
@@ -77,49 +78,54 @@ def build_part(
 
 def _build(config: BuildConfig, part: Part | None, retry_failed: bool, engine: Engine) -> BuildSummary | PartSummary:
     catalog = read_catalog(config.source)
-    plan = make_plan(catalog, config.videos_per_shard, config.seed)
-    description = describe_build(config, catalog, plan)
+    plan = () if catalog.archived else make_plan(catalog, config.videos_per_shard, config.seed)
+    windows = plan_windows(catalog.archived.archives, config.source.archives_per_window) if catalog.archived else ()
+    description = describe_build(config, catalog, plan, windows)
     store = open_store(config.out, create=True)
     with exclusive(store, doing="building", together=part is not None):
         settle_description(store, description)
-        mine = plan if part is None else part.of(plan)
-        pending = pending_shards(store, mine, retry_failed)
-        if catalog.missing:
-            _say(f"{len(catalog.missing)} of {len(catalog.videos) + len(catalog.missing)} listed videos are missing")
-        if len(pending) < len(mine):
-            _say(f"{store.location}: {len(mine) - len(pending)} of {len(mine)} shards are there already")
-        if pending:
+        keep_lists(store, catalog)
+        if catalog.archived:
+            mine = windows if part is None else part.of(windows)
+            cores = 1 if engine == "ray" else config.workers or usable_cores()
+            work = find_windows(config, catalog, mine, store, retry_failed=retry_failed, num_cores=cores)
+        else:
+            shards = plan if part is None else part.of(plan)
+            work = find_shards(config, catalog, shards, store, retry_failed=retry_failed)
+        _say_what_is_there(store, catalog, description, work)
+        if work.num_tasks:
             for name in (MANIFEST_NAME, REJECTED_NAME, MISSING_NAME):
                 store.delete(name)
-        tasks = (_task(config, catalog, shard) for shard in pending)
-        with BuildProgress(sum(len(shard.videos) for shard in pending)) as progress:
+        with BuildProgress(work.num_videos) as progress:
             if engine == "ray":
-                run_on_ray(tasks, progress.add)
+                run_on_ray(work.tasks, progress.add)
             else:
-                run_tasks(tasks, min(config.workers or usable_cores(), len(pending)), progress.add)
-            seconds = progress.seconds if pending else 0.0
-        missing = missing_shards(store, description.num_shards)
+                run_tasks(work.tasks, min(config.workers or usable_cores(), work.num_tasks), progress.add)
+            seconds = progress.seconds if work.num_tasks else 0.0
+        missing = missing_tasks(store, description)
         if part is not None and missing:
+            if catalog.archived:
+                require_no_damage(store, part.of(windows))
             return PartSummary(
                 location=store.location,
                 part=str(part),
-                num_shards=len(mine),
-                num_shards_written=len(pending),
+                noun=description.noun,
+                num_shards=work.num_planned,
+                num_shards_written=work.num_tasks,
                 num_shards_missing=len(missing),
                 num_videos=progress.num_done,
                 num_frames=progress.num_frames,
                 num_rejected=progress.num_rejected,
                 seconds=seconds,
             )
-        records = write_final_objects(store, description)
+        built = write_final_objects(store, description)
     return summarise_build(
         config,
-        description,
-        records,
-        num_written=len(pending),
+        built,
+        num_written=sum(work.writes(record.number) for record in built.records),
         seconds=seconds,
         frames=progress.num_frames,
-        num_unlisted=catalog.num_unlisted,
+        num_unlisted=built.num_unlisted + catalog.num_unlisted,
     )
 
 
@@ -138,50 +144,28 @@ def finish(config: BuildConfig) -> BuildSummary:
             description = read_description(store)
         except FileNotFoundError:
             raise UsageError(f"{store.location} holds no {DESCRIPTION_NAME}: run `shardify build` first") from None
-        records = write_final_objects(store, description)
-    return summarise_build(config, description, records, num_written=0, seconds=0.0, frames=0, num_unlisted=0)
+        built = write_final_objects(store, description)
+    return summarise_build(config, built, num_written=0, seconds=0.0, frames=0, num_unlisted=built.num_unlisted)
 
 
-def write_final_objects(store: Store, description: BuildDescription) -> list[ShardRecord]:
+def write_final_objects(store: Store, description: BuildDescription) -> Built:
     """Write the ledgers and the manifest from the shards' records.
 
-    Returns:
-        The records of all planned shards.
-
     Raises:
-        WorkError: if a shard has not been written yet.
+        WorkError: if a shard has not been written yet, or an archive is damaged.
     """
-    missing = missing_shards(store, description.num_shards)
-    if missing:
-        named = ", ".join(map(str, missing[:NUM_NAMED_SHARDS])) + (" ..." if missing[NUM_NAMED_SHARDS:] else "")
-        raise WorkError(
-            f"{store.location}: {len(missing)} of {description.num_shards} shards are not written yet ({named}); run "
-            "`shardify build` again, or those of its parts that have not ended well (of n parts, i writes the shards "
-            "i-1, i-1+n, i-1+2n ...)"
-        )
-    with ThreadPoolExecutor(RECORD_THREADS) as pool:
-        records = list(pool.map(lambda number: read_record(store, number), range(description.num_shards)))
-    for name, data in final_objects(description, records).items():
+    built = collect_windows(store, description) if description.archives else collect_shards(store, description)
+    for name, data in final_objects(built.description, built.records).items():
         if not store.exists(name) or store.read(name) != data:
             store.write(name, data)
-    return records
+    return built
 
 
-def missing_shards(store: Store, num_shards: int) -> list[int]:
-    """The planned shards that have no record yet, by one listing."""
-    there = store.sizes()
-    return [number for number in range(num_shards) if shard_name(number, "json") not in there]
-
-
-def pending_shards(store: Store, shards: Sequence[PlannedShard], retry_failed: bool) -> list[PlannedShard]:
-    """Those of some shards that are to be written: not there, not whole, or lacking videos to be tried again."""
-    sizes = store.sizes()
-
-    def is_pending(shard: PlannedShard) -> bool:
-        return _needs_writing(store, shard, sizes, retry_failed)
-
-    with ThreadPoolExecutor(RECORD_THREADS) as pool:
-        return [shard for shard, pending in zip(shards, pool.map(is_pending, shards), strict=True) if pending]
+def missing_tasks(store: Store, description: BuildDescription) -> list[int]:
+    """The planned shards, or windows of archives, that nobody has written yet."""
+    if description.archives:
+        return unpacked_windows(store, description)
+    return missing_shards(store, description.num_shards)
 
 
 def settle_description(store: Store, description: BuildDescription) -> None:
@@ -203,27 +187,12 @@ def settle_description(store: Store, description: BuildDescription) -> None:
         )
 
 
-def _needs_writing(store: Store, shard: PlannedShard, sizes: Mapping[str, int], retry_failed: bool) -> bool:
-    """Whether a shard is not there yet, whole, by its record and the sizes of all objects of the store."""
-    if shard_name(shard.number, "json") not in sizes:
-        return True
-    record = read_record(store, shard.number)
-    if retry_failed and record.rejected:
-        return True
-    there = [sizes.get(shard_name(shard.number, part)) for part in ("tar", "idx.npz")]
-    return bool(record.num_samples) and there != [record.tar_bytes, record.index_bytes]
-
-
-def _task(config: BuildConfig, catalog: Catalog, shard: PlannedShard) -> ShardTask:
-    return ShardTask(
-        shard=shard,
-        root=catalog.root,
-        classes=catalog.classes,
-        location=str(config.out),
-        frames=config.frames,
-        packing=config.pack,
-        min_frames=config.min_frames,
-    )
+def _say_what_is_there(store: Store, catalog: Catalog, description: BuildDescription, work: Work) -> None:
+    if catalog.missing:
+        _say(f"{len(catalog.missing)} of {len(catalog.videos) + len(catalog.missing)} listed videos are missing")
+    if work.num_tasks < work.num_planned:
+        there = work.num_planned - work.num_tasks
+        _say(f"{store.location}: {there} of {work.num_planned} {description.noun} are there already")
 
 
 def _say(line: str) -> None:

@@ -15,6 +15,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ LISTED_NAME = "listed.jsonl"
 SHARDS_PER_WINDOW = 1000
 MAX_WINDOWS = 1000
 """So shard numbers have six digits at most."""
+RECORD_THREADS = 16
+"""Records that are read at once: an object store takes its time for each."""
 
 WindowState = Literal["begun", "damaged", "complete"]
 
@@ -107,6 +110,12 @@ def window_name(number: int) -> str:
     return f"window-{number:06d}.json"
 
 
+def shard_number(name: str) -> int | None:
+    """The number of the shard that an object of a store belongs to; None if it belongs to none."""
+    match = re.fullmatch(r"shard-(\d+)\.(tar|idx\.npz|json)", name)
+    return int(match[1]) if match else None
+
+
 def plan_windows(archives: Sequence[Archive], archives_per_window: int) -> tuple[Window, ...]:
     """Cut the archives, sorted by path, into windows.
 
@@ -168,8 +177,8 @@ def find_pending(
     """
     objects: defaultdict[int, list[str]] = defaultdict(list)
     for name in sizes:
-        if match := re.fullmatch(r"shard-(\d+)\..*", name):
-            objects[int(match[1]) // SHARDS_PER_WINDOW].append(name)
+        if (number := shard_number(name)) is not None:
+            objects[number // SHARDS_PER_WINDOW].append(name)
     pending = []
     for window in windows:
         record = read_window(store, window.number) if window_name(window.number) in sizes else None
@@ -206,13 +215,9 @@ def sum_up(store: Store, archives: Sequence[Sequence[str]]) -> PackedWindows:
     Raises:
         WorkError: if a window is not complete, an archive is damaged, or no video was found.
     """
-    records = [_read_finished(store, number, paths) for number, paths in enumerate(archives)]
-    if damage := [line for record in records if record.state == "damaged" for line in record.damage]:
-        more = f" ({len(damage)} archives are)" if len(damage) > 1 else ""
-        raise WorkError(
-            f"{damage[0]}{more}; fetch it again and run the same command again, only what is missing is done; or go "
-            "without the rest of it with --set source.accept_damaged_archives=true"
-        )
+    with ThreadPoolExecutor(RECORD_THREADS) as pool:
+        records = list(pool.map(lambda window: _read_finished(store, *window), enumerate(archives)))
+    refuse_damage(records)
     found = Counter(name for record in records for name in record.found)
     listed: list[tuple[str, list[str]]] = []
     if store.exists(LISTED_NAME):
@@ -231,6 +236,17 @@ def sum_up(store: Store, archives: Sequence[Sequence[str]]) -> PackedWindows:
             f"{packed.num_unlisted} other videos{example}; are source.videos, the lists and the classes the right ones?"
         )
     return packed
+
+
+def refuse_damage(records: Iterable[WindowRecord]) -> None:
+    """Raise WorkError if one of some windows is not complete because of damage."""
+    damage = [line for record in records if record.state == "damaged" for line in record.damage]
+    if damage:
+        more = f" ({len(damage)} archives are damaged, see the window-NNNNNN.json)" if len(damage) > 1 else ""
+        raise WorkError(
+            f"{damage[0]}{more}; fetch it again and run the same command again, only what is missing is done; or go "
+            "without the rest of it with --set source.accept_damaged_archives=true"
+        )
 
 
 def _read_finished(store: Store, number: int, paths: Sequence[str]) -> WindowRecord:

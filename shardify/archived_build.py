@@ -1,0 +1,146 @@
+"""A build whose videos are in archives: which windows are still to be packed, and what all of them hold.
+
+In: a config, a catalog of archives and its windows, a store. Out: a :class:`Work`; at the end a :class:`Built`, with
+what only reading the archives could tell. All that is needed for that lies in the store, so parts and reruns agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from shardify.build_config import BuildConfig
+from shardify.catalogs.base import Catalog
+from shardify.description import BuildDescription, read_record
+from shardify.format import ShardRecord
+from shardify.planned_build import Built, Work, is_whole
+from shardify.storage import Store
+from shardify.window_writer import WindowTask
+from shardify.windows import (
+    LISTED_NAME,
+    RECORD_THREADS,
+    SHARDS_PER_WINDOW,
+    PendingWindow,
+    Window,
+    find_pending,
+    listed_lines,
+    members_digest,
+    read_window,
+    refuse_damage,
+    shard_number,
+    sum_up,
+    window_name,
+)
+
+
+def keep_lists(store: Store, catalog: Catalog) -> None:
+    """Have what the lists name beside the shards; build.json, which is there, holds its checksum."""
+    if catalog.archived is not None and catalog.archived.listed and not store.exists(LISTED_NAME):
+        store.write(LISTED_NAME, listed_lines(catalog.archived.listed, catalog.splits))
+
+
+def find_windows(
+    config: BuildConfig,
+    catalog: Catalog,
+    windows: Sequence[Window],
+    store: Store,
+    *,
+    retry_failed: bool,
+    num_cores: int,
+) -> Work:
+    """Those of some windows that are to be packed, see :func:`shardify.windows.find_pending`.
+
+    Args:
+        config: the build's.
+        catalog: the build's.
+        windows: all, or those of one part.
+        store: where the build lies.
+        retry_failed: also those with shards that lack videos.
+        num_cores: shared by the threads of the windows that are packed at once; each has one at least.
+    """
+    sizes = store.sizes()
+    whole = _whole_shards(store, {window.number for window in windows}, sizes)
+    pending = find_pending(store, windows, sizes, whole, retry_failed=retry_failed)
+    num_threads = max(1, num_cores // max(1, len(pending)))
+    due = {window.window.number for window in pending}
+    kept = frozenset[int]().union(*(window.kept for window in pending))
+    return Work(
+        tasks=_tasks(config, catalog, pending, num_threads),
+        num_tasks=len(pending),
+        num_planned=len(windows),
+        num_videos=None if pending else 0,
+        writes=lambda number: number // SHARDS_PER_WINDOW in due and number not in kept,
+    )
+
+
+def unpacked_windows(store: Store, description: BuildDescription) -> list[int]:
+    """Numbers of the windows that nobody has come to the end of; those with damaged archives are none."""
+    there = store.sizes()
+
+    def is_unpacked(number: int) -> bool:
+        return window_name(number) not in there or read_window(store, number).state == "begun"
+
+    numbers = range(len(description.archives))
+    with ThreadPoolExecutor(RECORD_THREADS) as pool:
+        return [number for number, unpacked in zip(numbers, pool.map(is_unpacked, numbers), strict=True) if unpacked]
+
+
+def require_no_damage(store: Store, windows: Iterable[Window]) -> None:
+    """Raise WorkError if damage keeps windows that were read from being complete."""
+    refuse_damage([read_window(store, window.number) for window in windows])
+
+
+def collect_windows(store: Store, description: BuildDescription) -> Built:
+    """What all windows hold.
+
+    Raises:
+        WorkError: if a window is not packed, an archive is damaged, or no video was found.
+    """
+    packed = sum_up(store, description.archives)
+    with ThreadPoolExecutor(RECORD_THREADS) as pool:
+        records = list(pool.map(lambda number: read_record(store, number), packed.shards))
+    notes = [f"went without the rest of it: {line}" for line in packed.damage]
+    if packed.num_copies:
+        notes.append(f"{packed.num_copies} videos are copies of a listed one; each is a sample of its own")
+    known = replace(
+        description,
+        num_videos=sum(record.num_samples + len(record.rejected) for record in records),
+        num_shards=len(records),
+        missing=packed.missing,
+    )
+    return Built(description=known, records=records, num_unlisted=packed.num_unlisted, notes=tuple(notes))
+
+
+def _tasks(
+    config: BuildConfig, catalog: Catalog, pending: Sequence[PendingWindow], num_threads: int
+) -> Iterable[WindowTask]:
+    digest = members_digest(catalog)
+    for window in pending:
+        yield WindowTask(
+            root=catalog.root,
+            classes=catalog.classes,
+            location=str(config.out),
+            frames=config.frames,
+            packing=config.pack,
+            min_frames=config.min_frames,
+            pending=window,
+            source=config.source,
+            members_sha256=digest,
+            splits=catalog.splits,
+            videos_per_shard=config.videos_per_shard,
+            num_threads=num_threads,
+        )
+
+
+def _whole_shards(store: Store, windows: set[int], sizes: Mapping[str, int]) -> dict[int, ShardRecord]:
+    """Records of those windows' shards that are there with tar and index."""
+    numbers = [
+        number
+        for name in sizes
+        if name.endswith(".json") and (number := shard_number(name)) is not None
+        if number // SHARDS_PER_WINDOW in windows
+    ]
+    with ThreadPoolExecutor(RECORD_THREADS) as pool:
+        records = list(pool.map(lambda number: read_record(store, number), numbers))
+    return {record.number: record for record in records if is_whole(record, sizes)}
