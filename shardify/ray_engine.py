@@ -7,6 +7,7 @@ Out: the committed shards. The driver holds a few tasks a CPU and each finished 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
@@ -18,6 +19,7 @@ from shardify.writer import Report, VideoDone
 MAX_RETRIES = 20
 """How often a task is begun again because its worker or machine was lost."""
 POLL_SECONDS = 1.0
+CONNECT_SECONDS = 10.0
 _PASSED_ON = ("AWS_", "AZURE_", "GOOGLE_", "TEMPORAL_SSL_", "TMPDIR")
 """Beginnings of the environment variables that a worker needs for object stores."""
 
@@ -97,6 +99,17 @@ def _import_ray() -> Any:
     return ray
 
 
+def _require_answer(address: str) -> None:
+    """Raise ConnectionError if nothing listens at a `host:port`; Ray itself would wait for it for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(f"nothing answers at {address} ({error})") from None
+
+
 def _join_cluster(ray: Any) -> None:
     passed_on = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
     options: dict[str, Any] = {
@@ -104,11 +117,13 @@ def _join_cluster(ray: Any) -> None:
         "log_to_driver": False,
         "logging_level": "error",
     }
+    address = os.environ.get("RAY_ADDRESS", "auto")
     try:
+        _require_answer(address)
         try:
-            ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), **options)
+            ray.init(address=address, **options)
         except ConnectionError:
-            if "RAY_ADDRESS" in os.environ:
+            if address != "auto":
                 raise
             ray.init(include_dashboard=False, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:

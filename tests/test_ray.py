@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import threading
@@ -23,7 +22,6 @@ from shardify.writer import Report, VideoDone
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed"),
     # Ray leaves files and sockets to the garbage collector
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -33,16 +31,17 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two machines of one core each, played by two raylets."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    from ray.cluster_utils import Cluster
-
-    options: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100_000_000}
-    cluster: Any = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
-    cluster.add_node(**options)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where workers find this module
+        from ray.cluster_utils import Cluster
+
+        options: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100_000_000}
+        cluster: Any = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
+        cluster.add_node(**options)
         patch.setenv("RAY_ADDRESS", cluster.address)
         yield cluster
-    cluster.shutdown()
+        cluster.shutdown()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +94,7 @@ def test_an_error_of_the_work_comes_back_as_it_is(cluster: Any) -> None:
 
 def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    monkeypatch.setenv("RAY_gcs_rpc_server_connect_timeout_s", "1")
-    with pytest.raises(UsageError, match=r"no Ray cluster can be joined: .*check RAY_ADDRESS"):
+    with pytest.raises(UsageError, match=r"no Ray cluster can be joined: nothing answers at 127.0.0.1:1 .*RAY_ADDRESS"):
         run_on_ray([], lambda _: None)
 
 
