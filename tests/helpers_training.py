@@ -11,13 +11,13 @@ import torch
 from shardify.config import validate_config
 from stream_train.checkpoint import CheckpointFolder
 from stream_train.config import PretrainConfig
-from stream_train.metrics import Record
+from stream_train.metrics import TRAFFIC_PREFIX, Record
 from stream_train.train import pretrain
 
 TIMINGS = ("clips_per_second", "data_wait_share")
 
 
-def tiny_values(shards: Path, out: Path, **changes: Any) -> dict[str, Any]:
+def tiny_values(shards: Path | str, out: Path | str, **changes: Any) -> dict[str, Any]:
     """Config values: 23 videos, 5 a batch, 2 epochs: 10 steps, a record every 3, a checkpoint every 4."""
     values: dict[str, Any] = {
         "shards": str(shards),
@@ -42,22 +42,26 @@ def tiny_values(shards: Path, out: Path, **changes: Any) -> dict[str, Any]:
     return values
 
 
-def tiny_config(shards: Path, out: Path, **changes: Any) -> PretrainConfig:
+def tiny_config(shards: Path | str, out: Path | str, **changes: Any) -> PretrainConfig:
     """The config of :func:`tiny_values`; `data__num_workers=1` changes a nested key."""
     return validate_config(PretrainConfig, tiny_values(shards, out, **changes), "tiny")
 
 
-def run_tiny(shards: Path, out: Path, **changes: Any) -> list[str]:
-    """Train; returns what was said."""
-    said: list[str] = []
+def run_tiny(shards: Path | str, out: Path | str, *, said: list[str] | None = None, **changes: Any) -> list[str]:
+    """Train; returns what was said, and also puts it into `said`, for runs that do not end well."""
+    said = [] if said is None else said
     pretrain(tiny_config(shards, out, **changes), said.append)
     return said
 
 
-def records(out: Path) -> list[Record]:
-    """The lines of metrics.jsonl without the timings."""
+def records(out: Path, *, traffic: bool = False) -> list[Record]:
+    """The lines of metrics.jsonl without the timings, and without what object stores moved unless that is asked for."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in TIMINGS} for line in lines]
+
+    def is_kept(name: str) -> bool:
+        return name not in TIMINGS and (traffic or not name.startswith(TRAFFIC_PREFIX))
+
+    return [{name: value for name, value in line.items() if is_kept(name)} for line in lines]
 
 
 def assert_same_run(left: Path, right: Path) -> None:

@@ -44,7 +44,9 @@ def main() -> None:
         print(json.dumps(start_up(arguments.start_up_of)))
         return
     local = open_shard_set(arguments.shards, arguments.split)
-    result: dict[str, object] = {"nodes": {name: moved_by_nodes(data) for name, data in (("given", local), ("million", million()))}}
+    result: dict[str, object] = {
+        "nodes": {name: moved_by_nodes(data) for name, data in (("given", local), ("million", million()))}
+    }
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "manifest.json").write_bytes(million().manifest.to_json())
         command = [sys.executable, __file__, "--start-up-of", folder]
