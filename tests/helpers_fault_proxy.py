@@ -84,7 +84,7 @@ class FaultProxy:
         self._add("delay", seconds, times, method, path)
 
     def flip(self, *, times: int = 1, method: str = "GET", path: str = "*") -> None:
-        """Change the byte in the middle of the body."""
+        """Change the first byte of the body."""
         self._add("flip", 0, times, method, path)
 
     def refuse(self, *, times: int = 1, method: str = "*", path: str = "*") -> None:
@@ -172,8 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if fault is not None and fault.kind == "flip" and data:
-            middle = len(data) // 2
-            data = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+            data = bytes([data[0] ^ 1]) + data[1:]
         if fault is not None and fault.kind == "cut":
             self.wfile.write(data[: int(fault.amount)])
             self.wfile.flush()
