@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -11,9 +12,21 @@ from shardify.cli import CommandGroup, json_option, set_option
 from shardify.config import dump_config, load_config
 from stream_train.config import PretrainConfig
 from stream_train.distributed import rank_of_process
+from stream_train.preemption import Stopped, leave_soon
 
 
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+class StoppableGroup(CommandGroup):
+    """Commands that may be stopped by a signal: saved, to be continued, and then soon gone."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except Stopped:
+            leave_soon()
+            raise
+
+
+@click.group(cls=StoppableGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Pre-train video networks on shards, and judge them."""
 

@@ -49,6 +49,11 @@ class World:
         """`say` on the main process, silence on the others."""
         return say if self.is_main else lambda _: None
 
+    def enter_thread(self) -> None:
+        """Let a new thread use this process's GPU, if it has one."""
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+
     def is_idle(self) -> bool:
         """Whether the device has finished everything it was given; a CPU always has."""
         return self.device.type == "cpu" or torch.cuda.current_stream(self.device).query()

@@ -31,6 +31,7 @@ from stream_train.clips import ClipConfig, ClipDecoder, ClipView, centre_view, c
 from stream_train.draws import Domain
 from stream_train.fetching import BatchRequest, DrawClips, SampleFetcher, look_ahead
 from stream_train.order import Positions, SampleOrder, slots_of_rank
+from stream_train.preemption import outlive_announcement
 from stream_train.reader import MAX_OPEN_SHARDS, OPEN_SHARDS, ShardSet
 from stream_train.reader_config import IndexedReaderConfig, SequentialReaderConfig
 from stream_train.transforms import ClipPlan
@@ -300,6 +301,7 @@ def make_loader(
 
 def _start_worker(environment: Mapping[str, str], _: int) -> None:
     """Begin a worker: it counts its own traffic, and knows the credentials that the main process knows now."""
+    outlive_announcement()
     os.environ.update(environment)
     take()
 

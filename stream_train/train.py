@@ -29,7 +29,7 @@ from stream_train.metrics import METRICS_NAME, Interval, MetricsLog, Progress, R
 from stream_train.optim import learning_rate, set_learning_rate
 from stream_train.order import slots_of_rank
 from stream_train.precision import autocast, choose_precision
-from stream_train.preemption import Stopped, StopRequest
+from stream_train.preemption import Aside, Stopped, StopRequest
 from stream_train.pretext import build_model, build_task
 from stream_train.run import Run, Say, build_run, resume
 from stream_train.task import Objective, combine
@@ -122,7 +122,25 @@ def measured_batches(run: Run, progress: Progress, request: StopRequest) -> Iter
     """
     videos = run.config.data.videos_per_batch
     my_videos = len(slots_of_rank(videos, run.world.rank, run.world.size))
-    batches = iter(
+    batches = Aside(lambda: begin_stream(run), request)
+    try:
+        while run.step < run.num_steps:
+            start = time.perf_counter()
+            batch = batches.next()
+            if run.world.any(batch is None):
+                yield None
+            assert batch is not None
+            seconds = time.perf_counter() - start if run.world.is_idle() else 0.0
+            progress.waited(seconds, num_clips=len(batch) // my_videos * videos)
+            yield batch.to(run.world.device)
+    finally:
+        batches.close()
+
+
+def begin_stream(run: Run) -> Iterator[Batch]:
+    """This rank's batches from where the run is, read in the thread that asks for them."""
+    run.world.enter_thread()
+    return iter(
         build_stream(
             run.data,
             run.config.data,
@@ -135,15 +153,6 @@ def measured_batches(run: Run, progress: Progress, request: StopRequest) -> Iter
             positions=run.positions,
         )
     )
-    while run.step < run.num_steps:
-        start = time.perf_counter()
-        batch = request.or_stop(lambda: next(batches))
-        if run.world.any(batch is None):
-            yield None
-        assert batch is not None
-        seconds = time.perf_counter() - start if run.world.is_idle() else 0.0
-        progress.waited(seconds, num_clips=len(batch) // my_videos * videos)
-        yield batch.to(run.world.device)
 
 
 def compute_gradients(run: Run, batch: Batch) -> tuple[Objective, Tensor, dict[str, Tensor]]:

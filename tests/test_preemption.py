@@ -1,0 +1,337 @@
+"""Signals that announce the end: saved between two steps, continued as if nothing had been, whoever gets them when."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers_processes import descendants, finish, start
+from helpers_training import assert_same_run, records, run_tiny, tiny_values
+
+from shardify.errors import WorkError
+from shardify.work_folder import work_folder
+from stream_train import preemption
+from stream_train.batch import Batch
+from stream_train.checkpoint import CheckpointFolder
+from stream_train.loader import ClipStream
+from stream_train.preemption import SIGNALS, STOPPED_EXIT_CODE, Aside, Stopped, StopRequest, outlive_announcement
+from stream_train.run import Run
+from stream_train.train import compute_gradients
+
+JUDGED = {"split": "train1", "draws_per_video": 1, "every_epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def whole_run(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten steps, a record every three, a checkpoint every four; never stopped."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run_tiny(small_dataset, out, validation=JUDGED)
+    return out
+
+
+def signal_in_step(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIGTERM) -> None:
+    """Send this process a signal in the middle of a step."""
+
+    def compute(run: Run, batch: Batch) -> Any:
+        if run.step + 1 == step:
+            os.kill(os.getpid(), number)
+        return compute_gradients(run, batch)
+
+    monkeypatch.setattr("stream_train.train.compute_gradients", compute)
+
+
+def stopped_run(shards: Path, out: Path | str, **changes: Any) -> list[str]:
+    """Train until stopped; returns what was said."""
+    said: list[str] = []
+
+    def train() -> None:
+        run_tiny(shards, out, validation=JUDGED, said=said, **changes)
+
+    with pytest.raises(Stopped) as caught:
+        train()
+    assert caught.value.code == STOPPED_EXIT_CODE == 75
+    return said
+
+
+@pytest.mark.parametrize(
+    ("step", "steps"),
+    [(1, [1]), (3, [3]), (4, [4]), (5, [4, 5]), (7, [4, 7])],
+    ids=["between", "recorded", "saved", "judged", "later"],
+)
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(
+    small_dataset: Path,
+    whole_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    steps: list[int],
+    number: int,
+) -> None:
+    """Weights, optimiser and every line of metrics.jsonl are bit-identical, wherever between two records it stopped."""
+    handlers = [signal.getsignal(each) for each in SIGNALS]
+    with monkeypatch.context() as patches:
+        signal_in_step(patches, step, number)
+        said = stopped_run(small_dataset, tmp_path / "run")
+    name = signal.Signals(number).name
+    assert said == [f"stopped by {name} after step {step} of 10; the same command continues"]
+    assert CheckpointFolder(folder=tmp_path / "run").steps() == steps
+    assert [record["step"] for record in records(tmp_path / "run") if "loss" in record] == [
+        each for each in (3, 4, 5, 6, 8, 9) if each <= step
+    ]
+    assert [signal.getsignal(each) for each in SIGNALS] == handlers
+    said = run_tiny(small_dataset, tmp_path / "run", validation=JUDGED)
+    assert said[0] == f"continuing {tmp_path / 'run'} after step {step} of 10"
+    assert_same_run(tmp_path / "run", whole_run)
+
+
+def test_stopped_twice_in_one_interval(
+    small_dataset: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2):
+        with monkeypatch.context() as patches:
+            signal_in_step(patches, step)
+            stopped_run(small_dataset, tmp_path / "run")
+    run_tiny(small_dataset, tmp_path / "run", validation=JUDGED)
+    assert_same_run(tmp_path / "run", whole_run)
+
+
+def test_a_signal_in_the_last_step_lets_the_run_finish(
+    small_dataset: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal_in_step(monkeypatch, 10)
+    run_tiny(small_dataset, tmp_path / "run", validation=JUDGED)
+    assert_same_run(tmp_path / "run", whole_run)
+    assert (tmp_path / "run" / "backbone.safetensors").read_bytes() == (whole_run / "backbone.safetensors").read_bytes()
+
+
+def test_a_run_in_an_object_store_stops_and_goes_on(
+    small_dataset: Path, whole_run: Path, tmp_path: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patches:
+        signal_in_step(patches, 5)
+        stopped_run(small_dataset, f"{s3_url}/run")
+    assert CheckpointFolder(folder=f"{s3_url}/run").steps() == [4, 5]
+    assert (
+        run_tiny(small_dataset, f"{s3_url}/run", validation=JUDGED)[0] == f"continuing {s3_url}/run after step 5 of 10"
+    )
+    with work_folder(f"{s3_url}/run", lambda _: True) as folder:
+        assert_same_run(folder.path, whole_run)
+        assert (folder.path / "backbone.safetensors").read_bytes() == (whole_run / "backbone.safetensors").read_bytes()
+
+
+def test_a_signal_ends_the_wait_for_a_batch(
+    small_dataset: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data stall for a minute; the process is given less."""
+    original = ClipStream.requests
+    began: list[float] = []
+
+    def requests(self: ClipStream) -> Any:
+        for request in original(self):
+            if request.number == 6:
+                began.append(time.monotonic())
+                threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+                time.sleep(60)
+            yield request
+
+    with monkeypatch.context() as patches:
+        patches.setattr(ClipStream, "requests", requests)
+        said = stopped_run(small_dataset, tmp_path / "run")
+    assert time.monotonic() - began[0] < 10
+    assert said == ["stopped by SIGTERM after step 6 of 10; the same command continues"]
+    run_tiny(small_dataset, tmp_path / "run", validation=JUDGED)
+    assert_same_run(tmp_path / "run", whole_run)
+
+
+def test_a_broken_state_is_not_saved_on_the_way_out(
+    small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal_in_step(monkeypatch, 1)
+    with pytest.raises(WorkError, match="step 1: a weight is not a finite number"):
+        run_tiny(small_dataset, tmp_path / "run", optimizer__learning_rate=1e39)
+    assert CheckpointFolder(folder=tmp_path / "run").steps() == []
+
+
+# The request alone
+
+
+def send(number: int = signal.SIGTERM) -> None:
+    os.kill(os.getpid(), number)
+
+
+def test_signals_are_remembered_and_a_wait_is_left_soon() -> None:
+    with StopRequest().listening() as request:
+        numbers = Aside(lambda: iter((1, 2, 3)), request)
+        assert (numbers.next(), numbers.next()) == (1, 2)
+        send()
+        assert request.signal_name == "SIGTERM"
+        assert numbers.next() is None
+        numbers.close()
+    with StopRequest().listening() as request:
+        stalled = Aside(endless, request)
+        threading.Timer(0.1, send, (signal.SIGUSR1,)).start()
+        begin = time.monotonic()
+        assert stalled.next() is None
+        assert 1 < time.monotonic() - begin < 10
+        assert request.signal_name == "SIGUSR1"
+
+
+def endless() -> Iterator[int]:
+    time.sleep(30)
+    yield 1
+
+
+def test_what_is_made_aside_fails_where_it_is_asked() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise WorkError("no more")
+
+    asked = Aside(broken, StopRequest())
+    assert asked.next() == 1
+    with pytest.raises(WorkError, match="no more"):
+        asked.next()
+    asked.close()
+    with pytest.raises(ZeroDivisionError):
+        Aside(lambda: iter([1 // 0]), StopRequest()).next()
+
+
+def test_the_same_announcement_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm signals every process, and torchrun passes its own on."""
+    with StopRequest().listening() as request:
+        send()
+        send()
+        send(signal.SIGUSR1)
+        assert request.signal_name == "SIGTERM"
+
+
+def in_child(action: Callable[[], None]) -> int:
+    """The status of a forked process that does something, and then waits for a second."""
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+            time.sleep(1)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_later_the_same_signal_means_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preemption, "REPEAT_SECONDS", 0.0)
+
+    def twice() -> None:
+        with StopRequest().listening():
+            send()
+            time.sleep(0.01)
+            send()
+            time.sleep(1)
+
+    assert in_child(twice) == -signal.SIGTERM
+
+
+def test_a_loader_s_process_lives_on_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    def signalled(*numbers: int) -> Callable[[], None]:
+        def act() -> None:
+            outlive_announcement()
+            for number in numbers:
+                send(number)
+                time.sleep(0.01)
+
+        return act
+
+    assert in_child(signalled(signal.SIGUSR1, signal.SIGUSR1, signal.SIGTERM)) == 0
+    assert in_child(signalled(signal.SIGTERM, signal.SIGTERM)) == -signal.SIGTERM
+    monkeypatch.setattr(preemption, "WORKER_GRACE_SECONDS", 1)
+
+    def forever() -> None:
+        signalled(signal.SIGTERM)()
+        while True:
+            time.sleep(0.1)
+
+    assert in_child(forever) == -signal.SIGALRM
+
+
+def test_another_thread_leaves_the_signals_alone() -> None:
+    found = []
+
+    def listen() -> None:
+        with StopRequest().listening():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert found == [signal.getsignal(signal.SIGTERM)]
+
+
+# Real processes
+
+
+def write_config(folder: Path, shards: Path, **changes: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    values = tiny_values(shards, folder / "run", epochs=40, **changes)
+    values["validation"] = JUDGED | {"every_epochs": 10}
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    return folder / "config.yaml"
+
+
+def wait_for(path: Path, process: Any) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
+def test_a_signal_to_a_process_and_all_its_loaders(small_dataset: Path, tmp_path: Path, number: int) -> None:
+    """As a job system sends it; the loaders must not die before their main process has saved."""
+    whole = write_config(tmp_path / "whole", small_dataset, data__num_workers=2)
+    broken = write_config(tmp_path / "broken", small_dataset, data__num_workers=2)
+    process = start("stream_train", "pretrain", whole)
+    _, said = finish(process)
+    assert process.returncode == 0, said
+    process = start("stream_train", "pretrain", broken)
+    wait_for(tmp_path / "broken" / "run" / "checkpoint-00000016.pt", process)
+    for pid in [*descendants(process.pid), process.pid]:
+        os.kill(pid, number)
+    _, said = finish(process)
+    assert process.returncode == STOPPED_EXIT_CODE, said
+    assert f"stopped by {signal.Signals(number).name} after step " in said
+    assert "Traceback" not in said
+    assert "error" not in said
+    process = start("stream_train", "pretrain", broken)
+    _, said = finish(process)
+    assert process.returncode == 0, said
+    assert_same_run(tmp_path / "broken" / "run", tmp_path / "whole" / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to_all", [False, True], ids=["one rank", "torchrun"])
+def test_a_signal_to_one_of_several_ranks_stops_all(small_dataset: Path, tmp_path: Path, to_all: bool) -> None:
+    """Directly to the last rank, or to torchrun, which passes it on; either way its exit code is 1."""
+    whole, broken = (write_config(tmp_path / name, small_dataset) for name in ("whole", "broken"))
+    process = start("stream_train", "pretrain", whole, ranks=3)
+    _, said = finish(process)
+    assert process.returncode == 0, said
+    process = start("stream_train", "pretrain", broken, ranks=3)
+    wait_for(tmp_path / "broken" / "run" / "checkpoint-00000016.pt", process)
+    os.kill(process.pid if to_all else descendants(process.pid)[-1], signal.SIGTERM)
+    _, said = finish(process)
+    assert process.returncode == 1, said
+    assert said.count("stopped by SIGTERM after step ") == 1
+    steps = CheckpointFolder(folder=tmp_path / "broken" / "run").steps()
+    process = start("stream_train", "pretrain", broken, ranks=3)
+    _, said = finish(process)
+    assert process.returncode == 0, said
+    assert f"after step {steps[-1]} of" in said
+    assert_same_run(tmp_path / "broken" / "run", tmp_path / "whole" / "run")

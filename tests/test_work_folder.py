@@ -1,0 +1,149 @@
+"""Folders whose files also lie in an object store: what is fetched, what is sent and in which order, what fails how."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from shardify.errors import UsageError, WorkError
+from shardify.object_store import ObjectStore
+from shardify.storage import open_store
+from shardify.work_folder import WorkFolder, fetched, placed, require_writable, work_folder
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the objects, in the order in which they are stored."""
+    names: list[str] = []
+    original = ObjectStore.write
+
+    def write(self: ObjectStore, name: str, data: bytes) -> None:
+        names.append(name)
+        original(self, name, data)
+
+    monkeypatch.setattr(ObjectStore, "write", write)
+    return names
+
+
+def test_a_local_folder_is_itself(tmp_path: Path) -> None:
+    with work_folder(tmp_path / "a" / "b") as folder:
+        assert folder.path == tmp_path / "a" / "b"
+        (folder.path / "x").write_text("1")
+        folder.publish()
+    assert (tmp_path / "a" / "b" / "x").read_text() == "1"
+    with work_folder(tmp_path / "absent", create=False) as folder:
+        assert not folder.path.exists()
+
+
+def test_what_is_written_is_sent_once_and_again_when_it_changes(s3_url: str, written: list[str]) -> None:
+    with work_folder(f"{s3_url}/run") as folder:
+        (folder.path / "deep").mkdir()
+        (folder.path / "deep" / "x").write_text("1")
+        (folder.path / ".hidden").write_text("no")
+        (folder.path / "deep" / ".x.123.tmp").write_text("half")
+        folder.publish()
+        folder.publish()
+        assert written == ["deep/x"]
+        (folder.path / "deep" / "x").write_text("2")  # as long as before
+        folder.publish()
+        path = folder.path
+    assert written == ["deep/x", "deep/x"]
+    assert not path.exists(), "the copy is gone"
+    store = open_store(f"{s3_url}/run")
+    assert isinstance(store, ObjectStore)
+    assert (store.tree(), store.read("deep/x")) == ({"deep/x": 1}, b"2")
+
+
+def test_only_what_is_wanted_is_fetched_and_not_sent_back(s3_url: str, written: list[str]) -> None:
+    with work_folder(s3_url) as folder:
+        for name in ("a.json", "b.json", "c.bin"):
+            (folder.path / name).write_text(name)
+        folder.publish()
+    written.clear()
+    with work_folder(s3_url, lambda name: name.endswith(".json")) as folder:
+        assert sorted(path.name for path in folder.path.iterdir()) == ["a.json", "b.json"]
+        assert (folder.path / "a.json").read_text() == "a.json"
+        folder.publish()
+    with work_folder(s3_url, ("c.bin", "absent")) as folder:
+        assert [path.name for path in folder.path.iterdir()] == ["c.bin"]
+        (folder.path / "c.bin").write_text("new")
+        folder.publish()
+    assert written == ["c.bin"]
+    assert open_store(s3_url).names() == ["a.json", "b.json", "c.bin"], "what was not fetched is not deleted either"
+
+
+def test_files_are_sent_in_the_order_of_their_changes_and_what_completes_them_last(
+    s3_url: str, written: list[str]
+) -> None:
+    with work_folder(s3_url, last=("row.json",)) as folder:
+        (folder.path / "sub").mkdir()
+        now = time.time_ns()
+        for age, name in enumerate(["z", "sub/row.json", "b", "a"]):
+            path = folder.path / name
+            path.write_text(name)
+            os.utime(path, ns=(now, now + age))
+        folder.publish()
+    assert written == ["z", "b", "a", "sub/row.json"]
+
+
+def test_a_name_that_leads_elsewhere_is_left_alone(s3_url: str, tmp_path: Path) -> None:
+    """Only hidden and empty parts could lead out of the copy."""
+    folder = WorkFolder(s3_url)
+    with folder.opened(("../outside", f"/{tmp_path}/outside", ".hidden")):
+        assert list(folder.path.iterdir()) == []
+
+
+def test_one_file_comes_and_goes_whole(s3_url: str, tmp_path: Path) -> None:
+    with placed(f"{s3_url}/deep/x.bin") as path:
+        path.write_bytes(b"contents")
+    with fetched(f"{s3_url}/deep/x.bin") as path:
+        assert (path.name, path.read_bytes()) == ("x.bin", b"contents")
+    assert not path.exists()
+    with pytest.raises(FileNotFoundError), fetched(f"{s3_url}/deep/y.bin"):
+        pass
+    with placed(tmp_path / "new" / "x") as path:
+        assert path == tmp_path / "new" / "x"
+        path.write_bytes(b"here")
+    with fetched(tmp_path / "new" / "x") as path:
+        assert path == tmp_path / "new" / "x"
+
+
+def test_a_file_that_failed_is_not_placed(s3_url: str) -> None:
+    def write_half() -> None:
+        with placed(f"{s3_url}/x") as path:
+            path.write_bytes(b"half")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
+    assert open_store(s3_url).names() == []
+
+
+def test_places_that_cannot_be_written_are_noticed_before_the_work(s3_url: str, tmp_path: Path) -> None:
+    require_writable(s3_url)
+    assert open_store(s3_url).names() == []
+    require_writable(tmp_path / "not" / "yet")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot write to .*/file/x: .*/file is a file; give a place"):
+        require_writable(tmp_path / "file" / "x")
+    with pytest.raises(UsageError, match="there is no such bucket"):
+        require_writable("s3://no-such-bucket-anywhere/x")
+    with pytest.raises(UsageError, match="can only be read"):
+        require_writable("https://example.org/x")
+
+
+def test_a_full_disk_under_the_copy_is_one_clear_error(s3_url: str) -> None:
+    """/dev/full takes nothing, like a disk without space."""
+
+    def write() -> None:
+        with work_folder(s3_url) as folder:
+            (folder.path / "x").symlink_to("/dev/full")
+            (folder.path / "x").write_text("1")
+
+    with pytest.raises(WorkError, match=r"no space left in .*; free some, or name another folder in TMPDIR"):
+        write()
+    assert open_store(s3_url).names() == []
