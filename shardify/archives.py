@@ -110,10 +110,12 @@ def _gunzip(packed: io.BufferedReader[Any]) -> Generator[bytes]:
         while block:
             if inflater.eof:  # gzip files may be joined, and padded
                 block = block.lstrip(b"\0")
-                inflater = zlib.decompressobj(wbits=31) if block else inflater
-            if block and (piece := inflater.decompress(block)):
+                if not block:
+                    break
+                inflater = zlib.decompressobj(wbits=31)
+            if piece := inflater.decompress(block):
                 yield piece
-            block = inflater.unused_data if inflater.eof else b""
+            block = inflater.unused_data
     if not inflater.eof:
         raise _NotWholeError("its gzip stream ends too early, so it was cut short")
 

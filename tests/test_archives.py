@@ -1,0 +1,188 @@
+"""Tar archives as they are read: every file once and in order, and anything but a whole archive is damaged."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers_archives import write_tar
+
+from shardify.archives import ArchiveDamageError, read_members
+from shardify.catalogs.archived import Archive, FolderMembers, ListedMembers, find_archives, folder_of
+from shardify.catalogs.base import Listed
+from shardify.catalogs.keys import MAX_KEY_LENGTH, member_key
+from shardify.errors import UsageError, WorkError
+
+FILES = {f"d/{i}.avi": bytes([i]) * (30_000 + i) for i in range(5)}
+
+
+def read(path: Path, wants: Callable[[str], bool] = lambda _: True) -> dict[str, bytes | None]:
+    """What comes out of an archive; of damaged ones up to the damage, which is under the key `damage`."""
+    contents: dict[str, bytes | None] = {}
+    archive = Archive(path=path.name, num_bytes=path.stat().st_size)
+    try:
+        for name, memory in read_members(str(path.parent), archive, wants):
+            assert name not in contents
+            contents[name] = None
+            if memory is not None:
+                with memory, memory.path() as file:
+                    contents[name] = file.read_bytes()
+    except ArchiveDamageError as error:
+        contents["damage"] = str(error).encode()
+    return contents
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tgz"])
+def test_every_file_comes_once_and_in_order(tmp_path: Path, name: str) -> None:
+    contents = read(write_tar(tmp_path / name, FILES))
+    assert contents == FILES
+    assert list(contents) == list(FILES)
+
+
+def test_only_what_is_wanted_is_taken_into_memory(tmp_path: Path) -> None:
+    contents = read(write_tar(tmp_path / "a.tgz", FILES), lambda name: name == "d/3.avi")
+    assert contents == {name: data if name == "d/3.avi" else None for name, data in FILES.items()}
+
+
+def test_compression_is_told_by_the_bytes_not_by_the_name(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tgz", FILES).rename(tmp_path / "a.tar")
+    assert read(tmp_path / "a.tar") == FILES
+
+
+def test_gzip_files_may_be_joined_and_padded(tmp_path: Path) -> None:
+    plain = write_tar(tmp_path / "a.tar", FILES).read_bytes()
+    joined = gzip.compress(plain[:70_000]) + bytes(100) + gzip.compress(plain[70_000:]) + bytes(100)
+    (tmp_path / "b.tgz").write_bytes(joined)
+    assert read(tmp_path / "b.tgz") == FILES
+
+
+def test_paths_are_cleaned_and_what_is_no_plain_file_is_left_out(tmp_path: Path) -> None:
+    members = {"./a/1.avi": b"1", "a/._1.avi": b"mac", ".hidden/2.avi": b"2", "/x/../3.avi": b"3", "a//1.avi": b"again"}
+    path = write_tar(tmp_path / "a.tar", members)
+    with tarfile.open(path, "a") as tar:
+        for name, kind in (("folder", tarfile.DIRTYPE), ("link.avi", tarfile.SYMTYPE), ("hard.avi", tarfile.LNKTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "a/1.avi"
+            tar.addfile(info)
+        info = tarfile.TarInfo("long" * 40 + ".avi")
+        info.size = 4
+        tar.addfile(info, io.BytesIO(b"long"))
+    assert read(path) == {"a/1.avi": b"1", "x/3.avi": b"3", "long" * 40 + ".avi": b"long"}
+
+
+def _cut(length: int) -> Callable[[bytes], bytes]:
+    return lambda data: data[:length]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "num_whole", "reason"),
+    [
+        (_cut(0), 0, "ends without an end mark, so it was cut short"),
+        (_cut(200), 0, "ends within a header, so it was cut short"),
+        (_cut(40_000), 1, "ends within the next file, so it was cut short"),
+        (_cut(2 * 30_720), 2, "ends without an end mark, so it was cut short"),
+        (_cut(2 * 30_720 + 100), 2, "ends within a header, so it was cut short"),
+        (lambda data: data[:30_720] + b"x" * 512 + data[30_720 + 512 :], 1, "what follows is no header"),
+        (lambda data: data + data, 5, "goes on behind its end mark"),
+        (lambda _: b"noise " * 1000, 0, "what follows is no header"),
+    ],
+)
+def test_damaged_tars(tmp_path: Path, spoil: Callable[[bytes], bytes], num_whole: int, reason: str) -> None:
+    path = write_tar(tmp_path / "a.tar", FILES)
+    assert path.read_bytes()[30_720:][:7] == b"d/1.avi"  # a header and 30,000 bytes in whole blocks
+    path.write_bytes(spoil(path.read_bytes()))
+    contents = read(path)
+    damage = contents.pop("damage")
+    assert damage is not None
+    assert contents == dict(list(FILES.items())[:num_whole])
+    last = f"d/{num_whole - 1}.avi (byte " if num_whole else "its beginning: "
+    assert damage.decode().startswith(f"a.tar is damaged after {last}")
+    assert reason in damage.decode()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data[:-4],
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-8] + b"wrong" + data[-3:],
+        lambda data: data[: len(data) // 2] + b"\xff" * 20 + data[len(data) // 2 + 20 :],
+    ],
+    ids=["without its end", "cut", "checksum", "bytes"],
+)
+def test_damaged_gzip(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    path = write_tar(tmp_path / "a.tgz", FILES)
+    path.write_bytes(spoil(path.read_bytes()))
+    contents = read(path)
+    assert contents.pop("damage") is not None
+    assert contents.items() <= FILES.items()
+
+
+def test_what_lies_before_damage_in_gzip_comes_out(tmp_path: Path) -> None:
+    noise = {f"{i}.avi": random.Random(i).randbytes(100_000) for i in range(4)}
+    path = write_tar(tmp_path / "a.tgz", noise)
+    path.write_bytes(path.read_bytes()[:-50_000])
+    contents = read(path)
+    assert b"its gzip stream ends too early" in (contents.pop("damage") or b"")
+    assert contents == {name: noise[name] for name in list(noise)[:3]}
+
+
+def test_an_archive_that_is_gone_is_a_work_error(tmp_path: Path) -> None:
+    with pytest.raises(WorkError, match=r"/a.tar cannot be read: No such file"):
+        next(read_members(str(tmp_path), Archive(path="a.tar", num_bytes=5), lambda _: True))
+
+
+# Which members are videos of the data set
+
+
+def test_listed_members_are_found_by_the_longest_end_of_their_path() -> None:
+    listed = {name: Listed(label=i, splits=()) for i, name in enumerate(["b/1.avi", "1.avi", "a/b/1.avi"])}
+    rule = ListedMembers(listed)
+    found = {path: rule.find(path) for path in ("x/a/b/1.avi", "x/b/1.avi", "x/c/1.avi", "xb/1.avi", "x/1.avi.txt")}
+    names = {path: member and member.name for path, member in found.items()}
+    assert names == {
+        "x/a/b/1.avi": "a/b/1.avi",
+        "x/b/1.avi": "b/1.avi",
+        "x/c/1.avi": "1.avi",
+        "xb/1.avi": "1.avi",
+        "x/1.avi.txt": None,
+    }
+
+
+def test_the_class_of_a_member_is_the_nearest_folder_that_is_one() -> None:
+    rule = FolderMembers(["cat", "dog"])
+    paths = ["dog/x/cat/deep/1.avi", "dog/1.avi", "mine/cat/dog/1.mp4", "fish/1.avi", "cat/notes.txt", "cat.avi"]
+    labels = [member and member.listed.label for member in map(rule.find, paths)]
+    assert labels == [0, 1, 1, None, None, None]
+
+
+def test_an_archive_stands_for_a_folder() -> None:
+    names = ["a/part_1.tar", "a/part_1.TAR.GZ", "x.tgz", "v1.5.tar.gz"]
+    assert [folder_of(name) for name in names] == ["a/part_1", "a/part_1", "x", "v1.5"]
+
+
+def test_archives_are_found_with_their_sizes(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b.tgz").write_bytes(b"12")
+    (tmp_path / "a.tar").write_bytes(b"123")
+    place = find_archives(tmp_path, ["sub/b.tgz", "notes.txt", "a.tar"])
+    assert place is not None
+    assert [(archive.path, archive.num_bytes) for archive in place.archives] == [("a.tar", 3), ("sub/b.tgz", 2)]
+    one = find_archives(tmp_path / "a.tar", ["a.tar"])
+    assert one is not None
+    assert (one.root, one.archives) == (str(tmp_path), place.archives[:1])
+    assert find_archives(tmp_path, ["1.avi", "notes.txt"]) is None
+    with pytest.raises(UsageError, match=r"holds archives \(a.tar ...\) and videos beside them \(1.avi ...\); give a"):
+        find_archives(tmp_path, ["a.tar", "1.avi"])
+
+
+def test_keys_of_members_differ_between_archives() -> None:
+    keys = [member_key(archive, "c/v.1.mp4") for archive in ("a.tar", "b.tar")]
+    assert all(key.startswith("c__v_1-") and len(key) == len("c__v_1-") + 10 for key in keys)
+    assert keys[0] != keys[1]
+    assert len(member_key("a.tar", "x" * 300 + ".mp4")) == MAX_KEY_LENGTH
