@@ -34,6 +34,7 @@ from shardify.format import (
     shard_name,
 )
 from shardify.storage import Store
+from shardify.windows import sum_up
 
 _PIECE_BYTES = 8 << 20
 _MAX_NAMED_FRAMES = 5
@@ -93,7 +94,10 @@ def verify(store: Store, *, deep: bool = False, on_shard: Callable[[], None] = l
         WorkError: if the manifest or build.json is damaged beyond reading.
     """
     if deep:
-        import webdataset  # noqa: F401 - loads torch, which parses source code: not in several threads (see _PARSING)
+        # loads torch, which parses source code: not in several threads (see _PARSING)
+        from shardify.stock_reading import teach_webdataset
+
+        teach_webdataset()
     manifest = read_manifest(store)
     problems = [*_check_descriptions(store, manifest), *_check_names(store, manifest)]
     keys: dict[str, int] = {}
@@ -129,6 +133,11 @@ def _check_descriptions(store: Store, manifest: Manifest) -> list[Problem]:
     try:
         description = read_description(store)
         numbers: Sequence[int] = range(description.num_shards)
+        if description.archives:
+            packed = sum_up(store, description.archives)
+            description, numbers = replace(description, missing=packed.missing), packed.shards
+    except WorkError as error:
+        return [Problem(text=str(error))]
     except FileNotFoundError:  # not part of the contract: a copied data set may lack it
         description, numbers = None, [shard.number for shard in manifest.shards]
     entries = {shard.number: shard for shard in manifest.shards}

@@ -28,6 +28,7 @@ from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, UserFacingError, WorkError
 from shardify.format import MANIFEST_NAME, TAR_BLOCK_BYTES, read_manifest, shard_name
 from shardify.jpeg import split_jpegs
+from shardify.stock_reading import teach_webdataset
 from shardify.storage import is_url, open_store
 from stream_train.batch import Batch
 from stream_train.clips import ClipDecoder, draw_views
@@ -232,6 +233,7 @@ def _samples(urls: list[str], expected: Mapping[str, int] | None = None) -> Iter
     Raises:
         WorkError: if a tar cannot be read, or gives fewer samples than expected.
     """
+    teach_webdataset()
     for url in urls:
         count = 0
         try:

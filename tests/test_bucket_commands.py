@@ -1,0 +1,213 @@
+"""Everything from a bucket: build into it, verify, look, train, judge; the commands as a user gives them."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from helpers_processes import finish, start
+from helpers_shards import build_config, contents, make_source
+
+from eval.cli import main as video_eval
+from shardify.cli import main as shardify
+from shardify.config import dump_config
+from shardify.run import build
+from shardify.storage import open_store
+from stream_train.data import build_stream, open_data
+from stream_train.loader import DataConfig
+from stream_train.transforms import SamplingConfig, draw_clips
+
+
+draw = functools.partial(draw_clips, config=SamplingConfig())
+
+
+def objects(url: str) -> dict[str, bytes]:
+    store = open_store(url)
+    return {name: store.read(name) for name in store.names()}
+
+
+def copy_into(folder: Path, url: str) -> str:
+    source, store = open_store(folder), open_store(url)
+    for name in source.names():
+        store.write(name, source.read(name))
+    return url
+
+
+def run(*words: str, exit_code: int = 0) -> str:
+    result = CliRunner().invoke(shardify, list(words))
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_source(tmp_path_factory.mktemp("source"))
+
+
+def test_a_build_into_a_bucket_has_the_bytes_of_one_into_a_folder(source: Path, s3_url: str, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(dump_config(build_config(source, tmp_path / "local", workers=2)))
+    run("build", str(config))
+    run("build", str(config), "--set", f"out={s3_url}/set")
+    assert objects(f"{s3_url}/set") == contents(tmp_path / "local")
+    assert "all shards were there already" in run("build", str(config), "--set", f"out={s3_url}/set")
+    assert "checked" in run("verify", f"{s3_url}/set", "--deep")
+    key = json.loads(run("inspect", f"{s3_url}/set", "--json"))["name"]
+    assert key == "ucf101"
+    assert run("urls", f"{s3_url}/set").split()[0] == f"{s3_url}/set/shard-000000.tar"
+    assert (tmp_path / "pictures").exists() is False
+    run("preview", f"{s3_url}/set", "--out", str(tmp_path / "pictures"))
+    assert list((tmp_path / "pictures").glob("*.png"))
+
+
+def test_verify_names_what_is_damaged_in_a_bucket(source: Path, s3_url: str) -> None:
+    build(build_config(source, Path("x")).model_copy(update={"out": s3_url}))
+    store = open_store(s3_url)
+    tar = bytearray(store.read("shard-000001.tar"))
+    tar[len(tar) // 2] ^= 1
+    store.write("shard-000001.tar", bytes(tar))
+    output = run("verify", s3_url, exit_code=1)
+    assert "shard 1, sample " in output
+    store.delete("shard-000000.idx.npz")
+    assert "shard 0" in run("verify", s3_url, exit_code=1)
+
+
+def test_stock_webdataset_reads_from_the_bucket(small_dataset: Path, s3_url: str) -> None:
+    """The sequential reader sees the samples that it sees in the folder."""
+    copy_into(small_dataset, s3_url)
+    config = DataConfig.model_validate(
+        {"crop": 32, "num_workers": 0, "reader": {"kind": "sequential", "shuffle_samples": 0}}
+    )
+
+    def seen(location: str) -> list[Any]:
+        stream = build_stream(open_data(location, "train1", config), config, draw, seed=5, num_batches=4)
+        return [batch.frames.sum(dim=(1, 2, 3, 4)).tolist() for batch in stream]
+
+    assert seen(s3_url) == seen(str(small_dataset))
+
+
+class Ranges(http.server.SimpleHTTPRequestHandler):
+    """Files with ranges, as any web server for data has them."""
+
+    def log_message(self, *_: object) -> None:
+        """Silence."""
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        first, last = (int(asked[1]), min(int(asked[2]), len(data) - 1)) if asked else (0, len(data) - 1)
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(last - first + 1))
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+        self.send_header("Last-Modified", self.date_time_string(path.stat().st_mtime))
+        self.end_headers()
+        self.wfile.write(data[first : last + 1])
+
+
+@pytest.mark.parametrize("access", ["ranged", "cached"])
+def test_a_set_at_a_web_server_is_read_like_a_folder(small_dataset: Path, tmp_path: Path, access: str) -> None:
+    handler = functools.partial(Ranges, directory=str(small_dataset))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        reader = {"kind": "indexed", "access": access, "cache": {"folder": str(tmp_path)}}
+        config = DataConfig.model_validate({"crop": 32, "num_workers": 0, "reader": reader})
+
+        def seen(location: str) -> list[Any]:
+            stream = build_stream(open_data(location, "train1", config), config, draw, seed=5, num_batches=4)
+            return [batch.frames.sum(dim=(1, 2, 3, 4)).tolist() for batch in stream]
+
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        assert seen(url) == seen(str(small_dataset))
+        assert "23 samples" in run("inspect", url)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.slow
+def test_kill_9_of_a_build_into_a_bucket(source: Path, s3_url: str, tmp_path: Path) -> None:
+    build(build_config(source, tmp_path / "local"))
+    config = tmp_path / "config.yaml"
+    config.write_text(dump_config(build_config(source, Path("x"), workers=1).model_copy(update={"out": s3_url})))
+    process = start("shardify", "build", config)
+    store = open_store(s3_url)
+    deadline = time.monotonic() + 60
+    while not store.exists("shard-000000.json"):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    process = start("shardify", "build", config)
+    _, errors = finish(process)
+    assert process.returncode == 0, errors
+    assert objects(s3_url) == contents(tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_ucf101_8_from_videos_to_results_in_the_bucket(data_dir: Path, s3_url: str, tmp_path: Path) -> None:
+    """Build 704 real clips into the bucket, verify, pretrain from it into it, judge from it into it."""
+    shards = {
+        "source": {
+            "kind": "ucf101",
+            "videos": str(data_dir / "ucf101-8/videos"),
+            "lists": str(data_dir / "ucf101-8/ucfTrainTestlist"),
+        },
+        "out": f"{s3_url}/shards",
+        "frames": {"height": 64, "width": 86},
+        "videos_per_shard": 32,
+    }
+    training = {
+        "shards": f"{s3_url}/shards",
+        "split": "train1",
+        "out": f"{s3_url}/run",
+        "epochs": 1,
+        "network": {"kind": "c3d", "width": 0.05},
+        "data": {"crop": 56, "num_workers": 1, "reader": {"cache": {"folder": str(tmp_path / "cache")}}},
+        "optimizer": {"learning_rate": 1e-3},
+        "device": "cpu",
+        "threads": 1,
+        "checkpoint": {"every_steps": 40},
+    }
+    judging = {
+        "shards": f"{s3_url}/shards",
+        "splits": [{"train": "train1", "test": "test1"}],
+        "out": f"{s3_url}/run/eval",
+        "networks": {"pretrained": {"kind": "checkpoint", "path": f"{s3_url}/run"}},
+        "data": training["data"],
+        "device": "cpu",
+        "threads": 1,
+    }
+    commands = (("shardify", "build", shards), ("stream_train", "pretrain", training), ("eval", "retrieval", judging))
+    for module, verb, values in commands:
+        path = tmp_path / f"{verb}.yaml"
+        path.write_text(yaml.safe_dump(values))
+        process = start(module, verb, path)
+        output, errors = finish(process)
+        assert process.returncode == 0, errors
+        if verb == "build":
+            assert "704 of 704 videos, 119,296 frames" in output
+            process = start("shardify", "verify", f"{s3_url}/shards")
+            finish(process)
+            assert process.returncode == 0
+    run_objects = open_store(f"{s3_url}/run").names()
+    assert {"backbone.safetensors", "checkpoint-00000083.pt", "config.yaml", "curves.png", "metrics.jsonl"} <= set(
+        run_objects
+    )
+    result = CliRunner().invoke(video_eval, ["tables", f"{s3_url}/run"])
+    assert result.exit_code == 0, result.output
+    assert "ucf101" in result.output
