@@ -27,7 +27,6 @@ from stream_train.data import build_stream, open_data
 from stream_train.loader import DataConfig
 from stream_train.transforms import SamplingConfig, draw_clips
 
-
 draw = functools.partial(draw_clips, config=SamplingConfig())
 
 
