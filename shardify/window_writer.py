@@ -29,7 +29,7 @@ from shardify.windows import SHARDS_PER_WINDOW, PendingWindow, WindowRecord, Win
 from shardify.writer import OpenShard, Recipe, Report, decode_source
 
 MAX_WAITING_BYTES = 1 << 30
-"""Videos that wait to be decoded take at most so much memory, or are one."""
+"""Videos that wait to be decoded take at most so much memory, one more aside."""
 
 
 @dataclass(frozen=True, kw_only=True)
