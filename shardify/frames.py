@@ -181,12 +181,14 @@ def _run(
     with process:
         assert process.stderr is not None
         reader = threading.Thread(target=log.read, args=(_lines(process.stderr),), daemon=True)
+        _running.add(process)
         try:
             timer.start()
             reader.start()
             yield process, timed_out
             process.wait()
         finally:
+            _running.discard(process)
             timer.cancel()
             process.kill()
             reader.join()
