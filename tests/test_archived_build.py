@@ -497,8 +497,9 @@ def test_what_waits_to_be_decoded_is_bounded(source: Path, tmp_path: Path, monke
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_build_goes_on(source: Path, built: Path, tmp_path: Path, sign: signal.Signals) -> None:
-    slow = tmp_path / "slow-ffmpeg"
-    slow.write_text(f'#!/bin/sh\ncase "$*" in *-version*) ;; *) sleep 0.3 ;; esac\nexec {ffmpeg_binary()} "$@"\n')
+    slow, hold = tmp_path / "slow-ffmpeg", tmp_path / "hold"
+    work = f'if [ -e {hold} ]; then exec sleep 30; else sleep 0.2; exec {ffmpeg_binary()} "$@"; fi'
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *-version*) exec {ffmpeg_binary()} "$@" ;; *) {work} ;; esac\n')
     slow.chmod(0o755)
     out = tmp_path / "out"
     config = archived_config(source / "archives", source / "lists", out, frames={"ffmpeg": str(slow)}, workers=1)
@@ -515,8 +516,10 @@ def test_a_stopped_build_goes_on(source: Path, built: Path, tmp_path: Path, sign
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
+    hold.touch()
+    time.sleep(1)
     os.killpg(process.pid, sign)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=10)  # though the videos at hand would take longer
     assert not (out / "manifest.json").exists()
     if sign == signal.SIGINT:
         assert (process.returncode, errors.splitlines()[-1]) == (130, "interrupted; the same command goes on from here")
