@@ -162,8 +162,8 @@ def _samples(
         for line in rejected:
             say(f"{line['path']}: left out, {line['reason']}")
         samples = open_samples(folder, None)
-        paths = {video.key: video.path for video in read_catalog(source).videos}
-        yield replace(samples, keys=tuple(paths[key] for key in samples.keys)), len(rejected)
+        paths = {video.key: video.path for video in read_catalog(source).videos}  # of archives only keys are known
+        yield replace(samples, keys=tuple(paths.get(key, key) for key in samples.keys)), len(rejected)
 
 
 def is_dataset(source: str) -> bool:
