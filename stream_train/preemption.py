@@ -128,6 +128,18 @@ class Aside(Generic[Value]):
                 self._answers.put(error)
 
 
+def until_stopped(begin: Callable[[], Iterator[Value]], request: StopRequest) -> Iterator[Value]:
+    """The items of an iterator, worked out aside; they end early if there is a request."""
+    items = Aside(begin, request)
+    try:
+        while (item := items.next()) is not None:
+            yield item
+    except StopIteration:
+        return
+    finally:
+        items.close()
+
+
 def leave_soon() -> None:
     """Let the process end by itself, or, where its loaders still wait for data that nobody needs, end it."""
 

@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 
 @dataclass(kw_only=True)
 class Run:
-    """A run in memory. Only `step` and `begun`, and the insides of the model and the optimiser, change."""
+    """A run in memory. Only steps and `begun`, and the insides of the model and the optimiser, change."""
 
     config: TrainConfig
     world: World
@@ -64,6 +64,8 @@ class Run:
     num_steps: int
     step: int = 0
     """Optimiser steps done."""
+    saved_step: int = 0
+    """Of the newest checkpoint."""
     begun: dict[str, Any] = field(default_factory=dict)
     """What the next record has summed up of the steps before `step`; see `stream_train.metrics.Interval`."""
 
@@ -206,7 +208,8 @@ def resume(run: Run) -> None:
         require_same(checkpoint.identity, run.identity, origin=origin, accept_changed_data=accept)
         restore_model(run.model, checkpoint.model, origin)
         restore_optimizer(run.optimizer, checkpoint.optimizer, origin)
-        run.step, run.begun = checkpoint.step, checkpoint.interval
+        run.step = run.saved_step = checkpoint.step
+        run.begun = checkpoint.interval
         if run.step > run.num_steps:
             raise UsageError(
                 f"{origin} has done {run.step} steps, but {run.config.epochs} epochs of this data are only "

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +66,7 @@ def fit(run: Run) -> None:
         if not run.world.is_main:
             stack.enter_context(run.folder.opened(create=False))
         resume(run)
-        if run.step < run.num_steps:
+        if run.step < run.num_steps or judgement_is_missing(run):
             train(run)
         run.world.do_on_main(lambda: finish(run))
 
@@ -90,10 +90,11 @@ def train(run: Run) -> None:
         Progress(run.num_steps, run.step, enabled=is_main) as progress,
     ):
         interval = Interval(run.step, run.world, run.begun)
+        if judgement_is_missing(run):
+            judge_held_out(run, log, request)
         for batch in measured_batches(run, progress, request):
             if batch is None:
-                stop(run, interval, request)
-                raise Stopped
+                stop(run, request, interval)
             interval.add(*compute_gradients(run, batch))
             run.step += 1
             if run.world.device.type == "cpu" or run.record_is_due():  # asking a GPU at every step would hold it up
@@ -104,11 +105,9 @@ def train(run: Run) -> None:
                 log.write(record)
                 progress.show(record)
                 if run.validation_is_due():
-                    log.write(judge_held_out(run))
+                    judge_held_out(run, log, request)
                 if run.checkpoint_is_due():
                     save(run)
-                elif run.validation_is_due():
-                    run.world.do_on_main(run.folder.publish)
                 interval = Interval(run.step, run.world)
                 progress.restart()
 
@@ -180,15 +179,34 @@ def summarise(run: Run, interval: Interval) -> Record:
     return {"step": run.step, "epoch": run.epoch, **interval.losses(), **figures, "learning_rate": rate, **moved}
 
 
-def judge_held_out(run: Run) -> Record:
-    """Judge on the held-out split, with the main process's BatchNorm statistics; a line of metrics.jsonl."""
+def judge_held_out(run: Run, log: MetricsLog, request: StopRequest) -> None:
+    """Judge on the held-out split, with the main process's BatchNorm statistics, and write it down.
+
+    Raises:
+        Stopped: if a signal announced the end; the run then begins with this judgement when it goes on.
+    """
     assert run.held_out is not None
     run.world.copy_from_main(run.model.buffers())
-    judgement = judge(run.model, run.task, run.held_out, run.config, step=run.step, world=run.world)
+    judgement = judge(run.model, run.task, run.held_out, run.config, step=run.step, world=run.world, request=request)
+    if judgement is None:
+        stop(run, request)
     if run.world.is_main:
         write_judgement(run.folder.path, judgement)
     named = {f"{VALIDATION_PREFIX}{name}": value for name, value in judgement.figures.items()}
-    return {"step": run.step, "epoch": run.epoch, **named}
+    log.write({"step": run.step, "epoch": run.epoch, **named})
+    run.world.do_on_main(run.folder.publish)
+
+
+def judgement_is_missing(run: Run) -> bool:
+    """Whether the run was stopped while its last step was judged; the same on every rank."""
+    if not run.step or not run.validation_is_due():
+        return False
+
+    def is_missing() -> bool:
+        names = {name for record in read_metrics(run.folder.path) if record["step"] == run.step for name in record}
+        return not any(name.startswith(VALIDATION_PREFIX) for name in names)
+
+    return bool(run.world.from_main(run.world.do_on_main(is_missing)))
 
 
 def save(run: Run, begun: dict[str, Any] | None = None) -> None:
@@ -216,21 +234,29 @@ def save(run: Run, begun: dict[str, Any] | None = None) -> None:
         run.checkpoints.save(checkpoint)
 
     run.world.do_on_main(write)
+    run.saved_step = run.step
 
 
-def stop(run: Run, interval: Interval, request: StopRequest) -> None:
+def stop(run: Run, request: StopRequest, interval: Interval | None = None) -> NoReturn:
     """Save at once, between two records, too; the next run's record then sums up the same steps as if none had stopped.
 
-    Nothing is saved if nothing was done since the last checkpoint.
+    Args:
+        run: what is saved, if anything was done since the last checkpoint.
+        request: what asked for it.
+        interval: the steps since the last record.
+
+    Raises:
+        Stopped: always.
     """
-    begun = interval.state()
-    if begun:
-        interval.require_finite(advice=lambda: last_good(run))
-    if begun or not run.checkpoint_is_due():
+    if run.step > run.saved_step:
+        begun = interval.state() if interval else {}
+        if interval and begun:
+            interval.require_finite(advice=lambda: last_good(run))
         save(run, begun)
     names = run.world.gather(request.signal_name)
     name = next(name for name in names if name is not None)
     run.say(f"stopped by {name} after step {run.step} of {run.num_steps}; the same command continues")
+    raise Stopped
 
 
 def last_good(run: Run) -> str:

@@ -5,6 +5,7 @@ In: a model and a split. Out: the task's figures and confusion matrices, beside 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from shardify.errors import UsageError
 from shardify.format import dump_json
 from shardify.storage import FolderStore, join_location
 from shardify.work_folder import fetched, work_folder
+from stream_train.batch import Batch
 from stream_train.checkpoint import CheckpointFolder, restore_model
 from stream_train.config import CONFIG_NAME, PretrainConfig, TrainConfig
 from stream_train.device_ops import prepare_clips
 from stream_train.distributed import World, joined_world
 from stream_train.figures import draw_confusion
 from stream_train.precision import autocast, choose_precision, place_model
+from stream_train.preemption import StopRequest, until_stopped
 from stream_train.pretext import build_model, build_task
 from stream_train.reader import ShardSet, open_shard_set
 from stream_train.survey import each_sample_once, sample_lengths
@@ -50,35 +53,52 @@ class Judgement:
 
 
 def judge(
-    model: ClipModel, task: ClipTask, shard_set: ShardSet, config: TrainConfig, *, step: int, world: World
-) -> Judgement:
+    model: ClipModel,
+    task: ClipTask,
+    shard_set: ShardSet,
+    config: TrainConfig,
+    *,
+    step: int,
+    world: World,
+    request: StopRequest | None = None,
+) -> Judgement | None:
     """Look at every video of a split as often as the config says, with BatchNorm in evaluation mode.
 
     The ranks share the videos; the result is the same on each, and whatever their number. The model is left in the
     mode it came in.
+
+    Returns:
+        None if any rank was asked to stop before all had done their share.
     """
+    request = request or StopRequest()
     assert config.validation is not None
     repetitions = config.validation.draws_per_video
     lengths = sample_lengths(shard_set)
-    batches = each_sample_once(
-        shard_set,
-        config.data,
-        task.draw_clips,
-        seed=config.seed,
-        repetitions=repetitions,
-        rank=world.rank,
-        world_size=world.size,
-    )
+
+    def begin() -> Iterator[Batch]:
+        world.enter_thread()
+        return each_sample_once(
+            shard_set,
+            config.data,
+            task.draw_clips,
+            seed=config.seed,
+            repetitions=repetitions,
+            rank=world.rank,
+            world_size=world.size,
+        )
+
     counts: dict[str, Tensor] = {}
     was_training = model.training
     model.eval()
     with torch.inference_mode(), autocast(choose_precision(config.precision, world.device), world.device):
-        for cpu_batch in batches:
+        for cpu_batch in until_stopped(begin, request):
             batch = cpu_batch.to(world.device)
             new = task.count(model(prepare_clips(batch)), batch)
             new |= task.count_baselines(batch, lengths[cpu_batch.sample].to(world.device))
             counts = {name: counts[name] + count if name in counts else count for name, count in new.items()}
     model.train(was_training)
+    if world.any(request.is_made()):
+        return None
     totals = world.add_up(counts)
     return Judgement(
         step=step,
@@ -116,6 +136,7 @@ def validate(run: str | Path, overrides: tuple[str, ...] = ()) -> Judgement:
         restore_model(model, checkpoint.model, origin=str(run))
         place_model(model, world.device)
         judgement = judge(model, task, shard_set, config, step=checkpoint.step, world=world)
+        assert judgement is not None  # nobody listens for signals
         if world.is_main:
             write_judgement(folder.path, judgement)
             folder.publish()

@@ -47,7 +47,7 @@ def write_eval_dataset(folder: Path, **changes: Any) -> Path:
     return write_dataset(folder, LENGTHS, **values | changes)
 
 
-def tiny_eval_values(shards: Path, out: Path, **changes: Any) -> dict[str, Any]:
+def tiny_eval_values(shards: Path, out: Path | str, **changes: Any) -> dict[str, Any]:
     """Config values: one C3D of width 0.05 with random weights, 4 videos a batch, 1 epoch; `data__crop=16` is nested.
 
     `sections__epochs=2` and the like change every evaluation that trains.

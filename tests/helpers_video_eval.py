@@ -57,7 +57,7 @@ def two_networks(run: Path) -> dict[str, Any]:
     return {"pretrained": PRETRAINED | {"path": str(run)}, "random": {"kind": "random", "like": "pretrained"}}
 
 
-def write_config(path: Path, shards: Path, out: Path, **changes: Any) -> Path:
+def write_config(path: Path, shards: Path, out: Path | str, **changes: Any) -> Path:
     """A config file of :func:`helpers_eval.tiny_eval_values`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(tiny_eval_values(shards, out, **changes), sort_keys=False))

@@ -24,6 +24,7 @@ from stream_train.loader import ClipStream
 from stream_train.preemption import SIGNALS, STOPPED_EXIT_CODE, Aside, Stopped, StopRequest, outlive_announcement
 from stream_train.run import Run
 from stream_train.train import compute_gradients
+from stream_train.validate import judge
 
 JUDGED = {"split": "train1", "draws_per_video": 1, "every_epochs": 1}
 
@@ -106,9 +107,9 @@ def test_stopped_twice_in_one_interval(
 def test_a_signal_in_the_last_step_lets_the_run_finish(
     small_dataset: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Unless there is still something to judge, which may take long."""
     signal_in_step(monkeypatch, 10)
-    run_tiny(small_dataset, tmp_path / "run", validation=JUDGED)
-    assert_same_run(tmp_path / "run", whole_run)
+    run_tiny(small_dataset, tmp_path / "run")
     assert (tmp_path / "run" / "backbone.safetensors").read_bytes() == (whole_run / "backbone.safetensors").read_bytes()
 
 
@@ -149,6 +150,35 @@ def test_a_signal_ends_the_wait_for_a_batch(
     assert said == ["stopped by SIGTERM after step 6 of 10; the same command continues"]
     run_tiny(small_dataset, tmp_path / "run", validation=JUDGED)
     assert_same_run(tmp_path / "run", whole_run)
+
+
+@pytest.mark.parametrize(("judgement", "step"), [(1, 5), (2, 10)])
+def test_a_signal_while_held_out_videos_are_judged(
+    small_dataset: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judgement: int, step: int
+) -> None:
+    """The judgement is left, the step that it is about is saved, and the next run begins with it; twice."""
+    judged = [0]
+
+    def judge_and_signal(*arguments: Any, **names: Any) -> Any:
+        judged[0] += 1
+        if judged[0] == judgement:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return judge(*arguments, **names)
+
+    with monkeypatch.context() as patches:
+        patches.setattr("stream_train.train.judge", judge_and_signal)
+        said = stopped_run(small_dataset, tmp_path / "run")
+        assert said == [f"stopped by SIGTERM after step {step} of 10; the same command continues"]
+        judged[0] = judgement - 1
+        said = stopped_run(small_dataset, tmp_path / "run")
+        assert said[-1] == f"stopped by SIGTERM after step {step} of 10; the same command continues"
+    assert CheckpointFolder(folder=tmp_path / "run").steps()[-1] == step
+    assert [record["step"] for record in records(tmp_path / "run")][-1] == step
+    assert "validation_motion_accuracy" not in records(tmp_path / "run")[-1]
+    run_tiny(small_dataset, tmp_path / "run", validation=JUDGED)
+    assert_same_run(tmp_path / "run", whole_run)
+    for name in ("validation.json", "confusion_motion.png"):
+        assert (tmp_path / "run" / name).read_bytes() == (whole_run / name).read_bytes(), name
 
 
 def test_a_broken_state_is_not_saved_on_the_way_out(
