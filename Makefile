@@ -23,7 +23,7 @@ PRETRAIN_CONFIG = $(or $(CONFIG),$(own_recipe),$(any_recipe))
 
 EVAL_CONFIG = $(or $(CONFIG),configs/eval/$(DATASET).yaml)
 # Results go beside the checkpoint that is judged, unless OUT or the config says otherwise.
-judged_run = $(if $(filter %.safetensors,$(CHECKPOINT)),$(patsubst %/,%,$(dir $(CHECKPOINT))),$(CHECKPOINT))
+judged_run = $(patsubst %/,%,$(if $(filter %.safetensors,$(CHECKPOINT)),$(dir $(CHECKPOINT)),$(CHECKPOINT)))
 eval_out = $(or $(OUT),$(if $(CHECKPOINT),$(judged_run)/eval))
 RESULTS = $(or $(RUN),$(DEMO_RUN))
 EVALUATIONS := transfer probe retrieval sync before-after still saliency
@@ -49,11 +49,17 @@ eval_overrides = $(call set,shards,$(SHARDS)) $(call set,networks.pretrained.pat
 demo_run = $(if $(SHARDS)$(CHECKPOINT),,$(if $(filter configs/eval/demo.yaml,$(EVAL_CONFIG)),$(DEMO_RUN)/backbone.safetensors))
 needed = $(if $(strip $(2)),$(call quoted,$(2)),$(error $@ needs $(1)))
 existing = $(if $(wildcard $(1)),$(1),$(error $(1) does not exist; there are: $(wildcard $(dir $(1))*.yaml)))
-launch = $(if $(filter-out 0 1,$(GPUS)),$(BIN)/torchrun --standalone --nproc-per-node $(GPUS) -m,$(BIN)/python -m)
+# Several processes are torchrun's: of one machine (GPUS), or of several (NODES), each of which runs the same target.
+master = $(subst :, ,$(call required,MASTER))
+across = --nnodes $(NODES) --node-rank $(call required,NODE) --nproc-per-node $(or $(GPUS),1) \
+    --master-addr $(word 1,$(master)) --master-port $(or $(word 2,$(master)),29500)
+within = --standalone --nproc-per-node $(GPUS)
+launch = $(if $(filter-out 0 1,$(NODES)),$(BIN)/torchrun $(across) -m,$(if $(filter-out 0 1,$(GPUS)),$(BIN)/torchrun $(within) -m,$(BIN)/python -m))
+required = $(or $($(1)),$(error NODES=$(NODES) needs $(1); give NODE=0 to NODES-1, and MASTER=host:port of node 0))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-eval shards pretrain transfer probe retrieval sync before-after still saliency eval-all features tables report check test test-slow bench clean
+.PHONY: help install demo demo-eval shards finish verify pretrain transfer probe retrieval sync before-after still saliency eval-all features tables report check test test-slow bench clean
 
 help: ## list the targets and variables
 	@printf 'usage: make TARGET [VARIABLE=value ...]\n\ntargets\n'
@@ -62,10 +68,12 @@ help: ## list the targets and variables
 	@sed -n 's/^#: \([A-Z]*\) *\(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s%s\n' $$name "$$text"; done
 
 #: DATASET    shards, pretrain: demo (default), ucf101, hmdb51, kinetics400, kinetics600, kinetics700, folder, flat, csv; transfer, eval-all: demo, ucf101, hmdb51, csv
-#: VIDEOS     shards, features: folder of the video files; bench: videos to measure on, instead of synthetic ones
-#: LISTS      shards: the lists that came with the data set: a folder, or a CSV file
-#: OUT        shards, pretrain, transfer, eval-all: where the result goes; features: the file; tables: folder for CSV files; report: the page
-#: SHARDS     pretrain, transfer, eval-all: folder of the shards to learn from; features: shards instead of VIDEOS
+#: VIDEOS     shards, features: folder or URL of the video files, or of archives of them; bench: videos to measure on, instead of synthetic ones
+#: LISTS      shards, finish: the lists that came with the data set: a folder, or a CSV file
+#: PART       shards: the part i/n to build, for arrays of jobs (3/16)
+#: ENGINE     shards: ray builds on a Ray cluster (RAY_ADDRESS), instead of this machine's processes
+#: OUT        shards, finish, pretrain, transfer, eval-all: where the result goes, a folder or URL (s3://bucket/path); features: the file; tables: folder for CSV files; report: the page
+#: SHARDS     pretrain, transfer, eval-all, verify: folder or URL of the shards; features: shards instead of VIDEOS
 #: SPLIT      pretrain: split to learn from, such as train1; transfer, eval-all: numbers of splits, such as 1 or 1,2,3
 #: CONFIG     shards, pretrain, transfer, eval-all: a config file, instead of the one that DATASET means
 #: CHECKPOINT transfer, eval-all, features: the network to judge: the folder of its run, or its backbone.safetensors
@@ -73,6 +81,9 @@ help: ## list the targets and variables
 #: SEED       shards, pretrain, transfer, eval-all: seed of everything drawn
 #: WORKERS    shards: processes; pretrain, transfer, eval-all: data workers a rank
 #: GPUS       pretrain, transfer, eval-all, features: processes under torchrun, one a GPU
+#: NODES      pretrain, transfer, eval-all: machines that run this together, GPUS processes each
+#: NODE       pretrain, transfer, eval-all: which of them this one is, from 0
+#: MASTER     pretrain, transfer, eval-all: host:port of machine 0
 #: SET        shards, pretrain, transfer, eval-all, features: any other keys of the config: SET="frames.quality=2 min_frames=1"
 #: PYTHON     install: the interpreter that .venv is made with (python3)
 
@@ -95,7 +106,14 @@ demo: install ## everything on synthetic videos: shards, pretraining, validation
 
 shards: install ## videos -> shards
 	$(demo_videos)
-	$(BIN)/python -m shardify build $(call existing,$(SHARDS_CONFIG)) $(shards_overrides)
+	$(BIN)/python -m shardify build $(call existing,$(SHARDS_CONFIG)) $(shards_overrides) $(call option,part,$(PART)) \
+	    $(call option,engine,$(ENGINE))
+
+finish: install ## the manifest of shards that were built in parts (PART=i/n), if the last part has not written it
+	$(BIN)/python -m shardify finish $(call existing,$(SHARDS_CONFIG)) $(shards_overrides)
+
+verify: install ## every count, size and checksum of shards: SHARDS=folder or URL
+	$(BIN)/python -m shardify verify $(call needed,SHARDS,$(SHARDS))
 
 pretrain: install $(demo_shards) ## shards -> a pretrained network
 	$(launch) stream_train pretrain $(call existing,$(PRETRAIN_CONFIG)) $(pretrain_overrides)

@@ -94,7 +94,7 @@ def _import_ray() -> Any:
         import ray
     except ImportError:
         raise UsageError(
-            "the engine ray needs the package ray: pip install 'temporal-ssl[ray]', or make install EXTRAS=ray"
+            "the engine ray needs the package ray: pip install 'temporal-ssl[ray]' (make install brings it)"
         ) from None
     return ray
 

@@ -191,4 +191,4 @@ def test_configs_open_with_their_command(path: Path) -> None:
         if not line.startswith("#"):
             break
         header.append(line)
-    assert re.search(r"\bmake \w+|\bshardify \w+|\bstream-train \w+", "\n".join(header)), "the header gives the command"
+    assert re.search(r"\bmake \w+|\bshardify \w+|\bstream-train \w+|\b(?:sbatch|kubectl apply|sky|ray job) ", "\n".join(header)), "the header gives the command"

@@ -16,7 +16,20 @@ ROOT = Path(__file__).resolve().parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 EVALUATIONS = ("transfer", "probe", "retrieval", "sync", "before-after", "still", "saliency", "eval-all")
 TARGETS = (
-    *("help", "install", "demo", "demo-eval", "shards", "pretrain", *EVALUATIONS, "features", "tables", "report"),
+    *(
+        "help",
+        "install",
+        "demo",
+        "demo-eval",
+        "shards",
+        "finish",
+        "verify",
+        "pretrain",
+        *EVALUATIONS,
+        "features",
+        "tables",
+        "report",
+    ),
     *("check", "test", "test-slow", "bench", "clean"),
 )
 DATASETS = ("demo", "ucf101", "hmdb51", "kinetics400", "kinetics600", "kinetics700", "folder", "flat", "csv")
@@ -92,12 +105,22 @@ VALUES = {
     "SEED": "5",
     "WORKERS": "3",
     "GPUS": "2",
+    "NODES": "2",
+    "NODE": "1",
+    "MASTER": "there:29501",
+    "PART": "2/3",
+    "ENGINE": "ray",
     "SET": "a.b=1 c=2",
     "CHECKPOINT": "runs/mine",
     "RUN": "runs/other",
     "PYTHON": "python3.12",
 }
-NEEDED = {"features": {"SHARDS": "shards", "CHECKPOINT": "run", "OUT": "vectors.npz"}}
+NEEDED = {
+    "features": {"SHARDS": "shards", "CHECKPOINT": "run", "OUT": "vectors.npz"},
+    "verify": {"SHARDS": "shards"},
+}
+MACHINES = {"NODES": {"NODE": "0", "MASTER": "here:1"}, "NODE": {"NODES": "3", "NODE": "0", "MASTER": "here:1"}}
+MACHINES["MASTER"] = MACHINES["NODE"]
 """Variables without which a target only says that it needs them."""
 
 
@@ -108,7 +131,7 @@ def test_every_documented_variable_changes_the_targets_it_names(variable: str, c
     targets = {name.strip() for names in named for name in names} & set(TARGETS)
     assert targets, "the text begins with the targets' names and a colon"
     for target in targets:
-        needed = NEEDED.get(target, {})
+        needed = NEEDED.get(target, {}) | MACHINES.get(variable, {})
         words = [f"{name}={value}" for name, value in needed.items()]
         plain = run("make", "--dry-run", target, *words, cwd=checkout).stdout
         changed = run("make", "--dry-run", target, *words, f"{variable}={VALUES[variable]}", cwd=checkout).stdout
@@ -151,6 +174,37 @@ def test_gpus_start_torchrun() -> None:
     assert command[:6] == [".venv/bin/torchrun", "--standalone", "--nproc-per-node", "4", "-m", "stream_train"]
     (command,) = commands("pretrain", "GPUS=1", "SHARDS=mine")
     assert command[:3] == [".venv/bin/python", "-m", "stream_train"]
+
+
+def test_several_machines_run_the_same_target() -> None:
+    words = ("SHARDS=s3://bucket/shards", "OUT=s3://bucket/run", "NODES=2", "GPUS=8", "NODE=1", "MASTER=first:29501")
+    (command,) = commands("pretrain", *words)
+    options = "--nnodes 2 --node-rank 1 --nproc-per-node 8 --master-addr first --master-port 29501 -m stream_train"
+    assert command[:13] == [".venv/bin/torchrun", *options.split()]
+    assert overrides(command) == ["out=s3://bucket/run", "shards=s3://bucket/shards"]
+    (command,) = commands("pretrain", *words[:3], "NODE=0", "MASTER=first")
+    assert " ".join(command[5:11]) == "--nproc-per-node 1 --master-addr first --master-port 29500"
+    for missing in (4, 5):
+        result = run("make", "--dry-run", "pretrain", *(word for i, word in enumerate(words) if i != missing))
+        assert result.returncode == 2
+        assert "NODES=2 needs " in result.stderr
+
+
+def test_parts_and_engines_reach_the_build() -> None:
+    (command,) = commands("shards", "DATASET=ucf101", "PART=3/16", "ENGINE=ray", "OUT=gs://bucket/set")
+    assert command[3:5] == ["build", "configs/shards/ucf101.yaml"]
+    assert command[-4:] == ["--part", "3/16", "--engine", "ray"]
+    (command,) = commands("finish", "DATASET=ucf101", "OUT=gs://bucket/set")
+    assert command[3:] == ["finish", "configs/shards/ucf101.yaml", "--set", "out=gs://bucket/set"]
+    (command,) = commands("verify", "SHARDS=gs://bucket/set")
+    assert command[3:] == ["verify", "gs://bucket/set"]
+
+
+@pytest.mark.parametrize("checkpoint", ["s3://bucket/run", "s3://bucket/run/", "s3://bucket/run/backbone.safetensors"])
+def test_results_of_a_run_in_a_bucket_lie_beside_it(checkpoint: str) -> None:
+    (command,) = commands("probe", "DATASET=ucf101", "SHARDS=s3://bucket/shards", f"CHECKPOINT={checkpoint}")
+    assert "out=s3://bucket/run/eval" in overrides(command)
+    assert f"networks.pretrained.path={checkpoint}" in overrides(command)
 
 
 @pytest.mark.parametrize("target", ["shards", "pretrain"])
