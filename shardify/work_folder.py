@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from shardify.errors import UsageError, WorkError
 from shardify.object_store import ObjectStore
-from shardify.storage import FolderStore, is_url, join_location, open_store, split_location
+from shardify.storage import WRITABLE_SCHEMES, FolderStore, is_url, join_location, open_store, split_location
 
 Wanted = Collection[str] | Callable[[str], bool]
 """Names, as paths below the location, or which of all names."""
@@ -59,7 +59,7 @@ class WorkFolder:
 
         Args:
             wanted: what to fetch; of a local folder, everything is there anyway.
-            create: make a local folder that does not exist.
+            create: make a local folder that does not exist; of a URL, insist on one that may be written.
 
         Raises:
             UsageError: if the folder cannot be made, or the place cannot be reached as it is set up.
@@ -70,6 +70,8 @@ class WorkFolder:
                 open_store(self.location, create=True)
             yield self
             return
+        if create and self._store.scheme not in WRITABLE_SCHEMES:
+            raise UsageError(f"{self.location} can only be read; write to s3://, gs://, az:// or a folder")
         with _temporary_folder() as path:
             self._path = path
             try:

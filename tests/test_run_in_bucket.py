@@ -1,0 +1,188 @@
+"""A training run that lives in a bucket: complete at every moment, patient in outages, clear where it cannot go on."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers_fault_proxy import FaultProxy
+from helpers_processes import descendants, finish, start
+from helpers_s3 import S3Server
+from helpers_training import assert_same_run, run_tiny, tiny_values
+
+from shardify.errors import UsageError, WorkError
+from shardify.retrying import RETRY_VARIABLE
+from shardify.storage import open_store
+from shardify.work_folder import work_folder
+from stream_train.checkpoint import Checkpoint, CheckpointFolder
+from stream_train.train import save
+
+JUDGED = {"split": "train1", "draws_per_video": 1, "every_epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def whole_run(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run in a folder."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run_tiny(small_dataset, out, validation=JUDGED)
+    return out
+
+
+@pytest.fixture
+def proxy(s3_server: S3Server, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    with FaultProxy(s3_server.endpoint) as proxy:
+        s3_server.set_environment(monkeypatch, proxy.endpoint)
+        yield proxy
+
+
+def assert_same(url: str, folder: Path) -> None:
+    with work_folder(url, lambda _: True) as copy:
+        assert_same_run(copy.path, folder)
+        for name in ("backbone.safetensors", "network.safetensors", "validation.json"):
+            assert (copy.path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, action: Any) -> None:
+    """Do something just before the checkpoint of a step is saved."""
+
+    def do_and_save(run: Any, *arguments: Any) -> None:
+        if run.step == step:
+            action()
+        save(run, *arguments)
+
+    monkeypatch.setattr("stream_train.train.save", do_and_save)
+
+
+def test_what_is_in_the_bucket_is_complete_at_every_checkpoint(
+    small_dataset: Path, whole_run: Path, s3_url: str, proxy: FaultProxy
+) -> None:
+    """The config comes first, and before each checkpoint the metrics that it goes on from."""
+    run_tiny(small_dataset, f"{s3_url}/run", validation=JUDGED)
+    puts = [path.rpartition("/")[2] for method, path in proxy.requests if method == "PUT"]
+    kinds = [re.sub(r"events.*", "events", name) for name in puts]
+    assert kinds[0] == "config.yaml"
+    places = [i for i, kind in enumerate(kinds) if kind.startswith("checkpoint")]
+    assert [kinds[i] for i in places] == [f"checkpoint-{step:08d}.pt" for step in (4, 8, 10)]
+    for start_place, end in zip([0, *places], places, strict=False):
+        assert {"metrics.jsonl", "events"} <= set(kinds[start_place:end])
+    assert kinds.count("config.yaml") == 1, "what has not changed is not sent again"
+    assert_same(f"{s3_url}/run", whole_run)
+
+
+def test_an_outage_that_passes_is_waited_for(
+    small_dataset: Path, whole_run: Path, s3_url: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_for_a_while() -> None:
+        proxy.refuse(times=3)
+        proxy.fail(503, times=3)
+
+    at_step(monkeypatch, 8, break_for_a_while)
+    run_tiny(small_dataset, f"{s3_url}/run", validation=JUDGED)
+    assert proxy.counts == {"refuse": 3, "fail": 3}
+    assert_same(f"{s3_url}/run", whole_run)
+
+
+def test_an_outage_that_stays_is_one_clear_error_and_the_run_goes_on_later(
+    small_dataset: Path, whole_run: Path, s3_url: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down() -> None:
+        proxy.is_out = True
+
+    monkeypatch.setenv(RETRY_VARIABLE, "1")
+    with monkeypatch.context() as patches:
+        at_step(patches, 8, break_down)
+        with pytest.raises(WorkError, match=r"s3://.*: .*it was tried again for 1 s .*; run the same command again"):
+            run_tiny(small_dataset, f"{s3_url}/run", validation=JUDGED)
+    proxy.is_out = False
+    assert CheckpointFolder(folder=f"{s3_url}/run").steps() == [4]
+    said = run_tiny(small_dataset, f"{s3_url}/run", validation=JUDGED)
+    assert said[0] == f"continuing {s3_url}/run after step 4 of 10"
+    assert_same(f"{s3_url}/run", whole_run)
+
+
+def no_step(*_: Any) -> None:
+    pytest.fail("nothing can be saved, so nothing should be trained")
+
+
+def test_a_place_that_cannot_be_written_is_noticed_before_the_first_step(
+    small_dataset: Path, monkeypatch: pytest.MonkeyPatch, s3_url: str
+) -> None:
+    monkeypatch.setattr("stream_train.train.compute_gradients", no_step)
+    with pytest.raises(UsageError, match="there is no such bucket"):
+        run_tiny(small_dataset, "s3://no-such-bucket-here/run")
+    with pytest.raises(UsageError, match=r"https://example\.org/run can only be read"):
+        run_tiny(small_dataset, "https://example.org/run")
+
+
+def test_wrong_credentials_are_noticed_before_the_first_step(
+    small_dataset: Path, monkeypatch: pytest.MonkeyPatch, real_s3_url: str
+) -> None:
+    monkeypatch.setattr("stream_train.train.compute_gradients", no_step)
+    with monkeypatch.context() as patches:
+        patches.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        with pytest.raises(UsageError, match="access is denied"):
+            run_tiny(small_dataset, f"{real_s3_url}/run")
+
+
+def test_a_second_trainer_in_the_same_place_ends_one_of_them(
+    small_dataset: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Object stores have no locks: it shows by a checkpoint that this run has not written."""
+    url = f"{s3_url}/run"
+
+    def save_as_another() -> None:
+        checkpoint = CheckpointFolder(folder=url).newest()
+        assert checkpoint is not None
+        CheckpointFolder(folder=url).save(Checkpoint(**vars(checkpoint) | {"step": 9}))
+
+    at_step(monkeypatch, 8, save_as_another)
+    with pytest.raises(
+        WorkError, match=r"another process is training in s3://.*/run: it has saved checkpoint-00000009"
+    ):
+        run_tiny(small_dataset, url)
+
+
+def test_a_damaged_checkpoint_is_passed_over(small_dataset: Path, whole_run: Path, s3_url: str) -> None:
+    url = f"{s3_url}/run"
+    run_tiny(small_dataset, url, validation=JUDGED)
+    store = open_store(url)
+    store.write("checkpoint-00000010.pt", store.read("checkpoint-00000010.pt")[:-1000])
+    said = run_tiny(small_dataset, url, validation=JUDGED)
+    assert said[0].startswith(f"{url}/checkpoint-00000010.pt is damaged or no checkpoint")
+    assert said[1] == f"continuing {url} after step 8 of 10"
+    assert_same(url, whole_run)
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_time_and_the_same_command_again_is_bit_identical(
+    small_dataset: Path, tmp_path: Path, s3_url: str
+) -> None:
+    """Wherever the process is: training, or sending one thing or another."""
+    values = tiny_values(small_dataset, tmp_path / "run", epochs=20, checkpoint__every_steps=2)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values | {"validation": JUDGED}))
+    run_tiny(small_dataset, tmp_path / "run", epochs=20, checkpoint__every_steps=2, validation=JUDGED)
+    url, attempts = f"{s3_url}/run", 0
+    for moment in (0.0, 0.03, 0.1, 0.25):
+        process = start("stream_train", "pretrain", tmp_path / "config.yaml", "--set", f"out={url}")
+        first = (CheckpointFolder(folder=url).steps() or [0])[-1]
+        while (CheckpointFolder(folder=url).steps() or [0])[-1] < first + 8:
+            assert process.poll() is None, finish(process)
+            time.sleep(0.005)
+        time.sleep(moment)
+        for pid in [process.pid, *descendants(process.pid)]:
+            os.kill(pid, signal.SIGKILL)
+        finish(process)
+        attempts += 1
+    process = start("stream_train", "pretrain", tmp_path / "config.yaml", "--set", f"out={url}")
+    _, said = finish(process)
+    assert process.returncode == 0, said
+    assert "continuing" in said
+    assert attempts == 4
+    assert_same(url, tmp_path / "run")
