@@ -17,8 +17,8 @@ from typing import Self
 
 from shardify.archives import ArchiveDamageError, read_members
 from shardify.catalogs import SourceConfig, read_catalog
-from shardify.catalogs.archived import Archive, Member, folder_of
-from shardify.catalogs.base import Archived, Video
+from shardify.catalogs.archived import Archive, Member, MemberRule, folder_of
+from shardify.catalogs.base import Video
 from shardify.catalogs.files import is_video
 from shardify.catalogs.keys import member_key
 from shardify.errors import WorkError
@@ -70,11 +70,11 @@ def write_window(task: WindowTask, report: Report) -> WindowRecord:
     """
     store = open_store(task.location)
     window = task.pending.window
-    archived = _read_members_once(task.source, task.members_sha256)
+    members = _read_members_once(task.source, task.members_sha256)
     for name in task.pending.stale:
         store.delete(name)
     _write_record(store, WindowRecord(number=window.number, archives=window.archives, state="begun"))
-    with _Packer(task, store, archived, report) as packer:
+    with _Packer(task, store, members, report) as packer:
         for archive in window.archives:
             packer.read(archive)
         state: WindowState = "complete"
@@ -98,14 +98,14 @@ def write_window(task: WindowTask, report: Report) -> WindowRecord:
 class _Packer:
     """Members of archives, one after the other -> shards."""
 
-    def __init__(self, task: WindowTask, store: Store, archived: Archived, report: Report) -> None:
+    def __init__(self, task: WindowTask, store: Store, members: MemberRule, report: Report) -> None:
         self.found: Counter[str] = Counter()
         self.num_unlisted = 0
         self.unlisted_example = ""
         self.damage: list[str] = []
         self._task = task
         self._store = store
-        self._archived = archived
+        self._members = members
         self._report = report
         self._first = task.pending.window.number * SHARDS_PER_WINDOW
         self._placed: list[int] = []
@@ -143,7 +143,7 @@ class _Packer:
         known: dict[str, Member] = {}
 
         def wants(path: str) -> bool:
-            member = self._archived.members.find(f"{folder}/{path}")
+            member = self._members.find(f"{folder}/{path}")
             known.clear()
             if member is None:
                 return False
@@ -225,8 +225,8 @@ class _Packer:
 
 
 @functools.lru_cache(maxsize=1)
-def _read_members_once(source: SourceConfig, members_sha256: str) -> Archived:
-    """The lists, read once in each process.
+def _read_members_once(source: SourceConfig, members_sha256: str) -> MemberRule:
+    """What the lists say about members, read once in each process.
 
     Raises:
         WorkError: if they are not what they were when the build began.
@@ -237,7 +237,7 @@ def _read_members_once(source: SourceConfig, members_sha256: str) -> Archived:
             "the lists of source have changed since this build began; give them back their contents and run the same "
             "command again, or build into another folder (--set out=...)"
         )
-    return catalog.archived
+    return catalog.archived.members
 
 
 def _write_record(store: Store, record: WindowRecord) -> None:

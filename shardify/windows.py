@@ -139,7 +139,7 @@ def members_digest(catalog: Catalog) -> str:
     assert catalog.archived is not None
     digest = hashlib.sha256(dump_json([catalog.classes, catalog.splits]))
     for name, said in sorted(catalog.archived.listed.items(), key=lambda item: item[0]):
-        digest.update(dump_json([name, said.label, sorted(said.splits)]))
+        digest.update(f"{name}\0{said.label}\0{','.join(sorted(said.splits))}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -146,8 +146,8 @@ def read_lines(path: str) -> list[Line]:
     return lines
 
 
-def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
-    """Read a CSV list with a header line; columns beyond the named ones are ignored.
+def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of a CSV list with a header line, one after the other; columns beyond the named ones are ignored.
 
     Args:
         path: the CSV file, local or at a URL.
@@ -166,7 +166,7 @@ def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -
                 f"{path}: no column {', '.join(lacking)} in its first line {','.join(header)!r}; "
                 f"required: {', '.join(required)}" + (f"; optional: {', '.join(optional)}" if optional else "")
             )
-        rows = []
+        is_empty = True
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
@@ -177,12 +177,12 @@ def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -
             blank = [name for name in required if not values[name]]
             if blank:
                 raise UsageError(f"{path} line {reader.line_num}: column {', '.join(blank)} is blank")
-            rows.append(Row(number=reader.line_num, values=values))
+            yield Row(number=reader.line_num, values=values)
+            is_empty = False
     except csv.Error as error:
         raise UsageError(f"{path} line {reader.line_num}: not valid CSV: {error}") from None
-    if not rows:
+    if is_empty:
         raise UsageError(f"{path}: the list is empty")
-    return rows
 
 
 def read_label_map(path: str) -> tuple[str, ...]:

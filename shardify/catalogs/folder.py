@@ -1,7 +1,8 @@
 """Videos without lists: a folder per class, or just a folder.
 
 `folder`: the first folder on a video's path is its class (deeper folders are searched too); classes are numbered in
-alphabetical order. `flat`: every video at any depth, no labels. Neither has splits; a `csv` source adds them.
+alphabetical order, or as `label_map` says. `flat`: every video at any depth, no labels. Neither has splits; a `csv`
+source adds them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     lists: `label,youtube_id,time_start,time_end,split` (further columns are ignored; a test list may lack the label)
     videos: `<youtube_id>_<start:06d>_<end:06d>.mp4` or `<youtube_id>.mp4`, any video ending, at any depth: flat, a
-            folder per class, a folder per split ...
+            folder per class, a folder per split, in archives ...
 
 A file's name decides; a folder named like a class further limits its files to that class. A file serves the first row
 that names it: any other row (a second cut of a video stored as `<youtube_id>.mp4`, say) counts as missing.
@@ -11,15 +11,16 @@ that names it: any other row (a second cut of a video stored as `<youtube_id>.mp
 from __future__ import annotations
 
 import re
+import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from shardify.catalogs.archived import Member
 from shardify.catalogs.base import NO_LABEL, Catalog, Listed, VideosConfig, make_archived_catalog, make_catalog
-from shardify.catalogs.files import Row, is_video, list_names, read_csv, read_label_map, scan_files
+from shardify.catalogs.files import Row, is_archive, is_video, list_names, read_csv, read_label_map, scan_files
 from shardify.errors import UsageError
 from shardify.storage import Location, is_url, join_location
 
@@ -39,7 +40,7 @@ class KineticsConfig(VideosConfig):
     """Text file of class names, one a line, in label order; null: the listed labels in alphabetical order."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Cut:
     """A row of the lists: part of a YouTube video."""
 
@@ -75,15 +76,18 @@ def read_kinetics(config: KineticsConfig) -> Catalog:
     labels = {name: label for label, name in enumerate(classes)} | {"": NO_LABEL}
     splits = {cut.split for cut in cuts}
     order = [*(split for split in _SPLIT_ORDER if split in splits), *sorted(splits.difference(_SPLIT_ORDER))]
-    facts = {cut: Listed(label=labels[cut.class_name], splits=(cut.split,)) for cut in cuts}
-    names = {cut.name: said for cut, said in facts.items()}
-    members = _KineticsMembers(facts, classes)
-    archived = make_archived_catalog(config.videos, files, members, names, classes=classes, splits=order)
-    if archived is not None:
+    kinds = {(cut.class_name, cut.split) for cut in cuts}
+    said = {(name, split): Listed(label=labels[name], splits=(split,)) for name, split in kinds}
+    facts = {cut: said[cut.class_name, cut.split] for cut in cuts}
+    if any(map(is_archive, files)):
+        names = {cut.name: listed for cut, listed in facts.items()}
+        members = _KineticsMembers(facts, classes)
+        archived = make_archived_catalog(config.videos, files, members, names, classes=classes, splits=order)
+        assert archived is not None, "there are archives"
         return archived
     found = [path for path in files if is_video(path)]
     finder = _FileFinder(found, classes)
-    listed = {finder.take(cut) or cut.name: said for cut, said in facts.items()}
+    listed = {finder.take(cut) or cut.name: facts[cut] for cut in cuts}
     return make_catalog(config.videos, listed, found, classes=classes, splits=order)
 
 
@@ -96,9 +100,9 @@ def _find_lists(path: str) -> list[str]:
     return lists
 
 
-def _read_list(path: str) -> list[Cut]:
+def _read_list(path: str) -> Iterator[Cut]:
     rows = read_csv(path, required=("youtube_id", "time_start", "time_end", "split"), optional=("label",))
-    return [_parse_row(path, row) for row in rows]
+    return (_parse_row(path, row) for row in rows)
 
 
 def _parse_row(path: str, row: Row) -> Cut:
@@ -118,8 +122,8 @@ def _parse_row(path: str, row: Row) -> Cut:
         youtube_id=values["youtube_id"],
         start_seconds=seconds["time_start"],
         end_seconds=seconds["time_end"],
-        class_name=values["label"],
-        split=_SPLIT_WORDS.get(split, split),
+        class_name=sys.intern(values["label"]),  # lists are long, and every process that reads archives holds them
+        split=sys.intern(_SPLIT_WORDS.get(split, split)),
     )
 
 
@@ -168,11 +172,11 @@ class _KineticsMembers:
     def __init__(self, facts: Mapping[Cut, Listed], classes: Sequence[str]) -> None:
         self._facts = facts
         self._known = {_folder_name(name) for name in classes}
-        self._cuts_by_stem: defaultdict[str, list[Cut]] = defaultdict(list)
+        self._cuts_by_stem: dict[str, tuple[Cut, ...]] = {}
         for cut in facts:
-            self._cuts_by_stem[cut.stem].append(cut)
+            self._cuts_by_stem[cut.stem] = (*self._cuts_by_stem.get(cut.stem, ()), cut)
         for cut in facts:  # after those whose own name it is
-            self._cuts_by_stem[cut.youtube_id].append(cut)
+            self._cuts_by_stem[cut.youtube_id] = (*self._cuts_by_stem.get(cut.youtube_id, ()), cut)
 
     def find(self, path: str) -> Member | None:
         parsed = PurePosixPath(path)
