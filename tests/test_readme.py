@@ -19,7 +19,15 @@ from shardify.run import build
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTIONS = [
-    *("Quick start", "Your data", "Evaluations", "Measured", "The shard format", "File map"),
+    *(
+        "Quick start",
+        "Your data",
+        "Buckets, clusters and jobs",
+        "Evaluations",
+        "Measured",
+        "The shard format",
+        "File map",
+    ),
     *("Adding a data set, a pretext task, a network, an evaluation", "Limits"),
 ]
 
