@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 from helpers_archives import archived_config, files_below, pack_classes, write_tar
+from helpers_fault_proxy import FaultProxy
+from helpers_s3 import S3Server
 from helpers_shards import NUM_VIDEOS, build_config, contents, make_source, make_video
 
 import shardify.window_writer
@@ -28,6 +30,7 @@ from shardify.format import read_index, read_manifest
 from shardify.frames import Frames, VideoError, ffmpeg_binary
 from shardify.object_store import ObjectStore
 from shardify.part import Part
+from shardify.retrying import RETRY_VARIABLE
 from shardify.run import build, build_part, finish
 from shardify.storage import FolderStore, open_store
 from shardify.traffic import take
@@ -182,6 +185,31 @@ def test_large_archives_are_read_piece_by_piece(
     build(archived_config(s3_url, source / "lists", tmp_path))
     assert reads == {name: len(data) for name, data in files_below(source / "archives").items()}
     assert contents(tmp_path) == contents(built)
+
+
+def test_an_outage_is_not_taken_for_damage(
+    source: Path, built: Path, tmp_path: Path, s3_server: S3Server, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shardify.object_store.CHUNK_BYTES", 10_000)
+    for name, data in files_below(source / "archives").items():
+        open_store(s3_url).write(name, data)
+    config = archived_config(s3_url, source / "lists", tmp_path)
+    with FaultProxy(s3_server.endpoint) as proxy:
+        s3_server.set_environment(monkeypatch, proxy.endpoint)
+        monkeypatch.setenv(RETRY_VARIABLE, "20")
+        proxy.cut(after_bytes=500, times=2, path="*.tgz")
+        proxy.fail(500, times=2, path="*.tar")
+        build(config)
+        assert contents(tmp_path) == contents(built)
+        assert dict(proxy.counts) == {"cut": 2, "fail": 2}
+
+        shutil.rmtree(tmp_path)
+        monkeypatch.setenv(RETRY_VARIABLE, "0.5")
+        proxy.fail(503, times=10_000, path="*.tgz")
+        with pytest.raises(WorkError, match=r"b.tgz: the server answered 503.*run the same command again to continue"):
+            build(config)
+        states = {path.name: json.loads(path.read_bytes())["state"] for path in tmp_path.glob("window-*.json")}
+        assert states == {"window-000000.json": "complete", "window-000001.json": "begun"}
 
 
 def test_an_mp4_whose_index_is_at_its_end(tmp_path: Path) -> None:
