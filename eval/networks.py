@@ -104,13 +104,16 @@ class Network:
         return backbone.train()
 
 
-def open_network(name: str, networks: Mapping[str, WeightsConfig], *, crop: int) -> Network:
+def open_network(
+    name: str, networks: Mapping[str, WeightsConfig], *, crop: int, crop_key: str = "data.crop"
+) -> Network:
     """Load the network that a config's entry describes.
 
     Args:
         name: the entry's name.
         networks: all entries.
         crop: height and width of the clips that it will see.
+        crop_key: the config's key for that, for messages.
 
     Raises:
         UsageError: if there is no such entry or file, or the network was built for other clips.
@@ -118,7 +121,7 @@ def open_network(name: str, networks: Mapping[str, WeightsConfig], *, crop: int)
     """
     entry = entry_of(name, networks)
     if isinstance(entry, CheckpointWeights):
-        return _open_checkpoint(name, entry, crop)
+        return _open_checkpoint(name, entry, crop, crop_key)
     if isinstance(entry, RandomWeights):
         config = entry.network or _architecture_of(name, entry, networks, crop)
         build_backbone(config, crop=crop, num_frames=CLIP_LENGTH)  # raises if the crop is too small
@@ -138,7 +141,7 @@ def entry_of(name: str, networks: Mapping[str, WeightsConfig]) -> WeightsConfig:
     return networks[name]
 
 
-def _open_checkpoint(name: str, entry: CheckpointWeights, crop: int) -> Network:
+def _open_checkpoint(name: str, entry: CheckpointWeights, crop: int, crop_key: str) -> Network:
     place = export_of(entry.path)
     try:
         with fetched(place) as path:
@@ -152,7 +155,7 @@ def _open_checkpoint(name: str, entry: CheckpointWeights, crop: int) -> Network:
     if metadata["crop"] != crop and backbone.fully_connected is not None:
         raise UsageError(
             f"{place} was trained on crops of {metadata['crop']} pixels, which its fully connected layers demand, but "
-            f"data.crop is {crop}; set data.crop={metadata['crop']}"
+            f"{crop_key} is {crop}; set {crop_key}={metadata['crop']}"
         )
     return Network(
         name=name,

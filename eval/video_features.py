@@ -85,7 +85,8 @@ def write_features(config: VideoFeaturesConfig, say: Say) -> dict[str, Any]:
     check_file_name(Path(config.out))
     _, metadata = load_backbone(export_of(config.checkpoint))
     crop = config.crop or int(metadata["crop"])
-    network = open_network("checkpoint", {"checkpoint": CheckpointWeights(path=config.checkpoint)}, crop=crop)
+    networks = {"checkpoint": CheckpointWeights(path=config.checkpoint)}
+    network = open_network("checkpoint", networks, crop=crop, crop_key="crop")
     with joined_world(config.device, config.threads) as world:
         speak = world.on_main(say)
         world.do_on_main(lambda: require_writable(split_location(config.out)[0]))

@@ -330,7 +330,7 @@ def test_videos_without_labels_serve_the_questions_about_time_alone(world: tuple
         ("a file", (), 2, "is a file; give a folder of videos or of shards"),
         ("empty", (), 2, "none of its 0 files ends like a video"),
         ("broken", (), 2, "holds no samples"),
-        ("shards", ("--set", "crop=32"), 2, "trained on crops of 24 pixels, which its fully connected layers demand"),
+        ("shards", ("--set", "crop=32"), 2, "which its fully connected layers demand, but crop is 32; set crop=24"),
         ("shards", ("--set", "resize=[20, 20]"), 2, "crop = 24 does not fit into frames of 20x20"),
         ("shards", ("--set", "features.layers=x"), 2, "unknown key features.layers (did you mean layer?)"),
         ("shards", ("--set", "features.layer=conv"), 2, "features.layer = 'conv'"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,19 @@ from helpers_training import run_tiny
 from helpers_video_eval import PRETRAINED, Killed, assert_error, invoke, make_world, stop_after, write_config
 
 from eval.cli import main
+from eval.config import EvalConfig
+from eval.transfer import evaluate_transfer
 from eval.vectors import read_vectors
+from shardify.config import load_config
 from shardify.object_store import ObjectStore
 from shardify.storage import open_store
 from shardify.work_folder import fetched, work_folder
+from stream_train.batch import Batch
 from stream_train.cli import main as train_main
+from stream_train.distributed import World
+from stream_train.preemption import Stopped
+from stream_train.run import Run
+from stream_train.train import compute_gradients
 
 WANTED = {"transfer": "transfer/finetune", "retrieval": "retrieval/pooled", "probe": "probe/linear-all"}
 
@@ -102,6 +112,33 @@ def test_a_fine_tuning_that_was_killed_goes_on_from_its_checkpoint(
     assert result.exit_code == 0, result.output
     row = "transfer/finetune/pretrained/ucf101-tiny-train1/seed3"
     assert open_store(f"{run_url}/whole/{row}").read("row.json") == open_store(place).read("row.json")
+
+
+def test_a_fine_tuning_that_was_stopped_goes_on_bit_identically(
+    here: tuple[Path, Path], run_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal in the middle of the second network's training; the first one's row stays."""
+    shards, _ = here
+    config = load_config(EvalConfig, config_for(tmp_path / "config.yaml", shards, run_url))
+    said: list[str] = []
+    steps = [0]
+
+    def compute(run: Run, batch: Batch) -> Any:
+        steps[0] += 1
+        if steps[0] == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return compute_gradients(run, batch)
+
+    with monkeypatch.context() as patches:
+        patches.setattr("stream_train.train.compute_gradients", compute)
+        with pytest.raises(Stopped):
+            evaluate_transfer(config, World(), said.append)
+    assert said[-1] == "stopped by SIGTERM after step 3 of 4; the same command continues"
+    assert len([name for name in tree(f"{run_url}/eval") if name.endswith("row.json")]) == 1
+    rows = evaluate_transfer(config, World(), said.append)
+    assert f"continuing {run_url}/eval/transfer/finetune/random/ucf101-tiny-train1/seed3 after step 3 of 4" in said
+    whole = config.model_copy(update={"out": str(tmp_path / "whole")})
+    assert rows == evaluate_transfer(whole, World(), said.append)
 
 
 def test_tables_of_several_runs_name_the_places_that_the_user_knows(
