@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,8 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
-from shardify.errors import UsageError, WorkError
-from shardify.retrying import persistently, reason_of
+from shardify.errors import UsageError, WorkError, one_line
+from shardify.retrying import may_pass, persistently, reason_of
 from shardify.storage import WRITABLE_SCHEMES, Store, check_url
 from shardify.traffic import Traffic, count
 
@@ -36,10 +37,12 @@ CONNECT_TIMEOUT = timedelta(seconds=5)
 STALL_TIMEOUT = timedelta(seconds=30)
 """A transfer of which nothing arrives for so long is cut and tried again."""
 
-_ENDPOINT_VARIABLES = (
-    *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-    *("GOOGLE_BASE_URL", "AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT"),
-)
+_ENDPOINT_VARIABLES = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT"),
+}
+"""By scheme; each takes the place of the cloud's own address."""
 
 
 class ObjectStore(Store):
@@ -103,7 +106,9 @@ class ObjectStore(Store):
         def request() -> bool:
             try:
                 obstore.put(self.client, name, data, mode="create")
-            except AlreadyExistsError:
+            except AlreadyExistsError as error:
+                if may_pass(error):  # somebody else is just storing it, and may yet fail
+                    raise
                 return False
             return True
 
@@ -164,14 +169,8 @@ class ObjectStore(Store):
     def delete(self, name: str) -> None:
         self._require_writable()
 
-        def request() -> None:
-            try:
-                obstore.delete(self.client, name)
-            except FileNotFoundError as error:
-                if "NoSuchBucket" in str(error):
-                    raise
-
-        persistently(request, what=self.url(name))
+        with suppress(FileNotFoundError):
+            persistently(lambda: obstore.delete(self.client, name), what=self.url(name))
 
     def url(self, name: str) -> str:
         return f"{self.location}/{name}" if name else self.location
@@ -220,10 +219,17 @@ def _make_client(url: str) -> Client:
 
 
 def _allows_http(url: str) -> bool:
-    """Whether the user asked for a connection that is not encrypted: in the URL, or by an endpoint of that kind."""
-    if url.startswith("http://"):
-        return True
-    return any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINT_VARIABLES)
+    """Whether the user asked for a connection that is not encrypted: in the URL, or by an endpoint of that kind.
+
+    Raises:
+        UsageError: if an endpoint is no address; the library would panic.
+    """
+    scheme = url.partition("://")[0]
+    endpoints = {name: os.environ[name] for name in _ENDPOINT_VARIABLES.get(scheme, ()) if name in os.environ}
+    for name, value in endpoints.items():
+        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value):
+            raise UsageError(f"{name}={value}: give an address such as https://host or http://127.0.0.1:9000")
+    return scheme == "http" or any(value.startswith("http://") for value in endpoints.values())
 
 
 def _profile_credentials(url: str) -> dict[str, Any]:
@@ -234,10 +240,17 @@ def _profile_credentials(url: str) -> dict[str, Any]:
     if "AWS_PROFILE" not in os.environ and not files.is_file():
         return {}
     try:
+        from botocore.exceptions import BotoCoreError
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError:
         raise UsageError(
             f"{url}: credentials of an AWS profile need the package boto3 (pip install boto3); or set "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from None
-    return {"credential_provider": Boto3CredentialProvider()}
+    try:
+        return {"credential_provider": Boto3CredentialProvider()}
+    except BotoCoreError as error:
+        raise UsageError(
+            f"{url} cannot be opened: {one_line(error)}; check AWS_PROFILE and ~/.aws, or set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY"
+        ) from None

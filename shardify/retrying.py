@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import click
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from shardify.errors import UsageError, UserFacingError, WorkError, one_line
@@ -31,7 +31,13 @@ NOTICE_SECONDS = 5.0
 """A request that has been failing for so long is told of, at most once in NOTICE_EVERY_SECONDS in each process."""
 NOTICE_EVERY_SECONDS = 30.0
 
-_PASSING_STATUS = frozenset({408, 425, 429})
+_PASSING_STATUS = frozenset({408, 425, 429, *range(500, 600)}) - {501, 505, 507}
+"""A request that the server does not know (501, 505) and its full disks (507) do not pass in minutes."""
+_PASSING_CODES = ("RequestTimeout", "OperationAborted", "ConditionalRequestConflict")
+"""S3's names for what may pass although its status is of the 4xx."""
+
+_served = threading.Event()
+"""Whether any request of this process has succeeded."""
 
 
 def retry_seconds() -> float:
@@ -65,7 +71,7 @@ def persistently(request: Callable[[], Result], *, what: str) -> Result:
     deadline = retry_seconds()
     retrying = Retrying(
         stop=stop_after_delay(deadline),
-        wait=wait_random_exponential(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS),
+        wait=lambda state: min(_pause(state), max(0.0, deadline - (state.seconds_since_start or 0.0))),
         retry=retry_if_exception(may_pass),
         before_sleep=lambda state: _count_retry(state, what, deadline),
         reraise=True,
@@ -73,12 +79,12 @@ def persistently(request: Callable[[], Result], *, what: str) -> Result:
     try:
         result: Result = retrying(_counted, request)
     except FileNotFoundError as error:
-        if any(word in str(error) for word in _HOPELESS[0][0]):
+        if any(word in str(error) for word in _NO_BUCKET):
             raise _described(error, what) from None
         raise FileNotFoundError(errno.ENOENT, "there is no such object", what) from None
     except (BaseError, OSError) as error:
         if may_pass(error):
-            seconds = f"was tried again for {deadline:.0f} s ({RETRY_VARIABLE})" if deadline else "was not tried again"
+            seconds = f"was tried again for {deadline:g} s ({RETRY_VARIABLE})" if deadline else "was not tried again"
             raise WorkError(
                 f"{what}: {reason_of(error)}; it {seconds}; run the same command again to continue"
             ) from None
@@ -88,16 +94,18 @@ def persistently(request: Callable[[], Result], *, what: str) -> Result:
 
 def may_pass(error: BaseException) -> bool:
     """Whether the same request may go better later: outages, 5xx, throttling and cut connections; not 401, 403, 404."""
-    if isinstance(error, (FileNotFoundError, PermissionDeniedError, UnauthenticatedError)):
-        return False
-    if isinstance(error, (TimeoutError, ConnectionError)):
+    if not isinstance(error, BaseError):
+        return isinstance(error, (TimeoutError, ConnectionError))
+    text, status = str(error), status_of(error)
+    if any(place in text for place in _METADATA):
+        # nobody there: no credentials; but somebody is there who is in trouble, or who gave some that are to be renewed
+        return status in _PASSING_STATUS or (status is None and _served.is_set())
+    if any(f"<Code>{code}</Code>" in text for code in _PASSING_CODES):
         return True
-    if not isinstance(error, BaseError) or any(word in str(error) for words, _, _ in _HOPELESS for word in words):
+    is_final = isinstance(error, (PermissionDeniedError, UnauthenticatedError, AlreadyExistsError))
+    if is_final or any(word in text for words, _, _ in _HOPELESS for word in words):
         return False
-    status = status_of(error)
-    if status is None:
-        return "error" in str(error).lower() and type(error).__name__ == "GenericError"
-    return status >= 500 or status in _PASSING_STATUS
+    return type(error).__name__ == "GenericError" if status is None else status in _PASSING_STATUS
 
 
 def status_of(error: BaseException) -> int | None:
@@ -113,17 +121,29 @@ def reason_of(error: BaseException) -> str:
     if status:
         return one_line(f"the server answered {status[1]} {f'({status[3]})' if status[3] else ''}")
     if "error sending request" in text:
-        return "the server cannot be reached"
+        return f"the server cannot be reached{_cause_of(str(error))}"
     if "body error" in text or "decoding response" in text:
         return "the answer was cut off"
     return one_line(text)[:300]
 
 
+def _cause_of(text: str) -> str:
+    """Which server, and why, as far as the library's dump of its state tells."""
+    host = re.search(r"performing [A-Z]+ (https?://[^/\s]+)", text)
+    causes = ("Connection refused", "Connection reset", "Network is unreachable", "No route to host")
+    cause = "its name is not known" if "dns error" in text else next((c.lower() for c in causes if c in text), "")
+    named = ": ".join(part for part in (host[1] if host else "", cause) if part)
+    return f" ({named})" if named else ""
+
+
 def _counted(request: Callable[[], Result]) -> Result:
     count(Traffic(requests=1))
-    return request()
+    result = request()
+    _served.set()
+    return result
 
 
+_pause = wait_random_exponential(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS)
 _noticed = -NOTICE_EVERY_SECONDS
 _notice_lock = threading.Lock()
 
@@ -144,31 +164,73 @@ def _count_retry(state: RetryCallState, what: str, deadline: float) -> None:
     click.echo(f"{what}: {reason_of(error)}; trying again for up to {deadline - waited:.0f} s more", err=True)
 
 
-_CREDENTIALS = (
-    "check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE with boto3 installed; "
-    "GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME and a key) and what they may do there"
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE with boto3 installed",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+_PUBLIC = {"s3": "AWS_SKIP_SIGNATURE", "gs": "GOOGLE_SKIP_SIGNATURE", "az": "AZURE_SKIP_SIGNATURE"}
+_METADATA = (
+    "/latest/api/token",
+    "/latest/meta-data/",
+    "/computeMetadata/v1/",
+    "/metadata/identity/",
+    "//169.254.170.2",
 )
+"""Where clouds hand credentials to their own machines: EC2, Google, Azure; ECS and EKS, whose addresses begin so."""
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 
 _HOPELESS: tuple[tuple[tuple[str, ...], type[UserFacingError], str], ...] = (
-    (("NoSuchBucket", "ContainerNotFound"), UsageError, "there is no such bucket; check the URL, or make the bucket"),
-    (("169.254.169.254", "metadata.google.internal"), UsageError, f"no credentials were found; {_CREDENTIALS}"),
-    (("code: 401", "code: 403"), UsageError, f"access is denied ({{reason}}); {_CREDENTIALS}"),
-    (("Account must be specified",), UsageError, "name the storage account in AZURE_STORAGE_ACCOUNT_NAME"),
-    (("builder error",), UsageError, "no request could be made; check the URL and the endpoint variable"),
-    (("Received redirect without LOCATION",), UsageError, "the bucket is in another region; set AWS_REGION"),
+    (_NO_BUCKET, UsageError, "there is no such bucket; check the URL, or make the bucket"),
+    (_METADATA, UsageError, "no credentials were found; set {credentials}, or {public}=true for a public bucket"),
+    (
+        ("Failed to read token file", "Failed to read EKS token file"),
+        UsageError,
+        "the credentials cannot be read ({reason}); check {credentials}",
+    ),
+    (
+        ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidIdentityToken"),
+        UsageError,
+        "the credentials are no longer valid ({reason}); renew {credentials}",
+    ),
+    (("RequestTimeTooSkewed",), UsageError, "this machine's clock is wrong, which the server does not accept; set it"),
+    (
+        ("Received redirect without LOCATION", "AuthorizationHeaderMalformed"),
+        UsageError,
+        "the bucket is in another region; set AWS_REGION",
+    ),
+    (("code: 401", "code: 403"), UsageError, "access is denied ({reason}); {denied}"),
     (
         ("non-partial response", "Range request not supported"),
         WorkError,
         "the server does not answer ranged reads; copy the data to a folder or to another store",
     ),
     (("invalid peer certificate",), UsageError, "the server's certificate is not trusted; check the endpoint variable"),
+    (
+        ("InvalidContentType",),
+        UsageError,
+        "the server does not speak TLS; write the endpoint variable with http://, if it is the right server",
+    ),
+    (
+        ("builder error", "Got invalid list response", "Unable to extract metadata"),
+        UsageError,
+        "no object store answers there ({reason}); check the URL and the endpoint variable",
+    ),
 )
 """Words in the library's messages about failures that will not pass, and what they mean to the user."""
 
 
 def _described(error: BaseException, what: str) -> UserFacingError:
     """A failure that will not pass, with what to do about it."""
+    scheme = what.partition("://")[0]
+    credentials = _CREDENTIALS.get(scheme)
+    denied = f"check the credentials ({credentials}) and what they may do there"
+    if credentials is None:
+        denied = f"what lies at {scheme}:// must be readable without credentials"
     for words, kind, meaning in _HOPELESS:
         if any(word in str(error) for word in words):
-            return kind(f"{what}: {meaning.format(reason=reason_of(error))}")
+            text = meaning.format(
+                reason=reason_of(error), credentials=credentials, denied=denied, public=_PUBLIC.get(scheme)
+            )
+            return kind(f"{what}: {text}")
     return WorkError(f"{what}: {reason_of(error)}")

@@ -6,7 +6,7 @@ In: `s3://`, `gs://` and `az://` URLs of tars. Out: what WebDataset reads them f
 from __future__ import annotations
 
 import io
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import webdataset
@@ -33,9 +33,13 @@ def open_object(url: str, mode: str = "rb", bufsize: int = BUFFER_BYTES) -> io.B
     return io.BufferedReader(PieceReader(_pieces(store, name)), max(bufsize, BUFFER_BYTES))
 
 
-def teach_webdataset() -> None:
-    """Let WebDataset open object stores' URLs, in this process."""
-    for scheme in WRITABLE_SCHEMES:
+def teach_webdataset(schemes: Iterable[str] = WRITABLE_SCHEMES) -> None:
+    """Let WebDataset open object stores' URLs, in this process.
+
+    Args:
+        schemes: with http and https among them, web servers too are read with ranges instead of curl.
+    """
+    for scheme in schemes:
         webdataset.gopen_schemes[scheme] = open_object
 
 

@@ -6,7 +6,6 @@ trusted: what must be there is known from the manifest and the indexes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 import zlib
@@ -33,10 +32,10 @@ from shardify.format import (
     read_manifest,
     shard_name,
 )
-from shardify.storage import Store
+from shardify.scan import Scan
+from shardify.storage import SCHEMES, WRITABLE_SCHEMES, Store, check_url, is_url
 from shardify.windows import sum_up
 
-_PIECE_BYTES = 8 << 20
 _MAX_NAMED_FRAMES = 5
 _PARSING = threading.Lock()
 """Held while an index is parsed: NumPy reads array headers with `ast.literal_eval`, which may fail in CPython 3.11 when
@@ -97,7 +96,7 @@ def verify(store: Store, *, deep: bool = False, on_shard: Callable[[], None] = l
         # loads torch, which parses source code: not in several threads (see _PARSING)
         from shardify.stock_reading import teach_webdataset
 
-        teach_webdataset()
+        teach_webdataset(SCHEMES)
     manifest = read_manifest(store)
     problems = [*_check_descriptions(store, manifest), *_check_names(store, manifest)]
     keys: dict[str, int] = {}
@@ -165,6 +164,8 @@ def _check_descriptions(store: Store, manifest: Manifest) -> list[Problem]:
 
 def _check_names(store: Store, manifest: Manifest) -> list[Problem]:
     """Shard files that the manifest does not know would be read by whoever takes `shard-*.tar`."""
+    if is_url(store.location) and check_url(store.location) not in WRITABLE_SCHEMES:
+        return []  # web servers list nothing, so nobody takes `shard-*.tar` there
     known = {shard_name(shard.number, part) for shard in manifest.shards for part in ("tar", "idx.npz")}
     strangers = [name for name in store.names() if name.startswith("shard-") and not name.endswith(".json")]
     return [Problem(text=f"{name} is not in {MANIFEST_NAME}") for name in strangers if name not in known]
@@ -179,18 +180,22 @@ def _check_shard(
         num_bytes = store.size(name)
     except FileNotFoundError:
         return None, [Problem(shard=number, text=f"{name} is missing")]
-    problems = []
-    if num_bytes != shard.tar_bytes:
-        problems.append(Problem(shard=number, text=f"{name} has {num_bytes} bytes instead of {shard.tar_bytes}"))
-    elif _sha256(store, name, num_bytes) != shard.tar_sha256:
-        problems.append(Problem(shard=number, text=f"{name} differs from its sha256"))
+    index, problems, scan = None, [], Scan(store, name, num_bytes)
     try:
         with _PARSING:
             index = read_index(store, shard)
     except WorkError as error:
-        return None, [*problems, Problem(shard=number, text=str(error))]
-    problems += [replace(problem, shard=number) for problem in _check_index(index, manifest, shard)]
-    problems += [replace(problem, shard=number) for problem in _check_frames(store, name, index, num_bytes)]
+        problems.append(Problem(shard=number, text=str(error)))
+    if index is not None:
+        problems += [replace(problem, shard=number) for problem in _check_index(index, manifest, shard)]
+        problems += [replace(problem, shard=number) for problem in _check_frames(scan, name, index, num_bytes)]
+    if num_bytes != shard.tar_bytes:
+        text = f"{name} has {num_bytes} bytes instead of {shard.tar_bytes}"
+        problems.insert(0, Problem(shard=number, text=text))
+    elif scan.sha256() != shard.tar_sha256:
+        problems.insert(0, Problem(shard=number, text=f"{name} differs from its sha256"))
+    if index is None:
+        return None, problems
     if deep:
         problems += [replace(problem, shard=number) for problem in _check_deep(store.url(name), index, manifest)]
     return index, problems
@@ -209,13 +214,13 @@ def _check_index(index: ShardIndex, manifest: Manifest, shard: ShardRecord) -> I
             yield Problem(sample=entry.key, text=f"{entry.num_frames} frames, but min_frames is {manifest.min_frames}")
 
 
-def _check_frames(store: Store, name: str, index: ShardIndex, num_bytes: int) -> Iterator[Problem]:
+def _check_frames(scan: Scan, name: str, index: ShardIndex, num_bytes: int) -> Iterator[Problem]:
     """Every frame's bytes in the tar against its crc32."""
     for entry in index:
         starts = entry.frame_offsets(index.packing)
         stops = starts + entry.frame_bytes
         first = entry.offset
-        data = store.read_range(name, first, max(0, min(int(stops[-1]), num_bytes) - first))
+        data = memoryview(scan.stretch(first, int(stops[-1])))
         pieces = [data[start - first : stop - first] for start, stop in zip(starts, stops, strict=True)]
         if cut := tuple(np.flatnonzero(stops > num_bytes).tolist()):
             yield Problem(sample=entry.key, frames=cut, text=f"cut off, {name} ends before them")
@@ -263,7 +268,7 @@ def _check_sample(sample: dict[str, bytes], entry: SampleEntry, manifest: Manife
         yield Problem(sample=entry.key, frames=undecodable, text=text)
 
 
-def _wrong_frames(jpegs: Sequence[bytes], entry: SampleEntry) -> Iterator[int]:
+def _wrong_frames(jpegs: Sequence[bytes | memoryview], entry: SampleEntry) -> Iterator[int]:
     """Numbers of the frames whose bytes are not those of the index."""
     for i, (jpeg, crc32) in enumerate(zip_longest(jpegs, entry.frame_crc32.tolist())):
         if jpeg is None or zlib.crc32(jpeg) != crc32:
@@ -276,10 +281,3 @@ def _decodes(jpeg: bytes, manifest: Manifest) -> bool:
     except ValueError:
         return False
     return picture.shape == (manifest.height, manifest.width, 3)
-
-
-def _sha256(store: Store, name: str, num_bytes: int) -> str:
-    digest = hashlib.sha256()
-    for start in range(0, num_bytes, _PIECE_BYTES):
-        digest.update(store.read_range(name, start, min(_PIECE_BYTES, num_bytes - start)))
-    return digest.hexdigest()

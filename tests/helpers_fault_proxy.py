@@ -36,6 +36,7 @@ class Fault:
     kind: Kind
     amount: float
     """A status, a number of bytes, or seconds."""
+    code: str = ""
     times: int
     method: str
     path: str
@@ -71,9 +72,9 @@ class FaultProxy:
         self._server.shutdown()
         self._server.server_close()
 
-    def fail(self, status: int, *, times: int = 1, method: str = "*", path: str = "*") -> None:
-        """Answer with an HTTP status, without asking the server."""
-        self._add("fail", status, times, method, path)
+    def fail(self, status: int, *, code: str = "", times: int = 1, method: str = "*", path: str = "*") -> None:
+        """Answer with an HTTP status, and S3's name for the error if given, without asking the server."""
+        self._add("fail", status, times, method, path, code)
 
     def cut(self, after_bytes: int, *, times: int = 1, method: str = "GET", path: str = "*") -> None:
         """Close the connection in the middle of the body."""
@@ -110,9 +111,9 @@ class FaultProxy:
                     return fault
         return None
 
-    def _add(self, kind: Kind, amount: float, times: int, method: str, path: str) -> None:
+    def _add(self, kind: Kind, amount: float, times: int, method: str, path: str, code: str = "") -> None:
         with self._lock:
-            self._faults.append(Fault(kind=kind, amount=amount, times=times, method=method, path=path))
+            self._faults.append(Fault(kind=kind, amount=amount, times=times, method=method, path=path, code=code))
 
 
 def _matches(pattern: str, methods: str, method: str, path: str) -> bool:
@@ -142,7 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
             return
         if fault is not None and fault.kind == "fail":
-            self._answer(int(fault.amount), [("Content-Length", "0")], b"", None)
+            body = f"<Error><Code>{fault.code}</Code></Error>".encode() if fault.code else b""
+            self._answer(int(fault.amount), [("Content-Type", "application/xml")], body, None)
             return
         if fault is not None and fault.kind == "delay":
             time.sleep(fault.amount)
