@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from shardify.catalogs import SourceConfig
 from shardify.config import StrictModel
 from shardify.format import Packing
 from shardify.frames import FramesConfig
-from shardify.storage import Location
+from shardify.storage import Location, absolute_location
 
 
 class BuildConfig(StrictModel):
@@ -35,4 +37,20 @@ class BuildConfig(StrictModel):
     max_missing_share: float = Field(default=0.2, ge=0, le=1)
     """If more of the listed videos than this are missing, the command ends with exit code 1; the shards stay."""
     workers: int = Field(default=0, ge=0, le=1024)
-    """Processes, one shard at a time each; 0 takes every core this process may use."""
+    """Processes, one shard at a time each; 0 takes every core this process may use. Engine ray: the cluster's."""
+
+    def with_absolute_paths(self) -> BuildConfig:
+        """The same build for machines whose processes have other working folders."""
+        source = {
+            name: absolute_location(place)
+            for name in ("videos", "lists")
+            if (place := getattr(self.source, name, None)) is not None
+        }
+        program = self.frames.ffmpeg
+        frames = {"ffmpeg": str(Path(program).absolute())} if "/" in program else {}
+        changes = {
+            "out": absolute_location(self.out),
+            "source": self.source.model_copy(update=source),
+            "frames": self.frames.model_copy(update=frames),
+        }
+        return self.model_copy(update=changes)

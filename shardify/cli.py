@@ -78,12 +78,18 @@ def synthetic_command(config: str, overrides: tuple[str, ...]) -> None:
 @click.argument("config")
 @set_option
 @click.option("--retry-failed", is_flag=True, help="Also rebuild the shards that lack rejected videos.")
-@click.option("--part", "part_text", metavar="I/N", help="Build the I-th of N parts, for an array of jobs.")
+@click.option(
+    "--part",
+    "part_text",
+    metavar="I/N",
+    help="Build the I-th of N parts, for an array of jobs; the last to end, or `shardify finish`, writes the manifest.",
+)
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
-    help="Who builds: processes of this machine, or a Ray cluster whose machines all reach videos and out.",
+    help="Who builds: processes of this machine, or a Ray cluster: the one of RAY_ADDRESS, one that runs here, or one "
+    "started for this build. Videos, lists and out must then be URLs, or folders that all its machines share.",
 )
 @json_option
 def build_command(

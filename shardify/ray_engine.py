@@ -8,31 +8,41 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterable
 from itertools import islice
+from pathlib import Path
 from typing import Any
+
+import click
 
 from shardify.engine import TASKS_AHEAD, Task
 from shardify.errors import UsageError, UserFacingError, WorkError, one_line
+from shardify.surroundings import Surroundings
 from shardify.writer import Report, VideoDone
 
 MAX_RETRIES = 20
-"""How often a task is begun again because its worker or machine was lost."""
+"""How often a task is begun again because its worker or machine was lost, or ran out of memory."""
 POLL_SECONDS = 1.0
 CONNECT_SECONDS = 10.0
+NOTICE_SECONDS = 120.0
+"""While no task ends, this is said so often."""
+OBJECT_STORE_BYTES = 100_000_000
+"""Of a Ray that is started for this build, which keeps no objects; Ray's default is a third of the memory."""
 _PASSED_ON = ("AWS_", "AZURE_", "GOOGLE_", "TEMPORAL_SSL_", "TMPDIR")
 """Beginnings of the environment variables that a worker needs for object stores."""
 
 
-def run_on_ray(tasks: Iterable[Task], report: Report) -> None:
+def run_on_ray(tasks: Iterable[Task], report: Report, surroundings: Surroundings | None = None) -> None:
     """Write all shards on the cluster that RAY_ADDRESS names or that runs here, else on this machine.
 
     Args:
         tasks: drawn one by one.
         report: called in this process for each video, when its task is done.
+        surroundings: what each machine is held against before it begins a task.
 
     Raises:
-        UsageError: if Ray is not installed, or the cluster cannot be reached.
+        UsageError: if Ray is not installed, the cluster cannot be reached, or one of its machines is not fit.
         WorkError: if a task failed, or was lost too often.
     """
     ray = _import_ray()
@@ -40,29 +50,44 @@ def run_on_ray(tasks: Iterable[Task], report: Report) -> None:
     if started:
         _join_cluster(ray)
     try:
-        _run(ray, tasks, report)
+        _run(ray, tasks, report, surroundings)
     finally:
         if started:
             ray.shutdown()
 
 
-def _run(ray: Any, tasks: Iterable[Task], report: Report) -> None:
-    write = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(write_and_count)
+def _run(ray: Any, tasks: Iterable[Task], report: Report, surroundings: Surroundings | None) -> None:
+    # Given to each task and not to ray.init, which refuses what the environment of a submitted job holds already.
+    passed_on = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+    options = {"num_cpus": 1, "max_retries": MAX_RETRIES, "runtime_env": {"env_vars": passed_on}}
+    write = ray.remote(**options)(write_and_count)
     waiting = iter(tasks)
     pending: list[Any] = []
+    last_said = time.monotonic()
     while True:
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        pending += [write.remote(task) for task in islice(waiting, (1 + TASKS_AHEAD) * cores - len(pending))]
+        pending += [
+            write.remote(task, surroundings) for task in islice(waiting, (1 + TASKS_AHEAD) * cores - len(pending))
+        ]
         if not pending:
             return
         done, pending = ray.wait(pending, timeout=POLL_SECONDS)
         for reference in done:
             for num_frames in _result(ray, reference):
                 report(VideoDone(num_frames=num_frames))
+        now = time.monotonic()
+        if done:
+            last_said = now
+        elif now - last_said >= NOTICE_SECONDS:
+            last_said = now
+            quiet = f"no task has ended for {NOTICE_SECONDS:.0f} s, the cluster is at {len(pending)}"
+            click.echo(f"{quiet}; `ray status` shows its machines", err=True)
 
 
-def write_and_count(task: Task) -> list[int]:
+def write_and_count(task: Task, surroundings: Surroundings | None = None) -> list[int]:
     """Run a task in a worker; the number of frames of each of its videos, 0 for a rejected one."""
+    if surroundings is not None:
+        surroundings.require()
     frames: list[int] = []
     task.write(lambda done: frames.append(done.num_frames))
     return frames
@@ -78,18 +103,29 @@ def _result(ray: Any, reference: Any) -> list[int]:
         if isinstance(cause, OSError):
             where = f"{cause.filename}: " if cause.filename else ""
             raise WorkError(f"on a machine of the cluster: {where}{cause.strerror or cause}") from None
+        if isinstance(cause, ray.exceptions.RaySystemError):
+            raise UsageError(
+                f"a machine of the cluster cannot begin a task ({_first_sentence(cause)}); all its machines need "
+                "temporal-ssl and Ray in the versions of this one"
+            ) from None
         raise
     except ray.exceptions.RayError as error:
         raise WorkError(
-            f"a task was lost {MAX_RETRIES} times ({one_line(error)[:200]}); out of memory? Finished shards are kept, "
-            "run the same command again"
+            f"a task was lost more than {MAX_RETRIES} times ({_first_sentence(error)}); out of memory? Finished shards "
+            "are kept, run the same command again"
         ) from None
     return frames
+
+
+def _first_sentence(error: Exception) -> str:
+    """Of Ray's messages, which go on with tracebacks and pages of advice."""
+    return one_line(str(error).partition("\ntraceback:")[0]).partition(". ")[0].removesuffix(".")[:200]
 
 
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))  # without end by default
     try:
         import ray
     except ImportError:
@@ -105,26 +141,46 @@ def _require_answer(address: str) -> None:
     if not (host and port.isdigit()):
         return
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ConnectionError(f"nothing answers at {address} ({error})") from None
 
 
 def _join_cluster(ray: Any) -> None:
-    passed_on = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
-    options: dict[str, Any] = {
-        "runtime_env": {"env_vars": passed_on},
-        "log_to_driver": False,
-        "logging_level": "error",
-    }
-    address = os.environ.get("RAY_ADDRESS", "auto")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    here = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, **quiet}
+    address = os.environ.get("RAY_ADDRESS") or "auto"
     try:
-        _require_answer(address)
-        try:
-            ray.init(address=address, **options)
-        except ConnectionError:
-            if address != "auto":
-                raise
-            ray.init(include_dashboard=False, **options)
+        if address == "local":
+            ray.init(**here)
+        elif address == "auto":
+            _refuse_forgotten_cluster()
+            try:
+                ray.init(address=address, **quiet)
+            except ConnectionError:  # none runs
+                ray.init(**here)
+        else:
+            _require_answer(address)
+            ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"no Ray cluster can be joined: {one_line(error)[:300]}; check RAY_ADDRESS") from None
+    where = address if ":" in address else ray.get_runtime_context().gcs_address
+    machines = sum(node["Alive"] for node in ray.nodes())
+    click.echo(f"Ray at {where}: {machines} machines, {ray.cluster_resources().get('CPU', 0):.0f} cores", err=True)
+
+
+def _refuse_forgotten_cluster() -> None:
+    """`ray start` notes the address in a file, which stays when the machine dies; Ray would wait for it for minutes."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - where Ray has it
+    noted = Path(folder, "ray", "ray_current_cluster")
+    try:
+        address = noted.read_text(encoding="utf-8").strip()
+    except OSError:
+        return
+    try:
+        _require_answer(address)
+    except ConnectionError as error:
+        raise UsageError(
+            f"{error}, where Ray runs according to {noted}; if that cluster is gone, remove the file, or set "
+            "RAY_ADDRESS (local starts Ray on this machine)"
+        ) from None

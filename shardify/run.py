@@ -30,14 +30,15 @@ from shardify.description import (
     read_description,
 )
 from shardify.engine import run_tasks, usable_cores
-from shardify.errors import UsageError
+from shardify.errors import UsageError, WorkError
 from shardify.format import MANIFEST_NAME, MISSING_NAME, REJECTED_NAME
 from shardify.part import Part
 from shardify.plan import make_plan
-from shardify.planned_build import Built, Work, collect_shards, find_shards, missing_shards
+from shardify.planned_build import Built, Work, collect_shards, find_shards, is_whole, missing_shards
 from shardify.progress import BuildProgress
 from shardify.ray_engine import run_on_ray
 from shardify.storage import Store, exclusive, open_store
+from shardify.surroundings import Surroundings
 from shardify.windows import plan_windows
 
 Engine = Literal["local", "ray"]
@@ -68,7 +69,8 @@ def build_part(
 ) -> BuildSummary | PartSummary:
     """Build, or go on building, one part of a data set; otherwise as :func:`build`.
 
-    Several parts may be at work on one `out` at the same time.
+    Several parts may be at work on one `out` at the same time. Where there are no locks, in a bucket, so may two equal
+    builds, or one part twice: every object is written whole and is the same whoever writes it.
 
     Returns:
         What this part did, while shards of other parts are missing; else the summary of the whole.
@@ -77,6 +79,8 @@ def build_part(
 
 
 def _build(config: BuildConfig, part: Part | None, retry_failed: bool, engine: Engine) -> BuildSummary | PartSummary:
+    if engine == "ray":
+        config = config.with_absolute_paths()
     catalog = read_catalog(config.source)
     plan = () if catalog.archived else make_plan(catalog, config.videos_per_shard, config.seed)
     windows = plan_windows(catalog.archived.archives, config.source.archives_per_window) if catalog.archived else ()
@@ -98,7 +102,8 @@ def _build(config: BuildConfig, part: Part | None, retry_failed: bool, engine: E
                 store.delete(name)
         with BuildProgress(work.num_videos) as progress:
             if engine == "ray":
-                run_on_ray(work.tasks, progress.add)
+                common = Surroundings.here(videos=catalog.root, location=config.out, ffmpeg=config.frames.ffmpeg)
+                run_on_ray(work.tasks, progress.add, common)
             else:
                 run_tasks(work.tasks, min(config.workers or usable_cores(), work.num_tasks), progress.add)
             seconds = progress.seconds if work.num_tasks else 0.0
@@ -152,9 +157,16 @@ def write_final_objects(store: Store, description: BuildDescription) -> Built:
     """Write the ledgers and the manifest from the shards' records.
 
     Raises:
-        WorkError: if a shard has not been written yet, or an archive is damaged.
+        WorkError: if a shard has not been written yet or is not whole, or an archive is damaged.
     """
     built = collect_windows(store, description) if description.archives else collect_shards(store, description)
+    sizes = store.sizes()
+    torn = [record.number for record in built.records if not is_whole(record, sizes)]
+    if torn:
+        raise WorkError(
+            f"{store.location}: tar or index of {len(torn)} shards ({torn[0]} ...) are missing or of another size; run "
+            "`shardify build` again, which writes them anew"
+        )
     for name, data in final_objects(built.description, built.records).items():
         if not store.exists(name) or store.read(name) != data:
             store.write(name, data)

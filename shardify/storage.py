@@ -102,6 +102,11 @@ def join_location(location: str | Path, *parts: str) -> str:
     return str(Path(location, *parts))
 
 
+def absolute_location(location: str) -> str:
+    """The same place for processes that have other working folders."""
+    return location if is_url(location) else str(Path(location).absolute())
+
+
 def split_location(location: str | Path) -> tuple[str, str]:
     """The place that holds what a location names, and the name: `s3://bucket/a/b.csv` -> (`s3://bucket/a`, `b.csv`)."""
     if is_url(location):
@@ -247,7 +252,9 @@ Location = Annotated[str, BeforeValidator(_checked_location)]
 
 @contextmanager
 def exclusive(store: Store, *, doing: str, together: bool = False) -> Iterator[None]:
-    """Keep a second writer out of a folder, and clear away what dead ones left. Object stores have no locks.
+    """Keep a second writer out of a folder, and clear away what dead ones left.
+
+    Object stores have no locks, and builds do without: what they write is whole and the same whoever writes it.
 
     Args:
         store: where this process is about to write; the lock ends with the process at the latest.

@@ -1,0 +1,126 @@
+"""Which Ray cluster a build joins, and what it says at once where there is none; no cluster is started here."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shardify import ray_engine
+from shardify.errors import UsageError
+from shardify.ray_engine import run_on_ray
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of importing Ray
+
+
+@pytest.fixture
+def joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
+    """What Ray is asked for; it says that no cluster runs, and starts none."""
+    import ray
+
+    calls: list[dict[str, Any]] = []
+
+    def init(**options: Any) -> None:
+        calls.append(options)
+        if options["address"] == "auto":
+            raise ConnectionError("Could not find any running Ray instance")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True}, {"Alive": False}])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0})
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return calls
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Where something answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def note_cluster(folder: Path, address: str) -> Path:
+    """As `ray start` does."""
+    noted = folder / "ray" / "ray_current_cluster"
+    noted.parent.mkdir()
+    noted.write_text(address)
+    return noted
+
+
+def test_an_address_that_answers(
+    joined: list[dict[str, Any]], port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    run_on_ray([], lambda _: None)
+    assert [call["address"] for call in joined] == [f"127.0.0.1:{port}"]
+    assert capsys.readouterr().err == f"Ray at 127.0.0.1:{port}: 1 machines, 4 cores\n"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"])
+def test_an_address_where_nothing_answers(
+    joined: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UsageError) as refused:
+        run_on_ray([], lambda _: None)
+    assert str(refused.value).startswith(f"no Ray cluster can be joined: nothing answers at {address}")
+    assert str(refused.value).endswith("check RAY_ADDRESS")
+    assert not joined
+
+
+@pytest.mark.parametrize(
+    ("address", "asked"), [(None, ["auto", "local"]), ("", ["auto", "local"]), ("local", ["local"])]
+)
+def test_without_a_cluster_one_is_started_here(
+    joined: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, address: str | None, asked: list[str]
+) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: type("Context", (), {"gcs_address": "here:1"}))
+    if address is not None:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    run_on_ray([], lambda _: None)
+    assert [call["address"] for call in joined] == asked
+    assert joined[-1]["include_dashboard"] is False
+
+
+def test_a_noted_cluster_that_is_gone(joined: list[dict[str, Any]], tmp_path: Path) -> None:
+    noted = note_cluster(tmp_path, "127.0.0.1:1")
+    with pytest.raises(
+        UsageError, match=r"^nothing answers at 127.0.0.1:1 .*, where Ray runs according to (\S+); "
+    ) as e:
+        run_on_ray([], lambda _: None)
+    assert str(noted) in str(e.value)
+    assert not joined
+
+
+def test_a_noted_cluster_that_answers(
+    joined: list[dict[str, Any]], tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: type("Context", (), {"gcs_address": "here:1"}))
+    note_cluster(tmp_path, f"127.0.0.1:{port}")
+    run_on_ray([], lambda _: None)
+    assert joined[0]["address"] == "auto"
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"needs the package ray: pip install 'temporal-ssl\[ray\]'"):
+        run_on_ray([], lambda _: None)
+
+
+def test_nothing_is_reported_to_anybody_and_memory_is_not_run_out_of_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": str(ray_engine.MAX_RETRIES)}
+    for name in expected:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    ray_engine._import_ray()
+    assert {name: os.environ[name] for name in expected} == expected
