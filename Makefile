@@ -4,7 +4,11 @@
 PYTHON ?= python3
 PYTEST_WORKERS ?= auto
 BIN := .venv/bin
-INSTALLED := .venv/.installed
+comma := ,
+space := $(subst ,, )
+# What is installed besides dev and test has a mark of its own, so that asking for more installs it.
+extras := $(sort $(subst $(comma), ,$(EXTRAS)))
+INSTALLED := .venv/.installed$(subst $(space),,$(addprefix -,$(extras)))
 CACHES := .mypy_cache .pytest_cache .ruff_cache .hypothesis build
 
 # The embedded demo data set: synthetic videos, their shards, and the run pretrained on them.
@@ -51,11 +55,14 @@ needed = $(if $(strip $(2)),$(call quoted,$(2)),$(error $@ needs $(1)))
 existing = $(if $(wildcard $(1)),$(1),$(error $(1) does not exist; there are: $(wildcard $(dir $(1))*.yaml)))
 # Several processes are torchrun's: of one machine (GPUS), or of several (NODES), each of which runs the same target.
 master = $(subst :, ,$(call required,MASTER))
-across = --nnodes $(NODES) --node-rank $(call required,NODE) --nproc-per-node $(or $(GPUS),1) \
+across = --nnodes $(NODES) --node-rank $(node) --nproc-per-node $(or $(GPUS),1) \
     --master-addr $(word 1,$(master)) --master-port $(or $(word 2,$(master)),29500)
 within = --standalone --nproc-per-node $(GPUS)
-launch = $(if $(filter-out 0 1,$(NODES)),$(BIN)/torchrun $(across) -m,$(if $(filter-out 0 1,$(GPUS)),$(BIN)/torchrun $(within) -m,$(BIN)/python -m))
+launcher = $(if $(filter-out 0 1,$(NODES)),$(across),$(if $(filter-out 0 1,$(GPUS)),$(within)))
+launch = $(BIN)/$(if $(strip $(launcher)),torchrun $(launcher),python) -m
 required = $(or $($(1)),$(error NODES=$(NODES) needs $(1); give NODE=0 to NODES-1, and MASTER=host:port of node 0))
+node = $(or $(filter $(call required,NODE),$(shell seq 0 $$(($(NODES) - 1)))),$(error NODE=$(NODE) is none of the nodes of \
+    NODES=$(NODES); they count from 0))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -69,15 +76,15 @@ help: ## list the targets and variables
 
 #: DATASET    shards, pretrain: demo (default), ucf101, hmdb51, kinetics400, kinetics600, kinetics700, folder, flat, csv; transfer, eval-all: demo, ucf101, hmdb51, csv
 #: VIDEOS     shards, features: folder or URL of the video files, or of archives of them; bench: videos to measure on, instead of synthetic ones
-#: LISTS      shards, finish: the lists that came with the data set: a folder, or a CSV file
+#: LISTS      shards, finish: the lists that came with the data set: a folder, or a CSV file, or the URL of either
 #: PART       shards: the part i/n to build, for arrays of jobs (3/16)
 #: ENGINE     shards: ray builds on a Ray cluster (RAY_ADDRESS), instead of this machine's processes
 #: OUT        shards, finish, pretrain, transfer, eval-all: where the result goes, a folder or URL (s3://bucket/path); features: the file; tables: folder for CSV files; report: the page
 #: SHARDS     pretrain, transfer, eval-all, verify: folder or URL of the shards; features: shards instead of VIDEOS
 #: SPLIT      pretrain: split to learn from, such as train1; transfer, eval-all: numbers of splits, such as 1 or 1,2,3
 #: CONFIG     shards, pretrain, transfer, eval-all: a config file, instead of the one that DATASET means
-#: CHECKPOINT transfer, eval-all, features: the network to judge: the folder of its run, or its backbone.safetensors
-#: RUN        tables, report: folder of the results (runs/demo)
+#: CHECKPOINT transfer, eval-all, features: the network to judge: folder or URL of its run, or its backbone.safetensors
+#: RUN        tables, report: folder or URL of the results (runs/demo)
 #: SEED       shards, pretrain, transfer, eval-all: seed of everything drawn
 #: WORKERS    shards: processes; pretrain, transfer, eval-all: data workers a rank
 #: GPUS       pretrain, transfer, eval-all, features: processes under torchrun, one a GPU
@@ -85,6 +92,7 @@ help: ## list the targets and variables
 #: NODE       pretrain, transfer, eval-all: which of them this one is, from 0
 #: MASTER     pretrain, transfer, eval-all: host:port of machine 0
 #: SET        shards, pretrain, transfer, eval-all, features: any other keys of the config: SET="frames.quality=2 min_frames=1"
+#: EXTRAS     install: what else is to be installed, of ray and aws: EXTRAS=ray,aws
 #: PYTHON     install: the interpreter that .venv is made with (python3)
 
 install: $(INSTALLED) ## make .venv with the tested versions (nothing to do if pyproject.toml and constraints.txt are unchanged)
@@ -93,8 +101,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else \
 	    "Python 3.11 to 3.13 is needed, but $(PYTHON) is %d.%d; name another with make install PYTHON=..." % v)'
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,test]'
-	@touch $@
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,test$(subst $(space),,$(addprefix $(comma),$(extras)))]'
+	@touch .venv/.installed $@
 
 demo: install ## everything on synthetic videos: shards, pretraining, validation, pictures (about 5 minutes on 2 cores, after installing)
 	$(synthetic)

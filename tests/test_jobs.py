@@ -65,7 +65,7 @@ def made(name: str, tmp_path: Path, **environment: str) -> list[str]:
     notes.unlink(missing_ok=True)
     fakes = {
         "make": f'#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done > {shlex.quote(str(notes))}\n',
-        "srun": '#!/bin/sh\nshift\nexec "$@"\n',
+        "srun": '#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\nexec "$@"\n',
         "scontrol": '#!/bin/sh\nprintf "node1\\nnode2\\n"\n',
     }
     for fake, text in fakes.items():
@@ -107,6 +107,30 @@ def test_every_job_file_is_tested_and_says_how_it_is_used() -> None:
         assert len(header) >= 4, name
         assert any("Expect" in line for line in header), name
         assert any(name in line for line in header), f"{name}: its command"
+
+
+@pytest.mark.parametrize("words", [["shrads"], ["shards", "PRAT=1/2"], ["shards", "PART="], ["shards", "DATASET=no"]])
+def test_a_wrong_word_in_a_job_would_be_found(words: list[str]) -> None:
+    with pytest.raises(AssertionError):
+        planned(words)
+
+
+def test_the_commands_of_the_headers_exist() -> None:
+    found = 0
+    for path in JOBS.iterdir():
+        header = "".join(line[1:].strip() + " " for line in path.read_text().splitlines() if line.startswith("# "))
+        for command in re.findall(r"\bmake ([a-z][^`'#&,]*)", header):
+            target, *variables = shlex.split(command.replace("$BUCKET", "s3://b"))
+            assert target in TARGETS, path.name
+            given = [word for word in variables if re.match(r"[A-Z]+=", word)]
+            assert target in {"install", "help"} or planned([target, *given])
+            found += 1
+    assert found >= 5
+
+
+def test_some_parts_of_a_slurm_array_alone_remain_those_parts(tmp_path: Path) -> None:
+    alone = {**SLURM_SHARDS, "SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_ID": "7"}
+    assert "PART=7/16" in made("slurm_shards.sbatch", tmp_path, **alone, PARTS="16")
 
 
 def parts_of(name: str, tmp_path: Path) -> list[dict[str, str]]:
@@ -151,7 +175,7 @@ def test_pretraining_jobs_start_every_node_once(name: str, tmp_path: Path) -> No
     for node in range(PRETRAIN_NODES):
         machine = {
             "slurm": {"SLURM_NODEID": str(node), "SLURM_NNODES": "2", "SLURM_GPUS_ON_NODE": "8",
-                      "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_ID": "7"},
+                      "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "64"},
             "kubernetes": {"JOB_COMPLETION_INDEX": str(node)},
             "skypilot": {"SKYPILOT_NODE_RANK": str(node), "SKYPILOT_NUM_NODES": "2",
                          "SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2", "SKYPILOT_NUM_GPUS_PER_NODE": "8"},
@@ -177,25 +201,55 @@ def test_slurm_nodes_agree_with_the_header() -> None:
     assert "#SBATCH --ntasks-per-node=1" in text
 
 
-def test_slurm_requeues_a_run_that_was_told_to_stop(tmp_path: Path) -> None:
-    """The shell passes the warning on, waits until the step has saved, and only then asks to start over."""
-    log = tmp_path / "log"
-    bin_folder = tmp_path / "bin"
+STEP = """#!/bin/bash
+# Like srun: SIGTERM to itself kills the task at once. The task announces the end, and takes a while to save when told.
+bash -c 'trap "sleep 0.5; echo saved >> {folder}/log; exit {status}" TERM; echo $$ > {folder}/task; {before}
+    for i in $(seq 50); do sleep 0.1; done' task $PPID &
+task=$!
+trap 'kill -KILL $task; exit 137' TERM
+wait $task
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "status", "expected", "lines"),
+    [
+        pytest.param("kill -USR1 $1;", 2, 0, ["saved", "requeue 7"], id="told to stop"),
+        pytest.param("kill -USR1 $1;", 0, 0, ["saved"], id="through when told to stop"),
+        pytest.param("exit 2;", 2, 2, [], id="failed"),
+        pytest.param("exit 0;", 0, 0, [], id="through"),
+    ],
+)
+def test_slurm_requeues_only_a_run_that_was_told_to_stop(
+    tmp_path: Path, before: str, status: int, expected: int, lines: list[str]
+) -> None:
+    """The shell has Slurm pass the warning on, waits until the step has saved, and only then asks to start over."""
+    log, bin_folder = tmp_path / "log", tmp_path / "bin"
+    log.touch()
     bin_folder.mkdir()
     fakes = {
-        "srun": f'#!/bin/bash\ntrap "sleep 0.5; echo saved >> {log}; exit 1" TERM\nkill -USR1 $PPID\n'
-        "for i in $(seq 100); do sleep 0.1; done\n",
+        "srun": STEP.format(folder=tmp_path, before=before, status=status),
+        "scancel": f'#!/bin/sh\n[ "$*" = "--signal=TERM 7.0" ] && kill -TERM "$(cat {tmp_path}/task)"\n',
         "scontrol": f'#!/bin/sh\ncase "$1" in show) echo node1;; *) echo "$@" >> {log};; esac\n',
     }
     for fake, text in fakes.items():
         (bin_folder / fake).write_text(text)
         (bin_folder / fake).chmod(0o755)
     environment = {"PATH": f"{bin_folder}:{os.environ['PATH']}", "USER": "me", **BUCKET}
-    environment |= {"SLURM_JOB_NODELIST": "node1", "SLURM_JOB_ID": "7"}
+    environment |= {"SLURM_JOB_NODELIST": "node1", "SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "8"}
     path = JOBS / "slurm_pretrain.sbatch"
     result = subprocess.run(["bash", path], env=environment, capture_output=True, text=True, timeout=30, check=False)
-    assert result.returncode == 0, result.stderr
-    assert log.read_text().splitlines() == ["saved", "requeue 7"]
+    assert result.returncode == expected, result.stderr
+    assert log.read_text().splitlines() == lines
+
+
+def test_torchrun_waits_for_a_checkpoint_but_ends_before_the_machine() -> None:
+    slurm = (JOBS / "slurm_pretrain.sbatch").read_text()
+    announced, waited = re.findall(r"--signal=B:USR1@(\d+)|TORCH_ELASTIC_SHUTDOWN_TIMEOUT=(\d+)", slurm)
+    assert int(waited[1]) < int(announced[0])
+    pod = documents("kubernetes_pretrain.yaml")[-1]["spec"]["template"]["spec"]
+    (seconds,) = [entry["value"] for entry in pod["containers"][0]["env"] if "SHUTDOWN_TIMEOUT" in entry["name"]]
+    assert int(seconds) < pod["terminationGracePeriodSeconds"]
 
 
 @pytest.mark.parametrize("name", [name for name in (*SHARDS, *PRETRAIN) if name.startswith(("kubernetes", "demo"))])
@@ -212,7 +266,8 @@ def test_kubernetes_jobs_have_what_they_need(name: str) -> None:
     assert secrets == ([] if name == "demo.yaml" else ["bucket"])
     for service in others:
         assert (service["apiVersion"], service["kind"]) == ("v1", "Service")
-        assert service["spec"] == {"clusterIP": "None", "selector": {"job-name": job["metadata"]["name"]}}
+        selector = {"job-name": job["metadata"]["name"]}
+        assert service["spec"] == {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": selector}
         assert service["metadata"]["name"] == pod["subdomain"]
         assert f"MASTER={job['metadata']['name']}-0.{pod['subdomain']}:29500" in script(name)
 
@@ -233,17 +288,28 @@ def test_the_image_is_made_by_the_makefile() -> None:
     assert {".venv", "data", "runs", ".git"} <= set((ROOT / ".dockerignore").read_text().split())
 
 
+def run_printed(folder: Path, words: list[str]) -> None:
+    """Run for real what `make` prints for such words, in a folder of its own."""
+    for command in commands(*words):
+        where = [word.replace("configs/", f"{ROOT}/configs/") for word in command[1:]]
+        subprocess.run([sys.executable, *where], cwd=folder, check=True, capture_output=True)
+
+
 @pytest.mark.slow
-def test_the_demo_job_builds_in_two_parts_what_one_build_makes(tmp_path: Path) -> None:
-    """For real, with the commands that `make` prints, in a folder of its own."""
+def test_jobs_build_in_two_parts_what_one_build_makes(tmp_path: Path) -> None:
+    """The demo's Job on Kubernetes, which makes its videos, and Slurm's array, with the end that its header names."""
     for number in (0, 1):
-        words = made("demo.yaml", tmp_path, JOB_COMPLETION_INDEX=str(number))
-        for command in commands(*words):
-            where = [word.replace("configs/", f"{ROOT}/configs/") for word in command[1:]]
-            subprocess.run([sys.executable, *where], cwd=tmp_path, check=True, capture_output=True)
-    parts = contents(tmp_path / "data/demo/shards")
-    config = str(ROOT / "configs/shards/demo.yaml")
-    whole = [sys.executable, "-m", "shardify", "build", config, "--set", "out=whole"]
-    subprocess.run(whole, cwd=tmp_path, check=True, capture_output=True)
-    assert parts == contents(tmp_path / "whole")
-    assert "manifest.json" in parts
+        run_printed(tmp_path, made("demo.yaml", tmp_path, JOB_COMPLETION_INDEX=str(number)))
+    source = {"VIDEOS": "data/demo/videos", "LISTS": "data/demo/ucfTrainTestlist"}
+    array = {"DATASET": "demo", "BUCKET": "array", **source, **SLURM_SHARDS, "SLURM_ARRAY_TASK_COUNT": "2"}
+    for number in (2, 1):
+        run_printed(tmp_path, made("slurm_shards.sbatch", tmp_path, **array, SLURM_ARRAY_TASK_ID=str(number)))
+    manifest = tmp_path / "array/demo/manifest.json"
+    manifest.unlink()
+    run_printed(tmp_path, ["finish", "DATASET=demo", "OUT=array/demo"])
+    run_printed(tmp_path, ["verify", "SHARDS=array/demo"])
+    run_printed(tmp_path, ["shards", "OUT=whole"])
+    whole = contents(tmp_path / "whole")
+    assert "manifest.json" in whole
+    assert contents(tmp_path / "data/demo/shards") == whole
+    assert contents(tmp_path / "array/demo") == whole

@@ -1,4 +1,4 @@
-"""The Makefile and .ci/run: which commands they run, when they install, what they say. Nothing here touches .venv."""
+"""The Makefile: which commands it runs, when it installs, what it says. Nothing here touches .venv."""
 
 from __future__ import annotations
 
@@ -67,11 +67,10 @@ def overrides(command: list[str]) -> list[str]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """The house without the code: Makefile, packaging files, .ci and configs, in a folder of its own."""
+    """The house without the code: Makefile, packaging files and configs, in a folder of its own."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
-    for name in (".ci", "configs"):
-        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
     return tmp_path
 
 
@@ -113,6 +112,7 @@ VALUES = {
     "SET": "a.b=1 c=2",
     "CHECKPOINT": "runs/mine",
     "RUN": "runs/other",
+    "EXTRAS": "ray,aws",
     "PYTHON": "python3.12",
 }
 NEEDED = {
@@ -184,6 +184,9 @@ def test_several_machines_run_the_same_target() -> None:
     assert overrides(command) == ["out=s3://bucket/run", "shards=s3://bucket/shards"]
     (command,) = commands("pretrain", *words[:3], "NODE=0", "MASTER=first")
     assert " ".join(command[5:11]) == "--nproc-per-node 1 --master-addr first --master-port 29500"
+    result = run("make", "--dry-run", "pretrain", *words[:4], "NODE=2", "MASTER=first")
+    assert result.returncode == 2
+    assert "NODE=2 is none of the nodes of NODES=2; they count from 0" in result.stderr
     for missing in (4, 5):
         result = run("make", "--dry-run", "pretrain", *(word for i, word in enumerate(words) if i != missing))
         assert result.returncode == 2
@@ -333,6 +336,24 @@ def test_install_makes_the_environment_once_and_again_after_a_change(checkout: P
     assert calls() == ["-m venv", "-m pip"]
 
 
+def test_extras_are_installed_once_beside_the_rest(checkout: Path) -> None:
+    python, log = fake_python(checkout)
+
+    def installed(*words: str) -> list[str]:
+        log.write_text("", encoding="utf-8")
+        result = run("make", "install", f"PYTHON={python}", *words, cwd=checkout)
+        assert result.returncode == 0, result.stderr
+        return [line.split()[-1] for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("-m pip")]
+
+    assert installed() == [".[dev,test]"]
+    assert installed("EXTRAS=ray,aws") == [".[dev,test,aws,ray]"]
+    assert installed("EXTRAS=aws, ray") == []
+    assert installed() == []
+    shutil.rmtree(checkout / ".venv")
+    assert installed("EXTRAS=ray") == [".[dev,test,ray]"]
+    assert installed() == [], "what is asked for without extras is there as well"
+
+
 def test_a_failed_install_is_tried_again(checkout: Path) -> None:
     broken, _ = fake_python(checkout, pip_status=1)
     assert run("make", "install", f"PYTHON={broken}", cwd=checkout).returncode == 2
@@ -366,35 +387,3 @@ def test_clean_leaves_the_environment_and_other_results(checkout: Path) -> None:
     assert not [name for name in gone if (checkout / name).exists()]
     assert all((checkout / name).exists() for name in kept)
     assert not list(checkout.rglob("__pycache__"))
-
-
-# Continuous integration
-
-
-def run_ci(checkout: Path, failing: str = "", **variables: str) -> tuple[int, list[str]]:
-    """Run .ci/run with a `make` that only notes its target and the variable that demands real clips."""
-    log = checkout / "make.log"
-    log.write_text("", encoding="utf-8")
-    fake = checkout / "bin" / "make"
-    fake.parent.mkdir(exist_ok=True)
-    demand = "${TEMPORAL_SSL_REQUIRE_DATA:-0}"  # 0 if unset or empty
-    fake.write_text(f'#!/bin/sh\necho "$1 {demand}" >> "{log}"\n[ "$1" != "{failing}" ]\n', encoding="utf-8")
-    fake.chmod(0o755)
-    shutil.copy(fake, fake.with_name("chromium"))  # so that none is fetched for a test
-    path = f"{fake.parent}{os.pathsep}{os.environ['PATH']}"
-    plain = {"TEMPORAL_SSL_REQUIRE_DATA": ""}  # whoever runs these tests may demand the clips already
-    result = run("bash", ".ci/run", cwd=checkout, PATH=path, CI="true", **plain, **variables)
-    return result.returncode, log.read_text(encoding="utf-8").splitlines()
-
-
-def test_ci_runs_everything_and_demands_the_clips_where_they_are(checkout: Path, tmp_path: Path) -> None:
-    steps = ("install", "check", "test", "test-slow")
-    absent = str(tmp_path / "nowhere")
-    assert run_ci(checkout, TEMPORAL_SSL_TEST_DATA=absent) == (0, [f"{step} 0" for step in steps])
-    assert run_ci(checkout, TEMPORAL_SSL_TEST_DATA=str(tmp_path)) == (0, [f"{step} 1" for step in steps])
-
-
-def test_ci_fails_with_its_first_failing_step(checkout: Path) -> None:
-    status, steps = run_ci(checkout, failing="check")
-    assert status != 0
-    assert [step.split()[0] for step in steps] == ["install", "check"]
