@@ -66,9 +66,8 @@ def _run(ray: Any, tasks: Iterable[Task], report: Report, surroundings: Surround
     last_said = time.monotonic()
     while True:
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        pending += [
-            write.remote(task, surroundings) for task in islice(waiting, (1 + TASKS_AHEAD) * cores - len(pending))
-        ]
+        room = max(0, (1 + TASKS_AHEAD) * cores - len(pending))  # none for a while when machines are lost
+        pending += [write.remote(task, surroundings) for task in islice(waiting, room)]
         if not pending:
             return
         done, pending = ray.wait(pending, timeout=POLL_SECONDS)

@@ -77,6 +77,23 @@ def test_finish_writes_what_the_last_part_would(source: Path, built: dict[str, b
     assert (summary.num_samples, summary.num_shards_written) == (build(config).num_samples, 0)
 
 
+@pytest.mark.parametrize("lost", ["shard-000001.tar", "shard-000002.idx.npz"])
+def test_finish_is_not_content_with_half_a_shard(
+    source: Path, built: dict[str, bytes], tmp_path: Path, lost: str
+) -> None:
+    config = build_config(source, tmp_path)
+    build(config)
+    (tmp_path / lost).unlink()
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(
+        WorkError, match=rf"tar or index of 1 shards \({int(lost[6:12])} ...\) are missing or of another"
+    ):
+        finish(config)
+    assert not (tmp_path / "manifest.json").exists()
+    assert build(config).num_shards_written == 1
+    assert contents(tmp_path) == built
+
+
 def test_finish_of_nothing(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no build.json: run `shardify build` first"):
         finish(build_config(source, tmp_path))

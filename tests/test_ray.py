@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -14,11 +20,17 @@ from typing import Any
 import pytest
 from helpers_shards import build_config, contents, make_source
 
+from shardify import ray_engine
 from shardify.build_config import BuildConfig
+from shardify.config import dump_config
 from shardify.errors import UsageError, WorkError
+from shardify.part import Part
 from shardify.ray_engine import run_on_ray
-from shardify.run import build
+from shardify.run import build, build_part
+from shardify.storage import open_store
 from shardify.writer import Report, VideoDone
+
+END_SECONDS = 60
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,20 +40,45 @@ pytestmark = [
 ]
 
 
+@pytest.fixture
+def ray_folder() -> Iterator[Path]:
+    """Where a Ray of one's own keeps its sockets, whose paths must be short."""
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two machines of one core each, played by two raylets."""
-    with pytest.MonkeyPatch.context() as patch:
+    """Two machines of one core each, played by two raylets; nobody else's cluster is met."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where workers find this module
         from ray.cluster_utils import Cluster
 
         options: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100_000_000}
-        cluster: Any = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
-        cluster.add_node(**options)
+        with pytest.MonkeyPatch.context() as bare:
+            for name in [name for name in os.environ if name.startswith("AWS_")]:
+                bare.delenv(name)  # what workers know of a bucket, a build must have told them
+            cluster: Any = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
+            cluster.add_node(**options)
         patch.setenv("RAY_ADDRESS", cluster.address)
         yield cluster
         cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_source(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="module")
+def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one machine builds."""
+    out = tmp_path_factory.mktemp("shards") / "built"
+    build(build_config(source, out))
+    return contents(out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +94,94 @@ class Nothing:
         report(VideoDone(num_frames=self.number))
 
 
-def test_the_same_bytes_as_from_one_machine(cluster: Any, tmp_path: Path) -> None:
-    source = make_source(tmp_path / "source")
-    build(build_config(source, tmp_path / "local"))
+@dataclass(frozen=True, kw_only=True)
+class Tells:
+    """A task that fails with what a variable of the environment holds where it runs."""
+
+    variable: str
+
+    def write(self, report: Report) -> None:
+        raise WorkError(f"{self.variable} is {os.environ.get(self.variable)}, {report.__name__}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sleeps:
+    """A task that takes its time."""
+
+    seconds: float
+
+    def write(self, report: Report) -> None:
+        time.sleep(self.seconds)
+        report(VideoDone(num_frames=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dies:
+    """A task whose process is killed, unless it was killed before and has left a mark."""
+
+    mark: Path | None
+
+    def write(self, report: Report) -> None:
+        if self.mark is None or not self.mark.exists():
+            if self.mark is not None:
+                self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        report(VideoDone(num_frames=7))
+
+
+def test_the_same_bytes_as_from_one_machine(
+    cluster: Any, source: Path, built: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     summary = build(build_config(source, tmp_path / "ray"), engine="ray")
     assert summary.num_shards_written == summary.num_shards > 1
-    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    assert contents(tmp_path / "ray") == built
+    assert f"Ray at {cluster.address}: 2 machines, 2 cores\n" in capsys.readouterr().err
+
+
+def test_paths_may_be_relative_to_where_the_build_was_started(
+    cluster: Any, source: Path, built: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").symlink_to(source)
+    monkeypatch.chdir(tmp_path)
+    summary = build(build_config(Path("here"), Path("out")), engine="ray")
+    assert summary.num_rejected == 0
+    assert contents(tmp_path / "out") == built
+
+
+def test_parts_on_the_cluster_into_a_bucket(cluster: Any, source: Path, built: dict[str, bytes], s3_url: str) -> None:
+    """The server is known to this process alone, which was told of it after the cluster had begun."""
+    config = build_config(source, Path("x")).model_copy(update={"out": s3_url})
+    for number in (2, 1):
+        build_part(config, Part(number=number, count=2), engine="ray")
+    store = open_store(s3_url)
+    assert {name: store.read(name) for name in store.names()} == built
+
+
+def test_a_bucket_that_denies_access_to_the_workers(
+    cluster: Any, source: Path, real_s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = build_config(source, Path("x")).model_copy(update={"out": real_s3_url})
+    monkeypatch.setattr(ray_engine, "_PASSED_ON", ("AWS_REGION", "AWS_ENDPOINT_URL", "AWS_MADE_UP"))
+    with pytest.raises(UsageError, match=rf"^{real_s3_url}\S*: [^\n]*AWS_SECRET_ACCESS_KEY[^\n]*$"):
+        build(config, engine="ray")
+
+
+@pytest.mark.parametrize("name", ["AWS_SESSION_TOKEN", "GOOGLE_MADE_UP", "AZURE_MADE_UP", "TEMPORAL_SSL_MADE_UP"])
+def test_variables_for_object_stores_reach_the_workers(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "value")
+    with pytest.raises(WorkError, match=rf"^{name} is value, "):
+        run_on_ray([Tells(variable=name)], lambda _: None)
+
+
+def test_a_submitted_job_may_hold_the_same_variables(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ray job submit --runtime-env-json` gives a job variables; Ray takes no second word on them from the job."""
+    monkeypatch.setenv("AWS_MADE_UP", "secret")
+    environment = {"runtime_env": {"env_vars": {"AWS_MADE_UP": "secret"}}}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(environment))
+    with pytest.raises(WorkError, match=r"^AWS_MADE_UP is secret, "):
+        run_on_ray([Tells(variable="AWS_MADE_UP")], lambda _: None)
 
 
 def test_tasks_are_drawn_as_there_is_room(cluster: Any) -> None:
@@ -92,10 +211,84 @@ def test_an_error_of_the_work_comes_back_as_it_is(cluster: Any) -> None:
         run_on_ray([Nothing(number=number, fails=number == 2) for number in range(1, 4)], lambda _: None)
 
 
-def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(UsageError, match=r"no Ray cluster can be joined: nothing answers at 127.0.0.1:1 .*RAY_ADDRESS"):
-        run_on_ray([], lambda _: None)
+def test_a_lost_worker_is_made_up_for(cluster: Any, tmp_path: Path) -> None:
+    done: list[VideoDone] = []
+    run_on_ray([Dies(mark=tmp_path / "killed")], done.append)
+    assert (tmp_path / "killed").exists()
+    assert done == [VideoDone(num_frames=7)]
+
+
+def test_a_worker_that_is_lost_each_time(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_engine, "MAX_RETRIES", 1)
+    with pytest.raises(
+        WorkError, match=r"^a task was lost more than 1 times \(The worker died [^\n]*same command again$"
+    ):
+        run_on_ray([Dies(mark=None)], lambda _: None)
+
+
+def test_a_machine_without_the_program(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "class Task:\n    def write(self, report):\n        pass\n"
+    (tmp_path / "only_here.py").write_text(code)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        task = importlib.import_module("only_here").Task()
+    with pytest.raises(
+        UsageError, match=r"cannot begin a task \([^\n]*No module named 'only_here'\); all its machines"
+    ):
+        run_on_ray([task], lambda _: None)
+    monkeypatch.delitem(sys.modules, "only_here")
+
+
+def test_a_cluster_where_nothing_ends_is_spoken_of(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ray_engine, "NOTICE_SECONDS", 1.0)
+    run_on_ray([Sleeps(seconds=4.0)], lambda _: None)
+    assert "no task has ended for 1 s, the cluster is at 1; `ray status` shows" in capsys.readouterr().err
+
+
+def test_a_ray_of_its_own_leaves_no_process_behind(
+    source: Path, built: dict[str, bytes], tmp_path: Path, ray_folder: Path
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(build_config(source, tmp_path / "out")))
+    environment = os.environ | {"RAY_ADDRESS": "local", "RAY_TMPDIR": str(ray_folder)}
+    command = [sys.executable, "-m", "shardify", "build", str(path), "--engine", "ray", "--json"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + END_SECONDS
+    while not (raylets := [pid for pid in of_ray(ray_folder) if "raylet" in command_of(pid)]):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert b"RAY_USAGE_STATS_ENABLED=0" in Path(f"/proc/{raylets[0]}/environ").read_bytes().split(b"\0")
+    output, errors = process.communicate(timeout=END_SECONDS)
+    assert process.returncode == 0, errors
+    assert json.loads(output)["num_shards_written"] > 1
+    assert "Traceback" not in errors
+    assert contents(tmp_path / "out") == built
+    while left := of_ray(ray_folder):
+        assert time.monotonic() < deadline, [command_of(pid) for pid in left]
+        time.sleep(0.2)
+
+
+def of_ray(folder: Path) -> list[int]:
+    """Processes whose Ray keeps its files in a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"RAY_TMPDIR={folder}".encode() in (path / "environ").read_bytes().split(b"\0"):
+                found.append(int(path.name))
+        except OSError:  # it has ended
+            pass
+    return found
+
+
+def command_of(pid: int) -> str:
+    """Its command line; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
 
 
 def test_a_machine_is_lost_half_way_through_ucf101_8(cluster: Any, data_dir: Path, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Which Ray cluster a build joins, and what it says at once where there is none; no cluster is started here."""
+"""Which Ray cluster a build joins, what it says at once where there is none, and how many tasks it hands out.
+
+No cluster is started here.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ from typing import Any
 import pytest
 
 from shardify import ray_engine
+from shardify.engine import TASKS_AHEAD
 from shardify.errors import UsageError
 from shardify.ray_engine import run_on_ray
+from shardify.writer import Report, VideoDone
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of importing Ray
 
@@ -124,3 +129,45 @@ def test_nothing_is_reported_to_anybody_and_memory_is_not_run_out_of_for_ever(mo
         monkeypatch.delenv(name)
     ray_engine._import_ray()
     assert {name: os.environ[name] for name in expected} == expected
+
+
+class Shrinking:
+    """A Ray of four cores that does one task at a time, and from the second on has lost three of its cores."""
+
+    def __init__(self) -> None:
+        self.num_done = 0
+        self.most_pending = 0
+
+    def remote(self, **options: Any) -> Any:
+        assert (options["num_cpus"], options["max_retries"]) == (1, ray_engine.MAX_RETRIES)
+        return lambda function: type("Remote", (), {"remote": staticmethod(function)})
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 4.0 if self.num_done < 2 else 1.0}
+
+    def wait(self, pending: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        assert timeout
+        self.num_done += 1
+        self.most_pending = max(self.most_pending, len(pending))
+        if self.num_done > 12:
+            assert len(pending) <= 1 + TASKS_AHEAD
+        return pending[:1], pending[1:]
+
+    def get(self, reference: list[int]) -> list[int]:
+        return reference
+
+
+class Numbered:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def write(self, report: Report) -> None:
+        report(VideoDone(num_frames=self.number))
+
+
+def test_a_cluster_that_shrinks_is_handed_fewer_tasks() -> None:
+    """More are out then than there is room for."""
+    done, ray = [], Shrinking()
+    ray_engine._run(ray, map(Numbered, range(1, 31)), lambda video: done.append(video.num_frames), None)
+    assert done == list(range(1, 31))
+    assert ray.most_pending == (1 + TASKS_AHEAD) * 4
