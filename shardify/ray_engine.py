@@ -110,8 +110,8 @@ def _result(ray: Any, reference: Any) -> list[int]:
         raise
     except ray.exceptions.RayError as error:
         raise WorkError(
-            f"a task was lost more than {MAX_RETRIES} times ({_first_sentence(error)}); out of memory? Finished shards "
-            "are kept, run the same command again"
+            f"Ray could not get a task done in {MAX_RETRIES} retries ({_first_sentence(error)}); out of memory? "
+            "Finished shards are kept, run the same command again"
         ) from None
     return frames
 

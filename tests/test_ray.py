@@ -221,7 +221,8 @@ def test_a_lost_worker_is_made_up_for(cluster: Any, tmp_path: Path) -> None:
 def test_a_worker_that_is_lost_each_time(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_engine, "MAX_RETRIES", 1)
     with pytest.raises(
-        WorkError, match=r"^a task was lost more than 1 times \(The worker died [^\n]*same command again$"
+        WorkError,
+        match=r"^Ray could not get a task done in 1 retries \(The worker died [^\n]*same command again$",
     ):
         run_on_ray([Dies(mark=None)], lambda _: None)
 
