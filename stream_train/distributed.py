@@ -139,7 +139,8 @@ def _mean_in_rank_order(size: int, bucket: Any) -> torch.futures.Future[Tensor]:
     mine = bucket.buffer()
     gathered = [torch.empty_like(mine) for _ in range(size)]
 
-    def add(_: object) -> Tensor:
+    def add(done: torch.futures.Future[Any]) -> Tensor:
+        done.value()  # raises if a peer is gone; what was gathered is then whatever lay in memory
         total = gathered[0]
         for other in gathered[1:]:
             total += other

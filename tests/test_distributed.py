@@ -18,6 +18,7 @@ from helpers_pretext import full_batch, slice_of, task_of
 from helpers_training import assert_same_run, records, tiny_values
 from torch import nn
 
+from shardify.errors import WorkError
 from stream_train.batch import Batch
 from stream_train.checkpoint import checkpoint_name
 from stream_train.distributed import World, joined_world
@@ -82,6 +83,35 @@ def test_one_gradient_whatever_the_number_of_ranks(tmp_path: Path) -> None:
         for name, gradient in whole["gradients"].items():
             torch.testing.assert_close(result["gradients"][name], gradient, msg=f"rank {rank}: {name}")
         assert result["counts"]["clips"].item() == 28 - 4 * len(slots_of_rank(NUM_VIDEOS, 0, size))
+
+
+def lose_a_peer(rank: int, port: int, out: Path) -> None:
+    """One process of two: rank 1 is killed in its second backward pass, before it has sent its gradients."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    try:
+        with joined_world("cpu") as world:
+            forward = world.distribute(Features())
+            for step in range(2):
+                outputs = forward(torch.ones(3, 6))
+                if rank and step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                outputs.sum().backward()
+    except WorkError as error:
+        (out / "error").write_text(str(error))
+
+
+def test_no_step_is_taken_with_gradients_that_never_came(tmp_path: Path) -> None:
+    context = torch.multiprocessing.get_context("spawn")
+    port = 29500 + (os.getpid() + 500) % 1000
+    processes = [context.Process(target=lose_a_peer, args=(rank, port, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(SECONDS)
+    assert [process.exitcode for process in processes] == [0, -signal.SIGKILL]
+    assert "rank 0 lost another process of this run" in (tmp_path / "error").read_text()
 
 
 def write_config(folder: Path, shards: Path, **changes: Any) -> Path:
