@@ -23,7 +23,7 @@ from shardify.errors import UsageError
 from shardify.storage import FolderStore, join_location
 from shardify.work_folder import work_folder
 from stream_train.checkpoint import require_same
-from stream_train.config import CONFIG_NAME, flatten
+from stream_train.config import CONFIG_NAME, flatten, without_neutral
 from stream_train.distributed import World
 from stream_train.loader import DataConfig
 
@@ -255,14 +255,11 @@ def _write_result(setting: Setting, row: Row, scores: VideoScores, draw: Callabl
 
 def details_of(setting: Setting, **section: Any) -> dict[str, Any]:
     """What a row was measured with, as JSON values: the given settings, those of the data, and what has no checksum."""
-    data = setting.data.model_dump(mode="json")
-    for key in ("num_workers", "prefetch_batches"):
-        del data[key]
     drawn = setting.trivial or setting.network.config
     return {
         **section,
         **({} if weights_of(setting) else {"network": drawn.model_dump(mode="json")}),
-        "data": data,
+        "data": without_neutral(setting.data.model_dump(mode="json"), "data."),
         "train_fingerprint": setting.train.shard_set.fingerprint,
         "precision": setting.config.precision,
         "sync_batchnorm": setting.config.sync_batchnorm,

@@ -13,11 +13,11 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
@@ -29,13 +29,21 @@ from shardify.storage import WRITABLE_SCHEMES, Store, check_url
 from shardify.traffic import Traffic, count
 
 if TYPE_CHECKING:
+    from obstore.store import ClientConfig
     from obstore.store import ObjectStore as Client
+
+Result = TypeVar("Result")
 
 CHUNK_BYTES = 8 * 1024 * 1024
 """Large objects are fetched in pieces of this size, each tried again on its own."""
 CONNECT_TIMEOUT = timedelta(seconds=5)
 STALL_TIMEOUT = timedelta(seconds=30)
 """A transfer of which nothing arrives for so long is cut and tried again."""
+UPLOAD_TIMEOUT = timedelta(minutes=5)
+"""Of one uploaded part of 5 MiB: while it is on its way nothing arrives, so only its whole time can be limited. (The
+library's `read_timeout` runs while a request is being sent.)"""
+UPLOADS_AT_ONCE = 4
+"""Parts of an object: on a slow line more would only make each other late."""
 
 _ENDPOINT_VARIABLES = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
@@ -58,14 +66,23 @@ class ObjectStore(Store):
     def __init__(self, url: str) -> None:
         self.location = url.rstrip("/")
         self.scheme = check_url(url)
-        self._client: tuple[int, Client] | None = None
+        self._clients: dict[tuple[int, str], Client] = {}
 
     @property
     def client(self) -> Client:
-        """obstore's client, made in this process."""
-        if self._client is None or self._client[0] != os.getpid():
-            self._client = (os.getpid(), _make_client(self.location))
-        return self._client[1]
+        """obstore's client for all but uploads, made in this process."""
+        return self._process_client("all", {"timeout": timedelta(hours=1), "read_timeout": STALL_TIMEOUT})
+
+    @property
+    def upload_client(self) -> Client:
+        """The one for uploads, which have no stall to tell from a slow line: see UPLOAD_TIMEOUT."""
+        return self._process_client("uploads", {"timeout": UPLOAD_TIMEOUT})
+
+    def _process_client(self, purpose: str, limits: ClientConfig) -> Client:
+        place = (os.getpid(), purpose)
+        if place not in self._clients:
+            self._clients[place] = _make_client(self.location, limits)
+        return self._clients[place]
 
     def __reduce__(self) -> tuple[object, ...]:
         return ObjectStore, (self.location,)
@@ -105,14 +122,14 @@ class ObjectStore(Store):
 
         def request() -> bool:
             try:
-                obstore.put(self.client, name, data, mode="create")
+                obstore.put(self.upload_client, name, data, mode="create")
             except AlreadyExistsError as error:
                 if may_pass(error):  # somebody else is just storing it, and may yet fail
                     raise
                 return False
             return True
 
-        created = persistently(request, what=self.url(name))
+        created = self._at_place(request, self.url(name))
         count(Traffic(bytes_written=len(data) if created else 0))
         return created
 
@@ -145,7 +162,7 @@ class ObjectStore(Store):
             objects = obstore.list_with_delimiter(self.client)["objects"]
             return {str(meta["path"]).rpartition("/")[2]: int(meta["size"]) for meta in objects}
 
-        return dict(sorted(persistently(request, what=self.location).items()))
+        return _without_markers(persistently(request, what=self.location))
 
     def tree(self) -> dict[str, int]:
         """Sizes of all objects at any depth, by path below the location, sorted by path."""
@@ -154,7 +171,7 @@ class ObjectStore(Store):
         def request() -> dict[str, int]:
             return {str(meta["path"]): int(meta["size"]) for batch in obstore.list(self.client) for meta in batch}
 
-        return dict(sorted(persistently(request, what=self.location).items()))
+        return _without_markers(persistently(request, what=self.location))
 
     def size(self, name: str) -> int:
         return persistently(lambda: int(obstore.head(self.client, name)["size"]), what=self.url(name))
@@ -177,8 +194,19 @@ class ObjectStore(Store):
 
     def _put(self, name: str, data: bytes | Path, num_bytes: int) -> None:
         self._require_writable()
-        persistently(lambda: obstore.put(self.client, name, data), what=self.url(name))
+        self._at_place(
+            lambda: obstore.put(self.upload_client, name, data, max_concurrency=UPLOADS_AT_ONCE), self.url(name)
+        )
         count(Traffic(bytes_written=num_bytes))
+
+    def _at_place(self, request: Callable[[], Result], what: str) -> Result:
+        """Send a request that needs no object to be there. Raises UsageError where the server knows no such place."""
+        try:
+            return persistently(request, what=what)
+        except FileNotFoundError:
+            raise UsageError(
+                f"{what}: the server answered 404, so it knows no such place; check the URL and the endpoint variable"
+            ) from None
 
     def _require_writable(self) -> None:
         if self.scheme not in WRITABLE_SCHEMES:
@@ -193,13 +221,19 @@ class ObjectStore(Store):
             )
 
 
+def _without_markers(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Objects sorted by path, without the empty ones that some tools leave where they made a folder."""
+    folders = {str(parent) for path in sizes for parent in PurePosixPath(path).parents} | {""}
+    return {path: size for path, size in sorted(sizes.items()) if size or path not in folders}
+
+
 def file_sha256(path: Path) -> str:
     """The sha256 of a local file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _make_client(url: str) -> Client:
+def _make_client(url: str, limits: ClientConfig) -> Client:
     """Raises UsageError if the environment does not fit the URL."""
     try:
         return from_url(
@@ -207,8 +241,7 @@ def _make_client(url: str) -> Client:
             client_options={
                 "allow_http": _allows_http(url),
                 "connect_timeout": CONNECT_TIMEOUT,
-                "read_timeout": STALL_TIMEOUT,
-                "timeout": timedelta(hours=1),
+                **limits,
             },
             retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
             **_profile_credentials(url),

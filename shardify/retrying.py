@@ -100,12 +100,12 @@ def may_pass(error: BaseException) -> bool:
     if any(place in text for place in _METADATA):
         # nobody there: no credentials; but somebody is there who is in trouble, or who gave some that are to be renewed
         return status in _PASSING_STATUS or (status is None and _served.is_set())
-    if any(f"<Code>{code}</Code>" in text for code in _PASSING_CODES):
+    if status in _PASSING_STATUS or any(f"<Code>{code}</Code>" in text for code in _PASSING_CODES):
         return True
     is_final = isinstance(error, (PermissionDeniedError, UnauthenticatedError, AlreadyExistsError))
     if is_final or any(word in text for words, _, _ in _HOPELESS for word in words):
         return False
-    return type(error).__name__ == "GenericError" if status is None else status in _PASSING_STATUS
+    return type(error).__name__ == "GenericError" and status is None
 
 
 def status_of(error: BaseException) -> int | None:
@@ -210,6 +210,11 @@ _HOPELESS: tuple[tuple[tuple[str, ...], type[UserFacingError], str], ...] = (
         ("InvalidContentType",),
         UsageError,
         "the server does not speak TLS; write the endpoint variable with http://, if it is the right server",
+    ),
+    (
+        ("Encountered object with invalid path",),
+        UsageError,
+        "the key of an object there is no path ({reason}); rename it, or give a place below which there is none such",
     ),
     (
         ("builder error", "Got invalid list response", "Unable to extract metadata"),

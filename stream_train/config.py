@@ -102,8 +102,7 @@ class TrainConfig(StrictModel):
 
     def identity(self) -> dict[str, Any]:
         """The settings that make this run what it is, as dotted keys; see NEUTRAL_KEYS for the ones left out."""
-        flat = flatten(self.model_dump(mode="json"))
-        return {key: value for key, value in flat.items() if not _is_neutral(key)}
+        return flatten(without_neutral(self.model_dump(mode="json")))
 
 
 class PretrainConfig(TrainConfig):
@@ -121,5 +120,10 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _is_neutral(key: str) -> bool:
-    return any(key == neutral or key.startswith(f"{neutral}.") for neutral in NEUTRAL_KEYS)
+def without_neutral(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings without NEUTRAL_KEYS; `prefix` is what stands before the keys of `values`, such as `data.`."""
+    return {
+        key: without_neutral(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in values.items()
+        if f"{prefix}{key}" not in NEUTRAL_KEYS
+    }

@@ -228,7 +228,18 @@ def test_random_weights_of_another_architecture_are_other_weights(
     assert contents(out) == before
 
 
-@pytest.mark.parametrize("change", ["checkpoint.keep=3", "threads=2", "data.num_workers=1", "data.max_test_clips=3"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "checkpoint.keep=3",
+        "threads=2",
+        "data.num_workers=1",
+        "data.max_test_clips=3",
+        "data.reader.access=ranged",
+        "data.reader.cache.max_gigabytes=1",
+        "data.reader.ahead_batches=3",
+    ],
+)
 def test_what_changes_no_number_may_change(config: Path, out: Path, change: str) -> None:
     before = contents(out)
     assert invoke("transfer", config, "--set", change).exit_code == 0

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import http.server
 import multiprocessing
+import os
 import pickle
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
+import boto3
 import pytest
 from helpers_fault_proxy import FaultProxy
 from helpers_s3 import S3Server
@@ -146,10 +151,11 @@ class TestPassingFaults:
         take()
         return store
 
+    @pytest.mark.parametrize("code", ["", "NoSuchBucket"])
     @pytest.mark.parametrize("status", [500, 502, 503, 429])
-    def test_servers_in_trouble(self, proxy: FaultProxy, s3_url: str, status: int) -> None:
+    def test_servers_in_trouble(self, proxy: FaultProxy, s3_url: str, status: int, code: str) -> None:
         store = self.put(s3_url)
-        proxy.fail(status, times=2, path="*.tar")
+        proxy.fail(status, code=code, times=2, path="*.tar")
         assert store.read("shard.tar") == b"0123456789" * 1000
         assert proxy.counts == {"fail": 2}
         assert take() == Traffic(requests=3, retries=2, bytes_read=10_000)
@@ -345,3 +351,69 @@ def test_trees_reach_all_depths(s3_url: str) -> None:
     assert store.tree() == {"a": 1, "b/c": 3, "b/d/e": 5}
     assert store.names() == ["a"]
     assert store.read("b/d/e") == b"b/d/e"
+
+
+def put_key(key: str, data: bytes) -> Callable[[], None]:
+    """Store an object under a key that obstore itself would not write; returns what removes it."""
+    server = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    place = {"Bucket": os.environ["S3_BUCKET"], "Key": key}
+    server.put_object(**place, Body=data)
+    return partial(server.delete_object, **place)
+
+
+def test_what_marks_a_folder_is_no_object(s3_url: str) -> None:
+    """Consoles and sync tools leave empty objects whose keys end in a slash."""
+    prefix = s3_url.split("/", 3)[3]
+    for key, data in {"": b"", "sub/": b"", "sub/a.mp4": b"1", "b.mp4": b"1", "empty.mp4": b""}.items():
+        put_key(f"{prefix}/{key}", data)
+    store = open_store(s3_url)
+    assert isinstance(store, ObjectStore)
+    assert store.tree() == {"b.mp4": 1, "empty.mp4": 0, "sub/a.mp4": 1}
+    assert store.sizes() == {"b.mp4": 1, "empty.mp4": 0}
+
+
+def test_odd_names_are_read_back(s3_url: str) -> None:
+    store = open_store(s3_url)
+    prefix = s3_url.split("/", 3)[3]
+    names = ["a b#?.mp4", "a%20b.mp4", "\u00fc.mp4"]
+    for name in names:
+        put_key(f"{prefix}/{name}", name.encode())
+    assert store.names() == names
+    assert [store.read(name).decode() for name in names] == names
+
+
+@pytest.mark.parametrize("key", ["x//a.mp4", "x/../a.mp4"])
+def test_a_key_that_is_no_path_is_named(s3_url: str, key: str) -> None:
+    remove = put_key(f"{s3_url.split('/', 3)[3]}/{key}", b"1")
+    store = open_store(s3_url)
+    assert isinstance(store, ObjectStore)
+    with pytest.raises(UsageError, match=rf"the key of an object there is no path \(.*{re.escape(key)}.*\); rename it"):
+        store.tree()
+    remove()
+
+
+def test_uploads_may_take_longer_than_answers_may_stall(
+    proxy: FaultProxy, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that is on its way for long is no stall; an answer that does not come is one."""
+    monkeypatch.setattr("shardify.object_store.STALL_TIMEOUT", timedelta(seconds=0.5))
+    store = open_store(s3_url)
+    proxy.delay(1.5, method="PUT")
+    store.write("a", b"slow")
+    assert (proxy.counts["delay"], take().retries) == (1, 0)
+    proxy.delay(1.5, method="GET")
+    assert store.read("a") == b"slow"
+    assert take().retries == 1
+
+
+@pytest.mark.parametrize("verb", ["write", "create"])
+def test_a_place_that_a_server_does_not_know(proxy: FaultProxy, s3_url: str, verb: str) -> None:
+    """Some answer 404 without S3's name for it; that is no missing object."""
+    store = open_store(s3_url)
+    proxy.fail(404)
+    calls: dict[str, Callable[[], object]] = {
+        "write": lambda: store.write("a", b""),
+        "create": lambda: store.create("a", b""),
+    }
+    with pytest.raises(UsageError, match=r"the server answered 404, so it knows no such place; check the URL"):
+        calls[verb]()
