@@ -100,7 +100,7 @@ def collect_windows(store: Store, description: BuildDescription) -> Built:
     packed = sum_up(store, description.archives)
     with ThreadPoolExecutor(RECORD_THREADS) as pool:
         records = list(pool.map(lambda number: read_record(store, number), packed.shards))
-    notes = [f"went without the rest of it: {line}" for line in packed.damage]
+    notes = [f"went without what is lost of it: {line}" for line in packed.damage]
     if packed.num_copies:
         notes.append(f"{packed.num_copies} videos are copies of a listed one; each is a sample of its own")
     known = replace(

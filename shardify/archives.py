@@ -3,6 +3,11 @@
 In: an archive and what is wanted of it. Out: paths and files in memory, in the archive's order. tarfile itself takes a
 header that is cut short, damaged or absent for the archive's end; here whatever is not a whole archive with its end
 mark is damaged, and said to be.
+
+A plain tar has no checksums but those of its headers, so what stands before the damage is as good as it ever was. A
+gzipped one has a checksum at its very end: until that has been compared, what came out may be wrong anywhere. Where an
+archive was cut short, no byte was changed, so its beginning is good; where bytes were changed, nothing of it is.
+(One that ends in zeros was not cut: its place was reserved and only partly written, and zeros decompress, too.)
 """
 
 from __future__ import annotations
@@ -22,11 +27,17 @@ from shardify.storage import join_location
 
 _BLOCK_BYTES = 1 << 18
 _PACKED_BLOCK_BYTES = 1 << 14
+_TAIL_BYTES = 512
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 class ArchiveDamageError(Exception):
-    """An archive is not whole; what came before the damage is good. The text names archive and place."""
+    """An archive is not whole. The text names the archive, what is wrong, and the last file before it was noticed."""
+
+    def __init__(self, text: str, *, spoils_all: bool) -> None:
+        super().__init__(text)
+        self.spoils_all = spoils_all
+        """Whether the files before it may hold wrong bytes, too; else those are good."""
 
 
 def read_members(root: str, archive: Archive, wants: Callable[[str], bool]) -> Iterator[tuple[str, MemoryFile | None]]:
@@ -42,34 +53,51 @@ def read_members(root: str, archive: Archive, wants: Callable[[str], bool]) -> I
         caller.
 
     Raises:
-        ArchiveDamageError: if the archive is cut short or damaged, after the files before that.
+        ArchiveDamageError: if the archive is cut short or damaged, after the files before that. It alone says whether
+            those are good; an archive that is read to its end without it is whole.
         UsageError: if access is denied.
         WorkError: if the archive is gone or cannot be read.
     """
     where = join_location(root, archive.path)
-    last = "its beginning"
-    seen: set[str] = set()
     with open_archive(root, archive.path, archive.num_bytes) as packed:
         try:
-            with _Tar.open(fileobj=_unpack(packed), mode="r|", bufsize=_BLOCK_BYTES, tarinfo=_StrictInfo) as tar:
-                while (info := tar.next()) is not None:
-                    tar.members.clear()  # it would keep every header of a long archive
-                    path = _visible_path(info)
-                    if path is None or path in seen:
-                        continue
-                    seen.add(path)
-                    memory = _read_file(tar, info, path) if wants(path) else None
-                    yield path, memory
-                    last = f"{path} (byte {info.offset_data} of the tar)"
-                _require_end(cast("IO[bytes]", tar.fileobj))
-        except (zlib.error, tarfile.TarError, _NotWholeError) as error:
-            raise ArchiveDamageError(f"{archive.path} is damaged after {last}: {_words(error)}") from None
+            yield from _read(packed, archive.path, wants)
         except OSError as error:
             raise WorkError(f"{where} cannot be read: {error.strerror or error}") from None
 
 
+def _read(
+    packed: io.BufferedReader[Any], name: str, wants: Callable[[str], bool]
+) -> Iterator[tuple[str, MemoryFile | None]]:
+    last = "its beginning"
+    seen: set[str] = set()
+    is_gzipped = packed.peek(2)[:2] == _GZIP_MAGIC
+    unpacked = cast("IO[bytes]", PieceReader(_gunzip(packed)) if is_gzipped else packed)
+    try:
+        with _Tar.open(fileobj=unpacked, mode="r|", bufsize=_BLOCK_BYTES, tarinfo=_StrictInfo) as tar:
+            while (info := tar.next()) is not None:
+                tar.members.clear()  # it would keep every header of a long archive
+                path = _visible_path(info)
+                if path is None or path in seen:
+                    continue
+                seen.add(path)
+                memory = _read_file(tar, info, path) if wants(path) else None
+                yield path, memory
+                last = f"{path} (byte {info.offset_data} of the tar)"
+            _require_end(cast("IO[bytes]", tar.fileobj))
+    except (tarfile.TarError, _NotWholeError, _SpoiltError) as error:
+        if isinstance(error, _SpoiltError) or (is_gzipped and not _has_sound_rest(unpacked)):
+            text = f"{name} is damaged and none of it can be trusted: {_words(error)} (noticed after {last})"
+            raise ArchiveDamageError(text, spoils_all=True) from None
+        raise ArchiveDamageError(f"{name} is damaged after {last}: {_words(error)}", spoils_all=False) from None
+
+
 class _NotWholeError(Exception):
     """What is wrong with an archive, in words."""
+
+
+class _SpoiltError(Exception):
+    """A gzip stream holds other bytes than were compressed, in words."""
 
 
 class _Tar(tarfile.TarFile):
@@ -88,6 +116,8 @@ class _StrictInfo(tarfile.TarInfo):
             if words is None:  # the end mark
                 raise
             raise _NotWholeError(words) from None
+        except ValueError:  # from numbers and text in extended headers
+            raise _NotWholeError(_HEADER_ERRORS["InvalidHeaderError"]) from None
 
 
 _HEADER_ERRORS = {
@@ -98,26 +128,44 @@ _HEADER_ERRORS = {
 }
 
 
-def _unpack(packed: io.BufferedReader[Any]) -> IO[bytes]:
-    is_gzipped = packed.peek(2)[:2] == _GZIP_MAGIC
-    return cast("IO[bytes]", PieceReader(_gunzip(packed)) if is_gzipped else packed)
-
-
 def _gunzip(packed: io.BufferedReader[Any]) -> Generator[bytes]:
-    """Decompress, checksums included; unlike with `gzip`, what lies before damage comes out to the last small block."""
+    """Decompress; unlike with `gzip`, what lies before damage comes out to the last small block.
+
+    Raises:
+        _NotWholeError: if the stream is cut short.
+        _SpoiltError: if it cannot be decompressed, or its checksum does not fit.
+    """
     inflater = zlib.decompressobj(wbits=31)
+    tail = b""
     while block := packed.read(_PACKED_BLOCK_BYTES):
+        tail = (tail + block[-_TAIL_BYTES:])[-_TAIL_BYTES:]
         while block:
             if inflater.eof:  # gzip files may be joined, and padded
                 block = block.lstrip(b"\0")
                 if not block:
                     break
                 inflater = zlib.decompressobj(wbits=31)
-            if piece := inflater.decompress(block):
+            try:
+                piece = inflater.decompress(block)
+            except zlib.error as error:
+                raise _SpoiltError(one_line(error)) from None
+            if piece:
                 yield piece
             block = inflater.unused_data
     if not inflater.eof:
+        if tail == bytes(_TAIL_BYTES):
+            raise _SpoiltError("its gzip stream ends in zeros, so it was never written to its end")
         raise _NotWholeError("its gzip stream ends too early, so it was cut short")
+
+
+def _has_sound_rest(unpacked: IO[bytes]) -> bool:
+    """Read a gzip stream whose tar is damaged to its end: whether its bytes are those that were compressed."""
+    try:
+        while unpacked.read(_BLOCK_BYTES):
+            pass
+    except (_NotWholeError, _SpoiltError):
+        return False
+    return True
 
 
 def _visible_path(info: tarfile.TarInfo) -> str | None:

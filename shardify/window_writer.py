@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter, deque
+from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -22,10 +23,11 @@ from shardify.catalogs.base import Video
 from shardify.catalogs.files import is_video
 from shardify.catalogs.keys import member_key
 from shardify.errors import WorkError
+from shardify.format import MANIFEST_NAME
 from shardify.frames import Frames, VideoError, stop_decoding
 from shardify.memory_file import MemoryFile
 from shardify.storage import Store, open_store
-from shardify.windows import SHARDS_PER_WINDOW, PendingWindow, WindowRecord, WindowState, members_digest, window_name
+from shardify.windows import SHARDS_PER_WINDOW, PendingWindow, WindowRecord, members_digest, shard_number, window_name
 from shardify.writer import OpenShard, Recipe, Report, decode_source
 
 MAX_WAITING_BYTES = 1 << 30
@@ -55,7 +57,9 @@ class WindowTask(Recipe):
 def write_window(task: WindowTask, report: Report) -> WindowRecord:
     """Read a window's archives, decode, pack, commit each shard, then the window.
 
-    A damaged archive is noted in the record, which says what becomes of the window; nothing is raised.
+    Damaged archives are noted in the record, which says what becomes of the window. If they are not accepted, only the
+    shards stay that were full before the first of them began. If they are, and nothing of some of them can be trusted,
+    the window is read and packed once more without those, but for the same shards.
 
     Args:
         task: what to write where.
@@ -66,47 +70,60 @@ def write_window(task: WindowTask, report: Report) -> WindowRecord:
 
     Raises:
         UsageError: if access to the archives is denied.
-        WorkError: if an archive is gone or cannot be read, the disk is full, or the window has too many shards.
+        WorkError: if an archive is gone or cannot be read, or nothing of it can be trusted though it was whole once; if
+            the disk is full, or the window has too many shards.
     """
     store = open_store(task.location)
-    window = task.pending.window
+    pending, accepts = task.pending, task.source.accept_damaged_archives
     members = _read_members_once(task.source, task.members_sha256)
-    for name in task.pending.stale:
-        store.delete(name)
-    _write_record(store, WindowRecord(number=window.number, archives=window.archives, state="begun"))
-    with _Packer(task, store, members, report) as packer:
-        for archive in window.archives:
-            packer.read(archive)
-        state: WindowState = "complete"
-        if packer.damage and not task.source.accept_damaged_archives:
-            state = "damaged"
-        packer.finish(commit_partial=state == "complete")
-    record = WindowRecord(
-        number=window.number,
-        archives=window.archives,
-        state=state,
-        shards=packer.shards if state == "complete" else (),
-        found=tuple(sorted(packer.found.elements())) if state == "complete" else (),
-        num_unlisted=packer.num_unlisted,
-        unlisted_example=packer.unlisted_example,
-        damage=tuple(packer.damage),
-    )
+    _drop(store, pending.stale)
+    begun = WindowRecord(number=pending.window.number, archives=pending.window.archives, state="begun")
+    begun, kept = replace(begun, shards=tuple(sorted(pending.proven))), pending.kept
+    while True:
+        _write_record(store, begun)
+        with _Packer(task, store, members, report, kept) as packer:
+            packer.read_all(begun.left_out)
+        if packer.sound is None:
+            found = tuple(sorted(packer.found.elements()))
+            record = replace(packer.describe(begun), state="complete", shards=packer.shards, found=found)
+            if not kept.issubset(record.shards):
+                _drop(store, _others(store, begun.number, record.shards))
+            break
+        stay = packer.sound | pending.proven
+        _drop(store, _others(store, begun.number, stay))
+        if not accepts or stay != packer.sound:
+            record = replace(packer.describe(begun), state="damaged", shards=tuple(sorted(stay)))
+            break
+        spoilt = {path: str(error) for path, error in packer.damage.items() if error.spoils_all}
+        left_out, damage = (*begun.left_out, *spoilt), (*begun.damage, *spoilt.values())
+        begun, kept = replace(begun, shards=tuple(sorted(stay)), left_out=left_out, damage=damage), stay
     _write_record(store, record)
+    if accepts and record.state == "damaged":
+        raise WorkError(
+            f"{record.damage[0]}; it was whole when shards of it were written, which stay: put back what it was, or "
+            f"delete {window_name(record.number)} in {store.location} to go without it; then run the same command again"
+        )
     return record
 
 
 class _Packer:
     """Members of archives, one after the other -> shards."""
 
-    def __init__(self, task: WindowTask, store: Store, members: MemberRule, report: Report) -> None:
+    def __init__(
+        self, task: WindowTask, store: Store, members: MemberRule, report: Report, kept: frozenset[int]
+    ) -> None:
         self.found: Counter[str] = Counter()
         self.num_unlisted = 0
         self.unlisted_example = ""
-        self.damage: list[str] = []
+        self.damage: dict[str, ArchiveDamageError] = {}
+        """By the archive's path."""
+        self.sound: frozenset[int] | None = None
+        """Once there is damage that is not accepted: the shards that were full before its archive began."""
         self._task = task
         self._store = store
         self._members = members
         self._report = report
+        self._kept = kept
         self._first = task.pending.window.number * SHARDS_PER_WINDOW
         self._placed: list[int] = []
         """Videos of each shard so far, by its number within the window."""
@@ -137,35 +154,51 @@ class _Packer:
         """Numbers of all shards."""
         return tuple(range(self._first, self._first + len(self._placed)))
 
-    def read(self, archive: Archive) -> None:
-        """Take in one archive; if it is damaged, what comes before the damage."""
+    def describe(self, record: WindowRecord) -> WindowRecord:
+        """A record with what was found beside the data set's videos."""
+        return replace(
+            record,
+            num_unlisted=self.num_unlisted,
+            unlisted_example=self.unlisted_example,
+            damage=tuple(sorted((*record.damage, *map(str, self.damage.values())))),
+        )
+
+    def read_all(self, left_out: Collection[str]) -> None:
+        """Pack all archives but those of some paths; behind damage that is not accepted, only look for more of it."""
+        for archive in self._task.pending.window.archives:
+            if archive.path in left_out:
+                continue
+            full = (n for n, num_videos in enumerate(self._placed) if num_videos == self._task.videos_per_shard)
+            sound = frozenset(self._first + n for n in full)
+            try:
+                self._read(archive)
+            except ArchiveDamageError as error:
+                self.damage[archive.path] = error
+                if self.sound is None and (error.spoils_all or not self._task.source.accept_damaged_archives):
+                    self.sound = sound
+        while self._waiting:
+            self._pack_next()
+        for number in sorted(self._open) if self.sound is None else ():
+            self._commit(number)
+
+    def _read(self, archive: Archive) -> None:
         folder = folder_of(archive.path)
         known: dict[str, Member] = {}
 
         def wants(path: str) -> bool:
             member = self._members.find(f"{folder}/{path}")
             known.clear()
-            if member is None:
+            if member is None or self.sound is not None:
                 return False
             known[path] = member
-            return self._first + self._next_shard(self._splits(member)) not in self._task.pending.kept
+            return self._first + self._next_shard(self._splits(member)) not in self._kept
 
-        try:
-            for path, memory in read_members(self._task.root, archive, wants):
-                if path in known:
-                    self._place(f"{archive.path}/{path}", member_key(archive.path, path), known[path], memory)
-                elif is_video(path):
-                    self.num_unlisted += 1
-                    self.unlisted_example = self.unlisted_example or f"{archive.path}/{path}"
-        except ArchiveDamageError as error:
-            self.damage.append(str(error))
-
-    def finish(self, *, commit_partial: bool) -> None:
-        """Pack what is waiting, and commit the shards that are not full, or drop them."""
-        while self._waiting:
-            self._pack_next()
-        for number in sorted(self._open) if commit_partial else ():
-            self._commit(number)
+        for path, memory in read_members(self._task.root, archive, wants):
+            if path in known:
+                self._place(f"{archive.path}/{path}", member_key(archive.path, path), known[path], memory)
+            elif is_video(path) and self.sound is None:
+                self.num_unlisted += 1
+                self.unlisted_example = self.unlisted_example or f"{archive.path}/{path}"
 
     def _splits(self, member: Member) -> tuple[str, ...]:
         return tuple(split for split in self._task.splits if split in member.listed.splits)
@@ -242,3 +275,21 @@ def _read_members_once(source: SourceConfig, members_sha256: str) -> MemberRule:
 
 def _write_record(store: Store, record: WindowRecord) -> None:
     store.write(window_name(record.number), record.to_json())
+
+
+def _others(store: Store, window: int, numbers: Collection[int]) -> list[str]:
+    """What there is of a window's shards but for some numbers."""
+    there = {name: shard_number(name) for name in store.sizes()}
+    return [
+        name
+        for name, number in there.items()
+        if number is not None and number // SHARDS_PER_WINDOW == window and number not in numbers
+    ]
+
+
+def _drop(store: Store, names: Collection[str]) -> None:
+    """Delete objects of shards; then the manifest, which somebody may have written meanwhile."""
+    for name in sorted(names, key=lambda name: not name.endswith(".json")):  # without its record a shard is none
+        store.delete(name)
+    if names:
+        store.delete(MANIFEST_NAME)

@@ -5,7 +5,9 @@ which shards there are and which listed videos were in no archive. Numbers and c
 its archives alone: they are filled in the order of the archives, per split signature, and counted from
 SHARDS_PER_WINDOW times the window's number, so shard numbers have gaps.
 
-`window-NNNNNN.json` is written before a window's first shard and again, as complete, after its last.
+`window-NNNNNN.json` is written before a window's first shard and again, as complete, after its last. A gzipped archive
+is known to be whole only when its end has been read. Shards with videos of one that turns out damaged do not stay, nor
+do those behind it, whichever run wrote them: whoever comes to the end of a window has read all of its archives.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ class WindowRecord:
     """As they were when its shards were written."""
     state: WindowState
     shards: tuple[int, ...] = ()
-    """Numbers of its shards, those without samples included."""
+    """Numbers of its shards, those without samples included; if it is not complete, of those that hold nothing of an
+    archive that is damaged or whose end has not been seen."""
     found: tuple[str, ...] = ()
     """Names of the listed videos that were in its archives, sorted; each as often as it was there."""
     num_unlisted: int = 0
@@ -62,6 +65,8 @@ class WindowRecord:
     """The path of one of them."""
     damage: tuple[str, ...] = ()
     """What is wrong with its archives, a line each; if the state is complete, it was accepted."""
+    left_out: tuple[str, ...] = ()
+    """Paths of its archives that were gone without, as nothing of them can be trusted."""
 
     def to_json(self) -> bytes:
         return dump_json(asdict(self))
@@ -87,9 +92,11 @@ class PendingWindow:
 
     window: Window
     kept: frozenset[int] = frozenset()
-    """Shards of it that are there and stay."""
+    """Shards of it that are there and stay, unless one of their archives turns out damaged."""
+    proven: frozenset[int] = frozenset()
+    """Those of them that stay even then: their archives were whole when they were written."""
     stale: tuple[str, ...] = ()
-    """Objects of it to be deleted first: they come from other archives."""
+    """Objects of it to be deleted first: they come from other archives, or from damaged ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,13 +195,15 @@ def find_pending(
             pending.append(PendingWindow(window=window, stale=tuple(objects[window.number])))
             continue
         first = window.number * SHARDS_PER_WINDOW
-        kept = frozenset(
-            number
-            for number in range(first, first + SHARDS_PER_WINDOW)
-            if number in whole and not (retry_failed and whole[number].rejected)
-        )
+        there = {number for number in range(first, first + SHARDS_PER_WINDOW) if number in whole}
+        stale: tuple[str, ...] = ()
+        if record.state == "damaged" or (record.state == "begun" and record.left_out):
+            there &= set(record.shards)
+            stale = tuple(name for name in objects[window.number] if shard_number(name) not in there)
+        kept = frozenset(number for number in there if not (retry_failed and whole[number].rejected))
         if record.state != "complete" or not kept.issuperset(record.shards):
-            pending.append(PendingWindow(window=window, kept=kept))
+            proven = kept.intersection(record.shards)
+            pending.append(PendingWindow(window=window, kept=kept, proven=proven, stale=stale))
     return pending
 
 
@@ -245,7 +254,7 @@ def refuse_damage(records: Iterable[WindowRecord]) -> None:
         more = f" ({len(damage)} archives are damaged, see the window-NNNNNN.json)" if len(damage) > 1 else ""
         raise WorkError(
             f"{damage[0]}{more}; fetch it again and run the same command again, only what is missing is done; or go "
-            "without the rest of it with --set source.accept_damaged_archives=true"
+            "without what is lost of it with --set source.accept_damaged_archives=true"
         )
 
 

@@ -22,7 +22,7 @@ FILES = {f"d/{i}.avi": bytes([i]) * (30_000 + i) for i in range(5)}
 
 
 def read(path: Path, wants: Callable[[str], bool] = lambda _: True) -> dict[str, bytes | None]:
-    """What comes out of an archive; of damaged ones up to the damage, which is under the key `damage`."""
+    """What comes out of an archive; of damaged ones up to the damage, which is under the key `damage` (`spoilt`)."""
     contents: dict[str, bytes | None] = {}
     archive = Archive(path=path.name, num_bytes=path.stat().st_size)
     try:
@@ -33,7 +33,7 @@ def read(path: Path, wants: Callable[[str], bool] = lambda _: True) -> dict[str,
                 with memory, memory.path() as file:
                     contents[name] = file.read_bytes()
     except ArchiveDamageError as error:
-        contents["damage"] = str(error).encode()
+        contents["spoilt" if error.spoils_all else "damage"] = str(error).encode()
     return contents
 
 
@@ -105,31 +105,84 @@ def test_damaged_tars(tmp_path: Path, spoil: Callable[[bytes], bytes], num_whole
     assert reason in damage.decode()
 
 
+NOISE = {f"{i}.avi": random.Random(i).randbytes(100_000) for i in range(4)}
+
+
+def _flip(position: int) -> Callable[[bytes], bytes]:
+    return lambda data: data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+
+
+def _gzip(spoil: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """Damage that a tar had before it was compressed."""
+    return lambda data: gzip.compress(spoil(gzip.decompress(data)), compresslevel=0)
+
+
 @pytest.mark.parametrize(
-    "spoil",
+    ("spoil", "key", "reason"),
     [
-        lambda data: data[:-4],
-        lambda data: data[: len(data) // 2],
-        lambda data: data[:-8] + b"wrong" + data[-3:],
-        lambda data: data[: len(data) // 2] + b"\xff" * 20 + data[len(data) // 2 + 20 :],
+        (lambda data: data[:-4], "damage", "its gzip stream ends too early, so it was cut short"),
+        (lambda data: data[: len(data) // 2], "damage", "its gzip stream ends too early, so it was cut short"),
+        (_gzip(_cut(250_000)), "damage", "it ends within the next file, so it was cut short"),
+        (_gzip(_flip(2 * 100_864 + 5)), "damage", "what follows is no header of a file"),
+        (_gzip(lambda data: data + data), "damage", "it goes on behind its end mark"),
+        (lambda data: data[:-8] + b"wrong" + data[-3:], "spoilt", "incorrect data check"),
+        (lambda data: data[:-1] + b"x", "spoilt", "incorrect length check"),
+        (lambda data: data + b"more", "spoilt", "incorrect header check"),
+        (lambda data: data[:100_000] + bytes(len(data) - 100_000), "spoilt", "ends in zeros, so it was never"),
+        (_flip(150_000), "spoilt", "incorrect data check"),
+        (lambda data: _flip(2 * 100_864 + 60)(_gzip(lambda tar: tar)(data)), "spoilt", "what follows is no header"),
+        (
+            lambda data: _flip(2 * 100_864 + 60)(_gzip(lambda tar: tar)(data))[:-9],
+            "spoilt",
+            "what follows is no header",
+        ),
     ],
-    ids=["without its end", "cut", "checksum", "bytes"],
 )
-def test_damaged_gzip(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
-    path = write_tar(tmp_path / "a.tgz", FILES)
+def test_damaged_gzip(tmp_path: Path, spoil: Callable[[bytes], bytes], key: str, reason: str) -> None:
+    """Until its checksum is known to fit, what came out of it may be wrong; unless it was only cut."""
+    path = write_tar(tmp_path / "a.tgz", NOISE)
     path.write_bytes(spoil(path.read_bytes()))
     contents = read(path)
-    assert contents.pop("damage") is not None
-    assert contents.items() <= FILES.items()
+    text = (contents.pop(key) or b"").decode()
+    assert reason in text
+    assert text.startswith(
+        "a.tgz is damaged and none of it can be trusted: " if key == "spoilt" else "a.tgz is damaged after "
+    )
+    assert contents.keys() <= NOISE.keys()
+    if key == "damage":
+        assert contents.items() <= NOISE.items()
+        assert len(contents) >= 1
+
+
+def test_a_flipped_byte_is_noticed_at_the_end_only(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tgz", NOISE)
+    path.write_bytes(_flip(150_000)(path.read_bytes()))
+    contents = read(path)
+    damage = contents.pop("spoilt") or b""
+    assert damage.endswith(b"incorrect data check (noticed after 2.avi (byte 202240 of the tar))")
+    assert [name for name, data in contents.items() if data == NOISE[name]] == ["0.avi", "2.avi"]
+    assert len(contents["1.avi"] or b"") == len(NOISE["1.avi"])
 
 
 def test_what_lies_before_damage_in_gzip_comes_out(tmp_path: Path) -> None:
-    noise = {f"{i}.avi": random.Random(i).randbytes(100_000) for i in range(4)}
-    path = write_tar(tmp_path / "a.tgz", noise)
+    path = write_tar(tmp_path / "a.tgz", NOISE)
     path.write_bytes(path.read_bytes()[:-50_000])
     contents = read(path)
     assert b"its gzip stream ends too early" in (contents.pop("damage") or b"")
-    assert contents == {name: noise[name] for name in list(noise)[:3]}
+    assert contents == {name: NOISE[name] for name in list(NOISE)[:3]}
+
+
+def test_an_extended_header_that_makes_no_sense_is_damage(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("1.avi"))
+        info = tarfile.TarInfo("2.avi")
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+        info.size = 512
+        tar.addfile(info, io.BytesIO(b"no number\n".ljust(512)))
+    assert read(tmp_path / "a.tar") == {
+        "1.avi": b"",
+        "damage": b"a.tar is damaged after 1.avi (byte 512 of the tar): what follows is no header of a file",
+    }
 
 
 def test_an_archive_that_is_gone_is_a_work_error(tmp_path: Path) -> None:

@@ -39,7 +39,9 @@ class VideosConfig(StrictModel):
     archives_per_window: int = Field(default=1, ge=1)
     """So many consecutive archives are packed into shards by one process; small archives should go together."""
     accept_damaged_archives: bool = False
-    """Take what lies before the damage, instead of ending with an error; listed videos behind it count as missing."""
+    """Go without what is lost in damaged archives, instead of ending with an error; its listed videos are missing then.
+    Of a plain tar, and of a gzipped one that was cut short, what lies before the damage is taken; of a gzipped one with
+    a checksum that does not fit, nothing: the bytes that changed may be anywhere in it."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True, slots=True)  # there are millions; pickling one then costs nothing
