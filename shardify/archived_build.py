@@ -7,19 +7,18 @@ what only reading the archives could tell. All that is needed for that lies in t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from shardify.build_config import BuildConfig
 from shardify.catalogs.base import Catalog
-from shardify.description import BuildDescription, read_record
+from shardify.description import BuildDescription
+from shardify.errors import UnfinishedError
 from shardify.format import ShardRecord
-from shardify.planned_build import Built, Work, is_whole
+from shardify.planned_build import Built, Work, is_whole, read_records
 from shardify.storage import Store
 from shardify.window_writer import WindowTask
 from shardify.windows import (
     LISTED_NAME,
-    RECORD_THREADS,
     SHARDS_PER_WINDOW,
     PendingWindow,
     Window,
@@ -30,7 +29,6 @@ from shardify.windows import (
     refuse_damage,
     shard_number,
     sum_up,
-    window_name,
 )
 
 
@@ -74,18 +72,6 @@ def find_windows(
     )
 
 
-def unpacked_windows(store: Store, description: BuildDescription) -> list[int]:
-    """Numbers of the windows that nobody has come to the end of; those with damaged archives are none."""
-    there = store.sizes()
-
-    def is_unpacked(number: int) -> bool:
-        return window_name(number) not in there or read_window(store, number).state == "begun"
-
-    numbers = range(len(description.archives))
-    with ThreadPoolExecutor(RECORD_THREADS) as pool:
-        return [number for number, unpacked in zip(numbers, pool.map(is_unpacked, numbers), strict=True) if unpacked]
-
-
 def require_no_damage(store: Store, windows: Iterable[Window]) -> None:
     """Raise WorkError if damage keeps windows that were read from being complete."""
     refuse_damage([read_window(store, window.number) for window in windows])
@@ -95,11 +81,18 @@ def collect_windows(store: Store, description: BuildDescription) -> Built:
     """What all windows hold.
 
     Raises:
-        WorkError: if a window is not packed, an archive is damaged, or no video was found.
+        UnfinishedError: if a window is not packed, or shards of it are gone.
+        WorkError: if an archive is damaged, or no video was found.
     """
     packed = sum_up(store, description.archives)
-    with ThreadPoolExecutor(RECORD_THREADS) as pool:
-        records = list(pool.map(lambda number: read_record(store, number), packed.shards))
+    records, missing = read_records(store, packed.shards)
+    if missing:
+        windows = {number // SHARDS_PER_WINDOW for number in missing}
+        raise UnfinishedError(
+            f"{store.location}: {len(missing)} shards of packed windows are gone ({missing[0]} ...), or another "
+            "process is writing them anew; run `shardify build` again",
+            num_missing=len(windows),
+        )
     notes = [f"went without what is lost of it: {line}" for line in packed.damage]
     if packed.num_copies:
         notes.append(f"{packed.num_copies} videos are copies of a listed one; each is a sample of its own")
@@ -141,6 +134,5 @@ def _whole_shards(store: Store, windows: set[int], sizes: Mapping[str, int]) -> 
         if name.endswith(".json") and (number := shard_number(name)) is not None
         if number // SHARDS_PER_WINDOW in windows
     ]
-    with ThreadPoolExecutor(RECORD_THREADS) as pool:
-        records = list(pool.map(lambda number: read_record(store, number), numbers))
+    records, _ = read_records(store, numbers)
     return {record.number: record for record in records if is_whole(record, sizes)}

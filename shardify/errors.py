@@ -19,6 +19,15 @@ class DamageError(WorkError):
     """Bytes that were read do not match their checksum: another read, or another sample, may do."""
 
 
+class UnfinishedError(WorkError):
+    """A data set is not whole yet: others may be at it, or it is to be built again."""
+
+    def __init__(self, text: str, *, num_missing: int) -> None:
+        super().__init__(text)
+        self.num_missing = num_missing
+        """Shards, or windows of archives, that are to be written."""
+
+
 class UsageError(UserFacingError):
     """The request itself is wrong (exit code 2): an unknown key, a missing folder, settings that contradict."""
 

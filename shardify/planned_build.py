@@ -14,7 +14,7 @@ from shardify.build_config import BuildConfig
 from shardify.catalogs.base import Catalog
 from shardify.description import BuildDescription, read_record
 from shardify.engine import Task
-from shardify.errors import WorkError
+from shardify.errors import UnfinishedError
 from shardify.format import ShardRecord, shard_name
 from shardify.plan import PlannedShard
 from shardify.storage import Store
@@ -83,19 +83,35 @@ def collect_shards(store: Store, description: BuildDescription) -> Built:
     """The records of all planned shards.
 
     Raises:
-        WorkError: if a shard has not been written yet.
+        UnfinishedError: if a shard has not been written yet.
     """
     missing = missing_shards(store, description.num_shards)
+    if not missing:
+        records, missing = read_records(store, range(description.num_shards))
     if missing:
         named = ", ".join(map(str, missing[:NUM_NAMED_SHARDS])) + (" ..." if missing[NUM_NAMED_SHARDS:] else "")
-        raise WorkError(
+        raise UnfinishedError(
             f"{store.location}: {len(missing)} of {description.num_shards} shards are not written yet ({named}); run "
             "`shardify build` again, or those of its parts that have not ended well (of n parts, i writes the shards "
-            "i-1, i-1+n, i-1+2n ...)"
+            "i-1, i-1+n, i-1+2n ...)",
+            num_missing=len(missing),
         )
-    with ThreadPoolExecutor(RECORD_THREADS) as pool:
-        records = list(pool.map(lambda number: read_record(store, number), range(description.num_shards)))
     return Built(description=description, records=records)
+
+
+def read_records(store: Store, numbers: Sequence[int]) -> tuple[list[ShardRecord], list[int]]:
+    """The records of some shards, and the numbers of those that have none: somebody may be rewriting them."""
+
+    def read(number: int) -> ShardRecord | None:
+        try:
+            return read_record(store, number)
+        except FileNotFoundError:
+            return None
+
+    with ThreadPoolExecutor(RECORD_THREADS) as pool:
+        found = list(pool.map(read, numbers))
+    missing = [number for number, record in zip(numbers, found, strict=True) if record is None]
+    return [record for record in found if record is not None], missing
 
 
 def is_whole(record: ShardRecord, sizes: Mapping[str, int]) -> bool:
@@ -107,7 +123,10 @@ def is_whole(record: ShardRecord, sizes: Mapping[str, int]) -> bool:
 def _needs_writing(store: Store, shard: PlannedShard, sizes: Mapping[str, int], retry_failed: bool) -> bool:
     if shard_name(shard.number, "json") not in sizes:
         return True
-    record = read_record(store, shard.number)
+    try:
+        record = read_record(store, shard.number)
+    except FileNotFoundError:  # somebody who does the same is rewriting it
+        return True
     return bool(retry_failed and record.rejected) or not is_whole(record, sizes)
 
 

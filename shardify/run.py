@@ -2,6 +2,12 @@
 
 Whatever was finished by an earlier run of the same build is kept; a run that is killed anywhere loses only the shards
 it was at. Parts write disjoint shards; whoever finds all of them there writes the manifest and the ledgers.
+
+Nothing keeps a part from replacing a shard (one that lacks videos, or was torn) while another writes the manifest. So
+the manifest is held against the records once more after it was written, and a shard is replaced by deleting its record
+and then the manifest, see :meth:`shardify.writer.OpenShard.commit`: one of the two notices the other. Who replaced a
+shard writes the manifest after it; so only if both are killed can one be left that names other bytes than those there,
+until the build is run again.
 """
 
 from __future__ import annotations
@@ -15,7 +21,6 @@ from shardify.archived_build import (
     find_windows,
     keep_lists,
     require_no_damage,
-    unpacked_windows,
 )
 from shardify.build_config import BuildConfig
 from shardify.build_summary import BuildSummary, PartSummary, summarise_build
@@ -30,16 +35,16 @@ from shardify.description import (
     read_description,
 )
 from shardify.engine import run_tasks, usable_cores
-from shardify.errors import UsageError, WorkError
+from shardify.errors import UnfinishedError, UsageError, WorkError
 from shardify.format import MANIFEST_NAME, MISSING_NAME, REJECTED_NAME
 from shardify.part import Part
 from shardify.plan import make_plan
-from shardify.planned_build import Built, Work, collect_shards, find_shards, is_whole, missing_shards
+from shardify.planned_build import Built, Work, collect_shards, find_shards, is_whole
 from shardify.progress import BuildProgress
 from shardify.ray_engine import run_on_ray
 from shardify.storage import Store, exclusive, open_store
 from shardify.surroundings import Surroundings
-from shardify.windows import plan_windows
+from shardify.windows import SHARDS_PER_WINDOW, plan_windows
 
 Engine = Literal["local", "ray"]
 
@@ -107,23 +112,24 @@ def _build(config: BuildConfig, part: Part | None, retry_failed: bool, engine: E
             else:
                 run_tasks(work.tasks, min(config.workers or usable_cores(), work.num_tasks), progress.add)
             seconds = progress.seconds if work.num_tasks else 0.0
-        missing = missing_tasks(store, description)
-        if part is not None and missing:
-            if catalog.archived:
-                require_no_damage(store, part.of(windows))
+        try:
+            built = write_final_objects(store, description)
+        except UnfinishedError as error:
+            if part is None:
+                raise
+            require_no_damage(store, part.of(windows))
             return PartSummary(
                 location=store.location,
                 part=str(part),
                 noun=description.noun,
                 num_shards=work.num_planned,
                 num_shards_written=work.num_tasks,
-                num_shards_missing=len(missing),
+                num_shards_missing=error.num_missing,
                 num_videos=progress.num_done,
                 num_frames=progress.num_frames,
                 num_rejected=progress.num_rejected,
                 seconds=seconds,
             )
-        built = write_final_objects(store, description)
     return summarise_build(
         config,
         built,
@@ -154,30 +160,54 @@ def finish(config: BuildConfig) -> BuildSummary:
 
 
 def write_final_objects(store: Store, description: BuildDescription) -> Built:
-    """Write the ledgers and the manifest from the shards' records.
+    """Write the ledgers and the manifest from the shards' records, until those fit that are read afterwards.
+
+    They are created, not replaced: who comes late with what it has read earlier does not do away with newer ones.
 
     Raises:
-        WorkError: if a shard has not been written yet or is not whole, or an archive is damaged.
+        UnfinishedError: if a shard has not been written yet or is not whole.
+        WorkError: if an archive is damaged.
     """
+    has_created = False
+    while True:
+        there = {name: _read_if_there(store, name) for name in (MANIFEST_NAME, MISSING_NAME, REJECTED_NAME)}
+        try:
+            built = _collect(store, description)
+        except WorkError:
+            if not has_created:
+                raise
+            store.delete(MANIFEST_NAME)  # who is replacing a shard writes it afterwards, unless that is done already
+            has_created = False
+            continue
+        objects = final_objects(built.description, built.records)
+        if there == objects:
+            return built
+        for name, data in there.items():
+            if data is not None and data != objects[name]:
+                store.delete(name)
+        for name, data in objects.items():
+            if data != there[name]:
+                has_created |= store.create(name, data) and name == MANIFEST_NAME
+
+
+def _collect(store: Store, description: BuildDescription) -> Built:
     built = collect_windows(store, description) if description.archives else collect_shards(store, description)
     sizes = store.sizes()
     torn = [record.number for record in built.records if not is_whole(record, sizes)]
     if torn:
-        raise WorkError(
+        raise UnfinishedError(
             f"{store.location}: tar or index of {len(torn)} shards ({torn[0]} ...) are missing or of another size; run "
-            "`shardify build` again, which writes them anew"
+            "`shardify build` again, which writes them anew",
+            num_missing=len({n // SHARDS_PER_WINDOW for n in torn} if description.archives else torn),
         )
-    for name, data in final_objects(built.description, built.records).items():
-        if not store.exists(name) or store.read(name) != data:
-            store.write(name, data)
     return built
 
 
-def missing_tasks(store: Store, description: BuildDescription) -> list[int]:
-    """The planned shards, or windows of archives, that nobody has written yet."""
-    if description.archives:
-        return unpacked_windows(store, description)
-    return missing_shards(store, description.num_shards)
+def _read_if_there(store: Store, name: str) -> bytes | None:
+    try:
+        return store.read(name)
+    except FileNotFoundError:
+        return None
 
 
 def settle_description(store: Store, description: BuildDescription) -> None:

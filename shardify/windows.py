@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from shardify.catalogs.archived import Archive, Listed
 from shardify.catalogs.base import Catalog, Missing
-from shardify.errors import UsageError, WorkError, one_line
+from shardify.errors import UnfinishedError, UsageError, WorkError, one_line
 from shardify.record import ShardRecord, dump_json
 from shardify.storage import Store
 
@@ -222,10 +222,19 @@ def sum_up(store: Store, archives: Sequence[Sequence[str]]) -> PackedWindows:
         archives: the paths of the archives of each window.
 
     Raises:
-        WorkError: if a window is not complete, an archive is damaged, or no video was found.
+        UnfinishedError: if nobody has come to the end of a window.
+        WorkError: if an archive is damaged, or no video was found.
     """
     with ThreadPoolExecutor(RECORD_THREADS) as pool:
-        records = list(pool.map(lambda window: _read_finished(store, *window), enumerate(archives)))
+        found_records = list(pool.map(lambda number: _read_finished(store, number), range(len(archives))))
+    records = [record for record in found_records if record is not None]
+    if len(records) < len(archives):
+        number, num_missing = found_records.index(None), len(archives) - len(records)
+        raise UnfinishedError(
+            f"{store.location}: {num_missing} of {len(archives)} windows of archives are not packed yet (the first is "
+            f"{number}, with {archives[number][0]}); run `shardify build` again",
+            num_missing=num_missing,
+        )
     refuse_damage(records)
     found = Counter(name for record in records for name in record.found)
     listed: list[tuple[str, list[str]]] = []
@@ -258,17 +267,12 @@ def refuse_damage(records: Iterable[WindowRecord]) -> None:
         )
 
 
-def _read_finished(store: Store, number: int, paths: Sequence[str]) -> WindowRecord:
+def _read_finished(store: Store, number: int) -> WindowRecord | None:
     try:
         record = read_window(store, number)
     except FileNotFoundError:
-        record = None
-    if record is None or record.state == "begun":
-        raise WorkError(
-            f"{store.location}: the window of archives {number} ({paths[0]}) is not packed yet; "
-            "run `shardify build` again"
-        )
-    return record
+        return None
+    return None if record.state == "begun" else record
 
 
 def _changed(store: Store, record: WindowRecord, window: Window) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 
 from shardify.catalogs.base import NO_LABEL, Video
 from shardify.format import (
+    MANIFEST_NAME,
     TAR_BLOCK_BYTES,
     Packing,
     Reject,
@@ -152,37 +153,49 @@ class OpenShard:
     def commit(self) -> ShardRecord:
         """Replace whatever the store holds of this shard; at every moment it holds a whole shard or no record of one.
 
+        If it holds the very same, nothing is written. Else the manifest is deleted after the old record: whoever writes
+        a manifest meanwhile and reads the records afterwards sees that this one is gone, or else wrote it before that.
+
         Raises:
             WorkError: if the disk is full.
         """
         self._tar.close()
         number, index = self.number, self._tar.index()
         tar_name, index_name, record_name = (shard_name(number, part) for part in ("tar", "idx.npz", "json"))
-        self._store.delete(record_name)
-        if len(index):
-            index_data = index.to_bytes()
-            tar_bytes, tar_sha256 = self._path.stat().st_size, _file_sha256(self._path)
-            index_bytes, index_sha256 = len(index_data), hashlib.sha256(index_data).hexdigest()
-            self._store.write_file(tar_name, self._path)
-            self._store.write(index_name, index_data)
-        else:
-            tar_bytes = index_bytes = 0
-            tar_sha256 = index_sha256 = ""
-            self._store.delete(tar_name)
-            self._store.delete(index_name)
+        index_data = index.to_bytes() if len(index) else b""
         record = ShardRecord(
             number=number,
             num_samples=len(index),
             num_frames=int(index.num_frames.sum()),
-            tar_bytes=tar_bytes,
-            tar_sha256=tar_sha256,
-            index_bytes=index_bytes,
-            index_sha256=index_sha256,
+            tar_bytes=self._path.stat().st_size if len(index) else 0,
+            tar_sha256=_file_sha256(self._path) if len(index) else "",
+            index_bytes=len(index_data),
+            index_sha256=hashlib.sha256(index_data).hexdigest() if len(index) else "",
             splits=self._splits,
             rejected=tuple(self._rejected),
         )
+        if self._holds(record):
+            return record
+        self._store.delete(record_name)
+        self._store.delete(MANIFEST_NAME)
+        if len(index):
+            self._store.write_file(tar_name, self._path)
+            self._store.write(index_name, index_data)
+        else:
+            self._store.delete(tar_name)
+            self._store.delete(index_name)
         self._store.write(record_name, record.to_json())
         return record
+
+    def _holds(self, record: ShardRecord) -> bool:
+        """Whether the store has this record, with a tar and an index of the sizes that it names."""
+        names = [shard_name(record.number, part) for part in ("tar", "idx.npz")] if record.num_samples else []
+        try:
+            same = self._store.read(shard_name(record.number, "json")) == record.to_json()
+            sizes = [self._store.size(name) for name in names]
+        except FileNotFoundError:
+            return False
+        return same and sizes == ([record.tar_bytes, record.index_bytes] if names else [])
 
 
 class ShardTar:

@@ -1,0 +1,256 @@
+"""Parts that replace shards while others write the manifest: none that stays names other bytes than the shards have."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers_shards import build_config, contents, make_source
+from helpers_turns import KilledError, interleave, interrupt
+
+import shardify.run
+import shardify.writer
+from shardify.build_summary import BuildSummary, PartSummary
+from shardify.catalogs import read_catalog
+from shardify.description import BuildDescription, final_objects, read_description
+from shardify.errors import UnfinishedError
+from shardify.format import ShardRecord, read_manifest, shard_name
+from shardify.frames import Frames, VideoError
+from shardify.part import Part
+from shardify.plan import make_plan
+from shardify.planned_build import find_shards
+from shardify.run import build, build_part, write_final_objects
+from shardify.storage import FolderStore
+from shardify.writer import Recipe, decode_source
+
+NUM_INTERLEAVINGS = 60
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_source(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="module")
+def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("shards") / "built"
+    build(build_config(source, out))
+    return contents(out)
+
+
+@pytest.fixture(scope="module")
+def lacking(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished build whose shard 1 lacks a video that may be had now."""
+    out = tmp_path_factory.mktemp("shards") / "lacking"
+    with pytest.MonkeyPatch.context() as patch:
+        reject(4, patch)
+        assert build(build_config(source, out, max_rejected_share=1)).num_transient == 1
+    assert json.loads((out / "rejected.jsonl").read_bytes())["shard"] == 1
+    return out
+
+
+@pytest.fixture
+def out(lacking: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(lacking, tmp_path / "out"))
+
+
+def reject(index: int, patch: pytest.MonkeyPatch) -> None:
+    """Have the n-th video from now on rejected."""
+    count = itertools.count()
+
+    def decode(video: Any, recipe: Any) -> Frames | VideoError:
+        if next(count) == index:
+            return VideoError(status="transient", reason="no time")
+        return decode_source(video, recipe)
+
+    patch.setattr(shardify.writer, "decode_source", decode)
+
+
+def in_the_midst(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Do something between the reading of the records and the writing of the manifest, once."""
+    acts = iter([act])
+
+    def interrupted(description: BuildDescription, records: Sequence[ShardRecord]) -> dict[str, bytes]:
+        objects = final_objects(description, records)
+        next(acts, lambda: None)()
+        return objects
+
+    monkeypatch.setattr(shardify.run, "final_objects", interrupted)
+
+
+@pytest.mark.parametrize("has_manifest", [False, True])
+def test_a_part_that_comes_late_does_not_leave_an_old_manifest(
+    source: Path, built: dict[str, bytes], out: Path, monkeypatch: pytest.MonkeyPatch, has_manifest: bool
+) -> None:
+    """Another one replaces a shard, and ends, after this one has read the records."""
+    config = build_config(source, out)
+    if not has_manifest:
+        (out / "manifest.json").unlink()
+    summaries: list[object] = []
+    in_the_midst(monkeypatch, lambda: summaries.append(build_part(config, Part(number=2, count=2), retry_failed=True)))
+    summary = build_part(config, Part(number=1, count=2), retry_failed=True)
+    assert [type(s) for s in summaries] == [BuildSummary]
+    assert contents(out) == built
+    assert isinstance(summary, BuildSummary)
+
+
+def test_a_part_leaves_no_manifest_while_another_replaces_a_shard(
+    source: Path, built: dict[str, bytes], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the other is killed: what is left is known to be unfinished."""
+    config = build_config(source, out)
+    real = FolderStore.write
+
+    def die(self: FolderStore, name: str, data: bytes) -> None:
+        if name.endswith(".idx.npz"):
+            raise KilledError
+        real(self, name, data)
+
+    def be_killed() -> None:
+        monkeypatch.setattr(FolderStore, "write", die)
+        with pytest.raises(KilledError):
+            build_part(config, Part(number=2, count=2), retry_failed=True)
+        monkeypatch.setattr(FolderStore, "write", real)
+
+    (out / "manifest.json").unlink()
+    in_the_midst(monkeypatch, be_killed)
+    summary = build_part(config, Part(number=1, count=2), retry_failed=True)
+    assert isinstance(summary, PartSummary)
+    assert (summary.num_shards_written, summary.num_shards_missing) == (0, 1)
+    assert "manifest.json" not in contents(out)
+    build_part(config, Part(number=2, count=2))
+    assert contents(out) == built
+
+
+def test_a_torn_shard_is_the_matter_of_its_part(source: Path, built: dict[str, bytes], tmp_path: Path) -> None:
+    config = build_config(source, tmp_path)
+    build(config)
+    (tmp_path / "shard-000001.tar").unlink()
+    idle = build_part(config, Part(number=1, count=2))
+    assert isinstance(idle, PartSummary)
+    assert (idle.num_shards_written, idle.num_shards_missing) == (0, 1)
+    assert build_part(config, Part(number=2, count=2)).num_shards_written == 1
+    assert contents(tmp_path) == built
+
+
+def test_a_shard_that_comes_out_as_it_was_is_not_written(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a worker that was taken for lost, and ends after the build has, does not undo it."""
+
+    def shards() -> dict[str, tuple[int, bytes]]:
+        return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.glob("shard-*")}
+
+    config, before = build_config(source, out, max_rejected_share=1), shards()
+    reject(0, monkeypatch)
+    summary = build(config, retry_failed=True)
+    assert (summary.num_shards_written, summary.num_transient) == (1, 1)
+    assert shards() == before
+    (out / "shard-000001.tar").write_bytes(b"cut")
+    reject(0, monkeypatch)
+    build(config)
+    assert (out / "shard-000001.tar").read_bytes() == before["shard-000001.tar"][1]
+
+
+def require_own_shards(store: FolderStore) -> None:
+    """Fail if the manifest, if there is one, names other bytes than those of tars and indexes."""
+    if store.exists("manifest.json"):
+        for shard in read_manifest(store).shards:
+            found = [
+                hashlib.sha256(store.read(shard_name(shard.number, part))).hexdigest() for part in ("tar", "idx.npz")
+            ]
+            assert found == [shard.tar_sha256, shard.index_sha256]
+
+
+class Ends:
+    """Two ways in which a part ends, in a build whose shard 1 may be replaced."""
+
+    def __init__(self, source: Path, lacking: Path, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self._lacking, self._folder = lacking, folder
+        self._config = build_config(source, folder)
+        self._catalog = read_catalog(self._config.source)
+        self._plan = make_plan(self._catalog, self._config.videos_per_shard, self._config.seed)
+        self._description = read_description(FolderStore(lacking))
+        decoded: dict[Path, Frames | VideoError] = {}
+
+        def decode(path: Path, recipe: Recipe) -> Frames | VideoError:
+            if path not in decoded:
+                decoded[path] = decode_source(path, recipe)
+            return decoded[path]
+
+        patch.setattr(shardify.writer, "decode_source", decode)
+
+    def begin(self, *, has_manifest: bool) -> FolderStore:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self.store = FolderStore(Path(shutil.copytree(self._lacking, self._folder)))
+        if not has_manifest:
+            self.store.delete("manifest.json")
+        [self._task] = find_shards(self._config, self._catalog, self._plan, self.store, retry_failed=True).tasks
+        return self.store
+
+    def idle(self) -> None:
+        """Nothing was to be done."""
+        try:
+            write_final_objects(self.store, self._description)
+        except UnfinishedError:
+            self.outcomes["unfinished"] += 1
+        else:
+            self.outcomes["finished"] += 1
+
+    def replace(self) -> None:
+        self._task.write(lambda _: None)
+        self.idle()
+
+    def check(self, built: dict[str, bytes] | None) -> None:
+        """If there is a manifest, it names the bytes of tars and indexes."""
+        if self.store.exists("manifest.json"):
+            self.outcomes["has manifest"] += 1
+            for shard in read_manifest(self.store).shards:
+                data = [self.store.read(shard_name(shard.number, part)) for part in ("tar", "idx.npz")]
+                assert [hashlib.sha256(d).hexdigest() for d in data] == [shard.tar_sha256, shard.index_sha256]
+        if built is not None:
+            assert contents(self.store.path) == built
+
+
+@pytest.fixture
+def ends(source: Path, lacking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ends:
+    return Ends(source, lacking, tmp_path / "out", monkeypatch)
+
+
+@pytest.mark.parametrize("has_manifest", [False, True])
+@pytest.mark.parametrize("interrupted", ["idle", "replace"])
+def test_one_part_ends_in_the_midst_of_anothers_end(
+    ends: Ends, built: dict[str, bytes], interrupted: str, has_manifest: bool
+) -> None:
+    """At every point of it; and the one that was interrupted may be killed, at every later point, and done again."""
+    act, other = (ends.idle, ends.replace) if interrupted == "idle" else (ends.replace, ends.idle)
+    for at in itertools.count(1):
+        ends.begin(has_manifest=has_manifest)
+        num_accesses = interrupt(act, other, at, None)
+        if num_accesses < at:
+            break
+        ends.check(built)
+        for killed_at in range(at, num_accesses + 1):
+            ends.begin(has_manifest=has_manifest)
+            interrupt(act, other, at, killed_at)
+            ends.check(None)
+            ends.idle()
+            ends.check(built if interrupted == "idle" else None)
+    assert at > 5
+    assert ends.outcomes["has manifest"] > 10
+
+
+def test_three_parts_end_at_once(ends: Ends, built: dict[str, bytes]) -> None:
+    for seed in range(NUM_INTERLEAVINGS):
+        ends.begin(has_manifest=seed % 2 == 0)
+        interleave([ends.replace, ends.idle, ends.idle], seed)
+        ends.check(built)
+    assert min(ends.outcomes["finished"], ends.outcomes["unfinished"]) > 10, ends.outcomes
