@@ -77,8 +77,9 @@ def write_window(task: WindowTask, report: Report) -> WindowRecord:
     pending, accepts = task.pending, task.source.accept_damaged_archives
     members = _read_members_once(task.source, task.members_sha256)
     _drop(store, pending.stale)
-    begun = WindowRecord(number=pending.window.number, archives=pending.window.archives, state="begun")
-    begun, kept = replace(begun, shards=tuple(sorted(pending.proven))), pending.kept
+    kept, proven = pending.kept, tuple(sorted(pending.proven))
+    number, archives = pending.window.number, pending.window.archives
+    begun = WindowRecord(number=number, archives=archives, state="begun", shards=proven, left_out=pending.left_out)
     while True:
         _write_record(store, begun)
         with _Packer(task, store, members, report, kept) as packer:
@@ -87,21 +88,20 @@ def write_window(task: WindowTask, report: Report) -> WindowRecord:
             found = tuple(sorted(packer.found.elements()))
             record = replace(packer.describe(begun), state="complete", shards=packer.shards, found=found)
             if not kept.issubset(record.shards):
-                _drop(store, _others(store, begun.number, record.shards))
+                _drop(store, _others(store, number, record.shards))
             break
         stay = packer.sound | pending.proven
-        _drop(store, _others(store, begun.number, stay))
+        _drop(store, _others(store, number, stay))
+        spoilt = {path: str(error) for path, error in packer.damage.items() if error.spoils_all}
         if not accepts or stay != packer.sound:
             record = replace(packer.describe(begun), state="damaged", shards=tuple(sorted(stay)))
             break
-        spoilt = {path: str(error) for path, error in packer.damage.items() if error.spoils_all}
-        left_out, damage = (*begun.left_out, *spoilt), (*begun.damage, *spoilt.values())
-        begun, kept = replace(begun, shards=tuple(sorted(stay)), left_out=left_out, damage=damage), stay
+        begun, kept = replace(begun, shards=tuple(sorted(stay)), left_out=begun.left_out | spoilt), stay
     _write_record(store, record)
     if accepts and record.state == "damaged":
         raise WorkError(
-            f"{record.damage[0]}; it was whole when shards of it were written, which stay: put back what it was, or "
-            f"delete {window_name(record.number)} in {store.location} to go without it; then run the same command again"
+            f"{next(iter(spoilt.values()))}; it was whole when shards of it were written, which stay: put back what it "
+            f"was, or delete {window_name(number)} in {store.location} to go without it; then run the command again"
         )
     return record
 
@@ -160,7 +160,7 @@ class _Packer:
             record,
             num_unlisted=self.num_unlisted,
             unlisted_example=self.unlisted_example,
-            damage=tuple(sorted((*record.damage, *map(str, self.damage.values())))),
+            damage=tuple(map(str, self.damage.values())),
         )
 
     def read_all(self, left_out: Collection[str]) -> None:
@@ -279,11 +279,9 @@ def _write_record(store: Store, record: WindowRecord) -> None:
 
 def _others(store: Store, window: int, numbers: Collection[int]) -> list[str]:
     """What there is of a window's shards but for some numbers."""
-    there = {name: shard_number(name) for name in store.sizes()}
+    names = {name: shard_number(name) for name in store.sizes()}
     return [
-        name
-        for name, number in there.items()
-        if number is not None and number // SHARDS_PER_WINDOW == window and number not in numbers
+        name for name, n in names.items() if n is not None and n // SHARDS_PER_WINDOW == window and n not in numbers
     ]
 
 

@@ -18,7 +18,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from shardify.catalogs.archived import Archive, Listed
@@ -65,8 +65,9 @@ class WindowRecord:
     """The path of one of them."""
     damage: tuple[str, ...] = ()
     """What is wrong with its archives, a line each; if the state is complete, it was accepted."""
-    left_out: tuple[str, ...] = ()
-    """Paths of its archives that were gone without, as nothing of them can be trusted."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Paths of archives that were accepted but of which nothing can be trusted, with what is wrong with them. Whoever
+    goes on with the window packs it without them: its shards are those of the others."""
 
     def to_json(self) -> bytes:
         return dump_json(asdict(self))
@@ -95,6 +96,8 @@ class PendingWindow:
     """Shards of it that are there and stay, unless one of their archives turns out damaged."""
     proven: frozenset[int] = frozenset()
     """Those of them that stay even then: their archives were whole when they were written."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """As in its record."""
     stale: tuple[str, ...] = ()
     """Objects of it to be deleted first: they come from other archives, or from damaged ones."""
 
@@ -197,13 +200,15 @@ def find_pending(
         first = window.number * SHARDS_PER_WINDOW
         there = {number for number in range(first, first + SHARDS_PER_WINDOW) if number in whole}
         stale: tuple[str, ...] = ()
-        if record.state == "damaged" or (record.state == "begun" and record.left_out):
+        if record.state == "damaged":
             there &= set(record.shards)
             stale = tuple(name for name in objects[window.number] if shard_number(name) not in there)
         kept = frozenset(number for number in there if not (retry_failed and whole[number].rejected))
         if record.state != "complete" or not kept.issuperset(record.shards):
-            proven = kept.intersection(record.shards)
-            pending.append(PendingWindow(window=window, kept=kept, proven=proven, stale=stale))
+            # what was packed of damaged archives is not what is packed of them when they are whole again
+            proven = frozenset(() if record.state == "complete" and record.damage else kept.intersection(record.shards))
+            left_out = record.left_out
+            pending.append(PendingWindow(window=window, kept=kept, proven=proven, left_out=left_out, stale=stale))
     return pending
 
 
@@ -245,7 +250,7 @@ def sum_up(store: Store, archives: Sequence[Sequence[str]]) -> PackedWindows:
         missing=tuple(Missing(name=name, splits=tuple(splits)) for name, splits in listed if name not in found),
         num_unlisted=sum(record.num_unlisted for record in records),
         num_copies=found.total() - len(found),
-        damage=tuple(line for record in records for line in record.damage),
+        damage=tuple(line for record in records for line in sorted((*record.damage, *record.left_out.values()))),
     )
     if not packed.shards:
         example = next((f", such as {r.unlisted_example}" for r in records if r.num_unlisted), "")

@@ -24,10 +24,12 @@ from helpers_archives import archived_config, files_below, pack_classes, write_t
 from helpers_fault_proxy import FaultProxy
 from helpers_s3 import S3Server
 from helpers_shards import NUM_VIDEOS, build_config, contents, make_source, make_video
+from helpers_turns import interrupt
 
 import shardify.window_writer
 import shardify.windows
 from shardify.build_config import BuildConfig
+from shardify.build_summary import BuildSummary, PartSummary
 from shardify.config import dump_config
 from shardify.errors import UsageError, WorkError
 from shardify.format import ShardRecord, read_index, read_manifest
@@ -145,6 +147,58 @@ def test_parts_and_finish_give_the_same_bytes(source: Path, built: Path, tmp_pat
         (tmp_path / name).unlink()
     assert finish(config).num_missing == 1
     assert contents(tmp_path) == contents(built)
+
+
+def test_parts_of_archives_end_in_the_midst_of_each_other(
+    source: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has nothing to do while another writes a lost shard anew, up to any point of it, where it may be killed."""
+    config = archived_config(source / "archives", source / "lists", tmp_path / "out")
+    decodes: dict[int, Frames | VideoError] = {}
+
+    def decode(memory: Any, recipe: Any) -> Frames | VideoError:
+        if memory.num_bytes not in decodes:
+            decodes[memory.num_bytes] = decode_source(memory, recipe)
+        memory.close()
+        return decodes[memory.num_bytes]
+
+    monkeypatch.setattr(shardify.window_writer, "decode_source", decode)
+    idle: list[BuildSummary | PartSummary] = []
+    for at in itertools.count(1):
+        for killed_at in (None, at):
+            out = Path(shutil.copytree(built, tmp_path / "out"))
+            (out / "shard-001001.json").unlink()
+            num_accesses = interrupt(
+                lambda: build_part(config, Part(number=2, count=3)),
+                lambda: idle.append(build_part(config, Part(number=1, count=3))),
+                at,
+                killed_at,
+            )
+            if killed_at is None:
+                assert contents(out) == contents(built)
+            else:
+                build_part(config, Part(number=2, count=3))
+                assert contents(out) == contents(built)
+            shutil.rmtree(out)
+        if num_accesses < at:
+            break
+    assert {type(summary) for summary in idle} == {BuildSummary, PartSummary}
+    assert all(summary.num_shards_written == 0 for summary in idle)
+
+
+def test_a_shard_that_was_lost_is_no_error_of_another_part(source: Path, built: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(built, tmp_path / "out"))
+    config = archived_config(source / "archives", source / "lists", out)
+    (out / "shard-001001.json").unlink()
+    with pytest.raises(
+        WorkError, match=r"1 shards of packed windows are gone \(1001 ...\), or another process is writing"
+    ):
+        finish(config)
+    summary = build_part(config, Part(number=1, count=3))
+    assert isinstance(summary, PartSummary)
+    assert (summary.num_shards_written, summary.num_shards_missing) == (0, 1)
+    build_part(config, Part(number=2, count=3))
+    assert contents(out) == contents(built)
 
 
 def test_a_bucket_of_archives_gives_the_same_bytes_and_is_read_once(
@@ -488,7 +542,7 @@ def test_an_archive_whose_checksum_does_not_fit_is_left_out_if_that_is_accepted(
             patch.setattr(OpenShard, "commit", commit)
             with pytest.raises(KeyboardInterrupt):
                 build(config)
-        assert json.loads((tmp_path / "out" / "window-000000.json").read_bytes())["left_out"] == ["b.tgz"]
+        assert json.loads((tmp_path / "out" / "window-000000.json").read_bytes())["left_out"].keys() == {"b.tgz"}
     summary = build(config)
     assert committed.count(2) == 1  # the one that was full before b.tgz
     assert len(committed) > len(set(committed))
@@ -496,6 +550,8 @@ def test_an_archive_whose_checksum_does_not_fit_is_left_out_if_that_is_accepted(
     assert first.startswith("went without what is lost of it: b.tgz is damaged and none of it can be trusted")
     assert second.startswith("went without what is lost of it: more/Zoom.tar.gz is damaged after ")
     assert build(config).num_shards_written == 0
+    (tmp_path / "out" / "shard-000000.tar").unlink()
+    assert build(config).num_shards_written == 1
 
     write_tar(archives / "b.tgz", {})
     build(archived_config(archives, source / "lists", tmp_path / "without", **accepting))
@@ -555,6 +611,27 @@ def test_damage_that_comes_later_does_not_cost_shards_that_were_good(
         flip(archives / "b.tgz")
         build(config)
         assert contents(tmp_path / "out") == before
+
+
+def test_what_was_packed_of_a_damaged_archive_does_not_stay_when_it_is_whole(
+    source: Path, archives: Path, tmp_path: Path
+) -> None:
+    """A header that is damaged and mended leaves the archive's size as it was."""
+    changes: dict[str, Any] = {"videos_per_shard": 2, "source__archives_per_window": 3}
+    whole = bytearray((archives / "a.tar").read_bytes())
+    second = whole.index(b"./UCF-101/Fall/v_Fall_g01_c02.avi")
+    (archives / "a.tar").write_bytes(whole[:second] + b"x" * 512 + whole[second + 512 :])
+    accepting = archived_config(
+        archives, source / "lists", tmp_path / "out", source__accept_damaged_archives=True, **changes
+    )
+    assert build(accepting).num_missing == 8
+    (tmp_path / "out" / "shard-000001.tar").unlink()
+    config = archived_config(archives, source / "lists", tmp_path / "out", **changes)
+    refuse(config, "a.tar is damaged after UCF-101/Fall/v_Fall_g01_c01.avi")
+    (archives / "a.tar").write_bytes(whole)
+    build(config)
+    build(archived_config(source / "archives", source / "lists", tmp_path / "whole", **changes))
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 def test_an_archive_that_changed_is_refused(source: Path, archives: Path, tmp_path: Path) -> None:
