@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers_shards import build_config
+from helpers_shards import build_config, make_source
 
 from shardify.build_config import BuildConfig
+from shardify.format import read_index, read_manifest
+from shardify.storage import open_store
 
 
 def write_tar(path: Path, members: Mapping[str, bytes], *, padding: bool = True) -> Path:
@@ -51,3 +54,28 @@ def archived_config(archives: Path | str, lists: Path, out: Path | str, /, **cha
         name.removeprefix("source__"): changes.pop(name) for name in list(changes) if name.startswith("source__")
     }
     return build_config(lists, Path("unused"), out=str(out), source=source, **changes)
+
+
+def make_archived_source(root: Path) -> Path:
+    """`videos` loose, the same in `archives`, and `lists`; one listed video is not there, one there is not listed."""
+    make_source(root)
+    (root / "videos" / "Spin" / "v_Spin_g04_c02.avi").rename(root / "videos" / "Spin" / "extra.avi")
+    pack_classes(root / "videos", root / "archives")
+    return root
+
+
+def samples(out: Path) -> dict[str, tuple[Any, ...]]:
+    """What a data set holds of each video, by the video's file name."""
+    store = open_store(out)
+    found = {}
+    for shard in read_manifest(store).shards:
+        index = read_index(store, shard)
+        tar = store.read(f"shard-{shard.number:06d}.tar")
+        for entry in index:
+            start = tar.index(f"{entry.key}.json".encode()) + 512
+            about = json.loads(tar[start : tar.index(b"\n", start)])
+            frames = tar[entry.offset : entry.offset + int(entry.frame_bytes.sum())]
+            path = about.pop("path")
+            assert path.rpartition("/")[2] not in found
+            found[path.rpartition("/")[2]] = (about, frames, shard.splits, entry.label)
+    return found
