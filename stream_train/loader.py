@@ -9,29 +9,25 @@ number nor the number of ranks changes any clip.
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import Dataset, get_worker_info
 
 from shardify.engine import usable_cores
-from shardify.errors import UsageError, UserFacingError, WorkError, one_line
+from shardify.errors import UsageError, UserFacingError
 from shardify.storage import is_url
-from shardify.traffic import Traffic, count, take
 from stream_train.batch import Batch
 from stream_train.clips import ClipConfig, ClipDecoder, ClipView, centre_view, check_crop, draw_views
+from stream_train.delivery import Delivery, delivered, delivery, make_loader
 from stream_train.draws import Domain
 from stream_train.fetching import BatchRequest, DrawClips, SampleFetcher, look_ahead
 from stream_train.order import Positions, SampleOrder, slots_of_rank
-from stream_train.preemption import outlive_announcement
 from stream_train.reader import MAX_OPEN_SHARDS, OPEN_SHARDS, ShardSet
 from stream_train.reader_config import IndexedReaderConfig, SequentialReaderConfig
 from stream_train.transforms import ClipPlan
@@ -108,25 +104,6 @@ class ClipStream:
             if self._positions is not None:
                 slots = (replace(slot, position=int(self._positions[slot.position])) for slot in slots)
             yield BatchRequest(number=first // size, slots=tuple(slots))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """What comes out of a loader's process for a request."""
-
-    item: Batch | UserFacingError
-    """The batch, or the error that prevented it; raised in the main process, where it reads as one line."""
-    traffic: Traffic = field(default_factory=Traffic)
-    """What the worker moved since its last delivery; nothing without workers, whose process counts for itself."""
-
-    def pin_memory(self) -> Delivery:
-        """Called by the DataLoader."""
-        return self if isinstance(self.item, UserFacingError) else replace(self, item=self.item.pin_memory())
-
-
-def delivery(item: Batch | UserFacingError) -> Delivery:
-    """Hand over an item of this process, with the traffic that it took."""
-    return Delivery(item=item) if get_worker_info() is None else Delivery(item=item, traffic=take())
 
 
 class VideoClips(Dataset[Delivery]):
@@ -264,63 +241,14 @@ def load(clips: VideoClips, requests: Iterator[BatchRequest], config: DataConfig
     if is_remote or config.reader.access == "cached":
         ahead = config.reader.ahead_batches
         requests = look_ahead(requests, clips.shard_set, num_workers=num_workers(config), ahead_batches=ahead)
-    return delivered(make_loader(clips, config, requests, is_remote=is_remote))
-
-
-def make_loader(
-    dataset: Dataset[Delivery],
-    config: DataConfig,
-    requests: Iterator[BatchRequest] | None = None,
-    *,
-    is_remote: bool,
-) -> DataLoader[Delivery]:
-    """Torch's DataLoader over whole batches; `requests` are the keys of a map-style data set.
-
-    Workers that read from object stores are not forked from this process: obstore's threads would be missing there.
-    """
-    workers = num_workers(config)
-    context = None
-    if is_remote and workers:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["stream_train.loader"])
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "This DataLoader will create")  # advice: the number was chosen on purpose
-        return DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=requests,
-            num_workers=workers,
-            collate_fn=identity,
-            prefetch_factor=config.prefetch_batches if workers else None,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # the loader draws a seed: not from the generator that training uses
-            multiprocessing_context=context,
-            worker_init_fn=partial(_start_worker, dict(os.environ)) if workers else None,
-        )
-
-
-def _start_worker(environment: Mapping[str, str], _: int) -> None:
-    """Begin a worker: it counts its own traffic, and knows the credentials that the main process knows now."""
-    outlive_announcement()
-    os.environ.update(environment)
-    take()
-
-
-def delivered(loader: DataLoader[Delivery]) -> Iterator[Batch]:
-    """The loader's batches; errors that came in place of one are raised here, and workers' traffic is counted."""
-    try:
-        for delivered in loader:
-            count(delivered.traffic)
-            if isinstance(delivered.item, UserFacingError):
-                raise delivered.item
-            yield delivered.item
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise WorkError(
-            f"a loader process died ({one_line(error)}); out of memory or shared memory? Lower "
-            "data.num_workers or data.prefetch_batches, and run the same command again to continue"
-        ) from None
+    loader = make_loader(
+        clips,
+        requests,
+        num_workers=num_workers(config),
+        prefetch_batches=config.prefetch_batches,
+        is_remote=is_remote,
+    )
+    return delivered(loader)
 
 
 def num_workers(config: DataConfig) -> int:
@@ -344,8 +272,3 @@ def check_ranks(config: DataConfig, world_size: int) -> None:
             f"{world_size} ranks share data.videos_per_batch = {config.videos_per_batch} videos, so some would "
             "have none; start at most that many ranks or raise data.videos_per_batch"
         )
-
-
-def identity(item: Any) -> Any:
-    """Keeps torch from collating what already is a batch."""
-    return item

@@ -32,18 +32,10 @@ from shardify.stock_reading import teach_webdataset
 from shardify.storage import is_url, open_store
 from stream_train.batch import Batch
 from stream_train.clips import ClipDecoder, draw_views
+from stream_train.delivery import Delivery, delivered, delivery, make_loader
 from stream_train.draws import Domain, SampleDraws, Stream
 from stream_train.fetching import DrawClips
-from stream_train.loader import (
-    BatchBuilder,
-    DataConfig,
-    Delivery,
-    check_ranks,
-    delivered,
-    delivery,
-    make_loader,
-    num_workers,
-)
+from stream_train.loader import BatchBuilder, DataConfig, check_ranks, num_workers
 from stream_train.order import slots_of_rank
 from stream_train.reader_config import SequentialReaderConfig
 
@@ -146,8 +138,14 @@ class SequentialClipStream:
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        self._samples.check_shares(max(num_workers(self._config), 1))
-        loader = make_loader(self._samples, self._config, is_remote=self._is_remote)
+        workers = num_workers(self._config)
+        self._samples.check_shares(max(workers, 1))
+        loader = make_loader(
+            self._samples,
+            num_workers=workers,
+            prefetch_batches=self._config.prefetch_batches,
+            is_remote=self._is_remote,
+        )
         return itertools.islice(delivered(loader), self._num_batches)
 
 
