@@ -6,8 +6,11 @@ PYTEST_WORKERS ?= auto
 BIN := .venv/bin
 comma := ,
 space := $(subst ,, )
-# What is installed besides dev and test has a mark of its own, so that asking for more installs it.
+# What work on the code needs beside what runs it; the image of configs/jobs/Containerfile goes without.
+TOOLS := dev test
+# What is installed besides that has a mark of its own, so that asking for more installs it.
 extras := $(sort $(subst $(comma), ,$(EXTRAS)))
+everything := $(subst $(space),$(comma),$(strip $(TOOLS) $(extras)))
 INSTALLED := .venv/.installed$(subst $(space),,$(addprefix -,$(extras)))
 CACHES := .mypy_cache .pytest_cache .ruff_cache .hypothesis build
 
@@ -101,7 +104,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else \
 	    "Python 3.11 to 3.13 is needed, but $(PYTHON) is %d.%d; name another with make install PYTHON=..." % v)'
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,test$(subst $(space),,$(addprefix $(comma),$(extras)))]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(if $(everything),[$(everything)])'
 	@touch .venv/.installed $@
 
 demo: install ## everything on synthetic videos: shards, pretraining, validation, pictures (about 5 minutes on 2 cores, after installing)

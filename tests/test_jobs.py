@@ -16,7 +16,7 @@ import click
 import pytest
 import yaml
 from helpers_shards import contents
-from test_makefile import TARGETS, VARIABLES, commands, overrides
+from test_makefile import TARGETS, VARIABLES, commands, overrides, run
 from torch.distributed.run import get_args_parser
 
 from shardify.build_config import BuildConfig
@@ -25,6 +25,7 @@ from shardify.config import load_config
 from shardify.part import parse_part
 from stream_train.cli import main as stream_train
 from stream_train.config import PretrainConfig
+from stream_train.loader import check_ranks
 
 ROOT = Path(__file__).resolve().parent.parent
 JOBS = ROOT / "configs" / "jobs"
@@ -103,7 +104,7 @@ def test_every_job_file_is_tested_and_says_how_it_is_used() -> None:
     files = {path.name for path in JOBS.iterdir()}
     assert files == {*SHARDS, *PRETRAIN, "Containerfile"}
     for name in files:
-        header = [line for line in (JOBS / name).read_text().splitlines()[:9] if line.startswith("# ")]
+        header = [line for line in (JOBS / name).read_text().splitlines()[:14] if line.startswith("# ")]
         assert len(header) >= 4, name
         assert any("Expect" in line for line in header), name
         assert any(name in line for line in header), f"{name}: its command"
@@ -189,10 +190,25 @@ def test_pretraining_jobs_start_every_node_once(name: str, tmp_path: Path) -> No
         config = load_config(PretrainConfig, ROOT / values["config"], overrides(command))
         assert config.shards.startswith("s3://")
         assert config.out.startswith("s3://")
+        check_ranks(config.data, int(launch.nnodes) * int(launch.nproc_per_node))
         ranks.append(launch.node_rank)
         masters.add((launch.master_addr, launch.master_port))
     assert ranks == list(range(PRETRAIN_NODES))
     assert len(masters) == 1
+
+
+def test_pretraining_jobs_learn_from_what_the_shards_jobs_build(tmp_path: Path) -> None:
+    """One place in the bucket, and lists of every split that the recipe names."""
+    built = set()
+    for name in SHARDS:
+        words = dict(word.split("=", 1) for word in made(name, tmp_path, **parts_of(name, tmp_path)[0])[1:])
+        if name != "demo.yaml":
+            built.add((words["DATASET"], words["OUT"].rpartition("/")[2]))
+            assert not words["LISTS"].endswith(".csv") or name.startswith("slurm"), "a folder: a list for each split"
+    ((data_set, place),) = built
+    for name in PRETRAIN:
+        assert f"_{data_set}.yaml" in script(name)
+        assert re.search(rf"SHARDS=\S+/{place}\W", script(name))
 
 
 def test_slurm_nodes_agree_with_the_header() -> None:
@@ -277,7 +293,9 @@ def test_skypilot_tasks_have_what_they_need() -> None:
         if name.startswith("skypilot"):
             (task,) = documents(name)
             assert task.keys() == {"name", "num_nodes", "resources", "workdir", "envs", "setup", "run"}
-            assert task["setup"].split() == ["make", "install"]
+            assert task["setup"].splitlines()[-1].split()[:2] == ["make", "install"]
+            python = re.findall(r"make install PYTHON=(\S+)", task["setup"])
+            assert f"{python[0]} ||" in task["setup"], "the interpreter that is made where the machine's is too old"
 
 
 def test_the_image_is_made_by_the_makefile() -> None:
@@ -285,7 +303,24 @@ def test_the_image_is_made_by_the_makefile() -> None:
     assert lines[0].startswith("FROM python:3.1")
     assert any(re.search(r"\bmake install\b", line) for line in lines)
     assert not [line for line in lines if "://" in line]
+    assert any(line.startswith("ENV PATH=") and line.endswith(".venv/bin:$PATH") for line in lines)
     assert {".venv", "data", "runs", ".git"} <= set((ROOT / ".dockerignore").read_text().split())
+
+
+def test_the_image_has_what_jobs_need_and_nothing_to_test_with() -> None:
+    text = (JOBS / "Containerfile").read_text()
+    (extras,) = re.findall(r"^ARG EXTRAS=(\S+)$", text, flags=re.MULTILINE)
+    (words,) = re.findall(r"^RUN make (install .*) &&", text, flags=re.MULTILINE)
+
+    def installed(extras: str) -> str:
+        new = "--what-if=pyproject.toml"
+        printed = run("make", "--dry-run", new, *shlex.split(words.replace("$EXTRAS", extras)))
+        assert printed.returncode == 0, printed.stderr
+        (pip,) = [line for line in printed.stdout.splitlines() if " -m pip install " in line]
+        return shlex.split(pip)[-1]
+
+    assert installed(extras) == ".[aws,ray]"
+    assert installed("") == "."
 
 
 def run_printed(folder: Path, words: list[str]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.metadata
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("shardify", "stream_train", "eval")
@@ -153,10 +156,31 @@ def pins() -> dict[str, str]:
 def test_constraints_pin_every_requirement_inside_its_range() -> None:
     project = PYPROJECT["project"]
     extras = project["optional-dependencies"]
-    tested = [*project["dependencies"], *extras["dev"], *extras["test"]]  # nothing runs on the extra `ray` yet
+    installable = [*project["dependencies"], *(line for extra in extras.values() for line in extra)]
     versions = pins()
-    for requirement in map(Requirement, tested):
+    for requirement in map(Requirement, installable):
         assert requirement.specifier.contains(versions[requirement.name.lower()]), requirement
+
+
+def test_packages_import_nothing_that_only_tests_bring() -> None:
+    """Who installs without `dev` and `test`, as the image of the jobs does, has everything that the code imports."""
+    project = PYPROJECT["project"]
+    extras = project["optional-dependencies"]
+    pending = [*project["dependencies"], *(line for extra in ("aws", "ray") for line in extras[extra])]
+    brought: set[str] = set()
+    while pending:
+        requirement = Requirement(pending.pop())
+        name = canonicalize_name(requirement.name)
+        if name in brought or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        brought.add(name)
+        pending += importlib.metadata.requires(name) or []
+    homes = importlib.metadata.packages_distributions()
+    for path in SOURCES:
+        for module in imported_modules(ast.parse(path.read_text(encoding="utf-8"))):
+            top = module.partition(".")[0]
+            if top not in {*sys.stdlib_module_names, *PACKAGES}:
+                assert brought.intersection(map(canonicalize_name, homes[top])), f"{name_of(path)} imports {top}"
 
 
 def test_python_versions_agree_everywhere() -> None:
