@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,8 @@ from eval.config import EvalConfig, SplitPair
 from eval.results import IntArray, VideoScores, group_of_key
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError
-from shardify.format import read_index
-from shardify.storage import open_store
 from stream_train.clips import ClipConfig, ClipDecoder
-from stream_train.reader import FrameReader, ShardSet, open_shard_set
+from stream_train.reader import FrameReader, ShardSet, open_shard_set, pick_from_indexes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,13 +82,13 @@ def open_samples(location: str | Path, split: str | None) -> Samples:
         WorkError: if its manifest or an index is damaged.
     """
     shard_set = open_shard_set(location, split)
-    store = open_store(location)
-    indexes = [read_index(store, shard) for shard in shard_set.shards]
+    columns = pick_from_indexes(shard_set, lambda index: (index.keys, index.labels, index.num_frames))
+    keys, labels, num_frames = zip(*columns, strict=True)
     return Samples(
         shard_set=shard_set,
-        keys=tuple(key for index in indexes for key in index.keys),
-        labels=np.concatenate([index.labels for index in indexes]).astype(np.int64),
-        num_frames=np.concatenate([index.num_frames for index in indexes]),
+        keys=tuple(chain.from_iterable(keys)),
+        labels=np.concatenate(labels).astype(np.int64),
+        num_frames=np.concatenate(num_frames),
     )
 
 
@@ -120,9 +119,12 @@ def open_pair(config: EvalConfig, pair: SplitPair) -> tuple[Samples, Samples]:
 
 def _checksums(samples: Samples, keys: set[str]) -> dict[str, bytes]:
     """Those of the named samples' frames, from the indexes."""
-    store = open_store(samples.shard_set.location)
-    entries = (entry for shard in samples.shard_set.shards for entry in read_index(store, shard)) if keys else ()
-    return {entry.key: entry.frame_crc32.tobytes() for entry in entries if entry.key in keys}
+    if not keys:
+        return {}
+    found = pick_from_indexes(
+        samples.shard_set, lambda index: [(e.key, e.frame_crc32.tobytes()) for e in index if e.key in keys]
+    )
+    return dict(chain.from_iterable(found))
 
 
 def scores_of(

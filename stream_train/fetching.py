@@ -93,7 +93,8 @@ class SampleFetcher:
     ) -> None:
         store = open_store(shard_set.location)
         kind = choose_access(store, shard_set.shards, config)
-        self._reader = FrameReader(shard_set, open_access(store, kind, config), open_shards)
+        self._access = open_access(store, kind, config)
+        self._reader = FrameReader(shard_set, self._access, open_shards)
         self._shard_set = shard_set
         self._draw = draw
         self._seed = seed
@@ -115,15 +116,21 @@ class SampleFetcher:
             return
         if self._shard_threads is not None:
             for place in request.new_shards:
-                self._shard_threads.submit(self._reader.shard, self._shard_set.shards[place])
+                self._shard_threads.submit(self._access.prepare, self._shard_set.shards[place])
         futures = self._begun.pop(_identity(request), None) or self._begin(request)
         if request.following is not None:
             self._begun[_identity(request.following)] = self._begin(request.following)
         for future in futures:
             start = time.perf_counter()
             sample = future.result()
-            count(Traffic(wait_seconds=time.perf_counter() - start))
+            count(Traffic(loader_wait_seconds=time.perf_counter() - start))
             yield sample
+
+    def close(self) -> None:
+        """Begin nothing more: what waits for a thread is given up, though not what has one."""
+        for threads in (self._threads, self._shard_threads):
+            if threads is not None:
+                threads.shutdown(wait=False, cancel_futures=True)
 
     def _begin(self, request: BatchRequest) -> list[Future[FetchedSample]]:
         assert self._threads is not None

@@ -133,6 +133,7 @@ class VideoClips(Dataset[Delivery]):
         try:
             return delivery(self._load(request))
         except UserFacingError as error:
+            self._close()  # none of the other samples is waited for
             return delivery(error)
 
     def _load(self, request: BatchRequest) -> Batch:
@@ -150,6 +151,11 @@ class VideoClips(Dataset[Delivery]):
             origin = f"{self.shard_set.location}, sample {sample.entry.key}"
             decoder.decode(sample.jpegs, plans, views, out, origin=origin)
         return builder.batch()
+
+    def _close(self) -> None:
+        if self._tools is not None and self._tools[0] == os.getpid():
+            self._tools[1].close()
+        self._tools = None
 
     def _process_tools(self) -> tuple[SampleFetcher, ClipDecoder]:
         """Open files, connections, threads and buffers belong to one process: a forked worker makes its own."""

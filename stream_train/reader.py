@@ -10,24 +10,31 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from shardify.errors import DamageError
-from shardify.format import Manifest, SampleEntry, ShardRecord, read_manifest
+from shardify.format import Manifest, SampleEntry, ShardIndex, ShardRecord, read_manifest
 from shardify.storage import open_store
 from shardify.traffic import Traffic, count
-from stream_train.shard_access import OpenShard, ShardAccess, direct_access
+from stream_train.shard_access import OpenShard, ShardAccess, direct_access, fetch_index
+
+Picked = TypeVar("Picked")
 
 OPEN_SHARDS = 64
 """Shards whose index and file stay open in a process, unless it is told another number."""
 
 MAX_OPEN_SHARDS = 512
 """More would come close to the usual limit of 1024 open files."""
+
+INDEX_THREADS = 16
+"""Indexes fetched at once where all of a split are needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +107,21 @@ def open_shard_set(location: str | Path, split: str | None) -> ShardSet:
     )
 
 
+def pick_from_indexes(shard_set: ShardSet, pick: Callable[[ShardIndex], Picked]) -> list[Picked]:
+    """Something from each index of a split, in order; the indexes themselves, which are large, are not kept.
+
+    Raises:
+        WorkError: if one is missing or damaged.
+    """
+    store = open_store(shard_set.location)
+    with ThreadPoolExecutor(INDEX_THREADS, "indexes") as threads:
+        try:
+            return list(threads.map(lambda record: pick(fetch_index(store, record)), shard_set.shards))
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 class FrameReader:
     """Reads chosen frames of samples. One for each process, for all its threads; holds a bounded number of shards open.
 
@@ -136,26 +158,41 @@ class FrameReader:
             WorkError: if the shard or its index is missing, or cut short.
         """
         record, number = self._shard_set.locate(position)
+        shard = self.shard(record)
         try:
-            return self._read(self.shard(record), number, frames)
+            return self._read(shard, number, frames)
         except DamageError:
             count(Traffic(refetches=1))
-            self._access.forget(record)
+            shard.discard()
             with self._lock:
-                self._open.pop(record.number, None)
+                opening = self._open.get(record.number)
+                if opening is not None and opening.shard is shard:  # not what another thread has opened since
+                    del self._open[record.number]
         return self._read(self.shard(record), number, frames)
 
     def shard(self, record: ShardRecord) -> OpenShard:
-        """A shard, opened by the first thread that asks for it. Errors as :meth:`read`."""
+        """A shard, opened by the first thread that asks for it. Errors as :meth:`read`, one for all that wait."""
         with self._lock:
             opening = self._open.setdefault(record.number, _Opening())
             self._open.move_to_end(record.number)
             while len(self._open) > self._limit:
                 self._open.popitem(last=False)
         with opening.lock:
+            if opening.error is not None:
+                raise opening.error
             if opening.shard is None:
-                opening.shard = self._access.open(record)
+                opening.shard = self._try_open(record, opening)
             return opening.shard
+
+    def _try_open(self, record: ShardRecord, opening: _Opening) -> OpenShard:
+        try:
+            return self._access.open(record)
+        except Exception as error:
+            opening.error = error
+            with self._lock:
+                if self._open.get(record.number) is opening:  # who asks later tries again
+                    del self._open[record.number]
+            raise
 
     def _read(self, shard: OpenShard, number: int, frames: Sequence[int]) -> dict[int, memoryview]:
         entry = shard.index[number]
@@ -174,10 +211,11 @@ class FrameReader:
 
 @dataclass(kw_only=True)
 class _Opening:
-    """A shard that is open, or is being opened by the thread that holds the lock."""
+    """A shard that is open, or is being opened by the thread that holds the lock, or could not be."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     shard: OpenShard | None = None
+    error: Exception | None = None
 
 
 def _runs(

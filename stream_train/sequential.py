@@ -14,7 +14,7 @@ import json
 import random
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -26,10 +26,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, UserFacingError, WorkError
-from shardify.format import MANIFEST_NAME, TAR_BLOCK_BYTES, read_manifest, shard_name
+from shardify.format import MANIFEST_NAME, TAR_BLOCK_BYTES, ShardRecord, read_manifest, shard_name
 from shardify.jpeg import split_jpegs
 from shardify.stock_reading import teach_webdataset
-from shardify.storage import is_url, open_store
+from shardify.storage import Store, can_list, is_url, open_store
 from stream_train.batch import Batch
 from stream_train.clips import ClipDecoder, draw_views
 from stream_train.delivery import Delivery, delivered, delivery, make_loader
@@ -63,7 +63,8 @@ def open_tar_set(location: str | Path, split: str | None, config: SequentialRead
 
     Raises:
         UsageError: if there are no tars, a split is asked of plain tars, or an epoch's length is unknown.
-        WorkError: if a local tar is cut short, or its first sample holds no frames.
+        WorkError: if a tar has another size than the manifest says, a local one is cut short, or the first sample holds
+            no frames.
     """
     folder = Path(location)
     if (is_url(location) and not str(location).endswith(".tar")) or (folder / MANIFEST_NAME).is_file():
@@ -71,6 +72,7 @@ def open_tar_set(location: str | Path, split: str | None, config: SequentialRead
         manifest = read_manifest(store)
         name = manifest.name
         shards = manifest.shards_of(split)
+        _check_sizes(store, shards)
         urls = [store.url(shard_name(shard.number, "tar")) for shard in shards]
         counts: list[int] | None = [shard.num_samples for shard in shards]
         fingerprint = manifest.fingerprint(split)
@@ -293,6 +295,20 @@ def _geometry(sample: Mapping[str, Any]) -> tuple[int, int]:
 
 def _origin(sample: Mapping[str, Any]) -> str:
     return f"{sample.get('__url__', 'tar')}, sample {sample.get('__key__')}"
+
+
+def _check_sizes(store: Store, shards: Sequence[ShardRecord]) -> None:
+    """Raises WorkError if a tar is missing or has another size; of what cannot be listed only reading it tells."""
+    if not can_list(store.location):
+        return
+    sizes = store.sizes()
+    for shard in shards:
+        name = shard_name(shard.number, "tar")
+        if sizes.get(name) != shard.tar_bytes:
+            found = f"has {sizes[name]} bytes" if name in sizes else "is missing"
+            raise WorkError(
+                f"{store.url(name)} {found}, but the manifest says {shard.tar_bytes} bytes; fetch or build it again"
+            )
 
 
 def _is_local(url: str) -> bool:

@@ -18,6 +18,7 @@ from shardify.errors import DamageError, WorkError
 from shardify.format import ShardIndex, ShardRecord, read_index, shard_name
 from shardify.storage import FolderStore, Store
 from shardify.traffic import Traffic, count
+from stream_train.open_file import OpenFile
 from stream_train.reader_config import IndexedReaderConfig
 from stream_train.shard_cache import CacheFullError, ShardCache
 
@@ -40,6 +41,8 @@ class OpenShard:
     index: ShardIndex
     read: Callable[[int, int], bytes]
     """`read(start, num_bytes)`: raises WorkError if the tar is missing or ends before that."""
+    discard: Callable[[], None] = lambda: None
+    """If this is a copy: it proved to be damaged, so that the next opening is to fetch it anew."""
 
 
 class ShardAccess(Protocol):
@@ -51,8 +54,8 @@ class ShardAccess(Protocol):
     def open(self, record: ShardRecord) -> OpenShard:
         """Raises WorkError if the shard or its index is missing, cut short, or does not match the manifest."""
 
-    def forget(self, record: ShardRecord) -> None:
-        """Whatever copy was opened proved to be damaged: the next opening is to fetch it anew."""
+    def prepare(self, record: ShardRecord) -> None:
+        """Bring a shard near that is soon to be opened, as far as this access keeps any. Errors as :meth:`open`."""
 
 
 def choose_access(store: Store, shards: tuple[ShardRecord, ...], config: IndexedReaderConfig) -> AccessKind:
@@ -67,8 +70,10 @@ def choose_access(store: Store, shards: tuple[ShardRecord, ...], config: Indexed
         return "cached"
     if isinstance(store, FolderStore):
         return "local"
-    fits = sum(shard.tar_bytes for shard in shards) <= config.cache.max_bytes
-    return "cached" if config.access == "auto" and fits else "ranged"
+    if config.access == "ranged":
+        return "ranged"
+    fits = sum(shard.tar_bytes for shard in shards) <= open_cache(config).capacity()
+    return "cached" if fits else "ranged"
 
 
 def direct_access(store: Store) -> ShardAccess:
@@ -79,8 +84,13 @@ def direct_access(store: Store) -> ShardAccess:
 def open_access(store: Store, kind: AccessKind, config: IndexedReaderConfig) -> ShardAccess:
     """The access of a kind, for this process."""
     if kind == "cached":
-        return CachedAccess(store, ShardCache(config.cache.resolved_folder, config.cache.max_bytes))
+        return CachedAccess(store, open_cache(config))
     return direct_access(store)
+
+
+def open_cache(config: IndexedReaderConfig) -> ShardCache:
+    """The node's cache that a config names."""
+    return ShardCache(config.cache.resolved_folder, config.cache.max_bytes)
 
 
 class LocalAccess:
@@ -95,11 +105,10 @@ class LocalAccess:
     def open(self, record: ShardRecord) -> OpenShard:
         index = fetch_index(self._store, record)
         path = self._store.path / shard_name(record.number, "tar")
-        file = OpenFile(path, record.tar_bytes)
-        return OpenShard(name=str(path), index=index, read=file.read)
+        return OpenShard(name=str(path), index=index, read=open_tar(path, record.tar_bytes).read)
 
-    def forget(self, record: ShardRecord) -> None:
-        """There is no copy."""
+    def prepare(self, record: ShardRecord) -> None:
+        """Nothing is kept."""
 
 
 class RangedAccess:
@@ -119,8 +128,8 @@ class RangedAccess:
             read=partial(read_existing, self._store, name),
         )
 
-    def forget(self, record: ShardRecord) -> None:
-        """There is no copy."""
+    def prepare(self, record: ShardRecord) -> None:
+        """Nothing is kept."""
 
 
 class CachedAccess:
@@ -137,27 +146,43 @@ class CachedAccess:
         self._warned = False
 
     def open(self, record: ShardRecord) -> OpenShard:
-        if record.tar_sha256 in self._damaged:
+        file = self._found(record)
+        if file is not None:
+            count(Traffic(cache_hits=1))
+        else:
+            file = self._fetched(record)
+        if file is None:
             return self._ranged.open(record)
-        name = self._store.url(shard_name(record.number, "tar"))
-        while True:
-            try:
-                path = self._cache.fetch(record.tar_sha256, record.tar_bytes, partial(self._pieces, record), name)
-                file = OpenFile(path, record.tar_bytes)
-            except DamageError:  # which frames are damaged only their own checksums tell
-                self._damaged.add(record.tar_sha256)
-                return self._ranged.open(record)
-            except WorkError as error:
-                if isinstance(error.__cause__, FileNotFoundError):  # removed by another process between the two
-                    continue
-                raise
-            except CacheFullError:
-                self._warn(record)
-                return self._ranged.open(record)
-            return OpenShard(name=name, index=fetch_index(self._store, record), read=file.read)
+        return OpenShard(
+            name=self._name(record),
+            index=fetch_index(self._store, record),
+            read=file.read,
+            discard=partial(self._cache.drop, file),
+        )
 
-    def forget(self, record: ShardRecord) -> None:
-        self._cache.drop(record.tar_sha256)
+    def prepare(self, record: ShardRecord) -> None:
+        if self._found(record) is None:
+            self._fetched(record)
+
+    def _found(self, record: ShardRecord) -> OpenFile | None:
+        return self._cache.find(record.tar_sha256, record.tar_bytes)
+
+    def _fetched(self, record: ShardRecord) -> OpenFile | None:
+        """A new copy; None if the cache cannot hold it, or what comes is damaged."""
+        if record.tar_sha256 in self._damaged:
+            return None
+        try:
+            return self._cache.fetch(
+                record.tar_sha256, record.tar_bytes, partial(self._pieces, record), self._name(record)
+            )
+        except DamageError:  # which frames are damaged only their own checksums tell
+            self._damaged.add(record.tar_sha256)
+        except CacheFullError:
+            self._warn(record)
+        return None
+
+    def _name(self, record: ShardRecord) -> str:
+        return self._store.url(shard_name(record.number, "tar"))
 
     def _pieces(self, record: ShardRecord) -> Iterator[bytes]:
         name = shard_name(record.number, "tar")
@@ -169,42 +194,23 @@ class CachedAccess:
             self._warned = True
             click.echo(
                 f"the cache {self._cache.folder} has no room for a shard of {record.tar_bytes:,} bytes (the disk or "
-                "data.reader.cache.max_gigabytes is full); reading such shards in ranges",
+                "data.reader.cache.max_gigabytes is full of shards in use); reading such shards in ranges",
                 err=True,
             )
 
 
-class OpenFile:
-    """A local tar, open for reading from any thread; closed with the last reference to it.
-
-    Raises:
-        WorkError: if it cannot be opened or has another size than its record says.
-    """
-
-    def __init__(self, path: Path, num_bytes: int) -> None:
-        self._descriptor = -1
-        self.path = path
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise WorkError(f"cannot open {path}: {error.strerror}; run `shardify build` again") from error
-        size = os.fstat(self._descriptor).st_size
-        if size != num_bytes:
-            raise WorkError(
-                f"{path} has {size} bytes, but the manifest says {num_bytes}; delete its .json and run "
-                "`shardify build` again, or fetch the shard again"
-            )
-
-    def read(self, start: int, num_bytes: int) -> bytes:
-        """Bytes [start, start + num_bytes). Raises WorkError if the file ends before that."""
-        data = os.pread(self._descriptor, num_bytes, start)
-        if len(data) != num_bytes:
-            raise WorkError(f"{self.path} ends at byte {start + len(data)}, but a frame reaches to {start + num_bytes}")
-        return data
-
-    def __del__(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+def open_tar(path: Path, num_bytes: int) -> OpenFile:
+    """Open a tar of a folder. Raises WorkError if it cannot be opened or has another size than its record says."""
+    try:
+        file = OpenFile(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise WorkError(f"cannot open {path}: {error.strerror}; run `shardify build` again") from None
+    if (size := file.status().st_size) != num_bytes:
+        raise WorkError(
+            f"{path} has {size} bytes, but the manifest says {num_bytes}; delete its .json and run "
+            "`shardify build` again, or fetch the shard again"
+        )
+    return file
 
 
 def fetch_index(store: Store, record: ShardRecord) -> ShardIndex:
@@ -224,8 +230,10 @@ def fetch_index(store: Store, record: ShardRecord) -> ShardIndex:
 
 
 def read_existing(store: Store, name: str, start: int, num_bytes: int) -> bytes:
-    """A range of an object. Raises WorkError if the object is missing, or ends before that."""
+    """A range of an object. Raises WorkError if it cannot be read, the object is missing, or ends before that."""
     try:
         return store.read_range(name, start, num_bytes)
     except FileNotFoundError:
         raise WorkError(f"{store.url(name)} is missing; run `shardify build` again, or copy it there again") from None
+    except OSError as error:
+        raise WorkError(f"cannot read {store.url(name)}: {error.strerror}; check its disk") from None

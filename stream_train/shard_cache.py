@@ -1,8 +1,9 @@
 """Whole shards on the node's own disk, fetched once for all its processes, and never more than a given size of them.
 
-In: a shard's sha256 and how to fetch it. Out: the path of a complete, verified copy. A copy is named by its sha256, so
-that equal shards of any data set are one, and an old copy can never pass for a new shard. Who fetches holds the file's
-lock, which ends with the process; the copy appears under its name when it is complete and its hash is right.
+In: a shard's sha256 and how to fetch it. Out: a complete, verified copy, open. A copy is named by its sha256, so that
+equal shards of any data set are one, and an old copy can never pass for a new shard. Who fetches holds the name's lock,
+which ends with the process; the copy appears under its name when it is complete and its hash is right. Who has a copy
+open shares a lock on it, and none is removed to make room while anyone does: what is in use counts in full.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
 
 from shardify.errors import DamageError, WorkError
 from shardify.traffic import Traffic, count
+from stream_train.open_file import OpenFile
 
 Pieces = Callable[[], Iterator[bytes]]
-"""Begins to fetch a shard: its bytes, in pieces, from the start."""
+"""Begins to fetch a shard: its bytes, in pieces, from the start. Raises no OSError."""
 
 _COPY = ".tar"
 _PART = ".part"
@@ -47,13 +48,26 @@ class ShardCache:
         self.folder = folder
         self.max_bytes = max_bytes
 
-    def fetch(self, sha256: str, num_bytes: int, pieces: Pieces, origin: str) -> Path:
-        """The path of a copy; it may be removed at any time, but a file that is open stays readable.
+    def find(self, sha256: str, num_bytes: int) -> OpenFile | None:
+        """A copy, if there is one; it now counts as the one used last.
 
         Args:
             sha256: of the shard.
             num_bytes: its size.
-            pieces: fetches it, if it is not there yet.
+
+        Raises:
+            WorkError: if the folder cannot be used.
+        """
+        with self._reporting():
+            return self._find(sha256, num_bytes)
+
+    def fetch(self, sha256: str, num_bytes: int, pieces: Pieces, origin: str) -> OpenFile:
+        """A copy, fetched unless another process has done so by the time that this one may.
+
+        Args:
+            sha256: of the shard.
+            num_bytes: its size.
+            pieces: fetches it.
             origin: names the shard in error messages.
 
         Raises:
@@ -61,95 +75,118 @@ class ShardCache:
             DamageError: if what was fetched has another hash, twice.
             WorkError: if the folder cannot be used.
         """
-        path = self.folder / f"{sha256}{_COPY}"
-        with self._reporting():
-            if self._use(path, num_bytes):
-                return path
-            with self._locked(sha256):
-                if self._use(path, num_bytes):  # another process has just fetched it
-                    return path
-                count(Traffic(cache_misses=1))
-                for attempt in range(2):
-                    count(Traffic(refetches=attempt))
-                    if self._fill(path, sha256, num_bytes, pieces):
-                        return path
+        with self._reporting(), self._locked(sha256):
+            if (file := self._find(sha256, num_bytes)) is not None:
+                return file
+            count(Traffic(cache_misses=1))
+            for attempt in range(2):
+                count(Traffic(refetches=attempt))
+                if (file := self._fill(sha256, num_bytes, pieces)) is not None:
+                    return file
         raise DamageError(f"{origin} does not have the sha256 that the manifest gives it, twice in a row")
 
-    def drop(self, sha256: str) -> None:
-        """Remove a copy that proved to be damaged."""
-        (self.folder / f"{sha256}{_COPY}").unlink(missing_ok=True)
+    def drop(self, file: OpenFile) -> None:
+        """Remove a copy that proved to be damaged, not another one that has taken its place meanwhile.
+
+        Raises:
+            WorkError: if the folder cannot be used.
+        """
+        with self._reporting(), contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(file.path.stat(), file.status()):
+                file.path.unlink()
 
     def num_bytes(self) -> int:
         """Size of all copies, and of those that are being fetched."""
         return sum(size for _, size, _ in self._files())
 
-    def _use(self, path: Path, num_bytes: int) -> bool:
-        """Whether a copy is there; if so it now counts as the one used last."""
+    def capacity(self) -> int:
+        """Most bytes that the copies, those of today included, can come to; 0 if the folder cannot be used."""
         try:
-            if path.stat().st_size != num_bytes:  # cut short when the machine went down
-                path.unlink(missing_ok=True)
-                return False
-            os.utime(path)
-        except FileNotFoundError:
-            return False
-        except PermissionError:  # a cache that others filled and we may only read
-            pass
-        count(Traffic(cache_hits=1))
-        return True
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return self._limit(self.num_bytes()) if os.access(self.folder, os.W_OK) else 0
+        except OSError:
+            return 0
 
-    def _fill(self, path: Path, sha256: str, num_bytes: int, pieces: Pieces) -> bool:
-        """Fetch a copy, holding its lock; False if its hash is wrong."""
-        part = self.folder / f"{sha256}{_PART}"
+    def _path(self, sha256: str) -> Path:
+        return self.folder / f"{sha256}{_COPY}"
+
+    def _find(self, sha256: str, num_bytes: int) -> OpenFile | None:
+        path = self._path(sha256)
+        try:
+            file = OpenFile(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except FileNotFoundError:
+            return None
+        fcntl.flock(file.descriptor, fcntl.LOCK_SH)  # waits only for a process that is about to remove it
+        status = file.status()
+        if not status.st_nlink:
+            return None
+        if status.st_size != num_bytes:  # cut short when the machine went down
+            self.drop(file)
+            return None
+        with contextlib.suppress(OSError):  # a cache that others filled and we may only read
+            os.utime(file.descriptor)
+        return file
+
+    def _fill(self, sha256: str, num_bytes: int, pieces: Pieces) -> OpenFile | None:
+        """Fetch a copy, holding its name's lock; None if its hash is wrong."""
+        path, part = self._path(sha256), self.folder / f"{sha256}{_PART}"
+        part.unlink(missing_ok=True)  # of one that died fetching it
         digest = hashlib.sha256()
         try:
-            with self._reserved(part, num_bytes) as file:
+            file = OpenFile(path, self._reserved(part, num_bytes))
+            with open(file.descriptor, "wb", closefd=False) as writing:
                 for piece in pieces():
                     digest.update(piece)
-                    file.write(piece)
+                    writing.write(piece)
             if digest.hexdigest() != sha256:
-                return False
+                return None
+            fcntl.flock(file.descriptor, fcntl.LOCK_SH)
             part.replace(path)
+            return file
         finally:
             part.unlink(missing_ok=True)
-        return True
 
-    @contextmanager
-    def _reserved(self, part: Path, num_bytes: int) -> Iterator[IO[bytes]]:
-        """A file to write to, whose whole size is taken from the disk and from the cache's share beforehand."""
+    def _reserved(self, part: Path, num_bytes: int) -> int:
+        """A new file, whose whole size is taken from the disk and from the cache's share before anything is fetched."""
         with self._locked("room"):
             self._make_room(num_bytes)
-            file = part.open("wb")
+            descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
             try:
-                os.posix_fallocate(file.fileno(), 0, num_bytes)
-            except OSError as error:
-                file.close()
+                os.posix_fallocate(descriptor, 0, num_bytes)
+            except OSError:
+                os.close(descriptor)
                 part.unlink(missing_ok=True)
-                if error.errno in _FULL:
-                    raise CacheFullError from None
                 raise
-        with file:
-            yield file
+            return descriptor
 
     def _make_room(self, num_bytes: int) -> None:
-        """Remove copies, the least recently used first, until so many more bytes fit; and what dead processes left."""
+        """Remove unused copies, the least recently used first, until so many more bytes fit, or none if they cannot.
+
+        What dead processes left goes at any rate.
+        """
         for part in self.folder.glob(f"*{_PART}"):
             with contextlib.suppress(BlockingIOError), self._locked(part.stem, wait=False):
                 part.unlink(missing_ok=True)
         files = sorted(self._files())
         used = sum(size for _, size, _ in files)
-        disk = os.statvfs(self.folder)
-        room = disk.f_frsize * (disk.f_bavail - int(FREE_SHARE * disk.f_blocks))
-        limit = min(self.max_bytes, used + room)
-        if num_bytes > limit:
-            raise CacheFullError
-        for _, size, path in files:
-            if used + num_bytes <= limit:
-                return
-            if path.suffix == _COPY:
+        excess = used + num_bytes - self._limit(used)
+        with ExitStack() as held:
+            victims = []
+            for _, size, path in files:
+                if excess <= 0:
+                    break
+                if path.suffix == _COPY and _claim(path, held):
+                    victims.append(path)
+                    excess -= size
+            if excess > 0:
+                raise CacheFullError
+            for path in victims:
                 path.unlink(missing_ok=True)
-                used -= size
-        if used + num_bytes > limit:
-            raise CacheFullError
+
+    def _limit(self, used: int) -> int:
+        """Most bytes that the files may come to, if they are `used` now."""
+        disk = os.statvfs(self.folder)
+        return min(self.max_bytes, used + disk.f_frsize * (disk.f_bavail - int(FREE_SHARE * disk.f_blocks)))
 
     def _files(self) -> list[tuple[float, int, Path]]:
         """When each file was last used, its size, its path."""
@@ -176,9 +213,18 @@ class ShardCache:
         except OSError as error:
             if error.errno in _FULL:
                 raise CacheFullError from None
-            if error.filename is None or not str(error.filename).startswith(str(self.folder)):
-                raise
             raise WorkError(
                 f"the cache folder {self.folder} cannot be used: {error.strerror}; name another one in "
                 "data.reader.cache.folder or TEMPORAL_SSL_CACHE, or set data.reader.access=ranged"
             ) from None
+
+
+def _claim(path: Path, held: ExitStack) -> bool:
+    """Lock a copy against being opened, for as long as `held`; False if it is open somewhere, or not ours to remove."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        held.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

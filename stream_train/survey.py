@@ -12,14 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shardify.format import read_index
-from shardify.storage import open_store
 from stream_train.batch import Batch
 from stream_train.draws import Domain, SampleDraws
 from stream_train.fetching import BatchRequest, DrawClips
 from stream_train.loader import DataConfig, VideoClips, load
 from stream_train.order import Positions, Slot
-from stream_train.reader import ShardSet
+from stream_train.reader import ShardSet, pick_from_indexes
 
 
 def each_sample_once(
@@ -95,8 +93,7 @@ def each_video_whole(
 
 def sample_lengths(shard_set: ShardSet) -> Tensor:
     """Int64 (num_samples,): frames of each sample of a split, by position."""
-    store = open_store(shard_set.location)
-    return torch.from_numpy(np.concatenate([read_index(store, shard).num_frames for shard in shard_set.shards]))
+    return torch.from_numpy(np.concatenate(pick_from_indexes(shard_set, lambda index: index.num_frames)))
 
 
 def _request(slots: Sequence[Slot], clips: tuple[int, int] | None = None) -> BatchRequest:

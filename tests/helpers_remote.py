@@ -74,6 +74,6 @@ class RemoteFolder(Store):
 def put_afar(monkeypatch: pytest.MonkeyPatch, folder: Path) -> RemoteFolder:
     """Let the readers of this process find a folder's data set at LOCATION."""
     store = RemoteFolder(folder)
-    for module in ("fetching", "reader", "survey"):
+    for module in ("fetching", "reader"):
         monkeypatch.setattr(f"stream_train.{module}.open_store", lambda _: store)
     return store

@@ -154,3 +154,16 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (folder / "manifest.json").unlink()
     with pytest.raises(UsageError, match=r"plain tars without a manifest, which have no splits"):
         open_data(folder, "train1", config())
+
+
+def test_a_tar_of_another_size_than_the_manifest_says_is_found_at_once(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "s", [[16, 20], [31, 17, 18]])
+    tar = folder / "shard-000001.tar"
+    whole = tar.read_bytes()
+    tar.write_bytes(whole + b"\0" * 512)
+    said = rf"shard-000001.tar has {len(whole) + 512} bytes, but the manifest says {len(whole)} bytes; fetch or build"
+    with pytest.raises(WorkError, match=said):
+        open_data(folder, None, config())
+    tar.unlink()
+    with pytest.raises(WorkError, match=r"shard-000001.tar is missing, but the manifest says"):
+        open_data(folder, None, config())

@@ -15,6 +15,7 @@ import pytest
 
 from shardify.errors import DamageError, WorkError
 from shardify.traffic import Traffic, take
+from stream_train.open_file import OpenFile
 from stream_train.shard_cache import CacheFullError, ShardCache
 
 
@@ -23,9 +24,15 @@ def made_up(number: int, num_bytes: int = 1000) -> tuple[bytes, str]:
     return data, hashlib.sha256(data).hexdigest()
 
 
-def fetch(cache: ShardCache, number: int, num_bytes: int = 1000) -> Path:
+def opened(cache: ShardCache, number: int, num_bytes: int = 1000) -> OpenFile:
     data, sha256 = made_up(number, num_bytes)
-    return cache.fetch(sha256, num_bytes, lambda: iter([data[:300], data[300:]]), "shard")
+    found = cache.find(sha256, num_bytes)
+    return found or cache.fetch(sha256, num_bytes, lambda: iter([data[:300], data[300:]]), "shard")
+
+
+def fetch(cache: ShardCache, number: int, num_bytes: int = 1000) -> Path:
+    """The path of a copy that is not open any more."""
+    return opened(cache, number, num_bytes).path
 
 
 def never() -> Iterator[bytes]:
@@ -35,11 +42,15 @@ def never() -> Iterator[bytes]:
 def test_a_copy_is_fetched_once_and_then_found(tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "new", 10_000)
     take()
-    path = fetch(cache, 1)
-    assert path.read_bytes() == made_up(1)[0]
-    assert cache.fetch(made_up(1)[1], 1000, never, "shard") == path
-    assert ShardCache(tmp_path / "new", 10_000).fetch(made_up(1)[1], 1000, never, "shard") == path
-    assert take() == Traffic(cache_misses=1, cache_hits=2)
+    data, sha256 = made_up(1)
+    assert cache.find(sha256, 1000) is None
+    file = opened(cache, 1)
+    assert file.read(0, 1000) == file.path.read_bytes() == data
+    assert cache.fetch(sha256, 1000, never, "shard").path == file.path
+    found = ShardCache(tmp_path / "new", 10_000).find(sha256, 1000)
+    assert found is not None
+    assert found.read(1, 998) == data[1:-1]
+    assert take() == Traffic(cache_misses=1)
 
 
 def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
@@ -55,11 +66,52 @@ def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
     assert cache.num_bytes() == 2500
 
 
-def test_a_copy_that_is_open_survives_its_removal(tmp_path: Path) -> None:
-    cache = ShardCache(tmp_path, 1000)
-    with fetch(cache, 1).open("rb") as file:
-        fetch(cache, 2)
-        assert file.read() == made_up(1)[0]
+@pytest.mark.parametrize("found", [False, True])
+def test_what_is_open_is_not_removed_and_counts_in_full(tmp_path: Path, found: bool) -> None:
+    cache = ShardCache(tmp_path, 2500)
+    held = opened(cache, 1)
+    if found:
+        del held
+        held = opened(ShardCache(tmp_path, 2500), 1)
+    os.utime(held.path, (0, 0))  # the least recently used, but in use
+    unused = fetch(cache, 2)
+    assert fetch(cache, 3).exists()
+    assert held.path.exists()
+    assert not unused.exists()
+    with pytest.raises(CacheFullError):
+        fetch(cache, 4, 1501)
+    assert cache.num_bytes() == 2000, "nothing was removed in vain"
+    path = held.path
+    del held
+    assert fetch(cache, 4, 1501).exists()
+    assert not path.exists()
+    assert cache.num_bytes() <= 2500
+
+
+def test_a_copy_about_to_be_removed_is_waited_for_and_fetched_anew(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path, 10_000)
+    path = fetch(cache, 1)
+    results: list[OpenFile | None] = []
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        thread = threading.Thread(target=lambda: results.append(cache.find(made_up(1)[1], 1000)))
+        thread.start()
+        thread.join(0.1)
+        assert results == []
+        path.unlink()
+    thread.join()
+    assert results == [None]
+
+
+def test_capacity_is_what_copies_may_come_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch(ShardCache(tmp_path, 10_000), 1)
+    assert ShardCache(tmp_path, 10_000).capacity() == 10_000
+    free, blocks = 50, 1000
+    disk = os.statvfs_result((4096, 4096, blocks, free, free, 0, 0, 0, 0, 255))
+    monkeypatch.setattr("os.statvfs", lambda _: disk)
+    assert ShardCache(tmp_path, 10**9).capacity() == 1000 + 4096 * (50 - 20)
+    (tmp_path / "file").write_text("x")
+    assert ShardCache(tmp_path / "file" / "below", 10**9).capacity() == 0
 
 
 def test_a_shard_larger_than_the_cache_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -89,7 +141,7 @@ def test_what_arrives_damaged_is_fetched_once_more(tmp_path: Path) -> None:
     answers = [data[:-1] + b"x", data]
     cache = ShardCache(tmp_path, 10_000)
     take()
-    path = cache.fetch(sha256, 1000, lambda: iter([answers.pop(0)]), "shard")
+    path = cache.fetch(sha256, 1000, lambda: iter([answers.pop(0)]), "shard").path
     assert path.read_bytes() == data
     assert take() == Traffic(cache_misses=1, refetches=1)
 
@@ -137,7 +189,7 @@ def test_threads_wait_for_the_one_that_fetches(tmp_path: Path) -> None:
         yield data
 
     def run() -> None:
-        paths.append(ShardCache(tmp_path, 10_000).fetch(sha256, 1000, slowly, "shard"))
+        paths.append(ShardCache(tmp_path, 10_000).fetch(sha256, 1000, slowly, "shard").path)
 
     threads = [threading.Thread(target=run) for _ in range(6)]
     for thread in threads:
@@ -161,6 +213,11 @@ def test_parts_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path
     assert cache.num_bytes() == 2000
 
 
+def test_the_part_of_a_process_that_died_fetching_the_same_shard_takes_no_room(tmp_path: Path) -> None:
+    (tmp_path / f"{made_up(1)[1]}.part").write_bytes(b"z" * 1000)
+    assert fetch(ShardCache(tmp_path, 1500), 1).exists()
+
+
 def test_what_others_are_fetching_counts_as_taken(tmp_path: Path) -> None:
     cache = ShardCache(tmp_path, 2500)
     with (tmp_path / "other.lock").open("wb") as lock:
@@ -178,10 +235,23 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         fetch(ShardCache(tmp_path / "file" / "below", 10_000), 1)
 
 
-def test_a_dropped_copy_is_fetched_again(tmp_path: Path) -> None:
+def test_an_error_of_the_disk_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("os.posix_fallocate", broken)
+    with pytest.raises(WorkError, match=r"the cache folder .* cannot be used: Input/output error; name another"):
+        fetch(ShardCache(tmp_path, 10_000), 1)
+
+
+def test_a_dropped_copy_is_fetched_again_and_its_successor_stays(tmp_path: Path) -> None:
     cache = ShardCache(tmp_path, 10_000)
-    path = fetch(cache, 1)
-    cache.drop(made_up(1)[1])
-    assert not path.exists()
-    assert fetch(cache, 1).exists()
-    cache.drop(made_up(2)[1])
+    damaged = opened(cache, 1)
+    cache.drop(damaged)
+    assert not damaged.path.exists()
+    cache.drop(damaged)
+    anew = opened(cache, 1)
+    cache.drop(damaged)  # another thread found the same damage
+    assert anew.path.exists()
+    cache.drop(anew)
+    assert not anew.path.exists()
