@@ -10,7 +10,7 @@ from shardify.catalogs import SourceConfig
 from shardify.config import StrictModel
 from shardify.format import Packing
 from shardify.frames import FramesConfig
-from shardify.storage import Location, absolute_location
+from shardify.storage import WritableLocation, absolute_location
 
 
 class BuildConfig(StrictModel):
@@ -18,7 +18,7 @@ class BuildConfig(StrictModel):
 
     source: SourceConfig
     """Where the videos and their lists are."""
-    out: Location
+    out: WritableLocation
     """Folder or URL (s3://, gs://, az://) for the shards, made if absent. A rerun continues what is there."""
     name: str | None = None
     """The data set's name in the manifest; the source's kind if left out."""

@@ -162,12 +162,12 @@ def urls_command(dataset: str, split: str | None) -> None:
 
 @main.command("preview")
 @click.argument("dataset")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the pictures.")
-def preview_command(dataset: str, out: Path) -> None:
+@click.option("--out", required=True, help="Folder or URL for the pictures.")
+def preview_command(dataset: str, out: str) -> None:
     """Draw a contact sheet of DATASET and the temporal transformations of one of its videos, as PNG."""
     from shardify.preview import write_preview
 
-    _print([str(path) for path in write_preview(open_store(dataset), out)])
+    _print(list(write_preview(open_store(dataset), out)))
 
 
 def _record_lines(record: dict[str, Any]) -> list[str]:

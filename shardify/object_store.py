@@ -10,22 +10,23 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
-from shardify.errors import UsageError, WorkError, one_line
+from shardify.clouds import CLOUDS, allows_http, check_variables, profile_credentials
+from shardify.errors import UsageError, WorkError
 from shardify.retrying import may_pass, persistently, reason_of
-from shardify.storage import WRITABLE_SCHEMES, Store, check_url
+from shardify.storage import Store, can_list, check_location, check_writable
 from shardify.traffic import Traffic, count
 
 if TYPE_CHECKING:
@@ -45,13 +46,6 @@ library's `read_timeout` runs while a request is being sent.)"""
 UPLOADS_AT_ONCE = 4
 """Parts of an object: on a slow line more would only make each other late."""
 
-_ENDPOINT_VARIABLES = {
-    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-    "gs": ("GOOGLE_BASE_URL",),
-    "az": ("AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT"),
-}
-"""By scheme; each takes the place of the cloud's own address."""
-
 
 class ObjectStore(Store):
     """The objects directly below a URL's path.
@@ -64,8 +58,8 @@ class ObjectStore(Store):
     """
 
     def __init__(self, url: str) -> None:
-        self.location = url.rstrip("/")
-        self.scheme = check_url(url)
+        self.location = check_location(url).rstrip("/")
+        self.scheme = self.location.partition("://")[0]
         self._clients: dict[tuple[int, str], Client] = {}
 
     @property
@@ -209,13 +203,10 @@ class ObjectStore(Store):
             ) from None
 
     def _require_writable(self) -> None:
-        if self.scheme not in WRITABLE_SCHEMES:
-            raise UsageError(
-                f"{self.location}: {self.scheme}:// can only be read; write to s3://, gs://, az:// or a folder"
-            )
+        check_writable(self.location)
 
     def _require_listing(self) -> None:
-        if self.scheme not in WRITABLE_SCHEMES:
+        if not can_list(self.location):
             raise UsageError(
                 f"{self.location}: what lies at {self.scheme}:// cannot be listed; give s3://, gs://, az:// or a folder"
             )
@@ -235,55 +226,19 @@ def file_sha256(path: Path) -> str:
 
 def _make_client(url: str, limits: ClientConfig) -> Client:
     """Raises UsageError if the environment does not fit the URL."""
+    scheme, _, place = url.partition("://")
+    check_variables(scheme)
     try:
         return from_url(
-            url,
+            f"{scheme}://{quote(place)}" if scheme in CLOUDS else url,  # the library takes percent signs for escapes
             client_options={
-                "allow_http": _allows_http(url),
+                "allow_http": allows_http(scheme),
                 "connect_timeout": CONNECT_TIMEOUT,
                 **limits,
             },
             retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
-            **_profile_credentials(url),
+            **profile_credentials(url),
         )
     except (BaseError, ValueError, OSError) as error:
         advice = "; name the storage account in AZURE_STORAGE_ACCOUNT_NAME" if "Account must" in str(error) else ""
         raise UsageError(f"{url} cannot be opened: {reason_of(error)}{advice}") from None
-
-
-def _allows_http(url: str) -> bool:
-    """Whether the user asked for a connection that is not encrypted: in the URL, or by an endpoint of that kind.
-
-    Raises:
-        UsageError: if an endpoint is no address; the library would panic.
-    """
-    scheme = url.partition("://")[0]
-    endpoints = {name: os.environ[name] for name in _ENDPOINT_VARIABLES.get(scheme, ()) if name in os.environ}
-    for name, value in endpoints.items():
-        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value):
-            raise UsageError(f"{name}={value}: give an address such as https://host or http://127.0.0.1:9000")
-    return scheme == "http" or any(value.startswith("http://") for value in endpoints.values())
-
-
-def _profile_credentials(url: str) -> dict[str, Any]:
-    """Credentials of `~/.aws` profiles, which only boto3 reads; nothing where others are set or need no files."""
-    if not url.startswith("s3://") or "AWS_ACCESS_KEY_ID" in os.environ:
-        return {}
-    files = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
-    if "AWS_PROFILE" not in os.environ and not files.is_file():
-        return {}
-    try:
-        from botocore.exceptions import BotoCoreError
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError:
-        raise UsageError(
-            f"{url}: credentials of an AWS profile need the package boto3 (pip install boto3); or set "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        ) from None
-    try:
-        return {"credential_provider": Boto3CredentialProvider()}
-    except BotoCoreError as error:
-        raise UsageError(
-            f"{url} cannot be opened: {one_line(error)}; check AWS_PROFILE and ~/.aws, or set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY"
-        ) from None

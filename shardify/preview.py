@@ -1,6 +1,6 @@
 """Pictures of a data set: a contact sheet, and the temporal transformations of one of its videos (Figure 1).
 
-In: a store that holds a finished data set. Out: PNG files.
+In: a store that holds a finished data set. Out: PNG files, in a folder or an object store.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import simplejpeg
 from PIL import Image, ImageDraw, ImageFont
 
 from shardify.catalogs.base import NO_LABEL
-from shardify.errors import UsageError, WorkError, one_line
+from shardify.errors import WorkError, one_line
 from shardify.format import Manifest, SampleEntry, read_index, read_manifest, shard_name
 from shardify.index_sequences import (
     CLIP_LENGTH,
@@ -29,6 +29,7 @@ from shardify.index_sequences import (
     warp_indices,
 )
 from shardify.storage import FolderStore, Store
+from shardify.work_folder import require_writable, work_folder
 
 CONTACT_SHEET_NAME = "contact_sheet.png"
 TRANSFORMATIONS_NAME = "transformations.png"
@@ -67,29 +68,28 @@ class FoundSample:
     entry: SampleEntry
 
 
-def write_preview(store: Store, out: Path) -> tuple[Path, Path]:
+def write_preview(store: Store, out: str | Path) -> tuple[str, str]:
     """Draw both pictures.
 
     Args:
         store: where the data set lies.
-        out: folder for the pictures; made if absent.
+        out: folder for the pictures, made if absent, or URL.
 
     Returns:
-        Paths of the contact sheet and of the transformations.
+        Where the contact sheet and the transformations lie.
 
     Raises:
-        UsageError: if there is no finished data set, or it holds no sample.
+        UsageError: if there is no finished data set, it holds no sample, or nothing can be written to `out`.
         WorkError: if a shard is damaged, or the disk is full.
     """
+    require_writable(out)
     manifest = read_manifest(store)
     manifest.shards_of(None)  # raises unless there is a sample
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file; give a folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
-    sheet, transformations = out / CONTACT_SHEET_NAME, out / TRANSFORMATIONS_NAME
-    save_picture(_draw(contact_strips(store, manifest)), sheet)
-    save_picture(_draw(transformation_strips(store, manifest)), transformations)
-    return sheet, transformations
+    with work_folder(out) as folder:
+        save_picture(_draw(contact_strips(store, manifest)), folder.path / CONTACT_SHEET_NAME)
+        save_picture(_draw(transformation_strips(store, manifest)), folder.path / TRANSFORMATIONS_NAME)
+        folder.publish()
+        return folder.place(CONTACT_SHEET_NAME), folder.place(TRANSFORMATIONS_NAME)
 
 
 def contact_strips(store: Store, manifest: Manifest) -> list[Strip]:

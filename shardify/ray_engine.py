@@ -18,6 +18,8 @@ import click
 
 from shardify.engine import TASKS_AHEAD, Task
 from shardify.errors import UsageError, UserFacingError, WorkError, one_line
+from shardify.leaving import Terminated, terminable
+from shardify.retrying import trust_addresses
 from shardify.surroundings import Surroundings
 from shardify.writer import Report, VideoDone
 
@@ -47,10 +49,11 @@ def run_on_ray(tasks: Iterable[Task], report: Report, surroundings: Surroundings
     """
     ray = _import_ray()
     started = not ray.is_initialized()
-    if started:
-        _join_cluster(ray)
     try:
-        _run(ray, tasks, report, surroundings)
+        if started:
+            _join_cluster(ray)
+        with terminable():  # Ray has brought a handler of its own
+            _run(ray, tasks, report, surroundings)
     finally:
         if started:
             ray.shutdown()
@@ -86,6 +89,7 @@ def _run(ray: Any, tasks: Iterable[Task], report: Report, surroundings: Surround
 def write_and_count(task: Task, surroundings: Surroundings | None = None) -> list[int]:
     """Run a task in a worker; the number of frames of each of its videos, 0 for a rejected one."""
     if surroundings is not None:
+        trust_addresses()
         surroundings.require()
     frames: list[int] = []
     task.write(lambda done: frames.append(done.num_frames))
@@ -161,6 +165,8 @@ def _join_cluster(ray: Any) -> None:
         else:
             _require_answer(address)
             ray.init(address=address, **quiet)
+    except SystemExit:  # how Ray's handler answers SIGTERM
+        raise Terminated from None
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"no Ray cluster can be joined: {one_line(error)[:300]}; check RAY_ADDRESS") from None
     where = address if ":" in address else ray.get_runtime_context().gcs_address

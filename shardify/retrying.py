@@ -12,12 +12,14 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing import parent_process
 from typing import TypeVar
 
 import click
 from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
+from shardify.clouds import CLOUDS, advice_on_endpoint, asked_owner
 from shardify.errors import UsageError, UserFacingError, WorkError, one_line
 from shardify.traffic import Traffic, count
 
@@ -27,6 +29,9 @@ RETRY_VARIABLE = "TEMPORAL_SSL_RETRY_SECONDS"
 DEFAULT_RETRY_SECONDS = 180.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 15.0
+FIRST_CONTACT_SECONDS = 15.0
+"""So long at most a store is tried to which no connection comes about, and which has not answered this process before:
+mostly its address is misspelt, and whoever started the command is waiting."""
 NOTICE_SECONDS = 5.0
 """A request that has been failing for so long is told of, at most once in NOTICE_EVERY_SECONDS in each process."""
 NOTICE_EVERY_SECONDS = 30.0
@@ -38,6 +43,18 @@ _PASSING_CODES = ("RequestTimeout", "OperationAborted", "ConditionalRequestConfl
 
 _served = threading.Event()
 """Whether any request of this process has succeeded."""
+_answering: set[str] = set()
+"""The stores (`scheme://bucket`) of which this process has had an answer, whatever it was."""
+_others_were_answered = threading.Event()
+
+
+def trust_addresses() -> None:
+    """Take it from the process that gave this one its work that the stores are where they are said to be.
+
+    For processes that others start in the middle of the work, maybe of an outage; those of `multiprocessing` need not
+    say it.
+    """
+    _others_were_answered.set()
 
 
 def retry_seconds() -> float:
@@ -68,26 +85,28 @@ def persistently(request: Callable[[], Result], *, what: str) -> Result:
         UsageError: if access is denied, the bucket does not exist, or the place cannot be reached as it is set up.
         WorkError: for any other failure, after the deadline if it may pass.
     """
-    deadline = retry_seconds()
+    longest, store = retry_seconds(), _store_of(what)
+
+    def deadline(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return _deadline(error, store, longest) if error else longest
+
     retrying = Retrying(
-        stop=stop_after_delay(deadline),
-        wait=lambda state: min(_pause(state), max(0.0, deadline - (state.seconds_since_start or 0.0))),
+        stop=lambda state: _waited(state) >= deadline(state),
+        wait=lambda state: min(_pause(state), max(0.0, deadline(state) - _waited(state))),
         retry=retry_if_exception(may_pass),
-        before_sleep=lambda state: _count_retry(state, what, deadline),
+        before_sleep=lambda state: _count_retry(state, what, deadline(state)),
         reraise=True,
     )
     try:
-        result: Result = retrying(_counted, request)
+        result: Result = retrying(_counted, request, store)
     except FileNotFoundError as error:
         if any(word in str(error) for word in _NO_BUCKET):
             raise _described(error, what) from None
         raise FileNotFoundError(errno.ENOENT, "there is no such object", what) from None
     except (BaseError, OSError) as error:
         if may_pass(error):
-            seconds = f"was tried again for {deadline:g} s ({RETRY_VARIABLE})" if deadline else "was not tried again"
-            raise WorkError(
-                f"{what}: {reason_of(error)}; it {seconds}; run the same command again to continue"
-            ) from None
+            raise _given_up(error, what, _deadline(error, store, longest), longest) from None
         raise _described(error, what) from None
     return result
 
@@ -97,7 +116,7 @@ def may_pass(error: BaseException) -> bool:
     if not isinstance(error, BaseError):
         return isinstance(error, (TimeoutError, ConnectionError))
     text, status = str(error), status_of(error)
-    if any(place in text for place in _METADATA):
+    if _is_of_metadata(error):
         # nobody there: no credentials; but somebody is there who is in trouble, or who gave some that are to be renewed
         return status in _PASSING_STATUS or (status is None and _served.is_set())
     if status in _PASSING_STATUS or any(f"<Code>{code}</Code>" in text for code in _PASSING_CODES):
@@ -106,6 +125,11 @@ def may_pass(error: BaseException) -> bool:
     if is_final or any(word in text for words, _, _ in _HOPELESS for word in words):
         return False
     return type(error).__name__ == "GenericError" and status is None
+
+
+def _is_of_metadata(error: BaseException) -> bool:
+    """Whether it was not the store that failed, but who gives credentials out."""
+    return any(place in str(error) for place in _METADATA)
 
 
 def status_of(error: BaseException) -> int | None:
@@ -136,11 +160,51 @@ def _cause_of(text: str) -> str:
     return f" ({named})" if named else ""
 
 
-def _counted(request: Callable[[], Result]) -> Result:
+def _counted(request: Callable[[], Result], store: str) -> Result:
     count(Traffic(requests=1))
-    result = request()
+    try:
+        result = request()
+    except FileNotFoundError:
+        _answering.add(store)
+        raise
+    except BaseError as error:
+        if status_of(error) is not None and not _is_of_metadata(error):
+            _answering.add(store)
+        raise
     _served.set()
+    _answering.add(store)
     return result
+
+
+def _store_of(what: str) -> str:
+    """Of a URL, what tells one store from another."""
+    return "/".join(what.split("/")[:3])
+
+
+def _deadline(error: BaseException, store: str, longest: float) -> float:
+    """How long a request is repeated that has failed in this way, in seconds."""
+    is_new = store not in _answering and not _others_were_answered.is_set() and parent_process() is None
+    return min(FIRST_CONTACT_SECONDS, longest) if is_new and _met_nobody(error) else longest
+
+
+def _met_nobody(error: BaseException) -> bool:
+    """Whether no connection to a store came about: refused, not answered, or its host's name is not known."""
+    text = str(error)
+    return "error sending request" in text and re.search(r"Error\(\s*Connect,", text) is not None
+
+
+def _given_up(error: BaseException, what: str, deadline: float, longest: float) -> WorkError:
+    """What is said of a failure that might have passed, and has not."""
+    tried = f"it was tried again for {deadline:g} s" if deadline else "it was not tried again"
+    tried += f" ({RETRY_VARIABLE})" if 0 < deadline == longest else ""
+    advice = "run the same command again to continue"
+    if _met_nobody(error) and _store_of(what) not in _answering:
+        advice = f"{advice_on_endpoint(what.partition('://')[0])}, then {advice}"
+    return WorkError(f"{what}: {reason_of(error)}; {tried}; {advice}")
+
+
+def _waited(state: RetryCallState) -> float:
+    return state.seconds_since_start or 0.0
 
 
 _pause = wait_random_exponential(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS)
@@ -151,7 +215,7 @@ _notice_lock = threading.Lock()
 def _count_retry(state: RetryCallState, what: str, deadline: float) -> None:
     global _noticed  # noqa: PLW0603 - many threads meet one outage, one of them tells of it
     count(Traffic(retries=1))
-    waited = state.seconds_since_start or 0.0
+    waited = _waited(state)
     if waited < NOTICE_SECONDS or state.outcome is None:
         return
     with _notice_lock:
@@ -164,12 +228,6 @@ def _count_retry(state: RetryCallState, what: str, deadline: float) -> None:
     click.echo(f"{what}: {reason_of(error)}; trying again for up to {deadline - waited:.0f} s more", err=True)
 
 
-_CREDENTIALS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE with boto3 installed",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
-    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
-}
-_PUBLIC = {"s3": "AWS_SKIP_SIGNATURE", "gs": "GOOGLE_SKIP_SIGNATURE", "az": "AZURE_SKIP_SIGNATURE"}
 _METADATA = (
     "/latest/api/token",
     "/latest/meta-data/",
@@ -181,7 +239,7 @@ _METADATA = (
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 
 _HOPELESS: tuple[tuple[tuple[str, ...], type[UserFacingError], str], ...] = (
-    (_NO_BUCKET, UsageError, "there is no such bucket; check the URL, or make the bucket"),
+    (_NO_BUCKET, UsageError, "there is no such bucket{asked}; check the URL, or make the bucket"),
     (_METADATA, UsageError, "no credentials were found; set {credentials}, or {public}=true for a public bucket"),
     (
         ("Failed to read token file", "Failed to read EKS token file"),
@@ -199,7 +257,7 @@ _HOPELESS: tuple[tuple[tuple[str, ...], type[UserFacingError], str], ...] = (
         UsageError,
         "the bucket is in another region; set AWS_REGION",
     ),
-    (("code: 401", "code: 403"), UsageError, "access is denied ({reason}); {denied}"),
+    (("code: 401", "code: 403"), UsageError, "access is denied ({reason}{asked}); {denied}"),
     (
         ("non-partial response", "Range request not supported"),
         WorkError,
@@ -228,14 +286,19 @@ _HOPELESS: tuple[tuple[tuple[str, ...], type[UserFacingError], str], ...] = (
 def _described(error: BaseException, what: str) -> UserFacingError:
     """A failure that will not pass, with what to do about it."""
     scheme = what.partition("://")[0]
-    credentials = _CREDENTIALS.get(scheme)
-    denied = f"check the credentials ({credentials}) and what they may do there"
-    if credentials is None:
-        denied = f"what lies at {scheme}:// must be readable without credentials"
+    cloud = CLOUDS.get(scheme)
+    asked = f"; {asked_owner(scheme)}" if asked_owner(scheme) else ""
+    denied = f"what lies at {scheme}:// must be readable without credentials"
+    if cloud is not None:
+        denied = f"check the credentials ({cloud.credentials}) and what they may do there"
     for words, kind, meaning in _HOPELESS:
         if any(word in str(error) for word in words):
             text = meaning.format(
-                reason=reason_of(error), credentials=credentials, denied=denied, public=_PUBLIC.get(scheme)
+                reason=reason_of(error),
+                credentials=cloud.credentials if cloud else "",
+                public=cloud.public if cloud else "",
+                denied=denied,
+                asked=asked,
             )
             return kind(f"{what}: {text}")
     return WorkError(f"{what}: {reason_of(error)}")

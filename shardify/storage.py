@@ -11,8 +11,9 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Protocol
 from uuid import uuid4
@@ -20,11 +21,20 @@ from uuid import uuid4
 import click
 from pydantic import BeforeValidator
 
-from shardify.errors import UsageError, WorkError
+from shardify.errors import UsageError, WorkError, one_line
 
 LOCK_NAME = ".lock"
 WRITABLE_SCHEMES = ("s3", "gs", "az")
 SCHEMES = (*WRITABLE_SCHEMES, "https", "http")
+PLACES = "s3://bucket/path, gs://bucket/path, az://container/path, https://host/path or a folder"
+
+_OTHER_NAMES = {
+    **dict.fromkeys(("s3a", "s3n", "minio"), "s3://bucket/path"),
+    **dict.fromkeys(("gcs", "google"), "gs://bucket/path"),
+    **dict.fromkeys(("azure", "abfs", "abfss", "wasb", "wasbs", "adl"), "az://container/path"),
+    "file": "the folder's path alone",
+}
+"""How other programs call such places."""
 
 
 class Store(Protocol):
@@ -77,22 +87,65 @@ def is_url(location: str | Path) -> bool:
 
 
 def check_url(url: str) -> str:
-    """The scheme of a URL that can be opened.
+    """The scheme of a URL that can be opened, in lower case.
 
     Raises:
         UsageError: if it has another scheme, no bucket, or a part that paths do not have.
     """
-    match = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(/.*)?", url)
+    match = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(/.*)?", url, re.DOTALL)
     scheme = match[1].lower() if match else ""
     if match is None or scheme not in SCHEMES:
-        raise UsageError(
-            f"{url}: use s3://bucket/path, gs://bucket/path, az://container/path, https://host/path or a folder"
-        )
+        hint = _OTHER_NAMES.get(scheme, "")
+        raise UsageError(f"{url}: use {PLACES}{f'; for {scheme}:// write {hint}' if hint else ''}")
     if not match[2]:
         raise UsageError(f"{url} names no bucket; write it as {scheme}://bucket/path")
-    if re.search(r"[?#\s]|//|(^|/)\.\.?(/|$)", (match[3] or "").rstrip("/")):
-        raise UsageError(f"{url}: its path may hold no ?, #, spaces, empty parts, . or ..")
+    path = (match[3] or "").rstrip("/")
+    if re.search(r"[?#\s]", match[2]) or re.search(r"[?#]|[^\S ]|//|(^|/)\.\.?(/|$)", path) or url != url.strip():
+        raise UsageError(
+            f"{url!r}: there may be no spaces around it or in the bucket's name, and in its path no ?, #, tabs, line "
+            "ends, empty parts, . or .."
+        )
     return scheme
+
+
+def check_location(location: str | Path) -> str:
+    """A location as it is used: a folder as given, a URL with its scheme in lower case.
+
+    Raises:
+        UsageError: if it is a URL that cannot be opened, or meant to be one: no folder is called `s3:`.
+    """
+    text = str(location)
+    if is_url(text):
+        scheme = check_url(text)
+        return scheme + text[len(scheme) :]
+    if match := re.fullmatch(r"([A-Za-z0-9]+):/(.*)", text, re.DOTALL):
+        scheme = match[1].lower()
+        known = f"{scheme}://{match[2].lstrip('/')}" if scheme in SCHEMES else _OTHER_NAMES.get(scheme)
+        meant = f"two slashes belong behind the colon of a URL, so write {known}" if known else f"use {PLACES}"
+        raise UsageError(f"{text}: {meant}; a folder that is really called so is ./{text}")
+    return text
+
+
+def check_writable(location: str | Path) -> str:
+    """A location as :func:`check_location` has it; raises UsageError if nothing can be written there."""
+    place = check_location(location)
+    scheme = place.partition("://")[0]
+    if is_url(place) and scheme not in WRITABLE_SCHEMES:
+        raise UsageError(f"{place} can only be read; write to s3://, gs://, az:// or a folder")
+    return place
+
+
+def can_list(location: str | Path) -> bool:
+    """Whether it can be asked what lies at a location: not at `https://`."""
+    return not is_url(location) or check_url(str(location)) in WRITABLE_SCHEMES
+
+
+def check_local(location: str | Path) -> str:
+    """The path of a folder of this machine; raises UsageError if it is a URL, or meant to be one."""
+    place = check_location(location)
+    if is_url(place):
+        raise UsageError(f"{place} lies in an object store; give a folder of this machine")
+    return place
 
 
 def join_location(location: str | Path, *parts: str) -> str:
@@ -126,11 +179,12 @@ def open_store(location: str | Path, *, create: bool = False) -> Store:
     Raises:
         UsageError: if there is no such folder, or the location is of a kind that is not supported.
     """
-    if is_url(location):
+    place = check_location(location)
+    if is_url(place):
         from shardify.object_store import ObjectStore
 
-        return ObjectStore(str(location))
-    path = Path(location)
+        return ObjectStore(place)
+    path = Path(place)
     if create:
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -235,19 +289,28 @@ class FolderStore(Store):
         return str((self.path / name).resolve())
 
 
-def _checked_location(location: object) -> str:
-    if not isinstance(location, (str, Path)) or not str(location).strip():
-        raise ValueError("give a folder, or a URL such as s3://bucket/path")
-    if is_url(location):
+def _checked(check: Callable[[str], str]) -> Callable[[object], str]:
+    """A check of locations as pydantic wants it."""
+
+    def checked(location: object) -> str:
+        if not isinstance(location, (str, Path)) or not str(location).strip():
+            raise ValueError("give a folder, or a URL such as s3://bucket/path")
         try:
-            check_url(str(location))
+            return check(str(location))
         except UsageError as error:
             raise ValueError(str(error)) from None
-    return str(location)
+
+    return checked
 
 
-Location = Annotated[str, BeforeValidator(_checked_location)]
+Location = Annotated[str, BeforeValidator(_checked(check_location))]
 """A config's key that names a local folder, or a place in an object store."""
+
+WritableLocation = Annotated[str, BeforeValidator(_checked(check_writable))]
+"""The same for what is written."""
+
+LocalFolder = Annotated[Path, BeforeValidator(_checked(check_local))]
+"""A config's key that names a folder of this machine, and no URL."""
 
 
 @contextmanager
@@ -267,19 +330,26 @@ def exclusive(store: Store, *, doing: str, together: bool = False) -> Iterator[N
     if not isinstance(store, FolderStore):
         yield
         return
-    with (store.path / LOCK_NAME).open("wb") as lock:
+    with (store.path / LOCK_NAME).open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, (fcntl.LOCK_SH if together else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                lock.seek(0)
+                holder = one_line(lock.read())
                 raise WorkError(
-                    f"another process is {doing} in {store.location}; wait for it, stop it, or give another out"
+                    f"another process{holder and f' ({holder})'} is {doing} in {store.location}; wait for it, stop it, "
+                    "or give another out"
                 ) from None
             click.echo(
                 f"{store.location}: its file system has no locks ({error.strerror}); two processes that are {doing} "
                 "there would spoil each other's work, start one only",
                 err=True,
             )
+        with suppress(OSError):  # a full disk
+            lock.truncate(0)
+            lock.write(f"{'the last to begin: ' if together else ''}{this_process()}")
+            lock.flush()
         if together:
             yield
             return
@@ -288,6 +358,11 @@ def exclusive(store: Store, *, doing: str, together: bool = False) -> Iterator[N
             yield
         finally:
             store.remove_leftovers()
+
+
+def this_process() -> str:
+    """`process 1234 on host`: where another process finds this one."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def _sync_folder(path: Path) -> None:

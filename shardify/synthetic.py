@@ -30,7 +30,7 @@ from shardify.errors import UsageError, WorkError
 from shardify.format import dump_json
 from shardify.frames import ffmpeg_binary
 from shardify.moving_shapes import MOTIONS, ImageArray, draw_appearance, render
-from shardify.storage import FolderStore
+from shardify.storage import FolderStore, LocalFolder
 
 SETTINGS_NAME = "synthetic.json"
 VIDEOS_NAME = "videos"
@@ -41,8 +41,8 @@ NUM_SPLITS = 3
 class SyntheticConfig(StrictModel):
     """A data set of moving shapes."""
 
-    out: Path
-    """Folder for the videos and lists; made if absent."""
+    out: LocalFolder
+    """Folder of this machine for the videos and lists; made if absent."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Another seed, other videos."""
     num_groups: int = Field(default=12, ge=NUM_SPLITS, le=99)

@@ -17,7 +17,15 @@ from uuid import uuid4
 
 from shardify.errors import UsageError, WorkError
 from shardify.object_store import ObjectStore
-from shardify.storage import WRITABLE_SCHEMES, FolderStore, is_url, join_location, open_store, split_location
+from shardify.storage import (
+    FolderStore,
+    check_location,
+    check_writable,
+    is_url,
+    join_location,
+    open_store,
+    split_location,
+)
 
 Wanted = Collection[str] | Callable[[str], bool]
 """Names, as paths below the location, or which of all names."""
@@ -37,7 +45,7 @@ class WorkFolder:
     """
 
     def __init__(self, location: str | Path, *, last: Collection[str] = ()) -> None:
-        self.location = str(location)
+        self.location = check_location(location)
         self._last = last
         self._store = ObjectStore(self.location) if is_url(location) else None
         self._path = None if self._store else Path(location)
@@ -70,8 +78,8 @@ class WorkFolder:
                 open_store(self.location, create=True)
             yield self
             return
-        if create and self._store.scheme not in WRITABLE_SCHEMES:
-            raise UsageError(f"{self.location} can only be read; write to s3://, gs://, az:// or a folder")
+        if create:
+            check_writable(self.location)
         with _temporary_folder() as path:
             self._path = path
             try:
@@ -175,8 +183,9 @@ def require_writable(location: str | Path) -> None:
         UsageError: if they cannot.
         WorkError: if the store fails for long.
     """
-    if is_url(location):
-        store, name = ObjectStore(str(location)), f".{uuid4().hex}{FolderStore.TEMPORARY_SUFFIX}"
+    place = check_writable(location)
+    if is_url(place):
+        store, name = ObjectStore(place), f".{uuid4().hex}{FolderStore.TEMPORARY_SUFFIX}"
         store.write(name, b"")
         store.delete(name)
         return

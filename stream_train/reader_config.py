@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from shardify.config import StrictModel
+from shardify.errors import UsageError
+from shardify.storage import LocalFolder, check_local
 
 CACHE_VARIABLE = "TEMPORAL_SSL_CACHE"
 
@@ -18,18 +20,21 @@ Access = Literal["auto", "ranged", "cached"]
 class CacheConfig(StrictModel):
     """The node's cache of whole shards; every process of the node that names the same folder shares it."""
 
-    folder: Path | None = None
+    folder: LocalFolder | None = None
     """Local folder, made if absent; null: $TEMPORAL_SSL_CACHE, else temporal-ssl in the user's cache folder."""
     max_gigabytes: float = Field(default=100, gt=0)
     """Most that the cache may hold, in 10^9 bytes; the shards used least recently make room."""
 
     @property
     def resolved_folder(self) -> Path:
-        """The folder, with the environment asked where the config names none."""
+        """The folder, with the environment asked where the config names none. Raises UsageError if it names a URL."""
         if self.folder is not None:
             return self.folder.expanduser()
         if named := os.environ.get(CACHE_VARIABLE):
-            return Path(named).expanduser()
+            try:
+                return Path(check_local(named)).expanduser()
+            except UsageError as error:
+                raise UsageError(f"{CACHE_VARIABLE}: {error}") from None
         return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "temporal-ssl"
 
     @property
@@ -45,7 +50,8 @@ class IndexedReaderConfig(StrictModel):
     """Shards of a lane that are shuffled together; more mixes better and keeps more of them open."""
     access: Access = "auto"
     """`ranged` reads the bytes of the chosen frames, `cached` brings whole shards to the node's cache first. `auto` is
-    ranged for folders; for object stores it is cached if the split's shards all fit into the cache, else ranged."""
+    ranged for folders; for object stores it is cached if the split's shards all fit into the cache and on its disk, else
+    ranged."""
     cache: CacheConfig = CacheConfig()
     ahead_batches: PositiveInt = 128
     """How many batches before its first use a shard is fetched into the cache."""

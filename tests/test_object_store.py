@@ -124,10 +124,16 @@ class TestUrls:
         [
             ("ftp://host/x", "use s3://bucket/path"),
             ("s3:///x", "names no bucket; write it as s3://bucket/path"),
-            ("s3://b/x//y", "may hold no"),
-            ("s3://b/../y", "may hold no"),
-            ("s3://b/x?y", "may hold no"),
-            ("s3://b/x y", "may hold no"),
+            ("s3://b/x//y", "may be no"),
+            ("s3://b/../y", "may be no"),
+            ("s3://b/x?y", "may be no"),
+            ("s3://b/x\ty", "may be no"),
+            ("s3://b/x ", "may be no spaces around it"),
+            (" s3://b/x", "may be no|use s3://bucket/path"),
+            ("s3://my bucket/x", "or in the bucket's name"),
+            ("gcs://b/x", "use .*; for gcs:// write gs://bucket/path"),
+            ("s3a://b/x", "for s3a:// write s3://bucket/path"),
+            ("file:///data", "for file:// write the folder's path alone"),
         ],
     )
     def test_unknown_kinds(self, url: str, words: str) -> None:
@@ -380,6 +386,18 @@ def test_odd_names_are_read_back(s3_url: str) -> None:
         put_key(f"{prefix}/{name}", name.encode())
     assert store.names() == names
     assert [store.read(name).decode() for name in names] == names
+
+
+@pytest.mark.parametrize("prefix", ["a b", "100%25 sure", "100%", "\u00fc"])
+def test_prefixes_are_taken_as_they_are_written(s3_url: str, prefix: str) -> None:
+    put_key(f"{s3_url.split('/', 3)[3]}/{prefix}/a", b"1")
+    store = open_store(f"{s3_url}/{prefix}")
+    assert (store.names(), store.read("a")) == (["a"], b"1")
+    store.write("b", b"2")
+    assert store.url("b") == f"{s3_url}/{prefix}/b"
+    above = open_store(s3_url)
+    assert isinstance(above, ObjectStore)
+    assert above.tree() == {f"{prefix}/a": 1, f"{prefix}/b": 1}
 
 
 @pytest.mark.parametrize("key", ["x//a.mp4", "x/../a.mp4"])

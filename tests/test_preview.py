@@ -98,7 +98,9 @@ def test_unlabelled_samples_are_shown_by_key(tmp_path: Path) -> None:
 def test_pictures_have_clear_margins(store: Store, tmp_path: Path) -> None:
     """Nothing is drawn into the margins, so nothing is cut off there."""
     paths = write_preview(store, tmp_path / "new" / "folder")
-    assert [path.name for path in paths] == ["contact_sheet.png", "transformations.png"]
+    assert paths == tuple(
+        str(tmp_path / "new" / "folder" / name) for name in ("contact_sheet.png", "transformations.png")
+    )
     for path in paths:
         with Image.open(path) as picture:
             pixels = np.asarray(picture.convert("L")).astype(int)
@@ -171,5 +173,29 @@ def test_a_full_disk_leaves_no_half_picture(store: Store, tmp_path: Path, monkey
 
 def test_a_file_in_the_way_is_a_usage_error(store: Store, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(UsageError, match="is a file; give a folder with --out"):
+    with pytest.raises(UsageError, match="is a file; give a place that can be written"):
         write_preview(store, tmp_path / "out")
+
+
+def test_pictures_may_go_to_a_bucket(
+    store: Store, tmp_path: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ("contact_sheet.png", "transformations.png")
+    assert write_preview(store, f"{s3_url}/pictures") == tuple(f"{s3_url}/pictures/{name}" for name in names)
+    write_preview(store, "here")
+    bucket = open_store(f"{s3_url}/pictures")
+    assert {name: bucket.read(name) for name in bucket.names()} == {
+        name: (tmp_path / "here" / name).read_bytes() for name in names
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+@pytest.mark.parametrize(("out", "words"), [("s3:/bucket/x", "write s3://bucket/x"), ("https://h/x", "only be read")])
+def test_places_that_take_no_pictures_are_refused(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=words):
+        write_preview(store, out)
+    assert list(tmp_path.iterdir()) == []

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import http.server
+import multiprocessing
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
 from typing import Never
 
 import pytest
 from helpers_fault_proxy import FaultProxy
 from obstore.exceptions import GenericError
 
+import shardify.object_store
 import shardify.retrying
+from shardify.clouds import CLOUDS
 from shardify.errors import UsageError, UserFacingError, WorkError
-from shardify.retrying import LONGEST_PAUSE_SECONDS, RETRY_VARIABLE, may_pass, persistently, reason_of
+from shardify.retrying import LONGEST_PAUSE_SECONDS, RETRY_VARIABLE, may_pass, persistently, reason_of, trust_addresses
 from shardify.storage import open_store
 from shardify.traffic import Traffic, take
 
@@ -35,7 +41,9 @@ def clouds(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     point_to(NOBODY, monkeypatch)
     monkeypatch.setenv(RETRY_VARIABLE, "20")
-    monkeypatch.setattr(shardify.retrying, "_served", threading.Event())
+    for name in ("_served", "_others_were_answered"):
+        monkeypatch.setattr(shardify.retrying, name, threading.Event())
+    monkeypatch.setattr(shardify.retrying, "_answering", set())
     monkeypatch.setattr(shardify.retrying, "_noticed", float("-inf"))
     take()
 
@@ -260,7 +268,8 @@ class TestDeadline:
         assert kind is WorkError
         assert message == (
             "s3://bucket/x/a: the server cannot be reached (http://127.0.0.1:1: connection refused); it was tried "
-            "again for 1 s (TEMPORAL_SSL_RETRY_SECONDS); run the same command again to continue"
+            "again for 1 s (TEMPORAL_SSL_RETRY_SECONDS); check AWS_ENDPOINT_URL=http://127.0.0.1:1, then run the same "
+            "command again to continue"
         )
 
     def test_pauses_grow_at_random_up_to_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,6 +294,174 @@ class TestDeadline:
             persistently(failing(5, ConnectionResetError("Connection reset")), what=f"s3://bucket/{name}")
         said = capsys.readouterr().err
         assert said == "s3://bucket/a: Connection reset; trying again for up to 20 s more\n"
+
+
+class TestFirstContact:
+    """A server that has never answered is misspelt more often than it is down."""
+
+    @pytest.fixture(autouse=True)
+    def short(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shardify.retrying, "FIRST_CONTACT_SECONDS", 0.5)
+        monkeypatch.setenv(RETRY_VARIABLE, "2")
+
+    @pytest.fixture
+    def outage(self) -> Callable[[], float]:
+        """Asks a server that is not there; how long that took."""
+
+        def ask() -> float:
+            start = time.monotonic()
+            kind, message = message_of("s3://bucket/x")
+            assert kind is WorkError
+            assert "the server cannot be reached (" in message
+            return time.monotonic() - start
+
+        return ask
+
+    @pytest.mark.parametrize("endpoint", [NOBODY, "http://no-such-host.invalid"])
+    @pytest.mark.parametrize(("scheme", "variable"), [("s3", "AWS_ENDPOINT_URL"), ("gs", "GOOGLE_BASE_URL")])
+    def test_it_is_given_up_soon_and_the_variable_named(
+        self, monkeypatch: pytest.MonkeyPatch, scheme: str, variable: str, endpoint: str
+    ) -> None:
+        point_to(endpoint, monkeypatch)
+        start = time.monotonic()
+        kind, message = message_of(f"{scheme}://bucket/x")
+        assert 0.5 <= time.monotonic() - start < 1.5
+        assert kind is WorkError
+        cause = "its name is not known" if "invalid" in endpoint else "connection refused"
+        assert message == (
+            f"{scheme}://bucket/x/a: the server cannot be reached ({endpoint}: {cause}); it was tried again for 0.5 s; "
+            f"check {variable}={endpoint}, then run the same command again to continue"
+        )
+
+    def test_a_forgotten_variable_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AWS_ENDPOINT_URL")
+        monkeypatch.setenv("AWS_REGION", "no-such-region.invalid")
+        assert (
+            "Amazon itself was asked, since AWS_ENDPOINT_URL is not set; to ask another server set AWS_"
+            in message_of("s3://bucket/x")[1]
+        )
+
+    def test_of_a_web_server_the_url_is_named(self) -> None:
+        assert message_of(f"{NOBODY}/x")[1].endswith("; check the URL, then run the same command again to continue")
+
+    def test_a_host_that_swallows_packets(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shardify.object_store, "CONNECT_TIMEOUT", timedelta(seconds=0.2))
+        with socket.socket() as full:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            with socket.socket() as fills:
+                fills.connect(full.getsockname())  # more connections than that are not answered
+                point_to(f"http://127.0.0.1:{full.getsockname()[1]}", monkeypatch)
+                start = time.monotonic()
+                _, message = message_of("s3://bucket/x")
+        assert time.monotonic() - start < 1.5
+        assert "; check AWS_ENDPOINT_URL=http://127.0.0.1:" in message
+
+    def test_the_deadline_that_was_asked_for_is_the_longest(
+        self, monkeypatch: pytest.MonkeyPatch, outage: Callable[[], float]
+    ) -> None:
+        monkeypatch.setenv(RETRY_VARIABLE, "0.1")
+        assert outage() < 0.4
+
+    @pytest.mark.parametrize("status", [404, 403])
+    def test_who_has_answered_is_waited_for(
+        self, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, outage: Callable[[], float], status: int
+    ) -> None:
+        proxy.fail(status)
+        with pytest.raises((FileNotFoundError, UsageError)):
+            open_store("s3://bucket/y").read("b")
+        point_to(NOBODY, monkeypatch)
+        assert outage() >= 2
+
+    def test_another_bucket_s_answer_says_nothing(
+        self, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, outage: Callable[[], float]
+    ) -> None:
+        proxy.fail(404)
+        with pytest.raises(FileNotFoundError):
+            open_store("s3://other/y").read("b")
+        point_to(NOBODY, monkeypatch)
+        assert outage() < 1.5
+
+    def test_trouble_of_a_server_that_is_there_is_waited_for(self, proxy: FaultProxy) -> None:
+        proxy.refuse(times=100)
+        start = time.monotonic()
+        message_of("s3://bucket/x")
+        assert time.monotonic() - start >= 2
+
+    def test_a_server_that_starts_late_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shardify.retrying, "FIRST_CONTACT_SECONDS", 10)
+        monkeypatch.setenv(RETRY_VARIABLE, "20")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        point_to(f"http://127.0.0.1:{port}", monkeypatch)
+        late: list[http.server.HTTPServer] = []
+
+        def start() -> None:
+            late.append(http.server.HTTPServer(("127.0.0.1", port), NotFound))
+            late[0].serve_forever(poll_interval=0.05)
+
+        timer = threading.Timer(0.7, start)
+        timer.start()
+        try:
+            with pytest.raises(FileNotFoundError):
+                open_store("s3://bucket/x").read("a")
+        finally:
+            late[0].shutdown()
+            timer.join()
+            late[0].server_close()
+        assert take().retries > 0
+
+    def test_processes_that_were_started_in_the_middle_of_work_wait(self, outage: Callable[[], float]) -> None:
+        trust_addresses()
+        assert outage() >= 2
+
+    def test_so_do_those_of_multiprocessing(self) -> None:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            assert pool.submit(seconds_of_an_outage).result() >= 2
+
+
+class NotFound(http.server.BaseHTTPRequestHandler):
+    """A server that holds nothing."""
+
+    def log_message(self, *_: object) -> None:
+        """Silence."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+
+def seconds_of_an_outage() -> float:
+    shardify.retrying.FIRST_CONTACT_SECONDS = 0.5
+    start = time.monotonic()
+    with pytest.raises(WorkError, match="cannot be reached"):
+        open_store("s3://bucket/x").read("a")
+    return time.monotonic() - start
+
+
+class TestEmptyVariables:
+    @pytest.mark.parametrize(
+        ("scheme", "name"),
+        [(scheme, name) for scheme, cloud in CLOUDS.items() for name in cloud.access if scheme in OWN_VARIABLES],
+    )
+    def test_they_are_named(self, monkeypatch: pytest.MonkeyPatch, scheme: str, name: str) -> None:
+        monkeypatch.setenv(name, " ")
+        kind, message = message_of(f"{scheme}://bucket/x")
+        assert (kind, message) == (UsageError, f"{name} is set to nothing: give a value, or unset it")
+        assert take().retries == 0
+
+    def test_several_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "")
+        words = "^AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are set to nothing: give a value, or unset them$"
+        with pytest.raises(UsageError, match=words):
+            open_store("s3://bucket/x").names()
+
+    def test_other_clouds_variables_do_not_matter(self, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
+        proxy.fail(404)
+        with pytest.raises(FileNotFoundError):
+            open_store("gs://bucket/x").read("a")
 
 
 def test_errors_of_the_program_are_neither_retried_nor_hidden() -> None:
