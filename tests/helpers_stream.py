@@ -26,7 +26,7 @@ def write_stream(
     location: str, access: str, cache: str, workers: int, rank: int, ranks: int, start: int, num_batches: int, out: Path
 ) -> None:
     """Write the lines; START and NUM_BATCHES count global batches of six videos."""
-    reader = {"kind": "indexed", "window_shards": 2, "access": access, "cache": {"folder": cache}}
+    reader = {"kind": "indexed", "window_shards": 2, "access": access, "cache": {"folder": cache or None}}
     config = DataConfig.model_validate(
         {"crop": 32, "videos_per_batch": VIDEOS_PER_BATCH, "num_workers": workers, "reader": reader}
     )
