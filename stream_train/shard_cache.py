@@ -141,7 +141,8 @@ class ShardCache:
             if digest.hexdigest() != sha256:
                 return None
             fcntl.flock(file.descriptor, fcntl.LOCK_SH)
-            part.replace(path)
+            with self._locked("room"):  # a listing meanwhile might miss it under either name
+                part.replace(path)
             return file
         finally:
             part.unlink(missing_ok=True)

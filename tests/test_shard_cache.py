@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import multiprocessing
 import os
+import random
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event as EventClass
 from pathlib import Path
 
 import pytest
@@ -255,3 +259,43 @@ def test_a_dropped_copy_is_fetched_again_and_its_successor_stays(tmp_path: Path)
     assert anew.path.exists()
     cache.drop(anew)
     assert not anew.path.exists()
+
+
+def use_at_random(folder: Path, seed: int, limit: int, stop: EventClass, refused: Queue[int]) -> None:
+    """Open copies of eight shards in turn, two at a time, and read each where others might remove it."""
+    cache, rng = ShardCache(folder, limit), random.Random(seed)
+    held: list[OpenFile] = []
+    full = uses = 0
+    while not stop.is_set():
+        number = rng.randrange(8)
+        try:
+            held = [*held[-1:], opened(cache, number)]
+        except CacheFullError:
+            full, held = full + 1, []
+            continue
+        uses += 1
+        assert held[-1].read(0, 1000) == made_up(number)[0]
+        assert all(file.path.exists() for file in held)
+    assert uses > 100
+    refused.put(full)
+
+
+@pytest.mark.slow
+def test_processes_that_share_a_small_cache_never_exceed_it_nor_lose_what_they_use(tmp_path: Path) -> None:
+    limit = 7500  # four processes that hold two each may be refused, and then let go
+    context = multiprocessing.get_context("spawn")
+    stop, refused = context.Event(), context.Queue()
+    processes = [context.Process(target=use_at_random, args=(tmp_path, n, limit, stop, refused)) for n in range(4)]
+    for process in processes:
+        process.start()
+    watcher, most = ShardCache(tmp_path, limit), 0
+    end = time.monotonic() + 12
+    while time.monotonic() < end:
+        with watcher._locked("room"):  # where files neither come nor go between one look and the next
+            most = max(most, watcher.num_bytes())
+    stop.set()
+    assert [refused.get(timeout=20) for _ in processes]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert limit - 1000 < most <= limit
