@@ -17,7 +17,7 @@ from eval.neighbours import NeighboursConfig
 from eval.networks import WeightsConfig
 from eval.subsequences import ShortRule
 from shardify.config import StrictModel
-from shardify.storage import Location
+from shardify.storage import WritableLocation
 from stream_train.config import CheckpointConfig, TrainConfig
 from stream_train.distributed import DeviceChoice
 from stream_train.loader import DataConfig
@@ -178,7 +178,7 @@ class EvalConfig(StrictModel):
     """Seeds of new weights, order and draws; each is a row of its own."""
     networks: dict[str, WeightsConfig]
     """What is judged, by name; the paper's place in the tables is that of the name `pretrained`."""
-    out: Location
+    out: WritableLocation
     """Folder, or URL such as s3://bucket/run/eval, for all results; the same command goes on with what is missing."""
     data: EvalDataConfig = EvalDataConfig()
     device: DeviceChoice = "auto"

@@ -7,7 +7,7 @@ backbone as they need.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from shardify.config import StrictModel
 from shardify.errors import UsageError, WorkError, one_line
-from shardify.storage import Location, is_url, join_location
+from shardify.storage import Location, absolute_location, is_url, join_location, open_store, split_location
 from shardify.work_folder import fetched
 from stream_train.checkpoint import load_backbone
 from stream_train.networks import Backbone, NetworkConfig, build_backbone, load_torchvision
@@ -134,6 +134,41 @@ def open_network(
     )
 
 
+def require_networks(names: Iterable[str], networks: Mapping[str, WeightsConfig], *, but_below: str = "") -> None:
+    """Find out whether the files of networks are there before the first of them is judged.
+
+    Args:
+        names: the entries that will be judged.
+        networks: all entries.
+        but_below: folder or URL below which files may be missing yet, since the evaluations to come make them.
+
+    Raises:
+        UsageError: if there is no such entry or file.
+    """
+    for judged in names:
+        judged_entry = entry_of(judged, networks)
+        like = judged_entry.like if isinstance(judged_entry, RandomWeights) else None
+        name = like or judged
+        entry = entry_of(name, networks)
+        if isinstance(entry, TorchvisionWeights) and not Path(entry.weights).is_file():
+            _torchvision_weights(entry)
+        if isinstance(entry, CheckpointWeights) and not (but_below and _is_below(entry.path, but_below)):
+            folder, file = split_location(export_of(entry.path))
+            if not (is_url(folder) or Path(folder).is_dir()) or not open_store(folder).exists(file):
+                raise _no_export(name, entry)
+
+
+def _is_below(place: str, folder: str) -> bool:
+    return absolute_location(place).startswith(absolute_location(folder).rstrip("/") + "/")
+
+
+def _no_export(name: str, entry: CheckpointWeights) -> UsageError:
+    return UsageError(
+        f"networks.{name}.path = {entry.path}: there is no {export_of(entry.path)}; give the folder of a finished "
+        f"`stream-train pretrain` or `video-eval transfer` run, or its {BACKBONE_NAME}"
+    )
+
+
 def entry_of(name: str, networks: Mapping[str, WeightsConfig]) -> WeightsConfig:
     """The entry of a name. Raises UsageError if there is none."""
     if name not in networks:
@@ -148,10 +183,7 @@ def _open_checkpoint(name: str, entry: CheckpointWeights, crop: int, crop_key: s
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             backbone, metadata = load_backbone(path, origin=place)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise UsageError(
-            f"networks.{name}.path = {entry.path}: there is no {place}; give the folder of a finished `stream-train "
-            f"pretrain` or `video-eval transfer` run, or its {BACKBONE_NAME}"
-        ) from None
+        raise _no_export(name, entry) from None
     if metadata["crop"] != crop and backbone.fully_connected is not None:
         raise UsageError(
             f"{place} was trained on crops of {metadata['crop']} pixels, which its fully connected layers demand, but "
@@ -230,18 +262,22 @@ def _open_torchvision(name: str, entry: TorchvisionWeights, crop: int) -> Networ
     )
 
 
+def _torchvision_weights(entry: TorchvisionWeights) -> Any:
+    """torchvision's own weights of a name. Raises UsageError if there are none."""
+    function = {"r3d18": "r3d_18", "r2plus1d18": "r2plus1d_18"}.get(entry.network.kind, entry.network.kind)
+    try:
+        return torchvision.models.get_model_weights(function)[entry.weights]
+    except (KeyError, ValueError):
+        raise UsageError(
+            f"{entry.weights} is neither a file nor weights of torchvision's {function}; give the path of a state "
+            "dict, or a name such as KINETICS400_V1"
+        ) from None
+
+
 def _read_torchvision(entry: TorchvisionWeights) -> tuple[dict[str, Tensor], str]:
     path = Path(entry.weights)
     if not path.is_file():
-        function = {"r3d18": "r3d_18", "r2plus1d18": "r2plus1d_18"}.get(entry.network.kind, entry.network.kind)
-        try:
-            known = torchvision.models.get_model_weights(function)
-            chosen = known[entry.weights]
-        except (KeyError, ValueError):
-            raise UsageError(
-                f"{entry.weights} is neither a file nor weights of torchvision's {function}; give the path of a state "
-                "dict, or a name such as KINETICS400_V1"
-            ) from None
+        chosen = _torchvision_weights(entry)
         try:
             state: dict[str, Tensor] = chosen.get_state_dict(progress=False, check_hash=True)
         except (OSError, RuntimeError) as error:

@@ -14,7 +14,7 @@ from typing import Any
 
 from eval.config import EvalConfig
 from eval.intervals import measure
-from eval.networks import Network, TrivialFeatures, entry_of, open_network
+from eval.networks import Network, TrivialFeatures, entry_of, open_network, require_networks
 from eval.paper import reported_for
 from eval.results import ROW_NAME, SCORES_NAME, Row, VideoScores, read_row, read_scores, write_row
 from eval.samples import Samples, open_pair
@@ -116,12 +116,11 @@ def settings_of(
         with_trivial: whether None includes features that are no network's.
 
     Raises:
-        UsageError: if there is no such name, or as :func:`open_pairs`.
+        UsageError: if there is no such name, a network's file is missing, or as :func:`open_pairs`.
     """
     trivial = {name for name, entry in config.networks.items() if isinstance(entry, TrivialFeatures)}
     chosen = [name for name in config.networks if with_trivial or name not in trivial] if names is None else names
-    for name in chosen:
-        entry_of(name, config.networks)
+    require_networks(chosen, config.networks)
     for train, test in open_pairs(config):
         for seed in config.seeds:
             for name in chosen:

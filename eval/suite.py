@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from eval.before_after import evaluate_before_after
-from eval.config import EvalConfig
+from eval.config import EvalConfig, FitSection, RetrievalSection, SaliencySection, StillSection
+from eval.networks import require_networks
 from eval.paper import is_whole
 from eval.probe import evaluate_probe
 from eval.results import Row
@@ -35,11 +36,29 @@ EVALUATIONS: dict[str, Evaluate] = {
 
 
 def evaluate_everything(config: EvalConfig, world: World, say: Say) -> list[Row]:
-    """All evaluations, then the saliency pictures if there is a network that they could explain."""
+    """All evaluations, then the saliency pictures if there is a network that they could explain.
+
+    Raises:
+        UsageError: before the first, if a network is missing that none of them makes; else as each of them.
+    """
+    judged = [name for section in _sections(config) for name in section.networks or config.networks]
+    require_networks(dict.fromkeys(judged), config.networks, but_below=config.out)
     rows = [row for evaluate in EVALUATIONS.values() for row in evaluate(config, world, say)]
     if config.saliency.networks or (config.saliency.networks is None and trained_names(config)):
         draw_saliency(config, world, world.on_main(say))
     return rows
+
+
+def _sections(config: EvalConfig) -> tuple[FitSection | RetrievalSection | StillSection | SaliencySection, ...]:
+    return (
+        config.transfer,
+        config.probe,
+        config.retrieval,
+        config.sync,
+        config.before_after,
+        config.still,
+        config.saliency,
+    )
 
 
 def row_lines(rows: list[Row]) -> list[str]:

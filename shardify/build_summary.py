@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shardify.build_config import BuildConfig
+from shardify.errors import counted
 from shardify.format import MISSING_NAME, REJECTED_NAME
 from shardify.planned_build import Built
 from shardify.progress import format_seconds
@@ -20,7 +21,7 @@ class BuildSummary:
 
     location: str
     num_shards: int
-    """Shards planned, those whose videos were all rejected included."""
+    """Of the manifest; shards whose videos were all rejected are not among them."""
     num_shards_written: int
     """By this run; the others were there already."""
     num_videos: int
@@ -54,11 +55,11 @@ class BuildSummary:
 
     def lines(self) -> list[str]:
         """For people."""
-        size = f"{self.num_frames:,} frames, {self.num_bytes / 1e6:,.1f} MB in {self.num_shards} shards"
+        size = f"{self.num_frames:,} frames, {self.num_bytes / 1e6:,.1f} MB in {counted(self.num_shards, 'shard')}"
         lines = [f"{self.location}: {self.num_samples} of {self.num_videos} videos, {size}"]
         if self.num_shards_written:
             time = f"{format_seconds(self.seconds)} ({self.frames_per_second:,.0f} frames/s)"
-            lines.append(f"wrote {self.num_shards_written} shards in {time}")
+            lines.append(f"wrote {counted(self.num_shards_written, 'shard')} in {time}")
         else:
             lines.append("all shards were there already; none was written")
         if self.num_missing or self.num_unlisted:
@@ -123,7 +124,7 @@ def summarise_build(
     Args:
         config: what was to be built.
         built: its shards, and what the source held.
-        num_written: shards that this run wrote.
+        num_written: shards of the manifest that this run wrote.
         seconds: time it took over them.
         frames: frames in them.
         num_unlisted: videos that no list names.
@@ -133,18 +134,24 @@ def summarise_build(
     num_videos, num_missing = description.num_videos, len(description.missing)
     problems = []
     if len(rejected) > config.max_rejected_share * num_videos:
+        share = _rounded_up(len(rejected), num_videos)
         problems.append(
             f"{len(rejected)} of {num_videos} videos were rejected, more than max_rejected_share "
-            f"{config.max_rejected_share:g} allows; the shards are kept, the reasons are in {REJECTED_NAME}"
+            f"{config.max_rejected_share:g} allows; the shards are kept, the reasons are in {REJECTED_NAME}. Mend "
+            "those videos and run `shardify build` again with --retry-failed, or accept the loss: run it with --set "
+            f"max_rejected_share={share:g}"
         )
     if num_missing > config.max_missing_share * (num_videos + num_missing):
+        share = _rounded_up(num_missing, num_videos + num_missing)
         problems.append(
             f"{num_missing} of {num_videos + num_missing} listed videos are missing, more than max_missing_share "
-            f"{config.max_missing_share:g} allows; the shards are kept, the names are in {MISSING_NAME}"
+            f"{config.max_missing_share:g} allows; the shards are kept, the names are in {MISSING_NAME}. Put those "
+            "videos where the others are and build into another place, or accept the loss: run `shardify build` with "
+            f"--set max_missing_share={share:g}"
         )
     return BuildSummary(
         location=str(config.out),
-        num_shards=len(records),
+        num_shards=sum(record.num_samples > 0 for record in records),
         num_shards_written=num_written,
         num_videos=num_videos,
         num_samples=sum(record.num_samples for record in records),
@@ -159,6 +166,11 @@ def summarise_build(
         problems=tuple(problems),
         notes=built.notes,
     )
+
+
+def _rounded_up(number: int, whole: int) -> float:
+    """A share in hundredths, none too small."""
+    return -(-100 * number // whole) / 100
 
 
 def group_reasons(reasons: Sequence[str]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from shardify.build_config import BuildConfig
 from shardify.build_summary import BuildSummary, PartSummary
 from shardify.config import load_config
-from shardify.errors import UserFacingError, WorkError, one_line
+from shardify.errors import UsageError, UserFacingError, WorkError, counted, one_line
 from shardify.format import read_manifest
 from shardify.inspection import sample_record, shard_urls, summarise_dataset, summary_lines
 from shardify.part import parse_part
@@ -127,10 +127,17 @@ def verify_command(dataset: str, deep: bool, as_json: bool) -> None:
     store = open_store(dataset)
     with tqdm(total=len(read_manifest(store).shards), unit="shard", disable=None) as bar:
         report = verify(store, deep=deep, on_shard=lambda: _advance(bar))
-    checked = f"{report.num_shards} shards, {report.num_samples} samples, {report.num_frames:,} frames"
-    _print(report.to_dict() if as_json else [*(str(problem) for problem in report.problems), f"checked {checked}"])
+    checked = ", ".join(
+        (
+            counted(report.num_shards, "shard"),
+            counted(report.num_samples, "sample"),
+            counted(report.num_frames, "frame"),
+        )
+    )
+    verdict = f"checked {checked}" if report.problems else f"{dataset} is intact: {report.words} of {checked}"
+    _print(report.to_dict() if as_json else [*(str(problem) for problem in report.problems), verdict])
     if report.problems:
-        count = "1 problem" if len(report.problems) == 1 else f"{len(report.problems)} problems"
+        count = counted(len(report.problems), "problem")
         raise WorkError(
             f"{dataset}: {count} in {checked}; delete the record (shard-NNNNNN.json) of each shard named and run "
             "`shardify build` again to rebuild it"

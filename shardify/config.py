@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -112,30 +113,64 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 def _describe(model: type[BaseModel], problem: Any) -> str:
     location = problem["loc"]
-    path = ".".join(str(part) for part in location)
+    path = ".".join(_key_of(model, location))
     if problem["type"] == "extra_forbidden":
         allowed = sorted({name for branch in _models_at(model, location[:-1]) for name in branch.model_fields})
-        close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        return f"unknown key {path}{hint}; allowed: {', '.join(allowed)}"
-    if problem["type"] == "union_tag_not_found":
-        kinds = ", ".join(str(kind) for branch in _models_at(model, location) for kind in _kinds(branch))
-        return f"{path}.kind is missing; allowed: {kinds}"
+        return f"unknown key {path}{_similar(location[-1], allowed)}; allowed: {', '.join(allowed)}"
+    if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        kinds = [str(kind) for branch in _models_at(model, location) for kind in _kinds(branch)]
+        if problem["type"] == "union_tag_not_found":
+            return f"{path}.kind is missing; allowed: {', '.join(kinds)}"
+        given = problem["ctx"]["tag"]
+        return f"{path}.kind = {given!r}: there is no such kind{_similar(given, kinds)}; allowed: {', '.join(kinds)}"
     if problem["type"] == "missing":
         return f"{path} is missing; set it in the file or with --set {path}=..."
+    if problem["type"] in ("model_type", "model_attributes_type"):
+        allowed = sorted({name for branch in _models_at(model, location) for name in branch.model_fields})
+        return f"{path} = {problem['input']!r}: it is a section with keys of its own: {', '.join(allowed)}"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{path or 'the config'} = {problem['input']!r}: {message}" if path else message
 
 
+def _similar(given: object, allowed: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(given), allowed, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _key_of(model: Any, location: Sequence[str | int]) -> list[str]:
+    """The keys of a file that lead to a location of a pydantic error, which names union tags on the way."""
+    return [str(part) for part, (_, is_tag) in zip(location, _walk(model, location), strict=True) if not is_tag]
+
+
 def _models_at(model: Any, location: Sequence[str | int]) -> list[type[BaseModel]]:
-    """The models that may stand at a location of a pydantic error, which names union tags on the way."""
-    models = _models_in(model)
+    """The models that may stand at a location of a pydantic error."""
+    places = [model, *(annotation for annotation, _ in _walk(model, location))]
+    return _models_in(places[-1])
+
+
+def _walk(annotation: Any, location: Sequence[str | int]) -> Iterator[tuple[Any, bool]]:
+    """After each part of a location: what may stand there, as a type, and whether the part was a union's tag."""
     for part in location:
-        tagged = [branch for branch in models if part in _kinds(branch)]
-        fields = [branch.model_fields[str(part)].annotation for branch in models if part in branch.model_fields]
-        below = [found for field in fields for found in _models_in(field)]
-        models = tagged or below or models  # a key of a mapping or a place in a list stays with what they hold
-    return models
+        models = _models_in(annotation)
+        tagged = next((model for model in models if part in _kinds(model)), None)
+        is_tag = tagged is not None and len(models) > 1 and _held_by(annotation) is None
+        if is_tag:
+            annotation = tagged
+        elif (held := _held_by(annotation)) is not None:
+            annotation = held
+        else:
+            fields = [model.model_fields[str(part)] for model in models if part in model.model_fields]
+            annotation = Union[tuple(field.annotation for field in fields)] if fields else None  # noqa: UP007
+        yield annotation, is_tag
+
+
+def _held_by(annotation: Any) -> Any:
+    """What a mapping's keys or a list's places hold; None of what is neither, or may be something else."""
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        return next((held for branch in get_args(annotation) if (held := _held_by(branch)) is not None), None)
+    if get_origin(annotation) is dict:
+        return get_args(annotation)[1]
+    return get_args(annotation)[0] if get_origin(annotation) in (list, tuple) else None
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -34,6 +34,11 @@ class UsageError(UserFacingError):
     exit_code = 2
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 shard`, `1,200 shards`: for nouns whose plural ends in s."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def one_line(text: object) -> str:
     """Foreign words (an exception's, a tool's) with their line breaks and runs of spaces as single spaces."""
     return " ".join(str(text).split())

@@ -17,7 +17,7 @@ import numpy as np
 
 from shardify.build_summary import group_reasons
 from shardify.catalogs.base import NO_LABEL
-from shardify.errors import UsageError
+from shardify.errors import UsageError, counted
 from shardify.format import (
     REJECTED_NAME,
     TAR_BLOCK_BYTES,
@@ -73,7 +73,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         f"  {_sizes(summary)}",
         f"  frames of {summary['width']}x{summary['height']} pixels, {bytes_per_frame:,.0f} bytes each with headers",
         f"  packing {summary['packing']}, ffmpeg {summary['ffmpeg_version']}",
-        f"  {num_rejected} videos rejected, {summary['num_missing']} listed ones missing",
+        f"  {counted(num_rejected, 'video')} rejected, {summary['num_missing']} listed ones missing",
     ]
     lines += [f"    rejected {count}: {reason}" for reason, count in summary["rejected"].items()]
     if summary["splits"]:
@@ -144,8 +144,8 @@ def _length_histogram(lengths: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str,
 
 def _sizes(counts: dict[str, int]) -> str:
     return (
-        f"{counts['num_samples']:,} samples, {counts['num_frames']:,} frames, {counts['num_bytes'] / 1e6:,.1f} MB "
-        f"in {counts['num_shards']} shards"
+        f"{counted(counts['num_samples'], 'sample')}, {counted(counts['num_frames'], 'frame')}, "
+        f"{counts['num_bytes'] / 1e6:,.1f} MB in {counted(counts['num_shards'], 'shard')}"
     )
 
 

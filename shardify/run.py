@@ -133,7 +133,7 @@ def _build(config: BuildConfig, part: Part | None, retry_failed: bool, engine: E
     return summarise_build(
         config,
         built,
-        num_written=sum(work.writes(record.number) for record in built.records),
+        num_written=sum(work.writes(record.number) for record in built.records if record.num_samples),
         seconds=seconds,
         frames=progress.num_frames,
         num_unlisted=built.num_unlisted + catalog.num_unlisted,

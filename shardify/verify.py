@@ -33,7 +33,7 @@ from shardify.format import (
     shard_name,
 )
 from shardify.scan import Scan
-from shardify.storage import SCHEMES, WRITABLE_SCHEMES, Store, check_url, is_url
+from shardify.storage import SCHEMES, Store, can_list
 from shardify.windows import sum_up
 
 _MAX_NAMED_FRAMES = 5
@@ -75,9 +75,14 @@ class VerifyReport:
     num_frames: int
     problems: tuple[Problem, ...]
 
+    @property
+    def words(self) -> str:
+        """What was looked at, for people."""
+        return "every size, checksum and picture" if self.deep else "every size and checksum"
+
     def to_dict(self) -> dict[str, Any]:
         """For --json."""
-        return asdict(self)
+        return {**asdict(self), "intact": not self.problems}
 
 
 def verify(store: Store, *, deep: bool = False, on_shard: Callable[[], None] = lambda: None) -> VerifyReport:
@@ -164,7 +169,7 @@ def _check_descriptions(store: Store, manifest: Manifest) -> list[Problem]:
 
 def _check_names(store: Store, manifest: Manifest) -> list[Problem]:
     """Shard files that the manifest does not know would be read by whoever takes `shard-*.tar`."""
-    if is_url(store.location) and check_url(store.location) not in WRITABLE_SCHEMES:
+    if not can_list(store.location):
         return []  # web servers list nothing, so nobody takes `shard-*.tar` there
     known = {shard_name(shard.number, part) for shard in manifest.shards for part in ("tar", "idx.npz")}
     strangers = [name for name in store.names() if name.startswith("shard-") and not name.endswith(".json")]

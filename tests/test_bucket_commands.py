@@ -68,7 +68,7 @@ def test_a_build_into_a_bucket_has_the_bytes_of_one_into_a_folder(source: Path, 
     run("build", str(config), "--set", f"out={s3_url}/set")
     assert objects(f"{s3_url}/set") == contents(tmp_path / "local")
     assert "all shards were there already" in run("build", str(config), "--set", f"out={s3_url}/set")
-    assert "checked" in run("verify", f"{s3_url}/set", "--deep")
+    assert "is intact" in run("verify", f"{s3_url}/set", "--deep")
     assert run("urls", f"{s3_url}/set").split()[0] == f"{s3_url}/set/shard-000000.tar"
 
 
@@ -177,10 +177,10 @@ def test_a_set_at_a_web_server_is_verified(source: Path, tmp_path: Path) -> None
     build(build_config(source, tmp_path))
     with web_server(tmp_path) as url:
         take()
-        assert "checked" in run("verify", url)
+        assert "is intact" in run("verify", url)
         tar_bytes = sum(shard.tar_bytes for shard in read_manifest(open_store(tmp_path)).shards)
         assert tar_bytes < take().bytes_read < 1.2 * tar_bytes
-        assert "checked" in run("verify", url, "--deep")
+        assert "is intact" in run("verify", url, "--deep")
         assert take().bytes_read > 2 * tar_bytes
         (tmp_path / "shard-000002.tar").unlink()
         assert "shard 2: shard-000002.tar is missing" in run("verify", url, exit_code=1)
@@ -198,7 +198,7 @@ def test_a_set_at_a_web_server_is_read_like_a_folder(small_dataset: Path, tmp_pa
 
         assert seen(url) == seen(str(small_dataset))
         assert "23 samples" in run("inspect", url)
-        assert "checked" in run("verify", url)
+        assert "is intact" in run("verify", url)
 
 
 @pytest.mark.slow

@@ -270,11 +270,16 @@ def test_every_kind_of_list_may_lie_in_a_bucket(s3_url: str) -> None:
     assert catalog_of(kind="folder", videos=videos).classes == ("a", "b")
     with pytest.raises(UsageError, match=r"cannot read list s3://.*/gone.csv: there is no such object"):
         catalog_of(kind="csv", videos=videos, lists=f"{s3_url}/gone.csv")
-    with pytest.raises(UsageError, match=r"source.videos = s3://.*/nothing: no object lies there"):
-        catalog_of(kind="flat", videos=f"{s3_url}/nothing")
+    for name, words in {
+        "nothing": "no object lies there; give a folder or URL of videos, or of .tar",
+        "videos.zip": "archives of this kind are not read",
+        "videos/a/1.avi": "this names one video",
+    }.items():
+        with pytest.raises(UsageError, match=rf"^source.videos = s3://.*/{name}: {words}"):
+            catalog_of(kind="flat", videos=f"{s3_url}/{name}")
     with pytest.raises(UsageError, match=r"what lies at https:// cannot be listed"):
         catalog_of(kind="flat", videos="https://127.0.0.1:1/videos")
-    with pytest.raises(UsageError, match=r"there is no archive s3://.*/nothing.tar; check the URL"):
+    with pytest.raises(UsageError, match=r"there is no archive s3://.*/nothing.tar; check the URL, and if it is a fol"):
         catalog_of(kind="flat", videos=f"{s3_url}/nothing.tar")
 
 

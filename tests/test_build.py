@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from helpers_shards import NUM_VIDEOS, build_config, contents, make_source, make_video
 
 import shardify.catalogs
@@ -321,6 +322,10 @@ def test_shares_above_their_limits_are_problems_and_the_shards_stay(broken_sourc
         "2 of 23 videos were rejected",
         "1 of 24 listed videos are missing",
     ]
+    accepted = [problem.split("--set ")[-1] for problem in summary.problems]
+    assert accepted == ["max_rejected_share=0.09", "max_missing_share=0.05"]
+    changes = dict(yaml.safe_load(word.replace("=", ": ")).popitem() for word in accepted)
+    assert build(config.model_copy(update=changes)).problems == (), "what is advised is enough"
     assert read_manifest(open_store(config.out)).num_rejected == 2
 
 
@@ -337,8 +342,8 @@ def test_a_shard_of_rejects_has_a_record_only(
     summary = build(config)
     store = open_store(tmp_path)
     manifest = read_manifest(store)
-    assert summary.num_shards == len(manifest.shards) + 1
-    (number,) = set(range(summary.num_shards)) - {shard.number for shard in manifest.shards}
+    assert summary.num_shards == len(manifest.shards) == summary.num_shards_written
+    (number,) = set(range(summary.num_shards + 1)) - {shard.number for shard in manifest.shards}
     assert store.exists(shard_name(number, "json"))
     assert not store.exists(shard_name(number, "tar"))
     assert not store.exists(shard_name(number, "idx.npz"))

@@ -224,6 +224,21 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "one set": (["splits=[{train: null, test: null}]"], 2, "24 videos, such as v_Class0_g01_c01, are in the"),
     "other classes": (["test_shards={classes}"], 2, "only to train: [], only to test: ['class2']"),
     "no checkpoint": ([network(kind="checkpoint", path="/nowhere")], 2, "networks.x.path = /nowhere: there is no"),
+    "a later checkpoint": (
+        ['networks.z={"kind": "checkpoint", "path": "/no"}'],
+        2,
+        "networks.z.path = /no: there is no",
+    ),
+    "like one that is missing": (
+        [
+            "{command}.networks=[x, y]",
+            'networks.y={"kind": "random", "like": "z"}',
+            'networks.z={"kind": "checkpoint", "path": "/no"}',
+        ],
+        2,
+        "networks.z.path = /no: there is no",
+    ),
+    "a place to read": (["out=https://host/x"], 2, "out = 'https://host/x': https://host/x can only be read; write to"),
     "another crop": (
         [network(kind="checkpoint", path="{run}"), "data.crop=32"],
         2,
@@ -268,6 +283,15 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
             text = text.replace(f"{{{name}}}", value)
         words += ["--set", text]
     assert_error(invoke(command, path, *words), exit_code, message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_evaluations_begin_only_if_every_network_is_there(files: dict[str, str], tmp_path: Path) -> None:
+    networks = {"x": RANDOM, "z": {"kind": "checkpoint", "path": "/no"}}
+    others = ("transfer", "retrieval", "sync", "before_after", "saliency")
+    sections = {f"{name}__networks": ["x"] for name in others} | {"still__networks": ["z"], "probe__networks": ["x"]}
+    path = write_config(tmp_path / "c.yaml", Path(files["shards"]), tmp_path / "out", networks=networks, **sections)
+    assert_error(invoke("all", path), 2, "networks.z.path = /no: there is no /no; give the folder of a finished")
     assert not (tmp_path / "out").exists()
 
 

@@ -118,17 +118,20 @@ def test_the_defaults_are_the_method_s() -> None:
             {"networks": {"x": {"path": "runs/x"}}},
             "networks.x.kind is missing; allowed: checkpoint, random, torchvision, trivial",
         ),
-        ({"networks": {"x": {"kind": "checkpiont", "path": "runs/x"}}}, "'checkpoint', 'random', 'torchvision'"),
+        (
+            {"networks": {"x": {"kind": "checkpiont", "path": "runs/x"}}},
+            "networks.x.kind = 'checkpiont': there is no such kind (did you mean checkpoint?)",
+        ),
         (
             {"networks": {"x": {"kind": "checkpoint", "file": "runs/x"}}},
-            "unknown key networks.x.checkpoint.file; allowed: kind, path",
+            "unknown key networks.x.file; allowed: kind, path",
         ),
         (
             {"networks": {"x": {"kind": "random", "network": {"kind": "c3d", "depth": 2}}}},
-            "unknown key networks.x.random.network.c3d.depth (did you mean width?); allowed: ",
+            "unknown key networks.x.network.depth (did you mean width?); allowed: ",
         ),
         ({"networks": {"x": {"kind": "random"}}}, "give `network` (an architecture) or `like`"),
-        ({"networks": {"x": {"kind": "checkpoint"}}}, "networks.x.checkpoint.path is missing"),
+        ({"networks": {"x": {"kind": "checkpoint"}}}, "networks.x.path is missing; set it in the file or"),
     ],
 )
 def test_a_mistake_is_named(changes: dict[str, Any], part: str) -> None:

@@ -64,7 +64,8 @@ def test_too_many_rejects_end_with_1_and_keep_the_shards(config: Path, source: P
     result = run("build", config, "--set", f"out={tmp_path}", "--set", "min_frames=30", "--json")
     assert error_of(result, 1) == (
         "14 of 24 videos were rejected, more than max_rejected_share 0.05 allows; the shards are kept, "
-        "the reasons are in rejected.jsonl"
+        "the reasons are in rejected.jsonl. Mend those videos and run `shardify build` again with --retry-failed, or "
+        "accept the loss: run it with --set max_rejected_share=0.59"
     )
     assert json.loads(result.stdout)["reasons"] == {"N frames, but min_frames is 30": 14}
     assert run("verify", tmp_path, "--deep").exit_code == 0
@@ -91,6 +92,9 @@ def test_verify_lists_problems_and_ends_with_1(built: Path, tmp_path: Path) -> N
     good = run("verify", built, "--json")
     assert good.exit_code == 0
     assert json.loads(good.stdout)["problems"] == []
+    for options, what in ((), "size and checksum"), (("--deep",), "size, checksum and picture"):
+        said = run("verify", built, *options).stdout
+        assert said == f"{built} is intact: every {what} of 7 shards, 24 samples, 660 frames\n"
     bad = Path(shutil.copytree(built, tmp_path / "bad"))
     (bad / "shard-000002.tar").unlink()
     result = run("verify", bad)

@@ -148,4 +148,7 @@ def _sizes(root: str, names: Sequence[str]) -> dict[str, int]:
     try:
         return {names[0]: store.size(names[0])}
     except FileNotFoundError:
-        raise UsageError(f"source.videos: there is no archive {store.url(names[0])}; check the URL") from None
+        raise UsageError(
+            f"source.videos: there is no archive {store.url(names[0])}; check the URL, and if it is a "
+            "folder's, end it with /"
+        ) from None

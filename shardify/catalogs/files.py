@@ -27,6 +27,13 @@ VIDEO_SUFFIXES = frozenset(
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 """Lower-case endings of the archives that are read."""
 
+OTHER_ARCHIVE_SUFFIXES = (".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".tbz2", ".txz")
+"""Lower-case endings of some that are not."""
+
+_WANTED = (
+    "give a folder or URL of videos, or of .tar, .tar.gz or .tgz archives, or one archive, with --set source.videos="
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
@@ -81,17 +88,28 @@ def scan_files(root: str | Path) -> list[str]:
     return _scan_bucket(str(root)) if is_url(root) else _scan_folder(Path(root))
 
 
+def _why_not(location: str) -> str:
+    """What is wrong with a place by its name; nothing if it may hold videos."""
+    if location.lower().endswith(OTHER_ARCHIVE_SUFFIXES):
+        return "archives of this kind are not read, unpack it or pack it anew"
+    if is_video(location):
+        return "this names one video"
+    return ""
+
+
 def _scan_bucket(url: str) -> list[str]:
     from shardify.object_store import ObjectStore
 
     found = [path for path in ObjectStore(url).tree() if not any(part.startswith(".") for part in path.split("/"))]
     if not found:
-        raise UsageError(f"source.videos = {url}: no object lies there; give the right place with --set source.videos=")
+        raise UsageError(f"source.videos = {url}: {_why_not(url) or 'no object lies there'}; {_WANTED}")
     return found
 
 
 def _scan_folder(root: Path) -> list[str]:
-    require_folder(root, "source.videos")
+    if not root.is_dir():
+        reason = _why_not(str(root)) or "it is a file, not a folder" if root.exists() else "no such folder"
+        raise UsageError(f"source.videos = {root}: {reason}; {_WANTED}")
     found: list[str] = []
     pending: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(root),))]
     while pending:

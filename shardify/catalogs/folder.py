@@ -12,7 +12,7 @@ from typing import Literal
 
 from shardify.catalogs.archived import AllMembers, FolderMembers
 from shardify.catalogs.base import NO_LABEL, Catalog, Listed, VideosConfig, make_archived_catalog, make_catalog
-from shardify.catalogs.files import is_video, read_label_map, scan_files
+from shardify.catalogs.files import ARCHIVE_SUFFIXES, is_video, read_label_map, scan_files
 from shardify.errors import UsageError
 from shardify.storage import Location
 
@@ -83,6 +83,7 @@ def _require_videos(root: str, files: Sequence[str]) -> list[str]:
     videos = [path for path in files if is_video(path)]
     if not videos:
         raise UsageError(
-            f"source.videos = {root}: none of its {len(files)} files ends like a video (.avi, .mp4, .mkv, .webm ...)"
+            f"source.videos = {root}: none of its {len(files)} files ends like a video (.avi, .mp4, .mkv, .webm ...) "
+            f"or like an archive that is read ({', '.join(ARCHIVE_SUFFIXES)})"
         )
     return videos
