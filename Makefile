@@ -9,7 +9,11 @@ space := $(subst ,, )
 # What work on the code needs beside what runs it; the image of configs/jobs/Containerfile goes without.
 TOOLS := dev test
 # What is installed besides that has a mark of its own, so that asking for more installs it.
+known_extras := aws ray
 extras := $(sort $(subst $(comma), ,$(EXTRAS)))
+ifneq ($(filter-out $(known_extras),$(extras)),)
+$(error EXTRAS=$(EXTRAS): there is no extra $(filter-out $(known_extras),$(extras)); known are $(subst $(space),$(comma),$(known_extras)))
+endif
 everything := $(subst $(space),$(comma),$(strip $(TOOLS) $(extras)))
 INSTALLED := .venv/.installed$(subst $(space),,$(addprefix -,$(extras)))
 CACHES := .mypy_cache .pytest_cache .ruff_cache .hypothesis build

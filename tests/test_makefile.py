@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -334,6 +335,20 @@ def test_install_makes_the_environment_once_and_again_after_a_change(checkout: P
         os.utime(checkout / name, (0, 0))
     shutil.rmtree(checkout / ".venv")
     assert calls() == ["-m venv", "-m pip"]
+
+
+@pytest.mark.parametrize(("extras", "unknown"), [("foo", "foo"), ("aws,s3", "s3"), ("boto3, ray, x", "boto3 x")])
+def test_extras_that_are_unknown_are_refused_with_the_known_ones(checkout: Path, extras: str, unknown: str) -> None:
+    result = run("make", "--dry-run", "install", f"EXTRAS={extras}", cwd=checkout)
+    assert result.returncode == 2
+    assert f"EXTRAS={extras}: there is no extra {unknown}; known are aws,ray." in result.stderr
+    assert result.stdout == ""
+
+
+def test_the_known_extras_are_those_of_the_package() -> None:
+    (known,) = re.findall(r"^known_extras := (.*)$", MAKEFILE, flags=re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {*known.split(), "dev", "test"} == set(project["optional-dependencies"])
 
 
 def test_extras_are_installed_once_beside_the_rest(checkout: Path) -> None:
