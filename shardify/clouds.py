@@ -57,6 +57,9 @@ CLOUDS = {
 """By scheme of URLs; web servers have no variables."""
 
 
+_KEY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
 def named_endpoints(scheme: str) -> dict[str, str]:
     """The endpoint variables of a cloud that are set, and their values."""
     cloud = CLOUDS.get(scheme)
@@ -79,17 +82,30 @@ def asked_owner(scheme: str) -> str:
     return f"{CLOUDS[scheme].owner} itself was asked, since {CLOUDS[scheme].endpoint[0]} is not set"
 
 
-def check_variables(scheme: str) -> None:
-    """Raise UsageError if a cloud's variable is empty, or an endpoint is no address (the library would panic)."""
+def check_variables(url: str) -> None:
+    """Hold the variables of a URL's cloud against it.
+
+    Raises:
+        UsageError: if one is empty or lacks its other half, or an endpoint is no address (the library would panic) or
+            has the bucket in it.
+    """
+    scheme, _, place = url.partition("://")
     cloud = CLOUDS.get(scheme)
     if cloud is None:
         return
     for name, value in named_endpoints(scheme).items():
         if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value):
             raise UsageError(f"{name}={value}: give an address such as https://host or http://127.0.0.1:9000")
+        if value.rstrip("/").split("/")[3:] == [bucket := place.partition("/")[0]]:
+            raise UsageError(
+                f"{name}={value} ends with the bucket, which {url} names already; leave /{bucket} out of it"
+            )
     if empty := [name for name in cloud.access if os.environ.get(name, "set").strip() == ""]:
         verb, them = ("is", "it") if len(empty) == 1 else ("are", "them")
         raise UsageError(f"{' and '.join(empty)} {verb} set to nothing: give a value, or unset {them}")
+    if len(there := [name for name in _KEY if name in os.environ]) == 1 and scheme == "s3":
+        (lacking,) = set(_KEY).difference(there)
+        raise UsageError(f"{there[0]} is set, but {lacking} is not: set both, or neither")
 
 
 def allows_http(scheme: str) -> bool:

@@ -227,7 +227,7 @@ def file_sha256(path: Path) -> str:
 def _make_client(url: str, limits: ClientConfig) -> Client:
     """Raises UsageError if the environment does not fit the URL."""
     scheme, _, place = url.partition("://")
-    check_variables(scheme)
+    check_variables(url)
     try:
         return from_url(
             f"{scheme}://{quote(place)}" if scheme in CLOUDS else url,  # the library takes percent signs for escapes

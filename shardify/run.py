@@ -36,13 +36,14 @@ from shardify.description import (
 )
 from shardify.engine import run_tasks, usable_cores
 from shardify.errors import UnfinishedError, UsageError, WorkError
+from shardify.exclusive import exclusive
 from shardify.format import MANIFEST_NAME, MISSING_NAME, REJECTED_NAME
 from shardify.part import Part
 from shardify.plan import make_plan
 from shardify.planned_build import Built, Work, collect_shards, find_shards, is_whole
 from shardify.progress import BuildProgress
 from shardify.ray_engine import run_on_ray
-from shardify.storage import Store, exclusive, open_store
+from shardify.storage import Store, open_store
 from shardify.surroundings import Surroundings
 from shardify.windows import SHARDS_PER_WINDOW, plan_windows
 

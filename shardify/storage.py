@@ -8,22 +8,18 @@ not exist.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Protocol
 from uuid import uuid4
 
-import click
 from pydantic import BeforeValidator
 
-from shardify.errors import UsageError, WorkError, one_line
+from shardify.errors import UsageError, WorkError
 
-LOCK_NAME = ".lock"
 WRITABLE_SCHEMES = ("s3", "gs", "az")
 SCHEMES = (*WRITABLE_SCHEMES, "https", "http")
 PLACES = "s3://bucket/path, gs://bucket/path, az://container/path, https://host/path or a folder"
@@ -192,7 +188,10 @@ def open_store(location: str | Path, *, create: bool = False) -> Store:
             raise UsageError(f"cannot make the folder {path}: {error.strerror}") from None
     if not path.is_dir():
         reason = "is a file, not a folder" if path.exists() else "does not exist"
-        raise UsageError(f"{path} {reason}; give the folder that holds the data set's manifest.json")
+        raise UsageError(
+            f"{path} {reason}; give the folder, or a URL such as s3://bucket/path, that holds the data set's "
+            "manifest.json"
+        )
     return FolderStore(path)
 
 
@@ -298,7 +297,8 @@ def _checked(check: Callable[[str], str]) -> Callable[[object], str]:
         try:
             return check(str(location))
         except UsageError as error:
-            raise ValueError(str(error)) from None
+            words = str(error).removeprefix(str(location)).removeprefix(repr(location))
+            raise ValueError(words.lstrip(": ")) from None  # the key's value stands before them anyway
 
     return checked
 
@@ -311,58 +311,6 @@ WritableLocation = Annotated[str, BeforeValidator(_checked(check_writable))]
 
 LocalFolder = Annotated[Path, BeforeValidator(_checked(check_local))]
 """A config's key that names a folder of this machine, and no URL."""
-
-
-@contextmanager
-def exclusive(store: Store, *, doing: str, together: bool = False) -> Iterator[None]:
-    """Keep a second writer out of a folder, and clear away what dead ones left.
-
-    Object stores have no locks, and builds do without: what they write is whole and the same whoever writes it.
-
-    Args:
-        store: where this process is about to write; the lock ends with the process at the latest.
-        doing: what it does there, for the message that the second writer gets: "building", "training".
-        together: let in others that say so too, which never write the same objects; nothing is cleared away.
-
-    Raises:
-        WorkError: if another process holds the lock.
-    """
-    if not isinstance(store, FolderStore):
-        yield
-        return
-    with (store.path / LOCK_NAME).open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, (fcntl.LOCK_SH if together else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                lock.seek(0)
-                holder = one_line(lock.read())
-                raise WorkError(
-                    f"another process{holder and f' ({holder})'} is {doing} in {store.location}; wait for it, stop it, "
-                    "or give another out"
-                ) from None
-            click.echo(
-                f"{store.location}: its file system has no locks ({error.strerror}); two processes that are {doing} "
-                "there would spoil each other's work, start one only",
-                err=True,
-            )
-        with suppress(OSError):  # a full disk
-            lock.truncate(0)
-            lock.write(f"{'the last to begin: ' if together else ''}{this_process()}")
-            lock.flush()
-        if together:
-            yield
-            return
-        store.remove_leftovers()
-        try:
-            yield
-        finally:
-            store.remove_leftovers()
-
-
-def this_process() -> str:
-    """`process 1234 on host`: where another process finds this one."""
-    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def _sync_folder(path: Path) -> None:

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from shardify.errors import WorkError
-from shardify.storage import exclusive, open_store
+from shardify.exclusive import exclusive
+from shardify.storage import open_store
+from shardify.traffic import traffic
 from stream_train.batch import Batch
 from stream_train.checkpoint import Checkpoint, export_weights
 from stream_train.config import PretrainConfig

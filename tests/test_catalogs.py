@@ -108,6 +108,15 @@ def test_flat(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "flat"])
+@pytest.mark.parametrize("folder", ["", "shards/"])
+def test_shards_are_no_archives_of_videos(tmp_path: Path, kind: str, folder: str) -> None:
+    names = [f"{folder}{name}" for name in ("manifest.json", "shard-000000.tar", "shard-000000.idx.npz")]
+    put(tmp_path, names + (["a/1.mp4"] if folder else []))
+    with pytest.raises(UsageError, match=rf"it holds shards that were built already \({folder}shard-000000.tar ...\)"):
+        catalog_of(kind=kind, videos=tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "flat"])
 @pytest.mark.parametrize(
     ("name", "words"),
     [

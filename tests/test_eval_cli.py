@@ -238,7 +238,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
         2,
         "networks.z.path = /no: there is no",
     ),
-    "a place to read": (["out=https://host/x"], 2, "out = 'https://host/x': https://host/x can only be read; write to"),
+    "a place to read": (["out=https://host/x"], 2, "out = 'https://host/x': can only be read; write to"),
     "another crop": (
         [network(kind="checkpoint", path="{run}"), "data.crop=32"],
         2,

@@ -175,10 +175,6 @@ class TestNoCredentials:
             "s3://bucket/x cannot be opened: The config profile (nope) could not be found; check AWS_PROFILE" in message
         )
 
-    def test_half_a_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-        assert message_of("s3://bucket/x")[0] is UsageError
-
 
 class TestNamesOfErrors:
     @pytest.mark.parametrize(
@@ -219,6 +215,15 @@ class TestEndpoints:
     def test_what_is_no_address_is_told(self, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", value)
         with pytest.raises(UsageError, match=f"^AWS_ENDPOINT_URL={value}: give an address such as https://host or"):
+            open_store("s3://bucket/x").read("a")
+
+    @pytest.mark.parametrize("end", ["/bucket", "/bucket/"])
+    def test_the_bucket_belongs_into_the_url(self, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://host{end}")
+        message = (
+            f"AWS_ENDPOINT_URL=https://host{end} ends with the bucket, which s3://bucket/x names already; leave /buck"
+        )
+        with pytest.raises(UsageError, match=f"^{message}"):
             open_store("s3://bucket/x").read("a")
 
     def test_one_clouds_endpoint_does_not_matter_to_another(
@@ -456,6 +461,15 @@ class TestEmptyVariables:
         words = "^AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are set to nothing: give a value, or unset them$"
         with pytest.raises(UsageError, match=words):
             open_store("s3://bucket/x").names()
+
+    @pytest.mark.parametrize(
+        ("lacking", "there"),
+        [("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"), ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")],
+    )
+    def test_half_a_key(self, monkeypatch: pytest.MonkeyPatch, lacking: str, there: str) -> None:
+        monkeypatch.delenv(lacking)
+        words = f"{there} is set, but {lacking} is not: set both, or neither"
+        assert message_of("s3://bucket/x") == (UsageError, words)
 
     def test_other_clouds_variables_do_not_matter(self, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")

@@ -10,6 +10,7 @@ import pytest
 
 from shardify.config import StrictModel, validate_config
 from shardify.errors import UsageError, WorkError
+from shardify.exclusive import exclusive, this_process
 from shardify.storage import (
     FolderStore,
     LocalFolder,
@@ -17,7 +18,6 @@ from shardify.storage import (
     WritableLocation,
     check_location,
     check_writable,
-    exclusive,
     open_store,
 )
 
@@ -70,7 +70,8 @@ def test_a_second_writer_is_kept_out_and_leftovers_go(tmp_path: Path) -> None:
     store.write("notes", b"mine")
     with exclusive(store, doing="building"):
         assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "notes"]
-        message = f"^another process is training in {tmp_path}; wait for it, stop it, or give another out$"
+        holder = rf"another process \({this_process()}\)"
+        message = f"^{holder} is training in {tmp_path}; wait for it, stop it, or give another out$"
         with pytest.raises(WorkError, match=message), exclusive(FolderStore(tmp_path), doing="training"):
             pass
         leftover.write_bytes(b"of a worker that was killed")
@@ -91,7 +92,9 @@ def test_a_file_system_without_locks_is_told_of(
 
 
 def test_places_that_cannot_be_opened_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"nothing does not exist; give the folder"):
+    with pytest.raises(
+        UsageError, match=r"nothing does not exist; give the folder, or a URL such as s3://bucket/path, that holds"
+    ):
         open_store(tmp_path / "nothing")
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"file is a file, not a folder"):
@@ -144,15 +147,15 @@ class TestSpellings:
     @pytest.mark.parametrize(
         ("key", "value", "words"),
         [
-            ("anywhere", "s3:/bucket/x", "anywhere = 's3:/bucket/x': s3:/bucket/x: two slashes belong behind"),
+            ("anywhere", "s3:/bucket/x", "anywhere = 's3:/bucket/x': two slashes belong behind"),
             ("anywhere", "", "give a folder, or a URL such as s3://bucket/path"),
-            ("written", "https://host/x", "written = 'https://host/x': https://host/x can only be read"),
+            ("written", "https://host/x", "written = 'https://host/x': can only be read"),
             (
                 "here",
                 "s3://bucket/x",
-                "here = 's3://bucket/x': s3://bucket/x lies in an object store; give a folder of",
+                "here = 's3://bucket/x': lies in an object store; give a folder of",
             ),
-            ("here", "s3:/bucket/x", "here = 's3:/bucket/x': s3:/bucket/x: two slashes belong behind"),
+            ("here", "s3:/bucket/x", "here = 's3:/bucket/x': two slashes belong behind"),
         ],
     )
     def test_configs_name_the_key(self, key: str, value: str, words: str) -> None:

@@ -7,6 +7,7 @@ a rule, which looks at one path alone: that makes it the same in every process, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -116,11 +117,16 @@ def find_archives(videos: str | Path, found: Sequence[str]) -> Archived | None:
         found: what :func:`shardify.catalogs.files.scan_files` found there.
 
     Raises:
-        UsageError: if archives and videos lie side by side.
+        UsageError: if archives and videos lie side by side, or the archives are shards.
     """
     names = sorted(path for path in found if is_archive(path))
     if not names:
         return None
+    if shards := [name for name in names if _is_built(name, found)]:
+        raise UsageError(
+            f"source.videos = {videos}: it holds shards that were built already ({shards[0]} ...), not only videos; "
+            "give the place of the videos, with the shards elsewhere"
+        )
     if loose := [path for path in found if is_video(path)]:
         raise UsageError(
             f"source.videos = {videos}: it holds archives ({names[0]} ...) and videos beside them ({loose[0]} ...); "
@@ -129,6 +135,13 @@ def find_archives(videos: str | Path, found: Sequence[str]) -> Archived | None:
     root = split_location(videos)[0] if names_archive(videos) else str(videos)
     sizes = _sizes(root, names)
     return Archived(root=root, archives=tuple(Archive(path=name, num_bytes=sizes[name]) for name in names))
+
+
+def _is_built(archive: str, found: Sequence[str]) -> bool:
+    """Whether an archive is a shard of this program's, which has an index beside it."""
+    return re.fullmatch(r"shard-\d{6}\.tar", archive.rpartition("/")[2]) is not None and (
+        f"{archive.removesuffix('.tar')}.idx.npz" in found
+    )
 
 
 def folder_of(archive: str) -> str:
