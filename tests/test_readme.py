@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,15 @@ from helpers_shards import build_config, make_video
 
 from eval.vectors import read_vectors
 from eval.video_features import features_config, write_features
+from shardify.build_config import BuildConfig
 from shardify.catalogs.folder import FlatConfig
+from shardify.config import load_config
 from shardify.frames import decode_video
+from shardify.retrying import DEFAULT_RETRY_SECONDS
 from shardify.run import build
+from stream_train.config import PretrainConfig
+from stream_train.preemption import STOPPED_EXIT_CODE
+from stream_train.reader_config import IndexedReaderConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -81,6 +88,37 @@ def test_make_targets_variables_and_data_sets_that_are_named_exist() -> None:
         assert set(re.findall(r"\b([A-Z]+)=", command)) <= variables, command
     for name in re.findall(r"DATASET=(\w+)", README):
         assert (ROOT / "configs" / "shards" / f"{name}.yaml").is_file()
+
+
+def test_keys_and_variables_that_are_named_for_buckets_exist() -> None:
+    text = section("Buckets, clusters and jobs")
+    keys = re.findall(r"\b((source|data)(?:\.[a-z_]+)+)(?:=(\w+))?", text)
+    assert len(keys) >= 6
+    for key, home, value in keys:
+        overrides = [f"{key}={value}"] if value else []
+        config: BuildConfig | PretrainConfig = (
+            load_config(BuildConfig, ROOT / "configs/shards/flat.yaml", overrides)
+            if home == "source"
+            else load_config(PretrainConfig, ROOT / "configs/pretrain/c3d.yaml", overrides)
+        )
+        functools.reduce(getattr, key.split("."), config)
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "shardify").rglob("*.py"))
+    code += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "stream_train").rglob("*.py"))
+    variables = set(re.findall(r"\b((?:TEMPORAL_SSL|AWS|GOOGLE|AZURE)_[A-Z_]+|RAY_ADDRESS)\b", text))
+    assert "TEMPORAL_SSL_CACHE" in variables
+    assert not [name for name in variables if f'"{name}"' not in code]
+
+
+def test_defaults_that_are_named_for_buckets_are_those_of_the_code() -> None:
+    text = " ".join(section("Buckets, clusters and jobs").split())
+    data = load_config(PretrainConfig, ROOT / "configs/pretrain/c3d.yaml").data
+    assert isinstance(data.reader, IndexedReaderConfig)
+    assert data.reader.access == "auto"
+    assert "`auto`, the default" in text
+    assert f"holds {data.reader.cache.max_gigabytes:g} GB unless told otherwise" in text
+    assert f"`data.videos_per_batch`, by default the paper's {data.videos_per_batch}," in text
+    assert f"`TEMPORAL_SSL_RETRY_SECONDS` ({DEFAULT_RETRY_SECONDS:g})" in text
+    assert f"exit code {STOPPED_EXIT_CODE} " in text
 
 
 def test_the_reading_example_cuts_out_every_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
