@@ -9,10 +9,9 @@ from typing import TypeVar
 import click
 
 from eval.config import EvalConfig
-from shardify.cli import json_option, set_option
+from shardify.cli import CommandGroup, json_option, set_option
 from shardify.config import dump_config, load_config
 from shardify.work_folder import require_writable
-from stream_train.cli import StoppableGroup
 from stream_train.distributed import joined_world, rank_of_process
 
 ALL = "all"
@@ -20,7 +19,7 @@ SALIENCY = "saliency"
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
-@click.group(cls=StoppableGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Judge pretrained networks: transfer, probes, retrieval, questions about time, and pictures of what they look at.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-from pathlib import Path
+import os
+import sys
 from typing import Any
 
 import click
@@ -16,12 +17,11 @@ from shardify.config import load_config
 from shardify.errors import UsageError, UserFacingError, WorkError, counted, one_line
 from shardify.format import read_manifest
 from shardify.inspection import sample_record, shard_urls, summarise_dataset, summary_lines
+from shardify.leaving import INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, Terminated, leave, terminable
 from shardify.part import parse_part
 from shardify.run import Engine, build, build_part, finish
 from shardify.storage import open_store
 from shardify.verify import verify
-
-INTERRUPTED_EXIT_CODE = 130
 
 set_option = click.option(
     "--set",
@@ -36,16 +36,43 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 class CommandGroup(click.Group):
     """A click group whose commands end with one clear line and the right exit code, never with a traceback.
 
-    0 good, 1 the work failed, 2 the request was wrong, 130 interrupted. Programming errors keep their traceback.
+    0 good, 1 the work failed, 2 the request was wrong, 130 interrupted, 143 ended by SIGTERM. Programming errors keep
+    their traceback. Of a machine's processes under torchrun, which all find the same wrong with a request, one says so.
     """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run as the process's command: after a failure it ends at once, whatever threads still wait for."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except SystemExit as end:
+            if end.code in (None, 0):
+                raise
+            leave(end.code if isinstance(end.code, int) else WorkError.exit_code)
+        except Exception:  # noqa: BLE001 - shown as Python would show it
+            sys.excepthook(*sys.exc_info())
+            leave(WorkError.exit_code)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with terminable():
+                return super().invoke(ctx)
         except UserFacingError as error:
-            self._end(ctx, f"error: {error}", error.exit_code)
+            self._end(ctx, f"error: {error}", error.exit_code, for_all=isinstance(error, UsageError))
+        except click.UsageError as error:
+            if _speaks_for_machine():
+                raise
+            ctx.exit(error.exit_code)
+        except Terminated:
+            self._end(
+                ctx,
+                "stopped by SIGTERM; the same command goes on from what is saved",
+                TERMINATED_EXIT_CODE,
+                for_all=True,
+            )
         except KeyboardInterrupt:
-            self._end(ctx, "interrupted; the same command goes on from here", INTERRUPTED_EXIT_CODE)
+            self._end(
+                ctx, "interrupted; the same command goes on from what is saved", INTERRUPTED_EXIT_CODE, for_all=True
+            )
         except OSError as error:
             if error.errno in (None, errno.EPIPE):  # a closed pipe (`| head`) is click's matter
                 raise
@@ -53,9 +80,15 @@ class CommandGroup(click.Group):
             self._end(ctx, f"error: {where}{error.strerror}", WorkError.exit_code)
 
     @staticmethod
-    def _end(ctx: click.Context, message: str, exit_code: int) -> None:
-        click.echo(one_line(message), err=True)
+    def _end(ctx: click.Context, message: str, exit_code: int, *, for_all: bool = False) -> None:
+        if _speaks_for_machine() or not for_all:
+            click.echo(one_line(message), err=True)
         ctx.exit(exit_code)
+
+
+def _speaks_for_machine() -> bool:
+    """Whether this is the first of the machine's processes that torchrun has started, or the only one."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})

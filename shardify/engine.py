@@ -93,10 +93,11 @@ def _run_in_pool(tasks: Iterable[Task], num_workers: int, report: Report) -> Non
 
 
 def _start_worker(reports: SimpleQueue[VideoDone], lifeline: Connection) -> None:
-    """Set up a worker process: it reports to the queue, dies with the lifeline, and leaves Ctrl-C to its parent."""
+    """Set up a worker process: it reports to the queue, dies with the lifeline, and leaves signals to its parent."""
     global _report  # noqa: PLW0603 - a pool hands queues to its workers in no other way
     _report = reports.put
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_at_end_of, args=(lifeline,), daemon=True).start()
 
 

@@ -107,7 +107,7 @@ def _build(config: BuildConfig, part: Part | None, retry_failed: bool, engine: E
             for name in (MANIFEST_NAME, REJECTED_NAME, MISSING_NAME):
                 store.delete(name)
         with BuildProgress(work.num_videos) as progress:
-            if engine == "ray":
+            if engine == "ray" and work.num_tasks:
                 common = Surroundings.here(videos=catalog.root, location=config.out, ffmpeg=config.frames.ffmpeg)
                 run_on_ray(work.tasks, progress.add, common)
             else:

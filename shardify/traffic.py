@@ -28,7 +28,7 @@ class Traffic:
     """Reads repeated because what came did not match its checksum."""
     substitutes: int = 0
     """Samples that stood in for damaged ones."""
-    wait_seconds: float = 0.0
+    loader_wait_seconds: float = 0.0
     """Time that loaders waited for the frames of batches that were due; several wait at once, so the sum may exceed the
     time that went by."""
 

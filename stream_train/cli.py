@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 import click
 
@@ -12,21 +11,9 @@ from shardify.cli import CommandGroup, json_option, set_option
 from shardify.config import dump_config, load_config
 from stream_train.config import PretrainConfig
 from stream_train.distributed import rank_of_process
-from stream_train.preemption import Stopped, leave_soon
 
 
-class StoppableGroup(CommandGroup):
-    """Commands that may be stopped by a signal: saved, to be continued, and then soon gone."""
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().main(*args, **kwargs)
-        except Stopped:
-            leave_soon()
-            raise
-
-
-@click.group(cls=StoppableGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Pre-train video networks on shards, and judge them."""
 
@@ -37,8 +24,9 @@ def main() -> None:
 def pretrain_command(config: str, overrides: tuple[str, ...]) -> None:
     """Train as CONFIG (a YAML file) says; the same command again continues where it stopped.
 
-    SIGTERM or SIGUSR1 lets the step end, saves, and exits with 75: not finished, to be continued. (Under torchrun, any
-    failure of its processes becomes 1.)
+    SIGTERM or SIGUSR1 lets the step end, saves, and exits with 75: not finished, to be continued. The first Ctrl-C does
+    the same and exits with 130; a second one ends at once, with what was saved before. (Under torchrun, any failure of
+    its processes becomes 1.)
     """
     from stream_train.train import pretrain
 

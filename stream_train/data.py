@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from shardify.errors import UsageError
+from shardify.storage import open_store
 from stream_train.fetching import DrawClips
 from stream_train.loader import ClipStream, DataConfig
 from stream_train.order import Positions
 from stream_train.reader import ShardSet, open_shard_set
+from stream_train.reader_config import SequentialReaderConfig
 from stream_train.sequential import SequentialClipStream, TarSet, open_tar_set
+from stream_train.shard_access import choose_access
 
 DataSet = ShardSet | TarSet
 """Both have location, split, num_samples, fingerprint and geometry."""
@@ -22,6 +25,23 @@ def open_data(location: str | Path, split: str | None, config: DataConfig) -> Da
     if config.reader.kind == "sequential":
         return open_tar_set(location, split, config.reader)
     return open_shard_set(location, split)
+
+
+def reading_line(data: DataSet, config: DataConfig) -> str:
+    """What is read and by which way, for the user."""
+    of_split = f"{data.location}, {f'split {data.split}' if data.split else 'all samples'}: {data.num_samples:,} videos"
+    if isinstance(data, TarSet):
+        return f"reading {of_split} in {len(data.urls):,} tars, sequentially (stock WebDataset)"
+    assert not isinstance(config.reader, SequentialReaderConfig)
+    num_bytes = sum(shard.tar_bytes for shard in data.shards)
+    access = choose_access(open_store(data.location), data.shards, config.reader)
+    cache = config.reader.cache
+    ways = {
+        "local": "local",
+        "ranged": "ranged (only the bytes of the frames that are needed)",
+        "cached": f"cached in {cache.resolved_folder} (at most {cache.max_gigabytes:g} GB)",
+    }
+    return f"reading {of_split} in {len(data.shards):,} shards, {num_bytes / 1e9:,.3g} GB, {ways[access]}"
 
 
 def build_stream(

@@ -21,7 +21,7 @@ from shardify.errors import UserFacingError, WorkError, one_line
 from shardify.traffic import Traffic, count, take
 from stream_train.batch import Batch
 from stream_train.fetching import BatchRequest
-from stream_train.preemption import outlive_announcement
+from stream_train.preemption import end_with_parent, outlive_announcement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +89,12 @@ def _without_advice() -> Iterator[None]:
 
 
 def _start_worker(environment: Mapping[str, str], _: int) -> None:
-    """Begin a worker: it counts its own traffic, and knows the credentials that the main process knows now."""
+    """Begin a worker: it counts its own traffic, and knows the credentials that the main process knows now.
+
+    Torch has its workers look for their parent, too, but only between two requests, and not behind a fork server.
+    """
     outlive_announcement()
+    end_with_parent()
     os.environ.update(environment)
     take()
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from shardify.errors import UsageError, UserFacingError, WorkError, one_line
+from stream_train.preemption import stopping_with_launcher
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Value = TypeVar("Value")
@@ -152,7 +153,7 @@ def _mean_in_rank_order(size: int, bucket: Any) -> torch.futures.Future[Tensor]:
 
 @contextmanager
 def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
-    """Join the processes that `torchrun` started, or stand alone; leave them at the end.
+    """Join the processes that `torchrun` started, or stand alone; leave them at the end, and stop if torchrun is gone.
 
     Args:
         choice: where to compute; `auto` takes a GPU if there is one.
@@ -163,7 +164,7 @@ def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
         WorkError: if another process is gone.
     """
     rank, size, local_rank = (int(os.environ.get(name, default)) for name, default in _TORCHRUN)
-    device = _choose_device(choice, local_rank)
+    device = _choose_device(choice, local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", local_rank + 1)))
     if threads:
         torch.set_num_threads(threads)
     if device.type == "cuda":
@@ -177,7 +178,8 @@ def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
     else:
         dist.init_process_group("gloo", timeout=PATIENCE)
     try:
-        yield World(rank=rank, size=size, device=device)
+        with stopping_with_launcher():
+            yield World(rank=rank, size=size, device=device)
     except (RuntimeError, dist.DistError) as error:
         if not _BROKEN.search(str(error)):
             raise
@@ -197,15 +199,15 @@ def rank_of_process() -> int:
 _TORCHRUN = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 
 
-def _choose_device(choice: DeviceChoice, local_rank: int) -> torch.device:
+def _choose_device(choice: DeviceChoice, local_rank: int, num_local: int) -> torch.device:
     available = torch.cuda.is_available()
     if choice == "cpu" or (choice == "auto" and not available):
         return torch.device("cpu")
     if not available:
         raise UsageError("device is cuda, but PyTorch finds no GPU here; set device to auto or cpu")
-    if local_rank >= torch.cuda.device_count():
+    if num_local > torch.cuda.device_count():
         raise UsageError(
-            f"process {local_rank} of this machine has no GPU, there are {torch.cuda.device_count()}; "
-            "start at most one process a GPU (torchrun --nproc_per_node, make GPUS=...)"
+            f"{num_local} processes of this machine would share its {torch.cuda.device_count()} GPUs; start at most "
+            "one process a GPU (torchrun --nproc_per_node, make GPUS=...)"
         )
     return torch.device("cuda", local_rank)

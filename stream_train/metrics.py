@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,13 +20,15 @@ from tqdm import tqdm
 
 from shardify.errors import WorkError
 from shardify.storage import FolderStore
-from shardify.traffic import traffic
+from shardify.traffic import Traffic, traffic
 from stream_train.distributed import World
 from stream_train.task import Objective
 
 METRICS_NAME = "metrics.jsonl"
 TRAFFIC_PREFIX = "data_"
-"""Starts the names of figures on what was read from object stores; `data_wait_share` is no such figure."""
+TRAFFIC_NAMES = tuple(f"{TRAFFIC_PREFIX}{name}" for name in asdict(Traffic()))
+"""Figures on what was moved to and from object stores. `data_wait_share` is another one: the share of its time that
+training waited for batches, wherever they come from."""
 Record = dict[str, float]
 """A line of metrics.jsonl: `step`, `epoch` and figures by name."""
 
@@ -37,9 +40,17 @@ class Interval:
         step: optimiser steps done.
         world: this process among its peers.
         begun: what :meth:`state` gave where the run was stopped in the middle of an interval.
+        moved_before: this process's traffic that earlier records have counted; None is all until now.
     """
 
-    def __init__(self, step: int, world: World, begun: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        step: int,
+        world: World,
+        begun: Mapping[str, Any] | None = None,
+        *,
+        moved_before: Traffic | None = None,
+    ) -> None:
         begun = begun or {"health": [], "totals": {}, "counts": {}}
         self._world = world
         self._first_step = step - len(begun["health"])
@@ -47,7 +58,10 @@ class Interval:
         self._totals: dict[str, Tensor] = {name: total.to(world.device) for name, total in begun["totals"].items()}
         counts = begun["counts"] if world.is_main else {}  # they are of all ranks
         self._counts: dict[str, Tensor] = {name: count.to(world.device) for name, count in counts.items()}
-        self._traffic = traffic()
+        self._moved_before = traffic() if moved_before is None else moved_before
+        self.moved_until = self._moved_before
+        """This process's traffic that :meth:`traffic` has counted: saving and judging come after it, and so are of the
+        next interval."""
 
     def state(self) -> dict[str, Any]:
         """What was summed up so far, over all ranks, on the CPU; for a checkpoint. Empty if nothing was."""
@@ -73,9 +87,9 @@ class Interval:
 
     def traffic(self) -> dict[str, Tensor]:
         """What all ranks and their workers moved in the interval, float64 () by `Traffic`'s names; empty if nothing."""
-        moved = traffic() - self._traffic
-        mine = {name: torch.tensor(value, dtype=torch.float64) for name, value in asdict(moved).items()}
-        return self._world.add_up(mine if moved else {})
+        self.moved_until = traffic()
+        moved = self.moved_until - self._moved_before
+        return self._world.add_up(as_counts(moved) if moved else {})
 
     def require_finite(self, advice: Callable[[], str]) -> None:
         """Stop at the first loss or gradient that is not a finite number.
@@ -173,6 +187,7 @@ class Progress:
             bar_format="{percentage:3.0f}%|{bar:10}| step {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
         )
         self._said = -math.inf
+        self._moved: Counter[str] = Counter()
         self.restart()
 
     def __enter__(self) -> Self:
@@ -204,28 +219,49 @@ class Progress:
         """Show a record; on a log not more often than every ten seconds, but always the last one."""
         if not self._enabled:
             return
-        text = describe(record)
+        self._moved.update({name: value for name, value in record.items() if name in TRAFFIC_NAMES})
         if not self._bar.disable:
-            self._bar.set_postfix_str(text)
+            self._bar.set_postfix_str(self._text(record))
         elif time.monotonic() - self._said >= self.LOG_SECONDS or record["step"] == self._num_steps:
             self._said = time.monotonic()
-            print(f"step {int(record['step'])}/{self._num_steps}  {text}", file=self._stream, flush=True)
+            self.tell(f"step {int(record['step'])}/{self._num_steps}  {self._text(record)}")
+
+    def tell(self, line: str) -> None:
+        """Say a line, above the live one where there is one."""
+        if self._enabled:
+            self._bar.write(line, file=self._stream)
+            self._stream.flush()
+
+    def _text(self, record: Record) -> str:
+        """The record, with the traffic of those before it that were not shown."""
+        moved, self._moved = describe_traffic(self._moved), Counter()
+        return "  ".join(describe(record) + ([f"since the last line: {', '.join(moved)}"] if moved else []))
 
 
-def describe(record: Record) -> str:
-    """A record in words: epoch, loss, accuracies, clips/s, share of time spent waiting for data."""
+def describe(record: Record) -> list[str]:
+    """A record in words: epoch, loss, accuracies, clips/s, share of time spent waiting for data; without traffic."""
     parts = [f"epoch {record['epoch']:.2f}"]
     if "loss" in record:
         parts.append(f"loss {record['loss']:.3f}")
-    parts += [
-        f"{name.removesuffix('_accuracy').replace('_', ' ')} {value:.2f}"
-        for name, value in record.items()
-        if name.endswith("_accuracy") and not name.startswith("nonrandom")  # that one is for the curves
-    ]
+    parts += describe_accuracies(record)
     if "clips_per_second" in record:
         parts.append(f"{record['clips_per_second']:.1f} clips/s")
         parts.append(f"data wait {record['data_wait_share']:.0%}")
-    return "  ".join(parts + describe_traffic(record))
+    return parts
+
+
+def describe_accuracies(figures: Mapping[str, float]) -> list[str]:
+    """The accuracies among some figures, in words."""
+    return [
+        f"{name.removesuffix('_accuracy').replace('_', ' ')} {value:.2f}"
+        for name, value in figures.items()
+        if name.endswith("_accuracy") and not name.startswith("nonrandom")  # that one is for the curves
+    ]
+
+
+def as_counts(moved: Traffic) -> dict[str, Tensor]:
+    """Traffic as float64 () by its names, to be added up over the ranks."""
+    return {name: torch.tensor(value, dtype=torch.float64) for name, value in asdict(moved).items()}
 
 
 def traffic_figures(totals: Mapping[str, Tensor]) -> Record:
@@ -233,14 +269,13 @@ def traffic_figures(totals: Mapping[str, Tensor]) -> Record:
     return {f"{TRAFFIC_PREFIX}{name}": total.item() for name, total in totals.items()}
 
 
-def describe_traffic(record: Record) -> list[str]:
-    """A record's traffic in words: bytes and requests, and whatever else happened at all."""
-    moved = {name.removeprefix(TRAFFIC_PREFIX): value for name, value in record.items()}
-    if f"{TRAFFIC_PREFIX}requests" not in record:
-        return []
+def describe_traffic(figures: Mapping[str, float]) -> list[str]:
+    """Traffic, by the names of :func:`traffic_figures`, in words: bytes and requests, and whatever else happened."""
+    moved = {name: figures.get(f"{TRAFFIC_PREFIX}{name}", 0) for name in asdict(Traffic())}
     parts = []
     if moved["requests"]:
-        parts.append(f"read {moved['bytes_read'] / 1e6:,.1f} MB in {moved['requests']:,.0f} requests")
+        written = f", wrote {moved['bytes_written'] / 1e6:,.1f} MB" if moved["bytes_written"] else ""
+        parts.append(f"read {moved['bytes_read'] / 1e6:,.1f} MB{written} in {moved['requests']:,.0f} requests")
     if moved["cache_hits"] + moved["cache_misses"]:
         parts.append(f"cache {moved['cache_hits']:.0f} hits, {moved['cache_misses']:.0f} misses")
     names = ("retries", "refetches", "substitutes")

@@ -1,15 +1,16 @@
 """Signals that announce the end: they are remembered, and answered between two training steps.
 
-In: SIGTERM (Kubernetes, spot machines, torchrun, Slurm) or SIGUSR1 (Slurm's `--signal`). Out: a loop that knows when to
-save, also while it waits for data, and :class:`Stopped`, with which a run ends that is to be continued.
+In: SIGTERM (Kubernetes, spot machines, torchrun, Slurm), SIGUSR1 (Slurm's `--signal`) or SIGINT (Ctrl-C). Out: a loop
+that knows when to save, also while it waits for data, and :class:`Stopped`, with which a run ends that is to be
+continued.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,36 +19,44 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Generic, TypeVar
 
+from shardify.leaving import INTERRUPTED_EXIT_CODE, REPEAT_SECONDS
+
 Value = TypeVar("Value")
 
 STOPPED_EXIT_CODE = 75
 """EX_TEMPFAIL: what a run exits with that was stopped by a signal and is to be continued by the same command."""
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-REPEAT_SECONDS = 5.0
-"""A job system and torchrun below it may both announce the same end; after so long, a repetition means at once."""
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SAME_KEY_SECONDS = 0.5
+"""A terminal and torchrun may both pass on one Ctrl-C; after so long, it is another one, which means at once."""
 WAIT_SECONDS = 1.0
 """How long after the signal a batch that is on its way is waited for."""
 POLL_SECONDS = 0.2
-LEAVE_SECONDS = 3.0
-"""How long a stopped process, which has saved, may take to end by itself."""
+STDERR_DESCRIPTOR = 2
+LAUNCHER_SECONDS = 1.0
+"""How often a rank looks whether torchrun still lives."""
 WORKER_GRACE_SECONDS = 60
 """How long a loader's process lives on after SIGTERM: its main process, which has got the same, ends it before."""
 
 
 class Stopped(SystemExit):
-    """The end of a run that was stopped between two steps, and saved; leaves the process with STOPPED_EXIT_CODE."""
+    """The end of a run that was stopped between two steps, and saved; its exit code tells Ctrl-C from other signals."""
 
-    def __init__(self) -> None:
-        super().__init__(STOPPED_EXIT_CODE)
+    def __init__(self, signal_name: str) -> None:
+        super().__init__(INTERRUPTED_EXIT_CODE if signal_name == "SIGINT" else STOPPED_EXIT_CODE)
 
 
 class StopRequest:
-    """Whether a signal has asked this process to stop."""
+    """Whether a signal has asked this process to stop.
 
-    def __init__(self) -> None:
+    Args:
+        on_interrupt: says at once, in a signal handler, that Ctrl-C was heard.
+    """
+
+    def __init__(self, on_interrupt: Callable[[], None] | None = None) -> None:
         self.signal_name: str | None = None
         """`SIGTERM`; None as long as there was none."""
         self._since = 0.0
+        self._on_interrupt = on_interrupt
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
@@ -55,7 +64,9 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._take) for number in SIGNALS}
+        is_in_background = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # of a shell, whose Ctrl-C is for others
+        numbers = [number for number in SIGNALS if not (is_in_background and number == signal.SIGINT)]
+        before = {number: signal.signal(number, self._take) for number in numbers}
         try:
             yield self
         finally:
@@ -73,9 +84,16 @@ class StopRequest:
         now = time.monotonic()
         if self.signal_name is None:
             self.signal_name, self._since = signal.Signals(number).name, now
-        elif now - self._since > REPEAT_SECONDS:
-            signal.signal(number, signal.SIG_DFL)
+            if number == signal.SIGINT and self._on_interrupt is not None:
+                self._on_interrupt()
+        elif now - self._since > (SAME_KEY_SECONDS if number == signal.SIGINT else REPEAT_SECONDS):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+
+def promise_to_save() -> None:
+    """Answer Ctrl-C at once, from a signal handler, which may have interrupted Python's own streams."""
+    os.write(STDERR_DESCRIPTOR, b"\nfinishing this step and saving; Ctrl-C again ends at once\n")
 
 
 class Aside(Generic[Value]):
@@ -140,20 +158,6 @@ def until_stopped(begin: Callable[[], Iterator[Value]], request: StopRequest) ->
         items.close()
 
 
-def leave_soon() -> None:
-    """Let the process end by itself, or, where its loaders still wait for data that nobody needs, end it."""
-
-    def end() -> None:
-        for child in multiprocessing.active_children():
-            child.kill()
-        sys.stderr.flush()
-        os._exit(STOPPED_EXIT_CODE)
-
-    timer = threading.Timer(LEAVE_SECONDS, end)
-    timer.daemon = True
-    timer.start()
-
-
 def outlive_announcement() -> None:
     """Keep a loader's process alive while its main process, which has got the same signal, finishes and saves."""
 
@@ -162,4 +166,38 @@ def outlive_announcement() -> None:
         signal.alarm(WORKER_GRACE_SECONDS)
 
     signal.signal(signal.SIGTERM, end_later)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for number in (signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def end_with_parent() -> None:
+    """End this process as soon as the one that began it is gone, be it by SIGKILL and with a fork server in between."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True, name="parent").start()
+
+
+def _end_after(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+@contextmanager
+def stopping_with_launcher() -> Iterator[None]:
+    """Ask this rank to stop, by SIGTERM, when the torchrun that began it is gone, and with it who would end it."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield
+        return
+    launcher, is_over = os.getppid(), threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(LAUNCHER_SECONDS):
+            if os.getppid() != launcher:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    threading.Thread(target=watch, daemon=True, name="launcher").start()
+    try:
+        yield
+    finally:
+        is_over.set()

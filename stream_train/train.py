@@ -23,15 +23,26 @@ from shardify.traffic import traffic
 from stream_train.batch import Batch
 from stream_train.checkpoint import Checkpoint, export_weights
 from stream_train.config import PretrainConfig
-from stream_train.data import build_stream
+from stream_train.data import build_stream, reading_line
 from stream_train.device_ops import prepare_clips
 from stream_train.distributed import World, joined_world
 from stream_train.figures import CURVES_NAME, VALIDATION_PREFIX, draw_curves
-from stream_train.metrics import METRICS_NAME, Interval, MetricsLog, Progress, Record, read_metrics, traffic_figures
+from stream_train.metrics import (
+    METRICS_NAME,
+    Interval,
+    MetricsLog,
+    Progress,
+    Record,
+    as_counts,
+    describe_accuracies,
+    describe_traffic,
+    read_metrics,
+    traffic_figures,
+)
 from stream_train.optim import learning_rate, set_learning_rate
 from stream_train.order import slots_of_rank
 from stream_train.precision import autocast, choose_precision
-from stream_train.preemption import Aside, Stopped, StopRequest
+from stream_train.preemption import Aside, Stopped, StopRequest, promise_to_save
 from stream_train.pretext import build_model, build_task
 from stream_train.run import Run, Say, build_run, resume
 from stream_train.task import Objective, combine
@@ -51,7 +62,12 @@ def pretrain(config: PretrainConfig, say: Say) -> None:
         Stopped: if a signal announced the end; everything is saved.
     """
     with joined_world(config.device, config.threads) as world:
-        fit(build_pretraining(config, world, say))
+        run = build_pretraining(config, world, say)
+        run.say(reading_line(run.data, config.data))
+        fit(run)
+        moved = describe_traffic(traffic_figures(world.add_up(as_counts(traffic()))))
+        if moved:
+            run.say(f"in all: {', '.join(moved)}")
 
 
 def build_pretraining(config: PretrainConfig, world: World, say: Say) -> Run:
@@ -87,13 +103,13 @@ def train(run: Run) -> None:
     """
     is_main = run.world.is_main
     with (
-        StopRequest().listening() as request,
+        StopRequest(promise_to_save if is_main else None).listening() as request,
         MetricsLog(run.folder.path, run.step, enabled=is_main) as log,
         Progress(run.num_steps, run.step, enabled=is_main) as progress,
     ):
         interval = Interval(run.step, run.world, run.begun)
         if judgement_is_missing(run):
-            judge_held_out(run, log, request)
+            judge_held_out(run, log, progress, request)
         for batch in measured_batches(run, progress, request):
             if batch is None:
                 stop(run, request, interval)
@@ -107,10 +123,10 @@ def train(run: Run) -> None:
                 log.write(record)
                 progress.show(record)
                 if run.validation_is_due():
-                    judge_held_out(run, log, request)
+                    judge_held_out(run, log, progress, request)
                 if run.checkpoint_is_due():
                     save(run)
-                interval = Interval(run.step, run.world)
+                interval = Interval(run.step, run.world, moved_before=interval.moved_until)
                 progress.restart()
 
 
@@ -181,8 +197,8 @@ def summarise(run: Run, interval: Interval) -> Record:
     return {"step": run.step, "epoch": run.epoch, **interval.losses(), **figures, "learning_rate": rate, **moved}
 
 
-def judge_held_out(run: Run, log: MetricsLog, request: StopRequest) -> None:
-    """Judge on the held-out split, with the main process's BatchNorm statistics, and write it down.
+def judge_held_out(run: Run, log: MetricsLog, progress: Progress, request: StopRequest) -> None:
+    """Judge on the held-out split, with the main process's BatchNorm statistics, write it down and show it.
 
     Raises:
         Stopped: if a signal announced the end; the run then begins with this judgement when it goes on.
@@ -196,6 +212,7 @@ def judge_held_out(run: Run, log: MetricsLog, request: StopRequest) -> None:
         write_judgement(run.folder.path, judgement)
     named = {f"{VALIDATION_PREFIX}{name}": value for name, value in judgement.figures.items()}
     log.write({"step": run.step, "epoch": run.epoch, **named})
+    progress.tell(f"step {run.step}/{run.num_steps}  held out  {'  '.join(describe_accuracies(judgement.figures))}")
     run.world.do_on_main(run.folder.publish)
 
 
@@ -258,7 +275,7 @@ def stop(run: Run, request: StopRequest, interval: Interval | None = None) -> No
     names = run.world.gather(request.signal_name)
     name = next(name for name in names if name is not None)
     run.say(f"stopped by {name} after step {run.step} of {run.num_steps}; the same command continues")
-    raise Stopped
+    raise Stopped(name)
 
 
 def last_good(run: Run) -> str:

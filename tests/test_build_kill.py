@@ -167,7 +167,7 @@ def test_ctrl_c_ends_the_build_at_once_and_clean(slow_config: Path, start: Start
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=10)  # though the videos at hand would take longer
     assert process.returncode == 130
-    assert errors.splitlines()[-1] == "interrupted; the same command goes on from here"
+    assert errors.splitlines()[-1] == "interrupted; the same command goes on from what is saved"
     assert "Traceback" not in errors
     assert not list(out.glob(".*.tmp"))
     finish_with_plain_ffmpeg(slow_config, built)

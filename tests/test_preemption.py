@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from helpers_processes import descendants, finish, start
-from helpers_training import assert_same_run, records, run_tiny, tiny_values
+from helpers_training import assert_same_run, records, run_tiny
 
 from shardify.errors import WorkError
 from shardify.work_folder import work_folder
@@ -21,7 +19,15 @@ from stream_train import preemption
 from stream_train.batch import Batch
 from stream_train.checkpoint import CheckpointFolder
 from stream_train.loader import ClipStream
-from stream_train.preemption import SIGNALS, STOPPED_EXIT_CODE, Aside, Stopped, StopRequest, outlive_announcement
+from stream_train.preemption import (
+    SIGNALS,
+    STOPPED_EXIT_CODE,
+    Aside,
+    Stopped,
+    StopRequest,
+    outlive_announcement,
+    promise_to_save,
+)
 from stream_train.run import Run
 from stream_train.train import compute_gradients
 from stream_train.validate import judge
@@ -48,7 +54,7 @@ def signal_in_step(monkeypatch: pytest.MonkeyPatch, step: int, number: int = sig
     monkeypatch.setattr("stream_train.train.compute_gradients", compute)
 
 
-def stopped_run(shards: Path, out: Path | str, **changes: Any) -> list[str]:
+def stopped_run(shards: Path, out: Path | str, exit_code: int = STOPPED_EXIT_CODE, **changes: Any) -> list[str]:
     """Train until stopped; returns what was said."""
     said: list[str] = []
 
@@ -57,8 +63,12 @@ def stopped_run(shards: Path, out: Path | str, **changes: Any) -> list[str]:
 
     with pytest.raises(Stopped) as caught:
         train()
-    assert caught.value.code == STOPPED_EXIT_CODE == 75
+    assert caught.value.code == exit_code
     return said
+
+
+def exit_code_of(number: int) -> int:
+    return {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}[signal.Signals(number)]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +90,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     handlers = [signal.getsignal(each) for each in SIGNALS]
     with monkeypatch.context() as patches:
         signal_in_step(patches, step, number)
-        said = stopped_run(small_dataset, tmp_path / "run")
+        said = stopped_run(small_dataset, tmp_path / "run", exit_code_of(number))
     name = signal.Signals(number).name
     assert said == [f"stopped by {name} after step {step} of 10; the same command continues"]
     assert CheckpointFolder(folder=tmp_path / "run").steps() == steps
@@ -277,7 +287,7 @@ def test_a_loader_s_process_lives_on_for_a_while(monkeypatch: pytest.MonkeyPatch
 
         return act
 
-    assert in_child(signalled(signal.SIGUSR1, signal.SIGUSR1, signal.SIGTERM)) == 0
+    assert in_child(signalled(signal.SIGUSR1, signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)) == 0
     assert in_child(signalled(signal.SIGTERM, signal.SIGTERM)) == -signal.SIGTERM
     monkeypatch.setattr(preemption, "WORKER_GRACE_SECONDS", 1)
 
@@ -287,6 +297,32 @@ def test_a_loader_s_process_lives_on_for_a_while(monkeypatch: pytest.MonkeyPatch
             time.sleep(0.1)
 
     assert in_child(forever) == -signal.SIGALRM
+
+
+def test_ctrl_c_again_means_at_once(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """But one that comes by two ways is one."""
+    with StopRequest(promise_to_save).listening() as request:
+        send(signal.SIGINT)
+        send(signal.SIGINT)
+        assert request.signal_name == "SIGINT"
+        assert capfd.readouterr().err == "\nfinishing this step and saving; Ctrl-C again ends at once\n"
+        monkeypatch.setattr(preemption, "SAME_KEY_SECONDS", 0.0)
+        time.sleep(0.01)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_shell_s_background_job_is_not_stopped_by_ctrl_c() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopRequest().listening() as request:
+            send(signal.SIGINT)
+            send(signal.SIGUSR1)
+        assert request.signal_name == "SIGUSR1"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_another_thread_leaves_the_signals_alone() -> None:
@@ -300,68 +336,3 @@ def test_another_thread_leaves_the_signals_alone() -> None:
     thread.start()
     thread.join()
     assert found == [signal.getsignal(signal.SIGTERM)]
-
-
-# Real processes
-
-
-def write_config(folder: Path, shards: Path, **changes: Any) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    values = tiny_values(shards, folder / "run", epochs=40, **changes)
-    values["validation"] = JUDGED | {"every_epochs": 10}
-    (folder / "config.yaml").write_text(yaml.safe_dump(values))
-    return folder / "config.yaml"
-
-
-def wait_for(path: Path, process: Any) -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
-def test_a_signal_to_a_process_and_all_its_loaders(small_dataset: Path, tmp_path: Path, number: int) -> None:
-    """As a job system sends it; the loaders must not die before their main process has saved."""
-    whole = write_config(tmp_path / "whole", small_dataset, data__num_workers=2)
-    broken = write_config(tmp_path / "broken", small_dataset, data__num_workers=2)
-    process = start("stream_train", "pretrain", whole)
-    _, said = finish(process)
-    assert process.returncode == 0, said
-    process = start("stream_train", "pretrain", broken)
-    wait_for(tmp_path / "broken" / "run" / "checkpoint-00000016.pt", process)
-    for pid in [*descendants(process.pid), process.pid]:
-        os.kill(pid, number)
-    _, said = finish(process)
-    assert process.returncode == STOPPED_EXIT_CODE, said
-    assert f"stopped by {signal.Signals(number).name} after step " in said
-    assert "Traceback" not in said
-    assert "error" not in said
-    process = start("stream_train", "pretrain", broken)
-    _, said = finish(process)
-    assert process.returncode == 0, said
-    assert_same_run(tmp_path / "broken" / "run", tmp_path / "whole" / "run")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("to_all", [False, True], ids=["one rank", "torchrun"])
-def test_a_signal_to_one_of_several_ranks_stops_all(small_dataset: Path, tmp_path: Path, to_all: bool) -> None:
-    """Directly to the last rank, or to torchrun, which passes it on; either way its exit code is 1."""
-    whole, broken = (write_config(tmp_path / name, small_dataset) for name in ("whole", "broken"))
-    process = start("stream_train", "pretrain", whole, ranks=3)
-    _, said = finish(process)
-    assert process.returncode == 0, said
-    process = start("stream_train", "pretrain", broken, ranks=3)
-    wait_for(tmp_path / "broken" / "run" / "checkpoint-00000016.pt", process)
-    os.kill(process.pid if to_all else descendants(process.pid)[-1], signal.SIGTERM)
-    _, said = finish(process)
-    assert process.returncode == 1, said
-    assert said.count("stopped by SIGTERM after step ") == 1
-    steps = CheckpointFolder(folder=tmp_path / "broken" / "run").steps()
-    process = start("stream_train", "pretrain", broken, ranks=3)
-    _, said = finish(process)
-    assert process.returncode == 0, said
-    assert f"after step {steps[-1]} of" in said
-    assert_same_run(tmp_path / "broken" / "run", tmp_path / "whole" / "run")

@@ -232,7 +232,7 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error(config: Path, tmp_path: P
     [
         (UsageError("two\n  lines"), 2, "error: two lines"),
         (WorkError("it failed"), 1, "error: it failed"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from what is saved"),
         (OSError(errno.ENOSPC, "No space left on device", "/data/x"), 1, "error: /data/x: No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied"), 1, "error: Permission denied"),
     ],

@@ -1,0 +1,148 @@
+"""The end of a command's process: one exit code, soon, whatever its threads and children are at."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from shardify.cli import CommandGroup
+from shardify.errors import UsageError, WorkError
+from shardify.leaving import Terminated, terminable
+
+PROGRAM = """
+import multiprocessing, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+import click
+from shardify.cli import CommandGroup
+from shardify.errors import UsageError, WorkError
+
+@click.group(cls=CommandGroup)
+def main(): ...
+
+@main.command()
+def work():
+    ThreadPoolExecutor(1).submit(time.sleep, 60)
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,)).start()
+    print("at work", flush=True)
+    {end}
+
+main(["work"])
+"""
+
+
+def begin(end: str, **environment: str) -> subprocess.Popen[str]:
+    """A command that ends in some way while threads and a child of it still wait."""
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(end=end)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("end", "exit_code", "last_line"),
+    [
+        ("raise WorkError('it failed')", 1, "error: it failed"),
+        ("raise UsageError('it is wrong')", 2, "error: it is wrong"),
+        ("sys.exit(75)", 75, ""),
+        ("1 // 0", 1, "ZeroDivisionError: integer division or modulo by zero"),
+        ("raise KeyboardInterrupt", 130, "interrupted; the same command goes on from what is saved"),
+    ],
+)
+def test_a_failure_waits_for_no_thread(end: str, exit_code: int, last_line: str) -> None:
+    started = time.monotonic()
+    process = begin(end)
+    output, said = process.communicate(timeout=50)  # its child holds the pipes, too: that one is gone as well
+    assert time.monotonic() - started < 30
+    assert process.returncode == exit_code
+    assert output == "at work\n"
+    assert (said.splitlines() or [""])[-1] == last_line
+    assert ("Traceback" in said) == (end == "1 // 0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "exit_code", "line"),
+    [
+        (signal.SIGTERM, 143, "stopped by SIGTERM; the same command goes on from what is saved\n"),
+        (signal.SIGINT, 130, "interrupted; the same command goes on from what is saved\n"),
+    ],
+)
+def test_signals_end_a_command_with_one_line(number: int, exit_code: int, line: str) -> None:
+    process = begin("time.sleep(60)")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "at work\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=30) == ("", line)
+    assert process.returncode == exit_code
+
+
+def test_a_second_sigterm_does_not_disturb_the_clearing_up() -> None:
+    cleared = []
+
+    def work() -> None:
+        with terminable():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                cleared.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated):
+        work()
+    assert cleared
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_other_threads_leave_sigterm_alone() -> None:
+    found = []
+
+    def listen() -> None:
+        with terminable():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert found == [signal.getsignal(signal.SIGTERM)]
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "lines"),
+    [(UsageError("wrong"), 2, [1, 0]), (WorkError("failed"), 1, [1, 1]), (KeyboardInterrupt(), 130, [1, 0])],
+)
+def test_of_a_machine_s_processes_one_says_what_all_find(
+    error: BaseException, exit_code: int, lines: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But what went wrong in one of them only that one can tell."""
+    for local_rank, count in enumerate(lines):
+        monkeypatch.setenv("LOCAL_RANK", str(local_rank))
+        result = invoke_failing(error, "fail")
+        assert (result.exit_code, len(result.stderr.splitlines())) == (exit_code, count)
+        result = invoke_failing(error, "fail", "--what")
+        assert (result.exit_code, "No such option" in result.stderr) == (2, local_rank == 0)
+
+
+def invoke_failing(error: BaseException, *words: str) -> Any:
+    @click.group(cls=CommandGroup)
+    def group() -> None: ...
+
+    @group.command()
+    def fail() -> None:
+        raise error
+
+    return CliRunner().invoke(group, words)
