@@ -17,7 +17,7 @@ from shardify.build_config import BuildConfig
 from shardify.catalogs.folder import FlatConfig
 from shardify.config import load_config
 from shardify.frames import decode_video
-from shardify.retrying import DEFAULT_RETRY_SECONDS
+from shardify.retrying import DEFAULT_RETRY_SECONDS, FIRST_CONTACT_SECONDS
 from shardify.run import build
 from stream_train.config import PretrainConfig
 from stream_train.preemption import STOPPED_EXIT_CODE
@@ -118,6 +118,7 @@ def test_defaults_that_are_named_for_buckets_are_those_of_the_code() -> None:
     assert f"holds {data.reader.cache.max_gigabytes:g} GB unless told otherwise" in text
     assert f"`data.videos_per_batch`, by default the paper's {data.videos_per_batch}," in text
     assert f"`TEMPORAL_SSL_RETRY_SECONDS` ({DEFAULT_RETRY_SECONDS:g})" in text
+    assert f"nobody has ever answered after {FIRST_CONTACT_SECONDS:g} seconds" in text
     assert re.search(rf"exit code {STOPPED_EXIT_CODE}\b", text)
 
 
