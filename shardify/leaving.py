@@ -35,16 +35,6 @@ def terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
-    listen_for_sigterm()
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-
-
-def listen_for_sigterm() -> None:
-    """Answer SIGTERM by :class:`Terminated`; called again after libraries that bring a handler of their own."""
     came: list[float] = []
 
     def answer(number: int, _: FrameType | None) -> None:
@@ -55,7 +45,15 @@ def listen_for_sigterm() -> None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    signal.signal(signal.SIGTERM, answer)
+    before = signal.signal(signal.SIGTERM, answer)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if came:  # Ray raises one of its own instead of what a handler has raised
+            raise Terminated from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def leave(exit_code: int) -> NoReturn:

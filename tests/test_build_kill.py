@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -55,7 +56,7 @@ def slow_config(source: Path, tmp_path: Path) -> Path:
     return config
 
 
-Start = Callable[[Path], "subprocess.Popen[str]"]
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -63,8 +64,8 @@ def start() -> Iterator[Start]:
     """Start builds as a shell would, each in a process group of its own; none survives the test."""
     processes = []
 
-    def run(config: Path) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "shardify", "build", str(config)]
+    def run(config: Path, *words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "shardify", "build", str(config), *words]
         pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         heed_ctrl_c = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where the tests ignore it
         processes.append(subprocess.Popen(command, **pipes, start_new_session=True, preexec_fn=heed_ctrl_c))  # noqa: PLW1509
@@ -158,18 +159,49 @@ def test_a_killed_worker_ends_the_build_with_one_line(slow_config: Path, start: 
     finish_with_plain_ffmpeg(slow_config, built)
 
 
-def test_ctrl_c_ends_the_build_at_once_and_clean(slow_config: Path, start: Start, built: dict[str, bytes]) -> None:
+@pytest.mark.parametrize(
+    ("number", "exit_code", "line"),
+    [
+        (signal.SIGINT, 130, "interrupted; the same command goes on from what is saved"),
+        (signal.SIGTERM, 143, "stopped by SIGTERM; the same command goes on from what is saved"),
+    ],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+@pytest.mark.parametrize("to_all", [False, True], ids=["one", "all"])
+def test_a_signal_ends_the_build_at_once_and_clean(
+    slow_config: Path, start: Start, built: dict[str, bytes], number: int, exit_code: int, line: str, to_all: bool
+) -> None:
     out = slow_config.parent / "out"
     process = start(slow_config)
     wait_until(lambda: half_done(out))
     (slow_config.parent / "hold").touch()
     time.sleep(0.5)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=10)  # though the videos at hand would take longer
-    assert process.returncode == 130
-    assert errors.splitlines()[-1] == "interrupted; the same command goes on from what is saved"
-    assert "Traceback" not in errors
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    output, errors = process.communicate(timeout=10)  # though the videos at hand would take longer
+    assert process.returncode == exit_code
+    assert (output, errors) == ("", f"{line}\n")
     assert not list(out.glob(".*.tmp"))
+    finish_with_plain_ffmpeg(slow_config, built)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_ends_a_build_on_ray_at_once_and_clean(
+    slow_config: Path, start: Start, built: dict[str, bytes], number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = slow_config.parent / "out"
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    process = start(slow_config, "--engine", "ray")
+    wait_until(lambda: half_done(out))
+    (slow_config.parent / "hold").touch()
+    time.sleep(0.5)
+    os.killpg(process.pid, number)
+    output, errors = process.communicate(timeout=20)
+    said = {2: "interrupted", 15: "stopped by SIGTERM"}[number]
+    assert process.returncode == 128 + number
+    assert output == ""
+    assert [line for line in errors.splitlines() if not line.startswith("Ray at ")] == [
+        f"{said}; the same command goes on from what is saved"
+    ]
     finish_with_plain_ffmpeg(slow_config, built)
 
 
@@ -180,9 +212,10 @@ def test_a_second_build_into_the_same_folder_is_refused(slow_config: Path, start
     second = start(slow_config)
     _, errors = second.communicate(timeout=START_SECONDS)
     assert second.returncode == 1
+    holder = f"process {first.pid} on {socket.gethostname()}"
     assert (
         errors.splitlines()[-1]
-        == f"error: another process is building in {out}; wait for it, stop it, or give another out"
+        == f"error: another process ({holder}) is building in {out}; wait for it, stop it, or give another out"
     )
     first.communicate(timeout=START_SECONDS)
     assert first.returncode == 0
