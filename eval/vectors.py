@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ class Vectors:
         return len(self.keys)
 
 
-def check_file_name(path: Path) -> None:
+def check_file_name(path: str | Path) -> None:
     """Raise UsageError if the ending names no format, before anything is worked out for it."""
     _format_of(path)
 
@@ -137,9 +137,9 @@ class _Format:
     read: Callable[[Path], Vectors]
 
 
-def _format_of(path: Path) -> _Format:
+def _format_of(path: str | Path) -> _Format:
     try:
-        return _FORMATS[path.suffix]
+        return _FORMATS[PurePosixPath(path).suffix]
     except KeyError:
         allowed = " or ".join(_FORMATS)
         raise UsageError(f"{path}: features are files that end in {allowed}; name it accordingly") from None

@@ -82,7 +82,7 @@ def write_features(config: VideoFeaturesConfig, say: Say) -> dict[str, Any]:
         UsageError: if source, checkpoint or `out` cannot be used, or no video can be decoded.
         WorkError: if a shard or the checkpoint is damaged, or the disk is full.
     """
-    check_file_name(Path(config.out))
+    check_file_name(config.out)
     _, metadata = load_backbone(export_of(config.checkpoint))
     crop = config.crop or int(metadata["crop"])
     networks = {"checkpoint": CheckpointWeights(path=config.checkpoint)}

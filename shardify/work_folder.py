@@ -145,6 +145,7 @@ def fetched(location: str | Path) -> Iterator[Path]:
         UsageError: if the place cannot be reached as it is set up.
         WorkError: if the store fails for long, or the disk is full.
     """
+    location = check_location(location)
     if not is_url(location):
         yield Path(location)
         return
@@ -166,6 +167,7 @@ def placed(location: str | Path) -> Iterator[Path]:
         UsageError: if nothing can be written there.
         WorkError: if the store fails for long, or the disk is full.
     """
+    location = check_writable(location)
     place, name = split_location(location)
     if not is_url(location):
         open_store(place, create=True)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from shardify.config import StrictModel
-from shardify.storage import Location
+from shardify.storage import WritableLocation
 from stream_train.distributed import DeviceChoice
 from stream_train.loader import DataConfig
 from stream_train.networks import NetworkConfig
@@ -64,7 +64,7 @@ class TrainConfig(StrictModel):
     """Where the data set lies: the folder, or the place in an object store, that `shardify build` wrote."""
     split: str | None = None
     """Split to train on, such as train1; null is every sample."""
-    out: Location
+    out: WritableLocation
     """Folder, or URL such as s3://bucket/run, for the checkpoints, metrics, figures and exported weights; the same
     command continues a run there."""
     seed: int = Field(default=0, ge=0, lt=2**63)

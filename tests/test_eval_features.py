@@ -59,7 +59,7 @@ def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return folder
 
 
-def features(source: Path, run: Path, out: Path, *words: object) -> Result:
+def features(source: Path, run: Path, out: Path | str, *words: object) -> Result:
     return invoke("features", source, run, "--out", out, *QUICK, *words)
 
 
@@ -360,5 +360,6 @@ def test_checkpoints_and_files_that_cannot_be_used(world: tuple[Path, Path], tmp
     assert_error(features(shards, shards, out), 2, f"there is no file {shards / 'backbone.safetensors'}")
     assert_error(features(shards, damaged, out), 1, f"{damaged} is damaged")
     assert_error(features(shards, run, tmp_path / "x.csv"), 2, "features are files that end in .npz or .safetensors")
+    assert_error(features(shards, run, "s3://b/x.csv"), 2, "s3://b/x.csv: features are files that end in .npz")
     assert_error(features(shards, run, tmp_path / "folder.npz"), 2, "is a folder; give the name of a file")
     assert {path.name for path in tmp_path.iterdir()} == {"damaged.safetensors", "folder.npz"}

@@ -117,7 +117,7 @@ def test_a_place_that_cannot_be_written_is_noticed_before_the_first_step(
     monkeypatch.setattr("stream_train.train.compute_gradients", no_step)
     with pytest.raises(UsageError, match="there is no such bucket"):
         run_tiny(small_dataset, "s3://no-such-bucket-here/run")
-    with pytest.raises(UsageError, match=r"https://example\.org/run can only be read"):
+    with pytest.raises(UsageError, match=r"out = 'https://example\.org/run': can only be read"):
         run_tiny(small_dataset, "https://example.org/run")
 
 

@@ -116,7 +116,7 @@ def test_the_presets_differ_by_the_rows_of_the_method() -> None:
         ("network.kind=c4d", ("network", "c3d")),
         ("optimizer.learning_rate=-1", ("optimizer.learning_rate", "greater than 0")),
         ("task.sampling.motions=[sideways]", ("task.sampling.motions", "random")),
-        ("network.depth=3", ("unknown key network.c3d.depth", "allowed: ", "width")),
+        ("network.depth=3", ("unknown key network.depth", "allowed: ", "width")),
         ("epochs=0", ("epochs", "greater than 0")),
         ("shards=/nowhere/at/all", ("/nowhere/at/all does not exist",)),
         ("split=train7", ("no split 'train7'", "train1")),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,3 +150,13 @@ def test_a_full_disk_under_the_copy_is_one_clear_error(s3_url: str) -> None:
     with pytest.raises(WorkError, match=r"no space left in .*; free some, or name another folder in TMPDIR"):
         write()
     assert open_store(s3_url).names() == []
+
+
+@pytest.mark.parametrize("use", [placed, fetched, work_folder, nullcontext])
+def test_what_is_nearly_a_url_becomes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: Callable[[str], AbstractContextManager[Any]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"^s3:/bucket/x: two slashes .* write s3://bucket/x;"), use("s3:/bucket/x"):
+        require_writable("s3:/bucket/x")
+    assert list(tmp_path.iterdir()) == []
