@@ -60,6 +60,9 @@ CLOUDS = {
 _KEY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+
+
 def named_endpoints(scheme: str) -> dict[str, str]:
     """The endpoint variables of a cloud that are set, and their values."""
     cloud = CLOUDS.get(scheme)
@@ -69,10 +72,13 @@ def named_endpoints(scheme: str) -> dict[str, str]:
 def advice_on_endpoint(scheme: str) -> str:
     """What to look at if a server cannot be reached, or is not the one that was meant."""
     if scheme not in CLOUDS:
-        return "check the URL"
-    if named := named_endpoints(scheme):
-        return f"check {' and '.join(f'{name}={value}' for name, value in named.items())}"
-    return f"{asked_owner(scheme)}; to ask another server set {CLOUDS[scheme].endpoint[0]}"
+        advice = "check the URL"
+    elif named := named_endpoints(scheme):
+        advice = f"check {' and '.join(f'{name}={value}' for name, value in named.items())}"
+    else:
+        advice = f"{asked_owner(scheme)}; to ask another server set {CLOUDS[scheme].endpoint[0]}"
+    proxies = [name for name in _PROXIES if os.environ.get(name)]
+    return f"{advice} (asked through the proxy of {' or '.join(proxies)})" if proxies else advice
 
 
 def asked_owner(scheme: str) -> str:

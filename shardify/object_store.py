@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import from_url
+from obstore.store import HTTPStore, from_url
 
 from shardify.clouds import CLOUDS, allows_http, check_variables, profile_credentials
 from shardify.errors import UsageError, WorkError
@@ -30,7 +30,7 @@ from shardify.storage import Store, can_list, check_location, check_writable
 from shardify.traffic import Traffic, count
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig
+    from obstore.store import ClientConfig, RetryConfig
     from obstore.store import ObjectStore as Client
 
 Result = TypeVar("Result")
@@ -229,16 +229,12 @@ def _make_client(url: str, limits: ClientConfig) -> Client:
     scheme, _, place = url.partition("://")
     check_variables(url)
     try:
-        return from_url(
-            f"{scheme}://{quote(place)}" if scheme in CLOUDS else url,  # the library takes percent signs for escapes
-            client_options={
-                "allow_http": allows_http(scheme),
-                "connect_timeout": CONNECT_TIMEOUT,
-                **limits,
-            },
-            retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
-            **profile_credentials(url),
-        )
+        options: ClientConfig = {"allow_http": allows_http(scheme), "connect_timeout": CONNECT_TIMEOUT, **limits}
+        once: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(0)}
+        if scheme not in CLOUDS:  # from_url would take clouds' own web addresses for their buckets
+            return HTTPStore.from_url(url, client_options=options, retry_config=once)
+        escaped = f"{scheme}://{quote(place)}"  # the library takes percent signs for escapes
+        return from_url(escaped, client_options=options, retry_config=once, **profile_credentials(url))
     except (BaseError, ValueError, OSError) as error:
         advice = "; name the storage account in AZURE_STORAGE_ACCOUNT_NAME" if "Account must" in str(error) else ""
         raise UsageError(f"{url} cannot be opened: {reason_of(error)}{advice}") from None

@@ -114,10 +114,11 @@ def check_location(location: str | Path) -> str:
     if is_url(text):
         scheme = check_url(text)
         return scheme + text[len(scheme) :]
-    if match := re.fullmatch(r"([A-Za-z0-9]+):/(.*)", text, re.DOTALL):
-        scheme = match[1].lower()
-        known = f"{scheme}://{match[2].lstrip('/')}" if scheme in SCHEMES else _OTHER_NAMES.get(scheme)
-        meant = f"two slashes belong behind the colon of a URL, so write {known}" if known else f"use {PLACES}"
+    match = re.fullmatch(r"([A-Za-z0-9]+)(:/|:|//)(.*)", text, re.DOTALL)
+    scheme = match[1].lower() if match else ""
+    if match is not None and (match[2] == ":/" or scheme in (*SCHEMES, *_OTHER_NAMES)):
+        known = f"{scheme}://{match[3].lstrip('/')}" if scheme in SCHEMES else _OTHER_NAMES.get(scheme)
+        meant = f"if a URL is meant, write {known}" if known else f"use {PLACES}"
         raise UsageError(f"{text}: {meant}; a folder that is really called so is ./{text}")
     return text
 

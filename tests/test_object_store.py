@@ -19,6 +19,7 @@ import boto3
 import pytest
 from helpers_fault_proxy import FaultProxy
 from helpers_s3 import S3Server
+from obstore.store import HTTPStore
 
 from shardify.errors import UsageError, WorkError
 from shardify.object_store import CHUNK_BYTES, ObjectStore
@@ -340,6 +341,13 @@ class TestHttp:
             store.delete("a")
         with pytest.raises(UsageError, match=r"cannot be listed"):
             store.names()
+
+
+@pytest.mark.parametrize("host", ["bucket.s3.amazonaws.com", "s3.us-east-1.amazonaws.com", "me.blob.core.windows.net"])
+def test_clouds_own_web_addresses_are_web_servers(host: str) -> None:
+    store = ObjectStore(f"https://{host}/x/y")
+    assert isinstance(store.client, HTTPStore)
+    assert store.client.url == f"https://{host}/x/y"
 
 
 def test_azure_needs_the_name_of_an_account(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,11 +120,17 @@ class TestSpellings:
     @pytest.mark.parametrize(
         ("place", "words"),
         [
-            ("s3:/bucket/x", "so write s3://bucket/x; a folder that is really called so is ./s3:/bucket/x"),
-            ("S3:/bucket/x", "so write s3://bucket/x;"),
-            (Path("s3://bucket/x"), "so write s3://bucket/x;"),
-            ("https:/host/x", "so write https://host/x;"),
-            ("gcs:/bucket/x", "so write gs://bucket/path;"),
+            ("s3:bucket/x", "if a URL is meant, write s3://bucket/x;"),
+            ("s3//bucket/x", "if a URL is meant, write s3://bucket/x;"),
+            ("file:data", "if a URL is meant, write the folder's path alone;"),
+            (
+                "s3:/bucket/x",
+                "if a URL is meant, write s3://bucket/x; a folder that is really called so is ./s3:/bucket/x",
+            ),
+            ("S3:/bucket/x", "if a URL is meant, write s3://bucket/x;"),
+            (Path("s3://bucket/x"), "if a URL is meant, write s3://bucket/x;"),
+            ("https:/host/x", "if a URL is meant, write https://host/x;"),
+            ("gcs:/bucket/x", "if a URL is meant, write gs://bucket/path;"),
             ("hdfs:/host/x", "use s3://bucket/path, gs://"),
             ("C:/videos", "use s3://bucket/path, gs://"),
             ("http:///x", "names no bucket"),
@@ -147,7 +153,7 @@ class TestSpellings:
     @pytest.mark.parametrize(
         ("key", "value", "words"),
         [
-            ("anywhere", "s3:/bucket/x", "anywhere = 's3:/bucket/x': two slashes belong behind"),
+            ("anywhere", "s3:/bucket/x", "anywhere = 's3:/bucket/x': if a URL is meant, write s3://bucket/x"),
             ("anywhere", "", "give a folder, or a URL such as s3://bucket/path"),
             ("written", "https://host/x", "written = 'https://host/x': can only be read"),
             (
@@ -155,7 +161,7 @@ class TestSpellings:
                 "s3://bucket/x",
                 "here = 's3://bucket/x': lies in an object store; give a folder of",
             ),
-            ("here", "s3:/bucket/x", "here = 's3:/bucket/x': two slashes belong behind"),
+            ("here", "s3:/bucket/x", "here = 's3:/bucket/x': if a URL is meant, write s3://bucket/x"),
         ],
     )
     def test_configs_name_the_key(self, key: str, value: str, words: str) -> None:
