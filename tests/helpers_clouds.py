@@ -1,0 +1,51 @@
+"""Clouds of which nobody answers, for tests of what is said and done then."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import shardify.retrying
+from shardify.errors import UserFacingError
+from shardify.retrying import RETRY_VARIABLE
+from shardify.storage import open_store
+from shardify.traffic import take
+
+OWN_VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+NOBODY = "http://127.0.0.1:1"
+"""Refuses every connection."""
+
+
+def set_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials of every cloud, none of which is asked; a process that has not had an answer yet."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    values = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+    values |= {"GOOGLE_SKIP_SIGNATURE": "true", "AZURE_STORAGE_ACCOUNT_NAME": "me", "AZURE_SKIP_SIGNATURE": "true"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    for kind in ("HTTP", "HTTPS", "ALL"):
+        monkeypatch.delenv(f"{kind}_PROXY", raising=False)
+        monkeypatch.delenv(f"{kind}_PROXY".lower(), raising=False)
+    point_to(NOBODY, monkeypatch)
+    monkeypatch.setenv(RETRY_VARIABLE, "20")
+    for name in ("_served", "_others_were_answered"):
+        monkeypatch.setattr(shardify.retrying, name, threading.Event())
+    monkeypatch.setattr(shardify.retrying, "_answering", set())
+    monkeypatch.setattr(shardify.retrying, "_noticed", float("-inf"))
+    take()
+
+
+def point_to(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make it the server of every cloud."""
+    for name in ("AWS_ENDPOINT_URL", "GOOGLE_BASE_URL", "AZURE_ENDPOINT"):
+        monkeypatch.setenv(name, endpoint)
+
+
+def message_of(url: str, name: str = "a") -> tuple[type[UserFacingError], str]:
+    """What is raised where an object is read, and its one line."""
+    with pytest.raises(UserFacingError) as caught:
+        open_store(url).read(name)
+    assert "\n" not in str(caught.value)
+    return type(caught.value), str(caught.value)

@@ -1,0 +1,117 @@
+"""Variables that say where clouds are and who asks: what is refused, and in which words."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+
+import pytest
+from helpers_clouds import NOBODY, OWN_VARIABLES, message_of, point_to, set_clouds
+from helpers_fault_proxy import FaultProxy
+
+from shardify.clouds import CLOUDS
+from shardify.errors import UsageError
+from shardify.storage import open_store
+from shardify.traffic import Traffic, take
+
+
+@pytest.fixture(autouse=True)
+def clouds(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_clouds(monkeypatch)
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """All clouds, which answer 404 after the faults that a test asks for."""
+    with FaultProxy(NOBODY) as proxy:
+        point_to(proxy.endpoint, monkeypatch)
+        yield proxy
+
+
+class TestEndpoints:
+    @pytest.mark.parametrize("value", ["127.0.0.1:7480", "localhost", "s3://host", "http://", ""])
+    def test_what_is_no_address_is_told(self, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", value)
+        with pytest.raises(UsageError, match=f"^AWS_ENDPOINT_URL={value}: give an address such as https://host or"):
+            open_store("s3://bucket/x").read("a")
+
+    @pytest.mark.parametrize("end", ["/bucket", "/bucket/"])
+    def test_the_bucket_belongs_into_the_url(self, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://host{end}")
+        message = (
+            f"AWS_ENDPOINT_URL=https://host{end} ends with the bucket, which s3://bucket/x names already; leave /buck"
+        )
+        with pytest.raises(UsageError, match=f"^{message}"):
+            open_store("s3://bucket/x").read("a")
+
+    def test_one_clouds_endpoint_does_not_matter_to_another(
+        self, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "nonsense")
+        proxy.fail(404)
+        with pytest.raises(FileNotFoundError):
+            open_store("gs://bucket/x").read("a")
+
+    def test_tls_to_a_server_without(self, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint.replace("http:", "https:"))
+        kind, message = message_of("s3://bucket/x")
+        assert kind is UsageError
+        assert "the server does not speak TLS; write the endpoint variable with http://" in message
+        assert take() == Traffic(requests=1)
+
+    def test_a_web_server_is_no_object_store(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Welcome(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                """Silence."""
+
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", "9")
+                self.end_headers()
+                self.wfile.write(b"<welcome>")
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Welcome)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        try:
+            point_to(f"http://127.0.0.1:{server.server_address[1]}", monkeypatch)
+            with pytest.raises(UsageError, match=r"s3://bucket/x: no object store answers there .*endpoint variable"):
+                open_store("s3://bucket/x").names()
+        finally:
+            server.shutdown()
+            server.server_close()
+        assert take() == Traffic(requests=1)
+
+
+class TestEmptyVariables:
+    @pytest.mark.parametrize(
+        ("scheme", "name"),
+        [(scheme, name) for scheme, cloud in CLOUDS.items() for name in cloud.access if scheme in OWN_VARIABLES],
+    )
+    def test_they_are_named(self, monkeypatch: pytest.MonkeyPatch, scheme: str, name: str) -> None:
+        monkeypatch.setenv(name, " ")
+        kind, message = message_of(f"{scheme}://bucket/x")
+        assert (kind, message) == (UsageError, f"{name} is set to nothing: give a value, or unset it")
+        assert take().retries == 0
+
+    def test_several_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "")
+        words = "^AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are set to nothing: give a value, or unset them$"
+        with pytest.raises(UsageError, match=words):
+            open_store("s3://bucket/x").names()
+
+    @pytest.mark.parametrize(
+        ("lacking", "there"),
+        [("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"), ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")],
+    )
+    def test_half_a_key(self, monkeypatch: pytest.MonkeyPatch, lacking: str, there: str) -> None:
+        monkeypatch.delenv(lacking)
+        words = f"{there} is set, but {lacking} is not: set both, or neither"
+        assert message_of("s3://bucket/x") == (UsageError, words)
+
+    def test_other_clouds_variables_do_not_matter(self, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
+        proxy.fail(404)
+        with pytest.raises(FileNotFoundError):
+            open_store("gs://bucket/x").read("a")
