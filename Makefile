@@ -60,6 +60,9 @@ eval_overrides = $(call set,shards,$(SHARDS)) $(call set,networks.pretrained.pat
 demo_run = $(if $(SHARDS)$(CHECKPOINT),,$(if $(filter configs/eval/demo.yaml,$(EVAL_CONFIG)),$(DEMO_RUN)/backbone.safetensors))
 needed = $(if $(strip $(2)),$(call quoted,$(2)),$(error $@ needs $(1)))
 existing = $(if $(wildcard $(1)),$(1),$(error $(1) does not exist; there are: $(wildcard $(dir $(1))*.yaml)))
+# Torchrun would answer what is no number with a traceback, once everything that comes first is done.
+count = $(if $(shell printf %s $(call quoted,$($(1))) | tr -d 0-9),$(error $(1)=$($(1)) is no number; give $(1)=2, say))
+counts := $(foreach name,GPUS NODES NODE,$(call count,$(name)))
 # Several processes are torchrun's: of one machine (GPUS), or of several (NODES), each of which runs the same target.
 master = $(subst :, ,$(call required,MASTER))
 across = --nnodes $(NODES) --node-rank $(node) --nproc-per-node $(or $(GPUS),1) \

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+import time
 from typing import Any
 
 import click
@@ -23,6 +24,8 @@ from shardify.run import Engine, build, build_part, finish
 from shardify.storage import open_store
 from shardify.verify import verify
 
+FIRST_PROCESS_SECONDS = 10.0
+
 set_option = click.option(
     "--set",
     "overrides",
@@ -37,7 +40,7 @@ class CommandGroup(click.Group):
     """A click group whose commands end with one clear line and the right exit code, never with a traceback.
 
     0 good, 1 the work failed, 2 the request was wrong, 130 interrupted, 143 ended by SIGTERM. Programming errors keep
-    their traceback. Of a machine's processes under torchrun, which all find the same wrong with a request, one says so.
+    their traceback. What all of a machine's processes under torchrun would say, one says.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -57,22 +60,16 @@ class CommandGroup(click.Group):
             with terminable():
                 return super().invoke(ctx)
         except UserFacingError as error:
-            self._end(ctx, f"error: {error}", error.exit_code, for_all=isinstance(error, UsageError))
-        except click.UsageError as error:
-            if _speaks_for_machine():
-                raise
-            ctx.exit(error.exit_code)
+            if isinstance(error, UsageError):
+                _let_first_process_speak()
+            self._end(ctx, f"error: {error}", error.exit_code)
+        except click.UsageError:
+            _let_first_process_speak()
+            raise
         except Terminated:
-            self._end(
-                ctx,
-                "stopped by SIGTERM; the same command goes on from what is saved",
-                TERMINATED_EXIT_CODE,
-                for_all=True,
-            )
+            self._end_by_signal(ctx, "stopped by SIGTERM", TERMINATED_EXIT_CODE)
         except KeyboardInterrupt:
-            self._end(
-                ctx, "interrupted; the same command goes on from what is saved", INTERRUPTED_EXIT_CODE, for_all=True
-            )
+            self._end_by_signal(ctx, "interrupted", INTERRUPTED_EXIT_CODE)
         except OSError as error:
             if error.errno in (None, errno.EPIPE):  # a closed pipe (`| head`) is click's matter
                 raise
@@ -80,15 +77,26 @@ class CommandGroup(click.Group):
             self._end(ctx, f"error: {where}{error.strerror}", WorkError.exit_code)
 
     @staticmethod
-    def _end(ctx: click.Context, message: str, exit_code: int, *, for_all: bool = False) -> None:
-        if _speaks_for_machine() or not for_all:
-            click.echo(one_line(message), err=True)
+    def _end(ctx: click.Context, message: str, exit_code: int) -> None:
+        click.echo(one_line(message), err=True)
+        ctx.exit(exit_code)
+
+    @staticmethod
+    def _end_by_signal(ctx: click.Context, what: str, exit_code: int) -> None:
+        if _is_first_process():
+            click.echo(f"{what}; the same command goes on from what is saved", err=True)
         ctx.exit(exit_code)
 
 
-def _speaks_for_machine() -> bool:
-    """Whether this is the first of the machine's processes that torchrun has started, or the only one."""
+def _is_first_process() -> bool:
+    """Whether torchrun has started this process as the first of the machine, or there is no torchrun."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _let_first_process_speak() -> None:
+    """Wait for the machine's first process to find the same wrong with the request; torchrun then ends this one."""
+    if not _is_first_process():
+        time.sleep(FIRST_PROCESS_SECONDS)
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})

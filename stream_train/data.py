@@ -41,7 +41,8 @@ def reading_line(data: DataSet, config: DataConfig) -> str:
         "ranged": "ranged (only the bytes of the frames that are needed)",
         "cached": f"cached in {cache.resolved_folder} (at most {cache.max_gigabytes:g} GB)",
     }
-    return f"reading {of_split} in {len(data.shards):,} shards, {num_bytes / 1e9:,.3g} GB, {ways[access]}"
+    size = f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
+    return f"reading {of_split} in {len(data.shards):,} shards, {size}, {ways[access]}"
 
 
 def build_stream(

@@ -8,7 +8,7 @@ matrices.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, NoReturn
@@ -63,8 +63,7 @@ def pretrain(config: PretrainConfig, say: Say) -> None:
     """
     with joined_world(config.device, config.threads) as world:
         run = build_pretraining(config, world, say)
-        run.say(reading_line(run.data, config.data))
-        fit(run)
+        fit(run, lambda: reading_line(run.data, config.data))
         moved = describe_traffic(traffic_figures(world.add_up(as_counts(traffic()))))
         if moved:
             run.say(f"in all: {', '.join(moved)}")
@@ -77,14 +76,21 @@ def build_pretraining(config: PretrainConfig, world: World, say: Say) -> Run:
     return build_run(config, task, config.network, make_model, world=world, say=say)
 
 
-def fit(run: Run) -> None:
-    """Train what a run has left to do, and export what it has learnt; errors as :func:`pretrain`."""
+def fit(run: Run, opening: Callable[[], str] | None = None) -> None:
+    """Train what a run has left to do, and export what it has learnt; errors as :func:`pretrain`.
+
+    Args:
+        run: as it was built.
+        opening: what to tell the user before the first step.
+    """
     with ExitStack() as stack:
         run.world.do_on_main(lambda: open_folder(run, stack))
         if not run.world.is_main:
             stack.enter_context(run.folder.opened(create=False))
         resume(run)
         if run.step < run.num_steps or judgement_is_missing(run):
+            if opening is not None:
+                run.say(opening())
             train(run)
         run.world.do_on_main(lambda: finish(run))
 

@@ -194,6 +194,14 @@ def test_several_machines_run_the_same_target() -> None:
         assert "NODES=2 needs " in result.stderr
 
 
+@pytest.mark.parametrize("word", ["GPUS=x", "NODES=two", "NODE=-1", "GPUS=it's"])
+def test_counts_are_numbers(word: str) -> None:
+    result = run("make", "--dry-run", "pretrain", word)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"{word} is no number; give {word.partition('=')[0]}=2, say" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_parts_and_engines_reach_the_build() -> None:
     (command,) = commands("shards", "DATASET=ucf101", "PART=3/16", "ENGINE=ray", "OUT=gs://bucket/set")
     assert command[3:5] == ["build", "configs/shards/ucf101.yaml"]

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers_shards import build_config, make_source
 
 from shardify import ray_engine
 from shardify.engine import TASKS_AHEAD
 from shardify.errors import UsageError
 from shardify.ray_engine import run_on_ray
+from shardify.run import build
 from shardify.writer import Report, VideoDone
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of importing Ray
@@ -171,3 +173,13 @@ def test_a_cluster_that_shrinks_is_handed_fewer_tasks() -> None:
     ray_engine._run(ray, map(Numbered, range(1, 31)), lambda video: done.append(video.num_frames), None)
     assert done == list(range(1, 31))
     assert ray.most_pending == (1 + TASKS_AHEAD) * 4
+
+
+def test_a_build_with_nothing_left_to_do_joins_no_cluster(
+    tmp_path: Path, joined: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_source(tmp_path / "source")
+    build(build_config(source, tmp_path / "out"))
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert build(build_config(source, tmp_path / "out"), engine="ray").num_shards_written == 0
+    assert joined == []

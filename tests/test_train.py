@@ -367,10 +367,14 @@ def test_progress_says_everything_that_matters_in_one_line() -> None:
             "nonrandom_motion_accuracy": 0.1, "speed_accuracy": 0.5, "learning_rate": 1e-3,
         }  # fmt: skip
         progress.show(record | {"clips_per_second": 37.25, "data_wait_share": 0.031})
-        progress.show(record | {"step": 21})  # within ten seconds: not said
-        progress.show(record | {"step": 100})  # the last: always said
+        moved = {"data_requests": 20.0, "data_bytes_read": 3e6, "data_bytes_written": 0.0}
+        progress.show(record | {"step": 21} | moved)  # within ten seconds: not said
+        progress.tell("step 21/100  held out  motion 0.30")
+        progress.show(record | {"step": 100} | moved | {"data_bytes_written": 5e5})  # the last: always said
         speed = progress.speed()
-    first, last = stream.getvalue().splitlines()
+    first, told, last = stream.getvalue().splitlines()
+    assert told == "step 21/100  held out  motion 0.30"
+    assert last.endswith("  since the last line: read 6.0 MB, wrote 0.5 MB in 40 requests")
     assert first == ("step 20/100  epoch 0.25  loss 2.500  motion 0.38  speed 0.50  37.2 clips/s  data wait 3%")
     assert last.startswith("step 100/100")
     assert speed["clips_per_second"] > 0

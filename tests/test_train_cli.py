@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def assert_one_line(result: Result, exit_code: int, *parts: str) -> None:
 def config_path(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     values: dict[str, Any] = tiny_values(small_dataset, folder / "run", epochs=1)
-    values["validation"] = {"split": "train1", "draws_per_video": 1}
+    values["validation"] = {"split": "train1", "draws_per_video": 1, "every_epochs": 1}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(values))
     return folder / "tiny.yaml"
 
@@ -48,7 +49,11 @@ def test_pretrain_then_validate(config_path: Path) -> None:
     assert trained.exit_code == 0, trained.output
     assert trained.stdout == ""
     lines = trained.stderr.splitlines()
-    assert lines[-2].startswith("step 5/5  epoch 1.09  loss ")
+    shards = yaml.safe_load(config_path.read_text())["shards"]
+    size = sum(path.stat().st_size for path in Path(shards).glob("*.tar")) / 1e6
+    assert lines[0] == f"reading {shards}, split train1: 23 videos in 5 shards, {size:.1f} MB, local"
+    assert lines[-3].startswith("step 5/5  epoch 1.09  loss ")
+    assert re.fullmatch(r"step 5/5  held out  motion 0\.\d\d  speed 0\.\d\d", lines[-2])
     assert lines[-1] == f"{run}: backbone.safetensors, network.safetensors, curves.png"
     assert load_backbone(run / "backbone.safetensors")[1]["step"] == 5
     text = invoke("validate", run)
