@@ -336,6 +336,8 @@ def read_manifest(store: Store) -> Manifest:
     try:
         data = store.read(MANIFEST_NAME)
     except FileNotFoundError:
+        if store.location.endswith((f"/{MANIFEST_NAME}", ".tar")):
+            raise UsageError(f"{store.location} names a file; give the folder or URL that holds the data set") from None
         raise UsageError(
             f"{store.location} holds no {MANIFEST_NAME}: it is not a data set, or its build has not finished; "
             "run `shardify build` (again)"

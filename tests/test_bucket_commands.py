@@ -25,6 +25,7 @@ import shardify.scan
 from eval.cli import main as video_eval
 from shardify.cli import main as shardify_main
 from shardify.config import dump_config
+from shardify.errors import UsageError
 from shardify.format import read_index, read_manifest
 from shardify.object_store import ObjectStore
 from shardify.run import build
@@ -88,6 +89,14 @@ def test_looking_into_a_bucket_shows_what_a_folder_shows(source: Path, s3_url: s
     first, second = seen.values()
     assert first == second
     assert len(first[2]) == 2
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "shard-000000.tar"])
+def test_a_file_of_a_data_set_is_not_the_data_set(s3_url: str, name: str) -> None:
+    with pytest.raises(
+        UsageError, match=f"^{s3_url}/set/{name} names a file; give the folder or URL that holds the dat"
+    ):
+        read_manifest(open_store(f"{s3_url}/set/{name}"))
 
 
 def test_verify_names_what_is_damaged_in_a_bucket(source: Path, s3_url: str) -> None:

@@ -71,9 +71,7 @@ def test_folders_that_are_wrong(tmp_path: Path) -> None:
         catalog_of(kind="ucf101", videos=videos, lists=absent)
     with pytest.raises(UsageError, match=r"source.lists = .*classInd.txt: it is a file, not a folder"):
         catalog_of(kind="ucf101", videos=videos, lists=lists / "classInd.txt")
-    with pytest.raises(
-        UsageError, match=r"none of the 4 listed videos is in this folder; the first would be .*lists/Punch"
-    ):
+    with pytest.raises(UsageError, match=r"none of the 4 listed videos is there; the first would be .*lists/Punch"):
         catalog_of(kind="ucf101", videos=lists, lists=lists)
 
 
@@ -105,6 +103,13 @@ def test_flat(tmp_path: Path) -> None:
     catalog = catalog_of(kind="flat", videos=tmp_path)
     assert by_path(catalog) == {"2.mp4": ("2", NO_LABEL, ()), "b/1.mp4": ("b__1", NO_LABEL, ())}
     assert (catalog.classes, catalog.splits, catalog.num_unlisted) == ((), (), 0)
+
+
+def test_listed_videos_in_an_archive_of_another_kind(tmp_path: Path) -> None:
+    put(tmp_path / "videos", ["b.rar", "a.ZIP", "c.avi"])
+    put(tmp_path, {"list.csv": "path\nx.mp4\n"})
+    with pytest.raises(UsageError, match=r"none of the 1 .* Are they in a.ZIP\? Unpack it, or pack it as .tar$"):
+        catalog_of(kind="csv", videos=tmp_path / "videos", lists=tmp_path / "list.csv")
 
 
 @pytest.mark.parametrize("kind", ["folder", "flat"])
@@ -203,7 +208,7 @@ def test_csv_labels_come_from_the_map(tmp_path: Path) -> None:
         ("path,label\na/1.mp4,3\na/2.mp4,-2\n", r"list.csv line 3: label -2; numeric .*, -1 or blank is none"),
         ("path,label\na/1.mp4,7\na/2.mp4,cat\n", r"list.csv line 3: label 'cat', but line 2 has the number 7; labels"),
         ("path,label\na/1.mp4,\na/2.mp4,cat\nb 3.strange,-1\n", r"list.csv line 3: .* line 4 has the number -1"),
-        ("path\nx.mp4\n", r"none of the 1 listed videos is in this folder; the first would be .*videos/x.mp4"),
+        ("path\nx.mp4\n", r"none of the 1 listed videos is there; the first would be .*videos/x.mp4"),
     ],
 )
 def test_csv_lists_that_are_wrong(tmp_path: Path, text: str, message: str) -> None:

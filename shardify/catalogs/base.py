@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from shardify.catalogs.archived import Archive, Listed, ListedMembers, MemberRule, find_archives
-from shardify.catalogs.files import is_video
+from shardify.catalogs.files import OTHER_ARCHIVE_SUFFIXES, is_video
 from shardify.catalogs.keys import make_keys
 from shardify.config import StrictModel
 from shardify.errors import UsageError
@@ -126,9 +126,13 @@ def make_catalog(
     present = set(found)
     keys = make_keys(path for path in listed if path in present)
     if not keys:
+        packed = sorted(path for path in present if path.lower().endswith(OTHER_ARCHIVE_SUFFIXES))
+        question = (
+            f"Are they in {packed[0]}? Unpack it, or pack it as .tar" if packed else "Is source.videos the right place?"
+        )
         raise UsageError(
-            f"{root}: none of the {len(listed)} listed videos is in this folder; the first would be "
-            f"{join_location(root, min(listed))}. Is source.videos the right folder?"
+            f"{root}: none of the {len(listed)} listed videos is there; the first would be "
+            f"{join_location(root, min(listed))}. {question}"
         )
     videos = [
         Video(key=key, path=path, label=listed[path].label, splits=_in_order(listed[path].splits, splits))
