@@ -27,6 +27,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from shardify.errors import UsageError, WorkError, one_line
+from shardify.exclusive import this_process
 from shardify.storage import FolderStore, Store, is_url, join_location, open_store
 from shardify.work_folder import fetched
 from stream_train.networks import Backbone, NetworkConfig, build_backbone
@@ -37,6 +38,8 @@ DATA_KEYS = ("split", "data_set.fingerprint", "data_set.num_samples", "data_set.
 """Identity keys that `accept_changed_data` lets differ."""
 
 METADATA_KEY = "temporal_ssl"
+NOTE_NAME = ".trainer"
+"""Beside checkpoints in an object store: the process that was the last to begin to train there."""
 _NAME = re.compile(r"checkpoint-(\d{8,})\.pt")
 
 
@@ -70,6 +73,19 @@ class CheckpointFolder:
     """Files that :meth:`newest` could not read, with the reason."""
     known: set[int] = field(default_factory=set)
     """Steps that were found when the run was taken up, or saved since."""
+    predecessors: list[str] = field(default_factory=list)
+    """The process that was the last to begin here before this one."""
+
+    def announce(self) -> None:
+        """Leave word of this process in an object store, where there are no locks, for who else trains there.
+
+        Raises:
+            UsageError: if nothing can be written there.
+            WorkError: if the store fails for long.
+        """
+        if is_url(self.folder):
+            self.predecessors.extend(filter(None, [self._note()]))
+            self._store.write(NOTE_NAME, this_process().encode())
 
     def steps(self) -> list[int]:
         """Steps of all complete checkpoints, increasing."""
@@ -129,10 +145,19 @@ class CheckpointFolder:
         """Object stores have no locks: a second trainer shows by what it saves."""
         later = [step for step in self.steps() if step not in self.known and step > max(self.known, default=step)]
         if later:
+            others = [name for name in (self._note(), *self.predecessors) if name and name != this_process()]
             raise WorkError(
-                f"another process is training in {self.folder}: it has saved {checkpoint_name(later[-1])} meanwhile; "
-                "stop one of them, or give another out, and run the same command again"
+                f"another process{f' ({others[0]})' if others else ''} is training in {self.folder}: it has saved "
+                f"{checkpoint_name(later[-1])} meanwhile; stop one of them, or give another out, and run the same "
+                "command again"
             )
+
+    def _note(self) -> str:
+        """Who was the last to begin; empty where that is not known."""
+        try:
+            return one_line(self._store.read(NOTE_NAME).decode(errors="replace"))
+        except FileNotFoundError:
+            return ""
 
 
 class DamagedCheckpointError(WorkError):

@@ -229,6 +229,7 @@ def write_config(run: Run) -> None:
     """Write config.yaml; the first thing that a run writes, so that a place that cannot be written is noticed."""
     FolderStore(run.folder.path).write(CONFIG_NAME, dump_config(run.config).encode())
     run.folder.publish()
+    run.checkpoints.announce()
 
 
 def require_shared(run: Run, checkpoint: Checkpoint | None) -> None:

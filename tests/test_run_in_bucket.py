@@ -15,14 +15,14 @@ import yaml
 from helpers_fault_proxy import FaultProxy
 from helpers_processes import descendants, finish, start
 from helpers_s3 import S3Server
-from helpers_training import assert_same_run, run_tiny, tiny_values
+from helpers_training import assert_same_run, records, run_tiny, tiny_config, tiny_values
 
 from shardify.errors import UsageError, WorkError
 from shardify.retrying import RETRY_VARIABLE
 from shardify.storage import open_store
 from shardify.work_folder import work_folder
 from stream_train.checkpoint import Checkpoint, CheckpointFolder
-from stream_train.train import save
+from stream_train.train import pretrain, save
 
 JUDGED = {"split": "train1", "draws_per_video": 1, "every_epochs": 1}
 
@@ -131,22 +131,43 @@ def test_wrong_credentials_are_noticed_before_the_first_step(
             run_tiny(small_dataset, f"{real_s3_url}/run")
 
 
+@pytest.mark.parametrize("comes_later", [False, True])
 def test_a_second_trainer_in_the_same_place_ends_one_of_them(
-    small_dataset: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch
+    small_dataset: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch, comes_later: bool
 ) -> None:
-    """Object stores have no locks: it shows by a checkpoint that this run has not written."""
+    """Object stores have no locks: it shows by a checkpoint that this run has not written. Each names the other."""
     url = f"{s3_url}/run"
 
+    def begin_as_another() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("stream_train.checkpoint.this_process", lambda: "process 7 on elsewhere")
+            CheckpointFolder(folder=url).announce()
+
     def save_as_another() -> None:
+        if comes_later:
+            begin_as_another()
         checkpoint = CheckpointFolder(folder=url).newest()
         assert checkpoint is not None
         CheckpointFolder(folder=url).save(Checkpoint(**vars(checkpoint) | {"step": 9}))
 
+    if not comes_later:
+        begin_as_another()
     at_step(monkeypatch, 8, save_as_another)
-    with pytest.raises(
-        WorkError, match=r"another process is training in s3://.*/run: it has saved checkpoint-00000009"
-    ):
+    message = r"another process \(process 7 on elsewhere\) is training in s3://.*/run: it has saved checkpoint-00000009"
+    with pytest.raises(WorkError, match=message):
         run_tiny(small_dataset, url)
+
+
+def test_what_a_run_moves_is_written_down_and_said(small_dataset: Path, s3_url: str) -> None:
+    """Uploads too: a checkpoint's are of the record after it, and all are of the last line."""
+    said: list[str] = []
+    pretrain(tiny_config(small_dataset, f"{s3_url}/run"), said.append)
+    with work_folder(f"{s3_url}/run", ("metrics.jsonl",)) as folder:
+        written = {record["step"]: record.get("data_bytes_written", 0) for record in records(folder.path, traffic=True)}
+    size = open_store(f"{s3_url}/run").sizes()["checkpoint-00000010.pt"]
+    assert {step for step, num_bytes in written.items() if num_bytes >= size} == {6, 9}  # those of steps 4 and 8
+    (line,) = (line for line in said if line.startswith("in all: read "))
+    assert float(line.partition("wrote ")[2].split()[0]) * 1e6 > 3 * size
 
 
 def test_a_damaged_checkpoint_is_passed_over(small_dataset: Path, whole_run: Path, s3_url: str) -> None:
