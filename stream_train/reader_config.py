@@ -50,8 +50,8 @@ class IndexedReaderConfig(StrictModel):
     """Shards of a lane that are shuffled together; more mixes better and keeps more of them open."""
     access: Access = "auto"
     """`ranged` reads the bytes of the chosen frames, `cached` brings whole shards to the node's cache first. `auto` is
-    ranged for folders; for object stores it is cached if the split's shards all fit into the cache and on its disk, else
-    ranged."""
+    ranged for folders; for object stores it is cached if the split's shards all fit into the cache and on its disk,
+    else ranged."""
     cache: CacheConfig = CacheConfig()
     ahead_batches: PositiveInt = 128
     """How many batches before its first use a shard is fetched into the cache."""
