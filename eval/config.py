@@ -17,7 +17,7 @@ from eval.neighbours import NeighboursConfig
 from eval.networks import WeightsConfig
 from eval.subsequences import ShortRule
 from shardify.config import StrictModel
-from shardify.storage import WritableLocation
+from shardify.locations import WritableLocation
 from stream_train.config import CheckpointConfig, TrainConfig
 from stream_train.distributed import DeviceChoice
 from stream_train.loader import DataConfig

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from shardify.config import StrictModel
 from shardify.errors import UsageError, WorkError, one_line
-from shardify.storage import Location, absolute_location, is_url, join_location, open_store, split_location
+from shardify.locations import Location, absolute_location, is_url, join_location, split_location
+from shardify.storage import open_store
 from shardify.work_folder import fetched
 from stream_train.checkpoint import load_backbone
 from stream_train.networks import Backbone, NetworkConfig, build_backbone, load_torchvision

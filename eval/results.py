@@ -20,7 +20,8 @@ import numpy.typing as npt
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from shardify.errors import UsageError, WorkError, one_line
-from shardify.storage import FolderStore, join_location
+from shardify.locations import join_location
+from shardify.storage import FolderStore
 
 ROW_NAME = "row.json"
 SCORES_NAME = "videos.csv"

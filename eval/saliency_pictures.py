@@ -20,7 +20,7 @@ from eval.samples import Samples, open_samples
 from eval.setting import Say
 from eval.subsequences import num_starts, plan_of, subsequence
 from shardify.errors import UsageError
-from shardify.storage import join_location, split_location
+from shardify.locations import join_location, split_location
 from shardify.work_folder import work_folder
 from stream_train.batch import Batch
 from stream_train.checkpoint import load_model

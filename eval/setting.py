@@ -20,7 +20,8 @@ from eval.results import ROW_NAME, SCORES_NAME, Row, VideoScores, read_row, read
 from eval.samples import Samples, open_pair
 from shardify.config import dump_config
 from shardify.errors import UsageError
-from shardify.storage import FolderStore, join_location
+from shardify.locations import join_location
+from shardify.storage import FolderStore
 from shardify.work_folder import work_folder
 from stream_train.checkpoint import require_same
 from stream_train.config import CONFIG_NAME, flatten, without_neutral

@@ -30,8 +30,9 @@ from shardify.config import StrictModel, override_values, validate_config
 from shardify.errors import UsageError
 from shardify.format import MANIFEST_NAME, REJECTED_NAME
 from shardify.frames import FramesConfig
+from shardify.locations import Location, is_url, split_location
 from shardify.run import build
-from shardify.storage import Location, is_url, open_store, split_location
+from shardify.storage import open_store
 from shardify.work_folder import placed, require_writable
 from stream_train.checkpoint import load_backbone
 from stream_train.distributed import DeviceChoice, World, joined_world

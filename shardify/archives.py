@@ -21,9 +21,9 @@ from typing import IO, Any, Self, cast
 
 from shardify.catalogs.archived import Archive
 from shardify.errors import WorkError, one_line
+from shardify.locations import join_location
 from shardify.memory_file import MemoryFile
 from shardify.sources import PieceReader, open_archive
-from shardify.storage import join_location
 
 _BLOCK_BYTES = 1 << 18
 _PACKED_BLOCK_BYTES = 1 << 14

@@ -10,7 +10,7 @@ from shardify.catalogs import SourceConfig
 from shardify.config import StrictModel
 from shardify.format import Packing
 from shardify.frames import FramesConfig
-from shardify.storage import WritableLocation, absolute_location
+from shardify.locations import WritableLocation, absolute_location
 
 
 class BuildConfig(StrictModel):

@@ -25,8 +25,9 @@ from obstore.store import HTTPStore, from_url
 
 from shardify.clouds import CLOUDS, allows_http, check_variables, profile_credentials
 from shardify.errors import UsageError, WorkError
+from shardify.locations import can_list, check_location, check_writable
 from shardify.retrying import may_pass, persistently, reason_of
-from shardify.storage import Store, can_list, check_location, check_writable
+from shardify.storage import Store
 from shardify.traffic import Traffic, count
 
 if TYPE_CHECKING:

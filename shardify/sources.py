@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from shardify.errors import WorkError
 from shardify.frames import VideoError
+from shardify.locations import is_url, join_location
 from shardify.memory_file import MemoryFile
-from shardify.storage import is_url, join_location
 
 if TYPE_CHECKING:
     from shardify.object_store import ObjectStore

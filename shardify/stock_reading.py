@@ -12,9 +12,9 @@ from typing import Any
 import webdataset
 
 from shardify.errors import UsageError
+from shardify.locations import WRITABLE_SCHEMES
 from shardify.object_store import ObjectStore
 from shardify.sources import PieceReader
-from shardify.storage import WRITABLE_SCHEMES
 
 BUFFER_BYTES = 1 << 20
 

@@ -16,7 +16,8 @@ from shardify import __version__
 from shardify.description import DESCRIPTION_NAME
 from shardify.errors import UsageError
 from shardify.frames import ffmpeg_binary, ffmpeg_version
-from shardify.storage import is_url, open_store
+from shardify.locations import is_url
+from shardify.storage import open_store
 
 
 @dataclass(frozen=True, kw_only=True)

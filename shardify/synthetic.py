@@ -29,8 +29,9 @@ from shardify.engine import usable_cores
 from shardify.errors import UsageError, WorkError
 from shardify.format import dump_json
 from shardify.frames import ffmpeg_binary
+from shardify.locations import LocalFolder
 from shardify.moving_shapes import MOTIONS, ImageArray, draw_appearance, render
-from shardify.storage import FolderStore, LocalFolder
+from shardify.storage import FolderStore
 
 SETTINGS_NAME = "synthetic.json"
 VIDEOS_NAME = "videos"

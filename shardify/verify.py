@@ -32,8 +32,9 @@ from shardify.format import (
     read_manifest,
     shard_name,
 )
+from shardify.locations import SCHEMES, can_list
 from shardify.scan import Scan
-from shardify.storage import SCHEMES, Store, can_list
+from shardify.storage import Store
 from shardify.windows import sum_up
 
 _MAX_NAMED_FRAMES = 5

@@ -16,16 +16,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from shardify.errors import UsageError, WorkError
+from shardify.locations import check_location, check_writable, is_url, join_location, split_location
 from shardify.object_store import ObjectStore
-from shardify.storage import (
-    FolderStore,
-    check_location,
-    check_writable,
-    is_url,
-    join_location,
-    open_store,
-    split_location,
-)
+from shardify.storage import FolderStore, open_store
 
 Wanted = Collection[str] | Callable[[str], bool]
 """Names, as paths below the location, or which of all names."""

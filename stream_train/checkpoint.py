@@ -28,7 +28,8 @@ from torch import Tensor, nn
 
 from shardify.errors import UsageError, WorkError, one_line
 from shardify.exclusive import this_process
-from shardify.storage import FolderStore, Store, is_url, join_location, open_store
+from shardify.locations import is_url, join_location
+from shardify.storage import FolderStore, Store, open_store
 from shardify.work_folder import fetched
 from stream_train.networks import Backbone, NetworkConfig, build_backbone
 from stream_train.task import ClipModel

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from shardify.config import StrictModel
-from shardify.storage import WritableLocation
+from shardify.locations import WritableLocation
 from stream_train.distributed import DeviceChoice
 from stream_train.loader import DataConfig
 from stream_train.networks import NetworkConfig

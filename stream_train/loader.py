@@ -21,7 +21,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from shardify.engine import usable_cores
 from shardify.errors import UsageError, UserFacingError
-from shardify.storage import is_url
+from shardify.locations import is_url
 from stream_train.batch import Batch
 from stream_train.clips import ClipConfig, ClipDecoder, ClipView, centre_view, check_crop, draw_views
 from stream_train.delivery import Delivery, delivered, delivery, make_loader

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from shardify.config import StrictModel
 from shardify.errors import UsageError
-from shardify.storage import LocalFolder, check_local
+from shardify.locations import LocalFolder, check_local
 
 CACHE_VARIABLE = "TEMPORAL_SSL_CACHE"
 

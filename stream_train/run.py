@@ -14,7 +14,8 @@ from torch import nn
 
 from shardify.config import dump_config
 from shardify.errors import UsageError, WorkError
-from shardify.storage import FolderStore, is_url
+from shardify.locations import is_url
+from shardify.storage import FolderStore
 from shardify.work_folder import WorkFolder
 from stream_train.checkpoint import (
     Checkpoint,

@@ -28,8 +28,9 @@ from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, UserFacingError, WorkError
 from shardify.format import MANIFEST_NAME, TAR_BLOCK_BYTES, ShardRecord, read_manifest, shard_name
 from shardify.jpeg import split_jpegs
+from shardify.locations import can_list, is_url
 from shardify.stock_reading import teach_webdataset
-from shardify.storage import Store, can_list, is_url, open_store
+from shardify.storage import Store, open_store
 from stream_train.batch import Batch
 from stream_train.clips import ClipDecoder, draw_views
 from stream_train.delivery import Delivery, delivered, delivery, make_loader

@@ -16,7 +16,8 @@ from torch import Tensor
 from shardify.config import load_config
 from shardify.errors import UsageError
 from shardify.format import dump_json
-from shardify.storage import FolderStore, join_location
+from shardify.locations import join_location
+from shardify.storage import FolderStore
 from shardify.work_folder import fetched, work_folder
 from stream_train.batch import Batch
 from stream_train.checkpoint import CheckpointFolder, restore_model

@@ -524,7 +524,10 @@ def test_a_stopped_build_goes_on(source: Path, built: Path, tmp_path: Path, sign
     _, errors = process.communicate(timeout=10)  # though the videos at hand would take longer
     assert not (out / "manifest.json").exists()
     if sign == signal.SIGINT:
-        assert (process.returncode, errors.splitlines()[-1]) == (130, "interrupted; the same command goes on from what is saved")
+        assert (process.returncode, errors.splitlines()[-1]) == (
+            130,
+            "interrupted; the same command goes on from what is saved",
+        )
         assert not list(out.glob(".*.tmp"))
     build(archived_config(source / "archives", source / "lists", out))
     assert contents(out) == contents(built)

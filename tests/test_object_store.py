@@ -22,9 +22,10 @@ from helpers_s3 import S3Server
 from obstore.store import HTTPStore
 
 from shardify.errors import UsageError, WorkError
+from shardify.locations import check_url, join_location
 from shardify.object_store import CHUNK_BYTES, ObjectStore
 from shardify.retrying import RETRY_VARIABLE
-from shardify.storage import Store, check_url, join_location, open_store
+from shardify.storage import Store, open_store
 from shardify.traffic import Traffic, take
 
 

@@ -11,15 +11,8 @@ import pytest
 from shardify.config import StrictModel, validate_config
 from shardify.errors import UsageError, WorkError
 from shardify.exclusive import exclusive, this_process
-from shardify.storage import (
-    FolderStore,
-    LocalFolder,
-    Location,
-    WritableLocation,
-    check_location,
-    check_writable,
-    open_store,
-)
+from shardify.locations import LocalFolder, Location, WritableLocation, check_location, check_writable
+from shardify.storage import FolderStore, open_store
 
 
 def test_objects_are_written_read_listed_and_deleted(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from eval.tables import build_tables
 from eval.tables.combined import combine
 from eval.tables.format import Table, TableRow
 from shardify.errors import UsageError
-from shardify.storage import is_url, join_location, open_store, split_location
+from shardify.locations import is_url, join_location, split_location
+from shardify.storage import open_store
 from shardify.work_folder import work_folder
 from stream_train.config import CONFIG_NAME
 

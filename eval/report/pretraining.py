@@ -16,8 +16,8 @@ from eval.report.words import Missing, as_percent, count_words
 from eval.results import ROW_NAME
 from shardify.config import load_config
 from shardify.errors import UsageError, WorkError
+from shardify.locations import is_url
 from shardify.preview import CONTACT_SHEET_NAME, TRANSFORMATIONS_NAME
-from shardify.storage import is_url
 from stream_train.config import CONFIG_NAME, PretrainConfig
 from stream_train.figures import CURVES_NAME
 from stream_train.metrics import METRICS_NAME, Record, figure_names, read_metrics

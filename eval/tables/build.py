@@ -31,7 +31,8 @@ from eval.tables.words import (
     number_of,
 )
 from shardify.errors import UsageError
-from shardify.storage import is_url, join_location, open_store
+from shardify.locations import is_url, join_location
+from shardify.storage import open_store
 from shardify.work_folder import work_folder
 
 MARKDOWN_NAME = "tables.md"

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from shardify.catalogs.files import ARCHIVE_SUFFIXES, is_archive, is_video, names_archive
 from shardify.errors import UsageError
-from shardify.storage import is_url, split_location
+from shardify.locations import is_url, split_location
 
 
 @dataclass(frozen=True, kw_only=True)

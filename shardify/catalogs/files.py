@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from shardify.errors import UsageError
-from shardify.storage import is_url, open_store, split_location
+from shardify.locations import is_url, split_location
+from shardify.storage import open_store
 
 VIDEO_SUFFIXES = frozenset(
     {
