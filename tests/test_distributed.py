@@ -214,3 +214,15 @@ def test_alone_every_sum_is_the_value_itself() -> None:
     assert world.sum(value) is value
     assert world.from_main("x") == "x"
     assert world.add_up({"a": value})["a"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("local_rank", [0, 2])
+def test_more_processes_than_gpus_are_refused_by_each_of_them(local_rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by the first, which speaks for all."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in {"LOCAL_RANK": local_rank, "LOCAL_WORLD_SIZE": 3}.items():
+        monkeypatch.setenv(name, str(value))
+    message = "3 processes of this machine would share its 2 GPUs; start at most one process a GPU"
+    with pytest.raises(UsageError, match=message), joined_world("auto"):
+        pass
