@@ -18,7 +18,7 @@ from helpers_pretext import full_batch, slice_of, task_of
 from helpers_training import assert_same_run, records, tiny_values
 from torch import nn
 
-from shardify.errors import WorkError
+from shardify.errors import UsageError, WorkError
 from stream_train.batch import Batch
 from stream_train.checkpoint import checkpoint_name
 from stream_train.distributed import World, joined_world
