@@ -61,10 +61,11 @@ def pretrain(config: PretrainConfig, say: Say) -> None:
         WorkError: if data cannot be read, nothing can be saved, or the loss is no longer a finite number.
         Stopped: if a signal announced the end; everything is saved.
     """
+    before = traffic()
     with joined_world(config.device, config.threads) as world:
         run = build_pretraining(config, world, say)
         fit(run, lambda: reading_line(run.data, config.data))
-        moved = describe_traffic(traffic_figures(world.add_up(as_counts(traffic()))))
+        moved = describe_traffic(traffic_figures(world.add_up(as_counts(traffic() - before))))
         if moved:
             run.say(f"in all: {', '.join(moved)}")
 

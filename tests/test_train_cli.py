@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from helpers_training import tiny_values
 
 from shardify.config import load_config
+from shardify.traffic import Traffic, count
 from stream_train.checkpoint import load_backbone
 from stream_train.cli import main
 from stream_train.config import PretrainConfig
@@ -45,6 +46,7 @@ def config_path(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_pretrain_then_validate(config_path: Path) -> None:
     run = config_path.parent / "run"
+    count(Traffic(bytes_read=10, requests=1))  # what this process read before is not this run's
     trained = invoke("pretrain", config_path)
     assert trained.exit_code == 0, trained.output
     assert trained.stdout == ""
