@@ -8,7 +8,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from helpers_clouds import NOBODY, point_to, set_clouds
 from helpers_datasets import write_dataset
+from helpers_fault_proxy import FaultProxy
 from helpers_s3 import S3Server, given_server, moto_server, remove_all
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -65,3 +67,17 @@ def real_s3_url(s3_server: S3Server, s3_url: str) -> str:
     if not s3_server.is_real:
         pytest.skip("moto's server checks no credentials; name a real S3 server in AWS_ENDPOINT_URL")
     return s3_url
+
+
+@pytest.fixture
+def clouds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials for every cloud, whatever this machine's own variables are."""
+    set_clouds(monkeypatch)
+
+
+@pytest.fixture
+def cloud_proxy(clouds: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """All clouds, which answer 404 after the faults that a test asks for."""
+    with FaultProxy(NOBODY) as proxy:
+        point_to(proxy.endpoint, monkeypatch)
+        yield proxy

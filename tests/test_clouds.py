@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Iterator
 
 import pytest
-from helpers_clouds import NOBODY, OWN_VARIABLES, message_of, point_to, set_clouds
+from helpers_clouds import OWN_VARIABLES, message_of, point_to
 from helpers_fault_proxy import FaultProxy
 
 from shardify.clouds import CLOUDS
@@ -15,18 +14,7 @@ from shardify.errors import UsageError
 from shardify.storage import open_store
 from shardify.traffic import Traffic, take
 
-
-@pytest.fixture(autouse=True)
-def clouds(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_clouds(monkeypatch)
-
-
-@pytest.fixture
-def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """All clouds, which answer 404 after the faults that a test asks for."""
-    with FaultProxy(NOBODY) as proxy:
-        point_to(proxy.endpoint, monkeypatch)
-        yield proxy
+pytestmark = pytest.mark.usefixtures("clouds")
 
 
 class TestEndpoints:
@@ -46,15 +34,15 @@ class TestEndpoints:
             open_store("s3://bucket/x").read("a")
 
     def test_one_clouds_endpoint_does_not_matter_to_another(
-        self, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+        self, cloud_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "nonsense")
-        proxy.fail(404)
+        cloud_proxy.fail(404)
         with pytest.raises(FileNotFoundError):
             open_store("gs://bucket/x").read("a")
 
-    def test_tls_to_a_server_without(self, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint.replace("http:", "https:"))
+    def test_tls_to_a_server_without(self, cloud_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", cloud_proxy.endpoint.replace("http:", "https:"))
         kind, message = message_of("s3://bucket/x")
         assert kind is UsageError
         assert "the server does not speak TLS; write the endpoint variable with http://" in message
@@ -110,8 +98,10 @@ class TestEmptyVariables:
         words = f"{there} is set, but {lacking} is not: set both, or neither"
         assert message_of("s3://bucket/x") == (UsageError, words)
 
-    def test_other_clouds_variables_do_not_matter(self, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_other_clouds_variables_do_not_matter(
+        self, cloud_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
-        proxy.fail(404)
+        cloud_proxy.fail(404)
         with pytest.raises(FileNotFoundError):
             open_store("gs://bucket/x").read("a")

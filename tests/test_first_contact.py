@@ -7,12 +7,12 @@ import multiprocessing
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 
 import pytest
-from helpers_clouds import NOBODY, message_of, point_to, set_clouds
+from helpers_clouds import NOBODY, message_of, point_to
 from helpers_fault_proxy import FaultProxy
 
 import shardify.object_store
@@ -22,25 +22,14 @@ from shardify.retrying import RETRY_VARIABLE, trust_addresses
 from shardify.storage import open_store
 from shardify.traffic import take
 
-
-@pytest.fixture(autouse=True)
-def clouds(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_clouds(monkeypatch)
-
-
-@pytest.fixture
-def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """All clouds, which answer 404 after the faults that a test asks for."""
-    with FaultProxy(NOBODY) as proxy:
-        point_to(proxy.endpoint, monkeypatch)
-        yield proxy
+pytestmark = pytest.mark.usefixtures("clouds")
 
 
 class TestFirstContact:
     """A server that has never answered is misspelt more often than it is down."""
 
     @pytest.fixture(autouse=True)
-    def short(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(self, clouds: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG002 - sets what this changes
         monkeypatch.setattr(shardify.retrying, "FIRST_CONTACT_SECONDS", 0.5)
         monkeypatch.setenv(RETRY_VARIABLE, "1.5")
 
@@ -115,25 +104,25 @@ class TestFirstContact:
 
     @pytest.mark.parametrize("status", [404, 403])
     def test_who_has_answered_is_waited_for(
-        self, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, outage: Callable[[], float], status: int
+        self, cloud_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, outage: Callable[[], float], status: int
     ) -> None:
-        proxy.fail(status)
+        cloud_proxy.fail(status)
         with pytest.raises((FileNotFoundError, UsageError)):
             open_store("s3://bucket/y").read("b")
         point_to(NOBODY, monkeypatch)
         assert outage() >= 1.5
 
     def test_another_bucket_s_answer_says_nothing(
-        self, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, outage: Callable[[], float]
+        self, cloud_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, outage: Callable[[], float]
     ) -> None:
-        proxy.fail(404)
+        cloud_proxy.fail(404)
         with pytest.raises(FileNotFoundError):
             open_store("s3://other/y").read("b")
         point_to(NOBODY, monkeypatch)
         assert outage() < 1.4
 
-    def test_trouble_of_a_server_that_is_there_is_waited_for(self, proxy: FaultProxy) -> None:
-        proxy.refuse(times=100)
+    def test_trouble_of_a_server_that_is_there_is_waited_for(self, cloud_proxy: FaultProxy) -> None:
+        cloud_proxy.refuse(times=100)
         start = time.monotonic()
         message_of("s3://bucket/x")
         assert time.monotonic() - start >= 1.5

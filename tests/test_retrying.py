@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Never
 
 import pytest
-from helpers_clouds import NOBODY, OWN_VARIABLES, message_of, point_to, set_clouds
+from helpers_clouds import NOBODY, OWN_VARIABLES, message_of
 from helpers_fault_proxy import FaultProxy
 from obstore.exceptions import GenericError
 
@@ -19,18 +19,7 @@ from shardify.retrying import LONGEST_PAUSE_SECONDS, RETRY_VARIABLE, may_pass, p
 from shardify.storage import open_store
 from shardify.traffic import Traffic, take
 
-
-@pytest.fixture(autouse=True)
-def clouds(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_clouds(monkeypatch)
-
-
-@pytest.fixture
-def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """All clouds, which answer 404 after the faults that a test asks for."""
-    with FaultProxy(NOBODY) as proxy:
-        point_to(proxy.endpoint, monkeypatch)
-        yield proxy
+pytestmark = pytest.mark.usefixtures("clouds")
 
 
 def failing(times: float, error: Exception) -> Callable[[], str]:
@@ -50,48 +39,53 @@ class TestEveryCloud:
     @pytest.mark.parametrize("scheme", OWN_VARIABLES)
     @pytest.mark.parametrize("status", [401, 403])
     def test_denied_access_names_the_variables_of_that_cloud_alone(
-        self, proxy: FaultProxy, scheme: str, status: int
+        self, cloud_proxy: FaultProxy, scheme: str, status: int
     ) -> None:
-        proxy.fail(status, times=5)
+        cloud_proxy.fail(status, times=5)
         kind, message = message_of(f"{scheme}://bucket/x")
         assert kind is UsageError
         assert message.startswith(f"{scheme}://bucket/x/a: access is denied (the server answered {status} ")
         assert {prefix for prefix in OWN_VARIABLES.values() if prefix in message} == {OWN_VARIABLES[scheme]}
         assert take() == Traffic(requests=1)
-        assert proxy.counts == {"fail": 1}
+        assert cloud_proxy.counts == {"fail": 1}
 
-    def test_denied_access_to_web_servers_names_no_variables(self, proxy: FaultProxy) -> None:
-        proxy.fail(403, times=5)
-        kind, message = message_of(f"{proxy.endpoint}/x")
+    def test_denied_access_to_web_servers_names_no_variables(self, cloud_proxy: FaultProxy) -> None:
+        cloud_proxy.fail(403, times=5)
+        kind, message = message_of(f"{cloud_proxy.endpoint}/x")
         assert kind is UsageError
         assert "what lies at http:// must be readable without credentials" in message
         assert not any(prefix in message for prefix in OWN_VARIABLES.values())
 
     @pytest.mark.parametrize("scheme", OWN_VARIABLES)
-    def test_trouble_is_tried_again_until_there_is_an_answer(self, proxy: FaultProxy, scheme: str) -> None:
-        proxy.fail(503, times=2)
-        proxy.refuse()
-        proxy.fail(404)
+    def test_trouble_is_tried_again_until_there_is_an_answer(self, cloud_proxy: FaultProxy, scheme: str) -> None:
+        cloud_proxy.fail(503, times=2)
+        cloud_proxy.refuse()
+        cloud_proxy.fail(404)
         with pytest.raises(FileNotFoundError, match=f"there is no such object: '{scheme}://bucket/x/a'"):
             open_store(f"{scheme}://bucket/x").read("a")
-        assert proxy.counts == {"fail": 3, "refuse": 1}
+        assert cloud_proxy.counts == {"fail": 3, "refuse": 1}
         assert take() == Traffic(requests=4, retries=3)
 
     @pytest.mark.parametrize(
         ("scheme", "code"), [("s3", "NoSuchBucket"), ("gs", "NoSuchBucket"), ("az", "ContainerNotFound")]
     )
-    def test_missing_buckets(self, proxy: FaultProxy, scheme: str, code: str) -> None:
-        proxy.fail(404, code=code, times=5)
+    def test_missing_buckets(self, cloud_proxy: FaultProxy, scheme: str, code: str) -> None:
+        cloud_proxy.fail(404, code=code, times=5)
         assert message_of(f"{scheme}://bucket/x") == (
             UsageError,
             f"{scheme}://bucket/x/a: there is no such bucket; check the URL, or make the bucket",
         )
-        assert proxy.counts == {"fail": 1}
+        assert cloud_proxy.counts == {"fail": 1}
 
 
 class TestNoCredentials:
     @pytest.fixture(autouse=True)
-    def nothing_set(self, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    def nothing_set(
+        self,
+        clouds: None,  # noqa: ARG002 - sets what this deletes
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> None:
         """Neither keys nor files, and nobody where machines of a cloud ask."""
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GOOGLE_SKIP_SIGNATURE"):
             monkeypatch.delenv(name)
@@ -124,11 +118,11 @@ class TestNoCredentials:
         assert take().retries >= 1
 
     def test_a_server_of_credentials_in_trouble_is_tried_again(
-        self, monkeypatch: pytest.MonkeyPatch, proxy: FaultProxy
+        self, monkeypatch: pytest.MonkeyPatch, cloud_proxy: FaultProxy
     ) -> None:
-        monkeypatch.setenv("AWS_METADATA_ENDPOINT", proxy.endpoint)
-        proxy.fail(503, times=2, path="/latest/*")
-        proxy.fail(403, path="/latest/*")
+        monkeypatch.setenv("AWS_METADATA_ENDPOINT", cloud_proxy.endpoint)
+        cloud_proxy.fail(503, times=2, path="/latest/*")
+        cloud_proxy.fail(403, path="/latest/*")
         assert "no credentials were found" in message_of("s3://bucket/x")[1]
         assert take() == Traffic(requests=3, retries=2)
 
@@ -145,9 +139,9 @@ class TestNamesOfErrors:
     @pytest.mark.parametrize(
         ("status", "code"), [(400, "RequestTimeout"), (409, "OperationAborted"), (503, "SlowDown"), (524, "")]
     )
-    def test_what_may_pass(self, proxy: FaultProxy, status: int, code: str) -> None:
-        proxy.fail(status, code=code, times=2)
-        proxy.fail(404)
+    def test_what_may_pass(self, cloud_proxy: FaultProxy, status: int, code: str) -> None:
+        cloud_proxy.fail(status, code=code, times=2)
+        cloud_proxy.fail(404)
         with pytest.raises(FileNotFoundError):
             open_store("s3://bucket/x").read("a")
         assert take() == Traffic(requests=3, retries=2)
@@ -167,12 +161,14 @@ class TestNamesOfErrors:
             (507, "XMinioStorageFull", WorkError, "the server answered 507 Insufficient Storage"),
         ],
     )
-    def test_what_will_not(self, proxy: FaultProxy, status: int, code: str, kind: type[Exception], words: str) -> None:
-        proxy.fail(status, code=code, times=5)
+    def test_what_will_not(
+        self, cloud_proxy: FaultProxy, status: int, code: str, kind: type[Exception], words: str
+    ) -> None:
+        cloud_proxy.fail(status, code=code, times=5)
         raised, message = message_of("s3://bucket/x")
         assert raised is kind
         assert re.search(words, message), message
-        assert proxy.counts == {"fail": 1}
+        assert cloud_proxy.counts == {"fail": 1}
 
 
 class TestDeadline:
