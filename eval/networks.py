@@ -22,7 +22,7 @@ from shardify.errors import UsageError, WorkError, one_line
 from shardify.locations import Location, absolute_location, is_url, join_location, split_location
 from shardify.storage import open_store
 from shardify.work_folder import fetched
-from stream_train.checkpoint import load_backbone
+from stream_train.exports import load_backbone
 from stream_train.networks import Backbone, NetworkConfig, build_backbone, load_torchvision
 from stream_train.train import BACKBONE_NAME
 from stream_train.transforms import CLIP_LENGTH

@@ -23,10 +23,10 @@ from shardify.errors import UsageError
 from shardify.locations import join_location, split_location
 from shardify.work_folder import work_folder
 from stream_train.batch import Batch
-from stream_train.checkpoint import load_model
 from stream_train.device_ops import prepare_clips
 from stream_train.distributed import World
 from stream_train.draws import SampleDraws
+from stream_train.exports import load_model
 from stream_train.precision import place_model
 from stream_train.survey import each_video_whole
 from stream_train.task import ClipModel

@@ -23,7 +23,7 @@ from safetensors.numpy import save as serialise
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, WorkError, one_line
 from shardify.storage import FolderStore
-from stream_train.checkpoint import METADATA_KEY
+from stream_train.exports import METADATA_KEY
 
 VectorArray = npt.NDArray[np.float32]
 LabelArray = npt.NDArray[np.int64]

@@ -34,8 +34,8 @@ from shardify.locations import Location, is_url, split_location
 from shardify.run import build
 from shardify.storage import open_store
 from shardify.work_folder import placed, require_writable
-from stream_train.checkpoint import load_backbone
 from stream_train.distributed import DeviceChoice, World, joined_world
+from stream_train.exports import load_backbone
 from stream_train.precision import Precision, place_model
 
 

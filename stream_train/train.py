@@ -21,11 +21,12 @@ from shardify.exclusive import exclusive
 from shardify.storage import open_store
 from shardify.traffic import traffic
 from stream_train.batch import Batch
-from stream_train.checkpoint import Checkpoint, export_weights
+from stream_train.checkpoint import Checkpoint
 from stream_train.config import PretrainConfig
 from stream_train.data import build_stream, reading_line
 from stream_train.device_ops import prepare_clips
 from stream_train.distributed import World, joined_world
+from stream_train.exports import export_weights
 from stream_train.figures import CURVES_NAME, VALIDATION_PREFIX, draw_curves
 from stream_train.metrics import (
     METRICS_NAME,

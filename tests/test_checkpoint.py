@@ -16,13 +16,12 @@ from shardify.storage import FolderStore
 from stream_train.checkpoint import (
     Checkpoint,
     CheckpointFolder,
-    export_weights,
-    load_backbone,
     read_checkpoint,
     require_same,
     restore_model,
     restore_optimizer,
 )
+from stream_train.exports import export_weights, load_backbone
 from stream_train.networks import C3DConfig, build_backbone
 from stream_train.optim import OptimizerConfig, build_optimizer
 

@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from eval.vectors import read_vectors
-from stream_train.checkpoint import load_backbone
+from stream_train.exports import load_backbone
 from stream_train.reader import FrameReader, open_shard_set
 
 CROP = 24

@@ -25,7 +25,8 @@ from eval.setting import Setting
 from eval.subsequences import TestClips
 from eval.sync import SyncTask
 from shardify.errors import UsageError
-from stream_train.checkpoint import CheckpointFolder, export_weights
+from stream_train.checkpoint import CheckpointFolder
+from stream_train.exports import export_weights
 from stream_train.figures import VALIDATION_PREFIX
 from stream_train.metrics import Interval, read_metrics
 from stream_train.networks import Backbone

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from eval.networks import Network, WeightsConfig, entry_of, network_config, open_network, pretraining_of
 from shardify.errors import UsageError, WorkError
-from stream_train.checkpoint import load_backbone
+from stream_train.exports import load_backbone
 
 CROP = 24
 TORCHVISION = {"kind": "r3d18", "variant": "torchvision"}

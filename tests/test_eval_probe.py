@@ -37,8 +37,8 @@ from eval.setting import Setting
 from eval.vectors import Vectors
 from shardify.config import load_config
 from stream_train.batch import Batch
-from stream_train.checkpoint import load_model
 from stream_train.device_ops import prepare_clips
+from stream_train.exports import load_model
 from stream_train.reader import FrameReader
 
 KEYS = ucf_keys()

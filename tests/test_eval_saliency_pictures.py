@@ -27,7 +27,7 @@ from PIL import Image
 from eval.saliency import guided_gradient, saliency_maps
 from eval.saliency_figure import SaliencyBlock
 from shardify.frames import FramesConfig, decode_video
-from stream_train.checkpoint import load_model
+from stream_train.exports import load_model
 
 KEYS = ucf_keys()
 CROP = 24

@@ -31,7 +31,7 @@ from safetensors.torch import load_file
 from eval.config import FitConfig
 from eval.results import Row, read_row, read_scores
 from shardify.config import load_config
-from stream_train.checkpoint import load_model
+from stream_train.exports import load_model
 from stream_train.reader import open_shard_set
 
 KEYS = ucf_keys()

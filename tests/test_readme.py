@@ -138,7 +138,7 @@ def test_the_embedding_example_gives_the_vector_of_the_features_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the one clip of a video of 61 frames, cropped alike."""
-    from stream_train.checkpoint import export_weights
+    from stream_train.exports import export_weights
     from stream_train.networks import C3DConfig, build_backbone
 
     monkeypatch.chdir(tmp_path)

@@ -16,9 +16,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from shardify.config import load_config
 from shardify.errors import UsageError, WorkError
-from stream_train.checkpoint import CheckpointFolder, load_backbone
+from stream_train.checkpoint import CheckpointFolder
 from stream_train.config import PretrainConfig
 from stream_train.distributed import World
+from stream_train.exports import load_backbone
 from stream_train.metrics import Interval, MetricsLog, Progress, read_metrics
 from stream_train.optim import OptimizerConfig, learning_rate
 from stream_train.task import Objective

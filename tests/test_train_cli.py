@@ -14,9 +14,9 @@ from helpers_training import tiny_values
 
 from shardify.config import load_config
 from shardify.traffic import Traffic, count
-from stream_train.checkpoint import load_backbone
 from stream_train.cli import main
 from stream_train.config import PretrainConfig
+from stream_train.exports import load_backbone
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs" / "pretrain"
 CONFIGS = sorted(CONFIG_FOLDER.glob("*.yaml"))
