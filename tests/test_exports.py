@@ -1,0 +1,43 @@
+"""Exports of networks: they load again, and what is none says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from shardify.errors import UsageError, WorkError
+from stream_train.exports import export_weights, load_backbone
+from stream_train.networks import C3DConfig, build_backbone
+
+
+def test_an_exported_backbone_gives_the_same_features(tmp_path: Path) -> None:
+    config = C3DConfig(width=0.05)
+    backbone = build_backbone(config, crop=16).to(memory_format=torch.channels_last_3d)
+    clips = torch.randn(3, 3, 16, 16, 16)
+    backbone(clips)  # moves BatchNorm's statistics away from where they start
+    path = tmp_path / "backbone.safetensors"
+    export_weights(path, backbone, {"network": config.model_dump(mode="json"), "crop": 16, "num_frames": 16, "step": 3})
+    again, metadata = load_backbone(path)
+    assert not again.training
+    assert metadata["step"] == 3
+    with torch.inference_mode():
+        assert torch.equal(again(clips), backbone.eval()(clips))
+    (tmp_path / "ordinary").touch()
+    assert path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_exports_that_cannot_be_loaded_say_why(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no file .*give the backbone\.safetensors"):
+        load_backbone(tmp_path / "backbone.safetensors")
+    export_weights(tmp_path / "other.safetensors", torch.nn.Linear(2, 2), {})
+    with pytest.raises(WorkError, match=r"was not exported by this program"):
+        load_backbone(tmp_path / "other.safetensors")
+    config = C3DConfig(width=0.05)
+    path = tmp_path / "cut.safetensors"
+    metadata = {"network": config.model_dump(mode="json"), "crop": 16, "num_frames": 16}
+    export_weights(path, build_backbone(config, crop=16), metadata)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WorkError, match="is damaged"):
+        load_backbone(path)
