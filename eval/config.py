@@ -6,18 +6,19 @@ A config is a setting (which data, which networks, which recipes); a command ans
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
 from eval.labels import LabelBudget
 from eval.linear import LinearConfig
 from eval.models import FrozenNorm
 from eval.neighbours import NeighboursConfig
-from eval.networks import WeightsConfig
+from eval.networks import CheckpointWeights, WeightsConfig
 from eval.subsequences import ShortRule
 from shardify.config import StrictModel
-from shardify.locations import WritableLocation
+from shardify.locations import WritableLocation, is_url, join_location
 from stream_train.config import CheckpointConfig, TrainConfig
 from stream_train.distributed import DeviceChoice
 from stream_train.loader import DataConfig
@@ -176,10 +177,10 @@ class EvalConfig(StrictModel):
     """Splits to train and test on, one after the other; `[1, 2, 3]` is short for train1 and test1 and so on."""
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
     """Seeds of new weights, order and draws; each is a row of its own."""
-    networks: dict[str, WeightsConfig]
-    """What is judged, by name; the paper's place in the tables is that of the name `pretrained`."""
     out: WritableLocation
     """Folder, or URL such as s3://bucket/run/eval, for all results; the same command goes on with what is missing."""
+    networks: dict[str, WeightsConfig]
+    """What is judged, by name; the paper's place in the tables is that of the name `pretrained`."""
     data: EvalDataConfig = EvalDataConfig()
     device: DeviceChoice = "auto"
     precision: Precision = "auto"
@@ -209,6 +210,20 @@ class EvalConfig(StrictModel):
         if bad or not networks:
             raise ValueError(f"names are letters, digits and _ . + -, at least one entry; not allowed: {bad}")
         return networks
+
+    @field_validator("networks")
+    @classmethod
+    def _spell_out_paths(cls, networks: dict[str, WeightsConfig], info: ValidationInfo) -> dict[str, WeightsConfig]:
+        out = info.data.get("out")  # declared, and so checked, before; absent if it was refused
+        return {name: entry if out is None else _placed(entry, out) for name, entry in networks.items()}
+
+
+def _placed(entry: WeightsConfig, out: str) -> WeightsConfig:
+    """The same entry with its whole path, if that was given below `out`."""
+    if not isinstance(entry, CheckpointWeights) or not entry.below_out:
+        return entry
+    is_whole = is_url(entry.path) or Path(entry.path).is_absolute()
+    return CheckpointWeights(path=entry.path if is_whole else join_location(out, *Path(entry.path).parts))
 
 
 class FitConfig(TrainConfig):

@@ -34,6 +34,8 @@ class CheckpointWeights(StrictModel):
     kind: Literal["checkpoint"] = "checkpoint"
     path: Location
     """Its backbone.safetensors, or the folder of the run that holds it; or the URL of either."""
+    below_out: bool = False
+    """Whether a relative path lies below the config's `out`, wherever that is, as what its evaluations train does."""
 
 
 class RandomWeights(StrictModel):

@@ -34,9 +34,9 @@ def everything(world: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     """The config of a finished `video-eval all`, with a network that its own transfer trains; read-only."""
     folder = tmp_path_factory.mktemp("all")
     out = folder / "out"
-    supervised = out / "transfer" / "finetune" / "random" / "ucf101-tiny-train1" / "seed3"
+    supervised = "transfer/finetune/random/ucf101-tiny-train1/seed3"
     networks = two_networks(world[1]) | {
-        "supervised": {"kind": "checkpoint", "path": str(supervised)},
+        "supervised": {"kind": "checkpoint", "path": supervised, "below_out": True},
         "colour": {"kind": "trivial", "features": "colour"},
     }
     path = write_config(

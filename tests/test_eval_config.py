@@ -124,7 +124,7 @@ def test_the_defaults_are_the_method_s() -> None:
         ),
         (
             {"networks": {"x": {"kind": "checkpoint", "file": "runs/x"}}},
-            "unknown key networks.x.file; allowed: kind, path",
+            "unknown key networks.x.file; allowed: below_out, kind, path",
         ),
         (
             {"networks": {"x": {"kind": "random", "network": {"kind": "c3d", "depth": 2}}}},
@@ -160,8 +160,31 @@ def test_the_supervised_network_is_where_transfer_puts_it(path: Path) -> None:
     supervised = config.networks.get("supervised")
     if supervised is None:
         return
-    assert isinstance(supervised, CheckpointWeights)
-    assert Path(supervised.path).parts[:2] == Path(config.out).parts[:2]
     data_set = Path(config.shards).parts[1]  # its manifest has this name too
-    wanted = ("transfer", "finetune", "random", f"{data_set}-{config.splits[0].train}", "seed0")
-    assert Path(supervised.path).parts[-5:] == wanted
+    below = f"transfer/finetune/random/{data_set}-{config.splits[0].train}/seed0"
+    assert supervised == CheckpointWeights(path=f"{config.out}/{below}")
+    moved = load_config(EvalConfig, path, ["out=s3://bucket/run/eval"])
+    assert moved.networks["supervised"] == CheckpointWeights(path=f"s3://bucket/run/eval/{below}")
+
+
+@pytest.mark.parametrize(
+    ("path", "out", "placed"),
+    [
+        ("a/b", "there", "there/a/b"),
+        ("a/b/", "s3://bucket/run", "s3://bucket/run/a/b"),
+        ("/a/b", "s3://bucket/run", "/a/b"),
+        ("s3://other/a", "there", "s3://other/a"),
+    ],
+)
+def test_a_network_below_out_goes_where_out_goes(path: str, out: str, placed: str) -> None:
+    networks = {"x": {"kind": "checkpoint", "path": path, "below_out": True}, "y": {"kind": "checkpoint", "path": path}}
+    found = validate_config(EvalConfig, tiny_eval_values(Path("shards"), out, networks=networks), "tiny").networks
+    assert isinstance(found["x"], CheckpointWeights)
+    assert found["x"].path == placed
+    assert found["y"] == CheckpointWeights(path=path)
+
+
+def test_networks_below_an_out_that_is_refused_hide_no_message() -> None:
+    networks = {"x": {"kind": "checkpoint", "path": "a", "below_out": True}}
+    with pytest.raises(UsageError, match="out = 'https://host/x': can only be read"):
+        validate_config(EvalConfig, tiny_eval_values(Path("shards"), "https://host/x", networks=networks), "tiny")
