@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from shardify.engine import TASKS_AHEAD, Task
-from shardify.errors import UsageError, UserFacingError, WorkError, one_line
+from shardify.errors import UsageError, UserFacingError, WorkError, counted, one_line
 from shardify.leaving import Terminated, terminable
 from shardify.retrying import trust_addresses
 from shardify.surroundings import Surroundings
@@ -171,7 +171,8 @@ def _join_cluster(ray: Any) -> None:
         raise UsageError(f"no Ray cluster can be joined: {one_line(error)[:300]}; check RAY_ADDRESS") from None
     where = address if ":" in address else ray.get_runtime_context().gcs_address
     machines = sum(node["Alive"] for node in ray.nodes())
-    click.echo(f"Ray at {where}: {machines} machines, {ray.cluster_resources().get('CPU', 0):.0f} cores", err=True)
+    cores = int(ray.cluster_resources().get("CPU", 0))
+    click.echo(f"Ray at {where}: {counted(machines, 'machine')}, {counted(cores, 'core')}", err=True)
 
 
 def _refuse_forgotten_cluster() -> None:

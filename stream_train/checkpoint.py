@@ -99,7 +99,7 @@ class CheckpointFolder:
             WorkError: if the disk is full, the store fails for long, or another process has saved later steps
                 meanwhile; the earlier checkpoints stay.
         """
-        self._require_alone()
+        self.require_alone()
         name = checkpoint_name(checkpoint.step)
         with self._store.temporary(name) as path:
             with path.open("wb") as file:
@@ -133,9 +133,13 @@ class CheckpointFolder:
     def _store(self) -> Store:
         return open_store(self.folder)
 
-    def _require_alone(self) -> None:
-        """Object stores have no locks: a second trainer shows by what it saves."""
-        later = [step for step in self.steps() if step not in self.known and step > max(self.known, default=step)]
+    def require_alone(self) -> None:
+        """Object stores have no locks: a second trainer shows by what it saves.
+
+        Raises:
+            WorkError: if another process has saved later steps than this one.
+        """
+        later = [step for step in self.steps() if step > max(self.known, default=-1)]
         if later:
             others = [name for name in (self._note(), *self.predecessors) if name and name != this_process()]
             raise WorkError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shardify.errors import UsageError
+from shardify.errors import UsageError, counted
 from shardify.storage import open_store
 from stream_train.fetching import DrawClips
 from stream_train.loader import ClipStream, DataConfig
@@ -12,7 +12,7 @@ from stream_train.order import Positions
 from stream_train.reader import ShardSet, open_shard_set
 from stream_train.reader_config import SequentialReaderConfig
 from stream_train.sequential import SequentialClipStream, TarSet, open_tar_set
-from stream_train.shard_access import choose_access
+from stream_train.shard_access import choose_access, open_cache
 
 DataSet = ShardSet | TarSet
 """Both have location, split, num_samples, fingerprint and geometry."""
@@ -35,14 +35,21 @@ def reading_line(data: DataSet, config: DataConfig) -> str:
     assert not isinstance(config.reader, SequentialReaderConfig)
     num_bytes = sum(shard.tar_bytes for shard in data.shards)
     access = choose_access(open_store(data.location), data.shards, config.reader)
-    cache = config.reader.cache
+    cache = open_cache(config.reader)
+    why = ""
+    if access == "ranged" and config.reader.access == "auto":
+        capacity = cache.capacity()
+        why = f"; the cache {cache.folder} {f'has room for {_size(capacity)}' if capacity else 'cannot be written'}"
     ways = {
         "local": "local",
-        "ranged": "ranged (only the bytes of the frames that are needed)",
-        "cached": f"cached in {cache.resolved_folder} (at most {cache.max_gigabytes:g} GB)",
+        "ranged": f"ranged (only the bytes of the frames that are needed{why})",
+        "cached": f"cached in {cache.folder} (at most {config.reader.cache.max_gigabytes:g} GB)",
     }
-    size = f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
-    return f"reading {of_split} in {len(data.shards):,} shards, {size}, {ways[access]}"
+    return f"reading {of_split} in {counted(len(data.shards), 'shard')}, {_size(num_bytes)}, {ways[access]}"
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
 
 
 def build_stream(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from shardify.errors import WorkError
+from shardify.errors import DamageError, WorkError
 
 
 class OpenFile:
@@ -28,11 +28,16 @@ class OpenFile:
         return os.fstat(self.descriptor)
 
     def read(self, start: int, num_bytes: int) -> bytes:
-        """Bytes [start, start + num_bytes). Raises WorkError if they cannot be read or the file ends before that."""
+        """Bytes [start, start + num_bytes).
+
+        Raises:
+            DamageError: if the disk cannot read them any more.
+            WorkError: if the file ends before that.
+        """
         try:
             data = os.pread(self.descriptor, num_bytes, start)
         except OSError as error:
-            raise WorkError(f"cannot read {self.path} at byte {start}: {error.strerror}; check its disk") from None
+            raise DamageError(f"cannot read {self.path} at byte {start}: {error.strerror}; check its disk") from None
         if len(data) != num_bytes:
             raise WorkError(f"{self.path} ends at byte {start + len(data)}, but a frame reaches to {start + num_bytes}")
         return data

@@ -226,10 +226,20 @@ def resume(run: Run) -> None:
     run.forward = run.world.distribute(run.model)
 
 
+def publish(run: Run) -> None:
+    """Send the run's files to where they belong, on the main process.
+
+    Raises:
+        WorkError: if another process has gone on with the run meanwhile: its files are newer than these.
+    """
+    run.checkpoints.require_alone()
+    run.folder.publish()
+
+
 def write_config(run: Run) -> None:
     """Write config.yaml; the first thing that a run writes, so that a place that cannot be written is noticed."""
     FolderStore(run.folder.path).write(CONFIG_NAME, dump_config(run.config).encode())
-    run.folder.publish()
+    publish(run)
     run.checkpoints.announce()
 
 

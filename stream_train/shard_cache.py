@@ -14,7 +14,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from shardify.errors import DamageError, WorkError
@@ -171,18 +171,16 @@ class ShardCache:
         files = sorted(self._files())
         used = sum(size for _, size, _ in files)
         excess = used + num_bytes - self._limit(used)
-        with ExitStack() as held:
-            victims = []
-            for _, size, path in files:
-                if excess <= 0:
-                    break
-                if path.suffix == _COPY and _claim(path, held):
-                    victims.append(path)
-                    excess -= size
-            if excess > 0:
-                raise CacheFullError
-            for path in victims:
-                path.unlink(missing_ok=True)
+        copies = [(size, path) for _, size, path in files if path.suffix == _COPY]
+        if excess > 0 and excess > sum(size for size, path in copies if _is_unused(path)):
+            raise CacheFullError
+        for size, path in copies:
+            if excess <= 0:
+                return
+            if _is_unused(path, remove=True):
+                excess -= size
+        if excess > 0:  # one has been opened meanwhile
+            raise CacheFullError
 
     def _limit(self, used: int) -> int:
         """Most bytes that the files may come to, if they are `used` now."""
@@ -205,7 +203,10 @@ class ShardCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{name}{_LOCK}").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            yield
+            try:
+                yield
+            finally:  # not by closing alone: a process forked meanwhile has the file open, too
+                fcntl.flock(lock, fcntl.LOCK_UN)
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
@@ -220,12 +221,19 @@ class ShardCache:
             ) from None
 
 
-def _claim(path: Path, held: ExitStack) -> bool:
-    """Lock a copy against being opened, for as long as `held`; False if it is open somewhere, or not ours to remove."""
+def _is_unused(path: Path, *, remove: bool = False) -> bool:
+    """Whether a copy is open nowhere and may be removed; if asked, that is done while no process can open it."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        held.callback(os.close, descriptor)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if remove:
+            path.unlink(missing_ok=True)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except (BlockingIOError, PermissionError):
+        return False
+    finally:
+        os.close(descriptor)
     return True

@@ -45,7 +45,7 @@ from stream_train.order import slots_of_rank
 from stream_train.precision import autocast, choose_precision
 from stream_train.preemption import Aside, Stopped, StopRequest, promise_to_save
 from stream_train.pretext import build_model, build_task
-from stream_train.run import Run, Say, build_run, resume
+from stream_train.run import Run, Say, build_run, publish, resume
 from stream_train.task import Objective, combine
 from stream_train.transforms import CLIP_LENGTH
 from stream_train.validate import judge, write_judgement
@@ -92,7 +92,7 @@ def fit(run: Run, opening: Callable[[], str] | None = None) -> None:
         resume(run)
         if run.step < run.num_steps or judgement_is_missing(run):
             if opening is not None:
-                run.say(opening())
+                run.say(f"{opening()}; writing to {run.config.out}")
             train(run)
         run.world.do_on_main(lambda: finish(run))
 
@@ -221,7 +221,7 @@ def judge_held_out(run: Run, log: MetricsLog, progress: Progress, request: StopR
     named = {f"{VALIDATION_PREFIX}{name}": value for name, value in judgement.figures.items()}
     log.write({"step": run.step, "epoch": run.epoch, **named})
     progress.tell(f"step {run.step}/{run.num_steps}  held out  {'  '.join(describe_accuracies(judgement.figures))}")
-    run.world.do_on_main(run.folder.publish)
+    run.world.do_on_main(lambda: publish(run))
 
 
 def judgement_is_missing(run: Run) -> bool:
@@ -257,7 +257,7 @@ def save(run: Run, begun: dict[str, Any] | None = None) -> None:
     )
 
     def write() -> None:
-        run.folder.publish()  # the metrics first: what a checkpoint lies beside is never older than it
+        publish(run)  # the metrics first: what a checkpoint lies beside is never older than it
         run.checkpoints.save(checkpoint)
 
     run.world.do_on_main(write)
@@ -311,5 +311,5 @@ def finish(run: Run) -> None:
     figures = {name.removeprefix(VALIDATION_PREFIX): value for record in records for name, value in record.items()}
     title = f"{run.network.kind}, {run.num_samples} videos, {run.config.epochs} epochs"
     draw_curves(records, out / CURVES_NAME, title, run.task.guesses(figures))
-    run.folder.publish()
+    publish(run)
     run.say(f"{run.config.out}: {BACKBONE_NAME}, {NETWORK_NAME}, {CURVES_NAME}")

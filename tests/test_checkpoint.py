@@ -92,15 +92,18 @@ def test_an_unreadable_later_checkpoint_never_drives_out_the_one_just_written(tm
 
 
 def test_a_second_trainer_shows_by_what_it_saves(tmp_path: Path) -> None:
-    """Each has begun where the other did; whoever comes second to a step that it does not know is stopped."""
+    """Each has begun where the other did; who finds a step that it does not know, however early, is stopped."""
     one, other = CheckpointFolder(folder=tmp_path), CheckpointFolder(folder=tmp_path)
     for folder in (one, other):
         assert folder.newest() is None
     one.save(checkpoint(10))
+    with pytest.raises(WorkError, match=r"another process is training in .*: it has saved checkpoint-00000010\.pt"):
+        other.save(checkpoint(10))
+    third = CheckpointFolder(folder=tmp_path)
+    assert third.newest() is not None
     one.save(checkpoint(20))
-    other.save(checkpoint(10))
-    with pytest.raises(WorkError, match=r"another process is training in .*: it has saved checkpoint-00000020\.pt"):
-        other.save(checkpoint(20))
+    with pytest.raises(WorkError, match=r"it has saved checkpoint-00000020\.pt"):
+        third.save(checkpoint(20))
     one.save(checkpoint(30))
     assert one.steps() == [20, 30]
 

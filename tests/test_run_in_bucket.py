@@ -146,9 +146,11 @@ def test_a_second_trainer_in_the_same_place_ends_one_of_them(
     def save_as_another() -> None:
         if comes_later:
             begin_as_another()
-        checkpoint = CheckpointFolder(folder=url).newest()
+        theirs = CheckpointFolder(folder=url)
+        checkpoint = theirs.newest()
         assert checkpoint is not None
-        CheckpointFolder(folder=url).save(Checkpoint(**vars(checkpoint) | {"step": 9}))
+        theirs.save(Checkpoint(**vars(checkpoint) | {"step": 9}))
+        open_store(url).write("metrics.jsonl", b"theirs")
 
     if not comes_later:
         begin_as_another()
@@ -156,6 +158,7 @@ def test_a_second_trainer_in_the_same_place_ends_one_of_them(
     message = r"another process \(process 7 on elsewhere\) is training in s3://.*/run: it has saved checkpoint-00000009"
     with pytest.raises(WorkError, match=message):
         run_tiny(small_dataset, url)
+    assert open_store(url).read("metrics.jsonl") == b"theirs", "the newer ones, beside the newer checkpoint"
 
 
 def test_what_a_run_moves_is_written_down_and_said(small_dataset: Path, s3_url: str) -> None:

@@ -8,9 +8,12 @@ import hashlib
 import multiprocessing
 import os
 import random
+import resource
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event as EventClass
 from pathlib import Path
@@ -90,6 +93,44 @@ def test_what_is_open_is_not_removed_and_counts_in_full(tmp_path: Path, found: b
     assert fetch(cache, 4, 1501).exists()
     assert not path.exists()
     assert cache.num_bytes() <= 2500
+
+
+def test_many_copies_make_room_at_once_with_few_files_open(tmp_path: Path) -> None:
+    large = ShardCache(tmp_path, 10**6)
+    for number in range(200):
+        data = number.to_bytes(2, "big") * 500
+        large.fetch(hashlib.sha256(data).hexdigest(), 1000, partial(iter, [data]), "shard")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64 + len(list(Path("/proc/self/fd").iterdir())), limits[1]))
+    try:
+        assert fetch(ShardCache(tmp_path, 3000), 1).exists()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert large.num_bytes() == 3000
+
+
+def test_a_lock_ends_though_a_process_was_forked_under_it(tmp_path: Path) -> None:
+    data, sha256 = made_up(1)
+    cache, other = ShardCache(tmp_path, 10_000), ShardCache(tmp_path, 10_000)
+    child = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal child
+        child = os.fork()
+        if not child:
+            signal.pause()
+        yield data
+
+    file = cache.fetch(sha256, 1000, pieces, "shard")
+    try:
+        other.drop(file)
+        thread = threading.Thread(target=fetch, args=(other, 1), daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_a_copy_about_to_be_removed_is_waited_for_and_fetched_anew(tmp_path: Path) -> None:
