@@ -1,6 +1,12 @@
-"""`python -m shardify`."""
+"""`python -m shardify`, and the console script `shardify`."""
 
-from shardify.cli import main
+from shardify.cli import main, run_process
+
+
+def run() -> None:
+    """Run the command as this process."""
+    run_process(main, "shardify")
+
 
 if __name__ == "__main__":
-    main(prog_name="shardify")
+    run()

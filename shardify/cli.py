@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -18,7 +19,15 @@ from shardify.config import load_config
 from shardify.errors import UsageError, UserFacingError, WorkError, counted, one_line
 from shardify.format import read_manifest
 from shardify.inspection import sample_record, shard_urls, summarise_dataset, summary_lines
-from shardify.leaving import INTERRUPTED_EXIT_CODE, TERMINATED_EXIT_CODE, Terminated, leave, terminable
+from shardify.leaving import (
+    ANNOUNCEMENTS,
+    INTERRUPTED_EXIT_CODE,
+    STOPPED_EXIT_CODE,
+    Terminated,
+    end_unless_repeated,
+    leave,
+    terminable,
+)
 from shardify.part import parse_part
 from shardify.run import Engine, build, build_part, finish
 from shardify.storage import open_store
@@ -39,21 +48,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 class CommandGroup(click.Group):
     """A click group whose commands end with one clear line and the right exit code, never with a traceback.
 
-    0 good, 1 the work failed, 2 the request was wrong, 130 interrupted, 143 ended by SIGTERM. Programming errors keep
-    their traceback. What all of a machine's processes under torchrun would say, one says.
+    0 good, 1 the work failed, 2 the request was wrong, 75 stopped by SIGTERM or SIGUSR1, 130 interrupted. Programming
+    errors keep their traceback. What all of a machine's processes under torchrun would say, one says.
     """
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run as the process's command: after a failure it ends at once, whatever threads still wait for."""
-        try:
-            return super().__call__(*args, **kwargs)
-        except SystemExit as end:
-            if end.code in (None, 0):
-                raise
-            leave(end.code if isinstance(end.code, int) else WorkError.exit_code)
-        except Exception:  # noqa: BLE001 - shown as Python would show it
-            sys.excepthook(*sys.exc_info())
-            leave(WorkError.exit_code)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -66,8 +63,8 @@ class CommandGroup(click.Group):
         except click.UsageError:
             _let_first_process_speak()
             raise
-        except Terminated:
-            self._end_by_signal(ctx, "stopped by SIGTERM", TERMINATED_EXIT_CODE)
+        except Terminated as announcement:
+            self._end_by_signal(ctx, f"stopped by {announcement.signal_name}", STOPPED_EXIT_CODE)
         except KeyboardInterrupt:
             self._end_by_signal(ctx, "interrupted", INTERRUPTED_EXIT_CODE)
         except OSError as error:
@@ -86,6 +83,28 @@ class CommandGroup(click.Group):
         if _is_first_process():
             click.echo(f"{what}; the same command goes on from what is saved", err=True)
         ctx.exit(exit_code)
+
+
+def run_process(command: click.Command, name: str) -> None:
+    """Run a command as all that this process is for: after a failure it ends at once, whatever its threads wait for.
+
+    Args:
+        command: what runs with the words of the command line.
+        name: how its help names it.
+    """
+    for number in ANNOUNCEMENTS:  # before and after the command's own answers; it may be told twice, and then end once
+        signal.signal(number, end_unless_repeated)
+    try:
+        command(prog_name=name)
+    except SystemExit as end:
+        if end.code in (None, 0):
+            raise
+        if not isinstance(end.code, int):
+            click.echo(end.code, err=True)
+        leave(end.code if isinstance(end.code, int) else WorkError.exit_code)
+    except Exception:  # noqa: BLE001 - shown as Python would show it
+        sys.excepthook(*sys.exc_info())
+        leave(WorkError.exit_code)
 
 
 def _is_first_process() -> bool:

@@ -19,6 +19,7 @@ from multiprocessing.queues import SimpleQueue
 from typing import Protocol
 
 from shardify.errors import WorkError
+from shardify.leaving import ANNOUNCEMENTS
 from shardify.writer import Report, VideoDone
 
 POLL_SECONDS = 0.2
@@ -96,7 +97,7 @@ def _start_worker(reports: SimpleQueue[VideoDone], lifeline: Connection) -> None
     """Set up a worker process: it reports to the queue, dies with the lifeline, and leaves signals to its parent."""
     global _report  # noqa: PLW0603 - a pool hands queues to its workers in no other way
     _report = reports.put
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, *ANNOUNCEMENTS):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_at_end_of, args=(lifeline,), daemon=True).start()
 

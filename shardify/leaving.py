@@ -1,4 +1,4 @@
-"""How a command's process ends: SIGTERM as an exception, and after a failure without waiting for what nobody needs.
+"""How a command's process ends: a signal as an exception, and after a failure without waiting for what nobody needs.
 
 In: a signal, or an exit code. Out: one exit code, soon, whatever threads and child processes are still at.
 """
@@ -6,6 +6,7 @@ In: a signal, or an exit code. Out: one exit code, soon, whatever threads and ch
 from __future__ import annotations
 
 import atexit
+import math
 import multiprocessing
 import os
 import signal
@@ -18,42 +19,79 @@ from types import FrameType
 from typing import NoReturn
 
 INTERRUPTED_EXIT_CODE = 130
-TERMINATED_EXIT_CODE = 143
+STOPPED_EXIT_CODE = 75
+"""EX_TEMPFAIL: what a command exits with that was stopped by a signal and is to be continued by the same command."""
+ANNOUNCEMENTS = (signal.SIGTERM, signal.SIGUSR1)
+"""What announces the end: Kubernetes, spot machines, torchrun and Slurm the first, Slurm's `--signal` the second."""
 LEAVE_SECONDS = 3.0
 """How long what is registered to be done at the end may take."""
 REPEAT_SECONDS = 5.0
 """A job system and a launcher below it may both announce the same end; after so long, a repetition means at once."""
 
 
+_announced_at = math.inf
+"""When the first signal came; one for the whole process, since the first and its repetitions may be taken by several."""
+
+
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised where Ctrl-C would be, so that everything is left in the same good order."""
+    """The end was announced; raised where Ctrl-C would be, so that everything is left in the same good order."""
+
+    def __init__(self, signal_name: str) -> None:
+        super().__init__(signal_name)
+        self.signal_name = signal_name
+
+
+def expect_announcement() -> None:
+    """From now on the next signal is a first one."""
+    global _announced_at  # noqa: PLW0603 - signals are the process's
+    _announced_at = math.inf
+
+
+def note_announcement() -> None:
+    """The first signal is here."""
+    global _announced_at  # noqa: PLW0603
+    _announced_at = time.monotonic()
+
+
+def was_announced() -> bool:
+    """Whether the end was announced, so that another signal may say the same once more."""
+    return _announced_at < math.inf
+
+
+def end_unless_repeated(number: int, _: FrameType | None = None) -> None:
+    """Answer a signal as if nothing handled it, but for one that repeats the first within a few seconds."""
+    if not was_announced() or time.monotonic() - _announced_at > REPEAT_SECONDS:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Turn SIGTERM into :class:`Terminated`; only the main thread can, others leave the signal as it is."""
+    """Turn SIGTERM and SIGUSR1 into :class:`Terminated`; only the main thread can, others leave them as they are."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[float] = []
+    came: list[str] = []
 
     def answer(number: int, _: FrameType | None) -> None:
-        came.append(time.monotonic())
-        if len(came) == 1:
-            raise Terminated
-        if came[-1] - came[0] > REPEAT_SECONDS:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+        if was_announced():
+            end_unless_repeated(number)
+            return
+        note_announcement()
+        came.append(signal.Signals(number).name)
+        raise Terminated(came[0])
 
-    before = signal.signal(signal.SIGTERM, answer)
+    expect_announcement()
+    before = {number: signal.signal(number, answer) for number in ANNOUNCEMENTS}
     try:
         yield
     except KeyboardInterrupt:
         if came:  # Ray raises one of its own instead of what a handler has raised
-            raise Terminated from None
+            raise Terminated(came[0]) from None
         raise
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def leave(exit_code: int) -> NoReturn:
@@ -66,6 +104,8 @@ def leave(exit_code: int) -> NoReturn:
     limit.daemon = True
     limit.start()
     with suppress(ValueError):  # not the main thread
+        for number in (*ANNOUNCEMENTS, signal.SIGINT):  # this is soon over, and its exit code is to be the one it has
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report the loaders that are ended here
     for child in multiprocessing.active_children():
         child.kill()

@@ -1,6 +1,13 @@
-"""`python -m stream_train`."""
+"""`python -m stream_train`, and the console script `stream-train`."""
 
 from stream_train.cli import main
+from shardify.cli import run_process
+
+
+def run() -> None:
+    """Run the command as this process."""
+    run_process(main, "stream-train")
+
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -19,13 +19,18 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Generic, TypeVar
 
-from shardify.leaving import INTERRUPTED_EXIT_CODE, REPEAT_SECONDS
+from shardify.leaving import (
+    ANNOUNCEMENTS,
+    INTERRUPTED_EXIT_CODE,
+    STOPPED_EXIT_CODE,
+    end_unless_repeated,
+    expect_announcement,
+    note_announcement,
+)
 
 Value = TypeVar("Value")
 
-STOPPED_EXIT_CODE = 75
-"""EX_TEMPFAIL: what a run exits with that was stopped by a signal and is to be continued by the same command."""
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SIGNALS = (*ANNOUNCEMENTS, signal.SIGINT)
 SAME_KEY_SECONDS = 0.5
 """A terminal and torchrun may both pass on one Ctrl-C; after so long, it is another one, which means at once."""
 WAIT_SECONDS = 1.0
@@ -65,6 +70,7 @@ class StopRequest:
             yield self
             return
         is_in_background = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # of a shell, whose Ctrl-C is for others
+        expect_announcement()
         numbers = [number for number in SIGNALS if not (is_in_background and number == signal.SIGINT)]
         before = {number: signal.signal(number, self._take) for number in numbers}
         try:
@@ -84,10 +90,13 @@ class StopRequest:
         now = time.monotonic()
         if self.signal_name is None:
             self.signal_name, self._since = signal.Signals(number).name, now
+            note_announcement()
             if number == signal.SIGINT and self._on_interrupt is not None:
                 self._on_interrupt()
-        elif now - self._since > (SAME_KEY_SECONDS if number == signal.SIGINT else REPEAT_SECONDS):
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        elif number != signal.SIGINT:
+            end_unless_repeated(number)
+        elif now - self._since > SAME_KEY_SECONDS:
+            signal.signal(number, signal.default_int_handler)
             os.kill(os.getpid(), number)
 
 
@@ -113,7 +122,10 @@ class Aside(Generic[Value]):
         self._thread.start()
 
     def next(self) -> Value | None:
-        """The next item; None if there is a request to stop. Raises what the iterator raises."""
+        """The next item; None if there is a request to stop. Raises what the iterator raises, unless it is asked to.
+
+        An error after the request may well come of it: a loader's process that the same signal has ended.
+        """
         if self._request.is_made():
             return None
         self._asked.put(True)
@@ -126,9 +138,11 @@ class Aside(Generic[Value]):
                     return None
                 continue
             self._is_at_work = False
+            if self._request.is_made():
+                return None
             if isinstance(answer, BaseException):
                 raise answer
-            return None if self._request.is_made() else answer
+            return answer
 
     def close(self) -> None:
         """End the thread, with everything that the iterator holds, as soon as it is no longer at work."""

@@ -18,6 +18,7 @@ from helpers_remote import LOCATION, RemoteFolder, put_afar
 from shardify.errors import WorkError
 from shardify.traffic import take
 from stream_train.batch import Batch
+from stream_train.data import reading_line
 from stream_train.draws import Domain
 from stream_train.fetching import BatchRequest, look_ahead
 from stream_train.loader import ClipStream, DataConfig, VideoClips
@@ -169,6 +170,26 @@ def test_auto_is_cached_if_the_split_fits_and_ranged_if_not(afar: RemoteFolder, 
         cache = {"folder": str(tmp_path / f"cache{kept}"), "max_gigabytes": limit / 1e9}
         list(ClipStream(data, config(tmp_path, "auto", cache=cache), DRAW, seed=5, num_batches=NUM_BATCHES))
         assert len(list((tmp_path / f"cache{kept}").glob("*.tar"))) == kept
+
+
+def test_what_is_read_how_is_told_and_why(
+    afar: RemoteFolder, monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("stream_train.data.open_store", lambda _: afar)
+    data = open_shard_set(LOCATION, None)
+
+    def told(access: str, cache: Path, gigabytes: float = 1.0) -> str:
+        settings = config(tmp_path, access, cache={"folder": str(cache), "max_gigabytes": gigabytes})
+        beginning, told = reading_line(data, settings).split(" MB, ")
+        assert beginning.startswith(f"reading {LOCATION}, all samples: 19 videos in 5 shards, ")
+        return told
+
+    place, needed = tmp_path / "cache", "ranged (only the bytes of the frames that are needed"
+    assert told("auto", place) == told("cached", place) == f"cached in {place} (at most 1 GB)"
+    assert told("ranged", place) == f"{needed})"
+    assert told("auto", place, 0.0001) == f"{needed}; the cache {place} has room for 0.1 MB)"
+    (tmp_path / "file").touch()
+    assert told("auto", tmp_path / "file" / "x") == f"{needed}; the cache {tmp_path / 'file' / 'x'} cannot be written)"
 
 
 def test_a_cache_without_room_is_passed_by(
