@@ -202,6 +202,13 @@ def test_counts_are_numbers(word: str) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("target", ["pretrain", "shards", "help"])
+def test_a_misspelt_variable_is_refused_with_those_there_are(target: str) -> None:
+    result = run("make", "--dry-run", target, "SHARDS=x", "OUTT=s3://b/x")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"there is no variable OUTT; there are: {' '.join(VARIABLES)}" in result.stderr
+
+
 def test_parts_and_engines_reach_the_build() -> None:
     (command,) = commands("shards", "DATASET=ucf101", "PART=3/16", "ENGINE=ray", "OUT=gs://bucket/set")
     assert command[3:5] == ["build", "configs/shards/ucf101.yaml"]
