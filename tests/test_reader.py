@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import threading
 import time
@@ -103,6 +105,25 @@ def test_damage_found_by_a_reader_that_is_late_does_not_cost_the_new_copy(folder
     anew.discard()
     access.prepare(record)
     assert take().cache_misses == 1
+
+
+def test_a_copy_that_the_disk_cannot_read_any_more_is_fetched_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = FrameReader(open_shard_set(folder, None), CachedAccess(RemoteFolder(folder), ShardCache(tmp_path, 10**9)))
+    reader.entry(0)
+    (broken,) = (path.stat().st_ino for path in tmp_path.glob("*.tar"))
+    pread = os.pread
+
+    def failing(descriptor: int, num_bytes: int, start: int) -> bytes:
+        if os.fstat(descriptor).st_ino == broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(descriptor, num_bytes, start)
+
+    monkeypatch.setattr("os.pread", failing)
+    take()
+    assert reader.read(0, [0])
+    assert (take().refetches, [path.stat().st_ino == broken for path in tmp_path.glob("*.tar")]) == (1, [False])
 
 
 def test_preparing_brings_the_tar_and_holds_nothing_open(folder: Path, tmp_path: Path) -> None:
