@@ -30,13 +30,13 @@ REPEAT_SECONDS = 5.0
 
 
 _announced_at = math.inf
-"""When the first signal came; one for the whole process, since the first and its repetitions may be taken by several."""
+"""When the first signal came; one for the process, since who takes a repetition need not have taken the first."""
 
 
 class Terminated(KeyboardInterrupt):
     """The end was announced; raised where Ctrl-C would be, so that everything is left in the same good order."""
 
-    def __init__(self, signal_name: str) -> None:
+    def __init__(self, signal_name: str = "SIGTERM") -> None:
         super().__init__(signal_name)
         self.signal_name = signal_name
 

@@ -1,7 +1,7 @@
 """`python -m stream_train`, and the console script `stream-train`."""
 
-from stream_train.cli import main
 from shardify.cli import run_process
+from stream_train.cli import main
 
 
 def run() -> None:

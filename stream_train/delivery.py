@@ -6,7 +6,11 @@ In: a data set of batches and the requests for them. Out: batches in order, or a
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import multiprocessing.util
 import os
+import signal
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +25,7 @@ from shardify.errors import UserFacingError, WorkError, one_line
 from shardify.traffic import Traffic, count, take
 from stream_train.batch import Batch
 from stream_train.fetching import BatchRequest
-from stream_train.preemption import end_with_parent, outlive_announcement
+from stream_train.preemption import SIGNALS, end_with_parent, outlive_announcement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +65,10 @@ def make_loader(
         is_remote: whether they read from an object store. Such are not forked from this process, since obstore's
             threads would be missing there.
     """
-    context = None
+    if num_workers:
+        multiprocessing.util.get_temp_dir()  # theirs, too: one of its own a killed worker would leave behind
     if is_remote and num_workers:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["stream_train.loader"])
+        _start_fork_server()
     with _without_advice():
         return DataLoader(
             dataset,
@@ -75,9 +79,23 @@ def make_loader(
             prefetch_factor=prefetch_batches if num_workers else None,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # the loader draws a seed: not from the generator that training uses
-            multiprocessing_context=context,
+            multiprocessing_context="forkserver" if is_remote and num_workers else None,
             worker_init_fn=partial(_start_worker, dict(os.environ)) if num_workers else None,
         )
+
+
+def _start_fork_server() -> None:
+    """Start it, unless it runs, deaf to signals; its end would be taken for the end of all workers.
+
+    It ends with the processes that use it. The workers inherit the deafness, until they have answers of their own.
+    """
+    multiprocessing.set_forkserver_preload(["stream_train.loader"])
+    multiprocessing.resource_tracker.ensure_running()  # before, since it lets through what it finds blocked
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -94,6 +112,7 @@ def _start_worker(environment: Mapping[str, str], _: int) -> None:
     Torch has its workers look for their parent, too, but only between two requests, and not behind a fork server.
     """
     outlive_announcement()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     end_with_parent()
     os.environ.update(environment)
     take()

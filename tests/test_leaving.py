@@ -22,7 +22,7 @@ PROGRAM = """
 import multiprocessing, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 import click
-from shardify.cli import CommandGroup
+from shardify.cli import CommandGroup, run_process
 from shardify.errors import UsageError, WorkError
 
 @click.group(cls=CommandGroup)
@@ -36,7 +36,8 @@ def work():
     print("at work", flush=True)
     {end}
 
-main(["work"])
+sys.argv[1:] = ["work"]
+run_process(main, "main")
 """
 
 
@@ -77,7 +78,8 @@ def test_a_failure_waits_for_no_thread(end: str, exit_code: int, last_line: str)
 @pytest.mark.parametrize(
     ("number", "exit_code", "line"),
     [
-        (signal.SIGTERM, 143, "stopped by SIGTERM; the same command goes on from what is saved\n"),
+        (signal.SIGTERM, 75, "stopped by SIGTERM; the same command goes on from what is saved\n"),
+        (signal.SIGUSR1, 75, "stopped by SIGUSR1; the same command goes on from what is saved\n"),
         (signal.SIGINT, 130, "interrupted; the same command goes on from what is saved\n"),
     ],
 )

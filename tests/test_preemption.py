@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from helpers_training import assert_same_run, records, run_tiny
 
+from shardify import leaving
 from shardify.errors import WorkError
+from shardify.leaving import STOPPED_EXIT_CODE
 from shardify.work_folder import work_folder
 from stream_train import preemption
 from stream_train.batch import Batch
@@ -21,7 +23,6 @@ from stream_train.checkpoint import CheckpointFolder
 from stream_train.loader import ClipStream
 from stream_train.preemption import (
     SIGNALS,
-    STOPPED_EXIT_CODE,
     Aside,
     Stopped,
     StopRequest,
@@ -265,7 +266,7 @@ def in_child(action: Callable[[], None]) -> int:
 
 
 def test_later_the_same_signal_means_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preemption, "REPEAT_SECONDS", 0.0)
+    monkeypatch.setattr(leaving, "REPEAT_SECONDS", 0.0)
 
     def twice() -> None:
         with StopRequest().listening():

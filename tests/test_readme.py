@@ -17,10 +17,10 @@ from shardify.build_config import BuildConfig
 from shardify.catalogs.folder import FlatConfig
 from shardify.config import load_config
 from shardify.frames import decode_video
+from shardify.leaving import STOPPED_EXIT_CODE
 from shardify.retrying import DEFAULT_RETRY_SECONDS, FIRST_CONTACT_SECONDS
 from shardify.run import build
 from stream_train.config import PretrainConfig
-from stream_train.preemption import STOPPED_EXIT_CODE
 from stream_train.reader_config import IndexedReaderConfig
 
 ROOT = Path(__file__).resolve().parent.parent
