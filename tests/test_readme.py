@@ -97,7 +97,7 @@ def test_keys_and_variables_that_are_named_for_buckets_exist() -> None:
     for key, home, value in keys:
         overrides = [f"{key}={value}"] if value else []
         config: BuildConfig | PretrainConfig = (
-            load_config(BuildConfig, ROOT / "configs/shards/flat.yaml", overrides)
+            load_config(BuildConfig, ROOT / "configs/shards/folder.yaml", overrides)
             if home == "source"
             else load_config(PretrainConfig, ROOT / "configs/pretrain/c3d.yaml", overrides)
         )
@@ -109,12 +109,16 @@ def test_keys_and_variables_that_are_named_for_buckets_exist() -> None:
     assert not [name for name in variables if f'"{name}"' not in code]
 
 
-def test_defaults_that_are_named_for_buckets_are_those_of_the_code() -> None:
+def test_defaults_that_are_named_for_buckets_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     text = " ".join(section("Buckets, clusters and jobs").split())
     data = load_config(PretrainConfig, ROOT / "configs/pretrain/c3d.yaml").data
     assert isinstance(data.reader, IndexedReaderConfig)
     assert data.reader.access == "auto"
     assert "`auto`, the default" in text
+    for variable in ("TEMPORAL_SSL_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    home_cache = data.reader.cache.resolved_folder.relative_to(Path.home())
+    assert f"(`TEMPORAL_SSL_CACHE`, else `~/{home_cache}`:" in text
     assert f"holds {data.reader.cache.max_gigabytes:g} GB unless told otherwise" in text
     assert f"`data.videos_per_batch`, by default the paper's {data.videos_per_batch}," in text
     assert f"`TEMPORAL_SSL_RETRY_SECONDS` ({DEFAULT_RETRY_SECONDS:g})" in text
