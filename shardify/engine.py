@@ -19,7 +19,7 @@ from multiprocessing.queues import SimpleQueue
 from typing import Protocol
 
 from shardify.errors import WorkError
-from shardify.leaving import ANNOUNCEMENTS
+from shardify.leaving import ANNOUNCEMENTS, start_resource_tracker
 from shardify.writer import Report, VideoDone
 
 POLL_SECONDS = 0.2
@@ -65,6 +65,7 @@ def run_tasks(tasks: Iterable[Task], num_workers: int, report: Report) -> None:
 
 def _run_in_pool(tasks: Iterable[Task], num_workers: int, report: Report) -> None:
     context = multiprocessing.get_context("spawn")
+    start_resource_tracker()
     reports: SimpleQueue[VideoDone] = context.SimpleQueue()
     their_end, our_end = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(num_workers, context, initializer=_start_worker, initargs=(reports, their_end))

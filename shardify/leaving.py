@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import math
 import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import signal
 import sys
@@ -92,6 +93,18 @@ def terminable() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def start_resource_tracker() -> None:
+    """Start multiprocessing's, unless it runs, deaf to SIGUSR1, as it makes itself to the other signals.
+
+    If one to all processes ended it, the next, which knows nothing of what was registered, would complain of all that.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ANNOUNCEMENTS)
+    try:
+        multiprocessing.resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def leave(exit_code: int) -> NoReturn:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.forkserver
-import multiprocessing.resource_tracker
 import multiprocessing.util
 import os
 import signal
@@ -22,6 +21,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from shardify.errors import UserFacingError, WorkError, one_line
+from shardify.leaving import start_resource_tracker
 from shardify.traffic import Traffic, count, take
 from stream_train.batch import Batch
 from stream_train.fetching import BatchRequest
@@ -90,7 +90,7 @@ def _start_fork_server() -> None:
     It ends with the processes that use it. The workers inherit the deafness, until they have answers of their own.
     """
     multiprocessing.set_forkserver_preload(["stream_train.loader"])
-    multiprocessing.resource_tracker.ensure_running()  # before, since it lets through what it finds blocked
+    start_resource_tracker()  # before, since that lets through what it finds blocked
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         multiprocessing.forkserver.ensure_running()

@@ -164,8 +164,9 @@ def test_a_killed_worker_ends_the_build_with_one_line(slow_config: Path, start: 
     [
         (signal.SIGINT, 130, "interrupted; the same command goes on from what is saved"),
         (signal.SIGTERM, 75, "stopped by SIGTERM; the same command goes on from what is saved"),
+        (signal.SIGUSR1, 75, "stopped by SIGUSR1; the same command goes on from what is saved"),
     ],
-    ids=["Ctrl-C", "SIGTERM"],
+    ids=["Ctrl-C", "SIGTERM", "SIGUSR1"],
 )
 @pytest.mark.parametrize("to_all", [False, True], ids=["one", "all"])
 def test_a_signal_ends_the_build_at_once_and_clean(

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -182,14 +183,45 @@ def test_kill_9_of_torchrun_lets_its_ranks_save_and_end(small_dataset: Path, tmp
     assert "another process is training" not in said
 
 
+def copy_dataset(source: Path, url: str) -> None:
+    store = open_store(url)
+    for name in open_store(source).names():
+        store.write(name, open_store(source).read(name))
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
+def test_a_signal_to_all_while_a_bucket_does_not_answer(
+    small_dataset: Path, tmp_path: Path, s3_server: S3Server, s3_url: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fork server gets it, too, whose end would be that of the loaders; and nothing is left in /tmp."""
+    copy_dataset(small_dataset, s3_url)
+    with TemporaryDirectory() as temporary, FaultProxy(s3_server.endpoint) as proxy:  # sockets' paths must be short
+        monkeypatch.setenv("TMPDIR", temporary)
+        s3_server.set_environment(monkeypatch, proxy.endpoint)
+        changes = {"epochs": 4000, "data__num_workers": 2, "data__reader": {"access": "ranged"}}
+        config = write_config(tmp_path, s3_url, **changes)
+        process = start("stream_train", "pretrain", config)
+        wait_for(tmp_path / "run" / FOURTH, process)
+        proxy.delay(60, times=1000, path="*.tar")
+        time.sleep(2.0)
+        family = descendants(process.pid)
+        assert len(family) >= 4  # the loaders, fork server and resource tracker
+        for pid in [*family, process.pid]:
+            os.kill(pid, number)
+        _, said = finish(process)
+        assert process.returncode == (130 if number == signal.SIGINT else STOPPED_EXIT_CODE), said
+        assert said.splitlines()[-1].startswith(f"stopped by {signal.Signals(number).name} after step "), said
+        require_end(family, seconds=8)
+        assert list(Path(temporary).glob("pymp-*")) == []
+
+
 @pytest.mark.parametrize("place", ["folder", "bucket"])
 def test_kill_9_of_a_trainer_ends_its_loaders_though_they_wait(
     small_dataset: Path, tmp_path: Path, s3_server: S3Server, s3_url: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forked from the trainer, or, for a bucket, from a fork server, and then in the middle of a read that hangs."""
-    source, store = open_store(small_dataset), open_store(s3_url)
-    for name in source.names() if place == "bucket" else ():
-        store.write(name, source.read(name))
+    if place == "bucket":
+        copy_dataset(small_dataset, s3_url)
     with FaultProxy(s3_server.endpoint) as proxy:
         s3_server.set_environment(monkeypatch, proxy.endpoint)
         changes = {"epochs": 4000, "data__num_workers": 2, "data__reader": {"access": "ranged"}}
