@@ -82,14 +82,6 @@ ifneq ($(unknown),)
 $(error there is no variable $(firstword $(unknown)); there are: $(known))
 endif
 
-# A misspelt variable would otherwise go unnoticed, and a long run to a place that nobody meant.
-known := $(shell sed -n 's/^\#: \([A-Z]*\) .*/\1/p' $(firstword $(MAKEFILE_LIST)))
-given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
-unknown := $(filter-out $(known) BIN PYTEST_WORKERS SHELL TOOLS,$(given))
-ifneq ($(unknown),)
-$(error there is no variable $(firstword $(unknown)); there are: $(known))
-endif
-
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install demo demo-eval shards finish verify pretrain transfer probe retrieval sync before-after still saliency eval-all features tables report check test test-slow bench clean
