@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +18,7 @@ from click.testing import CliRunner
 
 from shardify.cli import CommandGroup
 from shardify.errors import UsageError, WorkError
-from shardify.leaving import Terminated, terminable
+from shardify.leaving import STOPPED_EXIT_CODE, Terminated, terminable
 
 PROGRAM = """
 import multiprocessing, sys, threading, time
@@ -59,6 +61,7 @@ def begin(end: str, **environment: str) -> subprocess.Popen[str]:
         ("raise WorkError('it failed')", 1, "error: it failed"),
         ("raise UsageError('it is wrong')", 2, "error: it is wrong"),
         ("sys.exit(75)", 75, ""),
+        ("sys.exit('words')", 1, "words"),
         ("1 // 0", 1, "ZeroDivisionError: integer division or modulo by zero"),
         ("raise KeyboardInterrupt", 130, "interrupted; the same command goes on from what is saved"),
     ],
@@ -90,6 +93,75 @@ def test_signals_end_a_command_with_one_line(number: int, exit_code: int, line: 
     process.send_signal(number)
     assert process.communicate(timeout=30) == ("", line)
     assert process.returncode == exit_code
+
+
+REPEATED = """
+import atexit, sys, time
+import click
+from shardify.cli import CommandGroup, run_process
+from stream_train.preemption import Stopped, StopRequest
+
+atexit.register(time.sleep, 2.0)
+
+@click.group(cls=CommandGroup)
+def main(): ...
+
+@main.command()
+def work():
+    with StopRequest().listening() as request:
+        print("at work", flush=True)
+        while not request.is_made():
+            time.sleep(0.01)
+    print("stopped", flush=True)
+    time.sleep(1.0)
+    raise Stopped(request.signal_name)
+
+sys.argv[1:] = ["work"]
+run_process(main, "main")
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_that_is_repeated_until_the_end_is_one() -> None:
+    """In the loop, on the way out of it, and while the process clears up; whichever of the two it is."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", REPEATED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "at work\n"
+    for number in range(2000):
+        process.send_signal((signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1)[number % 3])
+        time.sleep(0.005)
+        if process.poll() is not None:
+            break
+    assert process.communicate(timeout=30) == ("stopped\n", "")
+    assert process.returncode == STOPPED_EXIT_CODE
+
+
+def test_another_program_may_run_a_command_and_goes_on() -> None:
+    """As click's commands do: what they exit with is raised, and programming errors are what they are."""
+    for error, code in ((WorkError("it failed"), 1), (SystemExit("words"), "words"), (SystemExit(75), 75)):
+        with pytest.raises(SystemExit) as caught:
+            failing(error)(["fail"])
+        assert caught.value.code == code
+    with pytest.raises(ZeroDivisionError):
+        failing(ZeroDivisionError())(["fail"])
+
+
+@pytest.mark.parametrize("package", ["shardify", "stream_train", "eval"])
+def test_modules_and_console_scripts_run_the_same(package: str) -> None:
+    name = {"stream_train": "stream-train", "eval": "video-eval"}.get(package, package)
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert project["scripts"][name] == f"{package}.__main__:run"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["shardify", "stream_train", "eval"])
+def test_help_names_the_console_script(module: str) -> None:
+    name = {"stream_train": "stream-train", "eval": "video-eval"}.get(module, module)
+    for command in ([sys.executable, "-m", module], [str(Path(sys.executable).with_name(name))]):
+        done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(f"Usage: {name} [OPTIONS]")
 
 
 def test_a_second_sigterm_does_not_disturb_the_clearing_up() -> None:
@@ -143,6 +215,10 @@ def test_of_a_machine_s_processes_the_first_says_what_all_find(
 
 
 def invoke_failing(error: BaseException, *words: str) -> Any:
+    return CliRunner().invoke(failing(error), words)
+
+
+def failing(error: BaseException) -> CommandGroup:
     @click.group(cls=CommandGroup)
     def group() -> None: ...
 
@@ -150,4 +226,5 @@ def invoke_failing(error: BaseException, *words: str) -> Any:
     def fail() -> None:
         raise error
 
-    return CliRunner().invoke(group, words)
+    assert isinstance(group, CommandGroup)
+    return group
