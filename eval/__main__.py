@@ -1,5 +1,7 @@
 """`python -m eval`, and the console script `video-eval`."""
 
+from __future__ import annotations
+
 from eval.cli import main
 from shardify.cli import run_process
 
