@@ -1,14 +1,17 @@
 """`python -m eval`, and the console script `video-eval`."""
 
-from __future__ import annotations
-
-from eval.cli import main
-from shardify.cli import run_process
+from shardify.leaving import run_process
 
 
 def run() -> None:
     """Run the command as this process."""
-    run_process(main, "video-eval")
+    run_process(_run)
+
+
+def _run() -> None:
+    from eval.cli import main  # which takes a while
+
+    main(prog_name="video-eval")
 
 
 if __name__ == "__main__":

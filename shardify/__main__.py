@@ -1,13 +1,17 @@
 """`python -m shardify`, and the console script `shardify`."""
 
-from __future__ import annotations
-
-from shardify.cli import main, run_process
+from shardify.leaving import run_process
 
 
 def run() -> None:
     """Run the command as this process."""
-    run_process(main, "shardify")
+    run_process(_run)
+
+
+def _run() -> None:
+    from shardify.cli import main  # which takes a while
+
+    main(prog_name="shardify")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import signal
-import sys
 import time
 from typing import Any
 
@@ -19,15 +16,7 @@ from shardify.config import load_config
 from shardify.errors import UsageError, UserFacingError, WorkError, counted, one_line
 from shardify.format import read_manifest
 from shardify.inspection import sample_record, shard_urls, summarise_dataset, summary_lines
-from shardify.leaving import (
-    ANNOUNCEMENTS,
-    INTERRUPTED_EXIT_CODE,
-    STOPPED_EXIT_CODE,
-    Terminated,
-    end_unless_repeated,
-    leave,
-    terminable,
-)
+from shardify.leaving import answer_interrupt, is_first_process, terminable
 from shardify.part import parse_part
 from shardify.run import Engine, build, build_part, finish
 from shardify.storage import open_store
@@ -63,10 +52,8 @@ class CommandGroup(click.Group):
         except click.UsageError:
             _let_first_process_speak()
             raise
-        except Terminated as announcement:
-            self._end_by_signal(ctx, f"stopped by {announcement.signal_name}", STOPPED_EXIT_CODE)
-        except KeyboardInterrupt:
-            self._end_by_signal(ctx, "interrupted", INTERRUPTED_EXIT_CODE)
+        except KeyboardInterrupt as interrupt:
+            ctx.exit(answer_interrupt(interrupt))
         except OSError as error:
             if error.errno in (None, errno.EPIPE):  # a closed pipe (`| head`) is click's matter
                 raise
@@ -78,43 +65,10 @@ class CommandGroup(click.Group):
         click.echo(one_line(message), err=True)
         ctx.exit(exit_code)
 
-    @staticmethod
-    def _end_by_signal(ctx: click.Context, what: str, exit_code: int) -> None:
-        if _is_first_process():
-            click.echo(f"{what}; the same command goes on from what is saved", err=True)
-        ctx.exit(exit_code)
-
-
-def run_process(command: click.Command, name: str) -> None:
-    """Run a command as all that this process is for: after a failure it ends at once, whatever its threads wait for.
-
-    Args:
-        command: what runs with the words of the command line.
-        name: how its help names it.
-    """
-    for number in ANNOUNCEMENTS:  # before and after the command's own answers; it may be told twice, and then end once
-        signal.signal(number, end_unless_repeated)
-    try:
-        command(prog_name=name)
-    except SystemExit as end:
-        if end.code in (None, 0):
-            raise
-        if not isinstance(end.code, int):
-            click.echo(end.code, err=True)
-        leave(end.code if isinstance(end.code, int) else WorkError.exit_code)
-    except Exception:  # noqa: BLE001 - shown as Python would show it
-        sys.excepthook(*sys.exc_info())
-        leave(WorkError.exit_code)
-
-
-def _is_first_process() -> bool:
-    """Whether torchrun has started this process as the first of the machine, or there is no torchrun."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
-
 
 def _let_first_process_speak() -> None:
     """Wait for the machine's first process to find the same wrong with the request; torchrun then ends this one."""
-    if not _is_first_process():
+    if not is_first_process():
         time.sleep(FIRST_PROCESS_SECONDS)
 
 

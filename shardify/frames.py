@@ -180,7 +180,7 @@ def _run(
     timer = threading.Timer(time_limit_seconds, give_up)
     with process:
         assert process.stderr is not None
-        reader = threading.Thread(target=log.read, args=(_lines(process.stderr),), daemon=True)
+        reader = threading.Thread(target=_read_log, args=(log, process.stderr), daemon=True)
         _running.add(process)
         try:
             timer.start()
@@ -191,7 +191,13 @@ def _run(
             _running.discard(process)
             timer.cancel()
             process.kill()
-            reader.join()
+            with contextlib.suppress(RuntimeError):  # a signal came while it was being started
+                reader.join()
+
+
+def _read_log(log: FfmpegLog, stream: IO[bytes]) -> None:
+    with contextlib.suppress(ValueError):  # closed, since a signal came while this thread was being started
+        log.read(_lines(stream))
 
 
 def _lines(stream: IO[bytes], max_bytes: int = 4096) -> Iterator[bytes]:

@@ -14,11 +14,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
+FAILED_EXIT_CODE = 1
 INTERRUPTED_EXIT_CODE = 130
 STOPPED_EXIT_CODE = 75
 """EX_TEMPFAIL: what a command exits with that was stopped by a signal and is to be continued by the same command."""
@@ -93,6 +94,45 @@ def terminable() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def answer_interrupt(interrupt: KeyboardInterrupt) -> int:
+    """Say what has ended a command, once on a machine; its exit code."""
+    what, exit_code = "interrupted", INTERRUPTED_EXIT_CODE
+    if isinstance(interrupt, Terminated):
+        what, exit_code = f"stopped by {interrupt.signal_name}", STOPPED_EXIT_CODE
+    if is_first_process():
+        sys.stderr.write(f"{what}; the same command goes on from what is saved\n")
+    return exit_code
+
+
+def is_first_process() -> bool:
+    """Whether torchrun has started this process as the first of the machine, or there is no torchrun."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def run_process(command: Callable[[], object]) -> None:
+    """Run a command as all that this process is for: after a failure it ends at once, whatever its threads wait for.
+
+    Args:
+        command: may begin with long imports: signals are answered from here on.
+    """
+    for number in ANNOUNCEMENTS:  # once the answers of the command itself are over; it may be told twice, to end once
+        signal.signal(number, end_unless_repeated)
+    try:
+        with terminable():
+            command()
+    except SystemExit as end:
+        if end.code in (None, 0):
+            raise
+        if not isinstance(end.code, int):
+            sys.stderr.write(f"{end.code}\n")
+        leave(end.code if isinstance(end.code, int) else FAILED_EXIT_CODE)
+    except KeyboardInterrupt as interrupt:
+        leave(answer_interrupt(interrupt))
+    except Exception:  # noqa: BLE001 - shown as Python would show it
+        sys.excepthook(*sys.exc_info())
+        leave(FAILED_EXIT_CODE)
 
 
 def start_resource_tracker() -> None:

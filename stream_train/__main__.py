@@ -1,14 +1,17 @@
 """`python -m stream_train`, and the console script `stream-train`."""
 
-from __future__ import annotations
-
-from shardify.cli import run_process
-from stream_train.cli import main
+from shardify.leaving import run_process
 
 
 def run() -> None:
     """Run the command as this process."""
-    run_process(main, "stream-train")
+    run_process(_run)
+
+
+def _run() -> None:
+    from stream_train.cli import main  # which takes a while
+
+    main(prog_name="stream-train")
 
 
 if __name__ == "__main__":

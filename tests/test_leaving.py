@@ -24,8 +24,9 @@ PROGRAM = """
 import multiprocessing, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 import click
-from shardify.cli import CommandGroup, run_process
+from shardify.cli import CommandGroup
 from shardify.errors import UsageError, WorkError
+from shardify.leaving import run_process
 
 @click.group(cls=CommandGroup)
 def main(): ...
@@ -39,7 +40,7 @@ def work():
     {end}
 
 sys.argv[1:] = ["work"]
-run_process(main, "main")
+run_process(main)
 """
 
 
@@ -98,7 +99,8 @@ def test_signals_end_a_command_with_one_line(number: int, exit_code: int, line: 
 REPEATED = """
 import atexit, sys, time
 import click
-from shardify.cli import CommandGroup, run_process
+from shardify.cli import CommandGroup
+from shardify.leaving import run_process
 from stream_train.preemption import Stopped, StopRequest
 
 atexit.register(time.sleep, 2.0)
@@ -117,7 +119,7 @@ def work():
     raise Stopped(request.signal_name)
 
 sys.argv[1:] = ["work"]
-run_process(main, "main")
+run_process(main)
 """
 
 
@@ -136,6 +138,28 @@ def test_a_signal_that_is_repeated_until_the_end_is_one() -> None:
             break
     assert process.communicate(timeout=30) == ("stopped\n", "")
     assert process.returncode == STOPPED_EXIT_CODE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "exit_code", "what"),
+    [(signal.SIGTERM, 75, "stopped by SIGTERM"), (signal.SIGUSR1, 75, "stopped by SIGUSR1"), (2, 130, "interrupted")],
+)
+def test_a_signal_while_the_command_is_imported(number: int, exit_code: int, what: str, tmp_path: Path) -> None:
+    """PyTorch takes seconds, and longer from a shared disk."""
+    (tmp_path / "torch.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stream_train", "pretrain", "config.yaml"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=30) == ("", f"{what}; the same command goes on from what is saved\n")
+    assert process.returncode == exit_code
 
 
 def test_another_program_may_run_a_command_and_goes_on() -> None:
