@@ -16,8 +16,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from shardify import frames
 from shardify.cli import CommandGroup
 from shardify.errors import UsageError, WorkError
+from shardify.ffmpeg_log import FfmpegLog
 from shardify.leaving import STOPPED_EXIT_CODE, Terminated, terminable
 
 PROGRAM = """
@@ -186,6 +188,27 @@ def test_help_names_the_console_script(module: str) -> None:
     for command in ([sys.executable, "-m", module], [str(Path(sys.executable).with_name(name))]):
         done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
         assert done.stdout.startswith(f"Usage: {name} [OPTIONS]")
+
+
+def test_ctrl_c_while_the_reader_of_ffmpeg_s_words_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may begin only when the pipe is closed already; either way Ctrl-C stays what it is, and ffmpeg ends."""
+    begun: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            begun.extend(frames._running)
+            raise KeyboardInterrupt
+
+    log = FfmpegLog(source="any.avi")
+    with monkeypatch.context() as patches:
+        patches.setattr("shardify.frames.threading.Thread", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            frames._run(["sleep", "60"], log, 60).__enter__()
+    assert [process.returncode for process in begun] == [-signal.SIGKILL]
+    stream = begun[0].stderr
+    assert stream is not None
+    assert stream.closed
+    frames._read_log(log, stream)
 
 
 def test_a_second_sigterm_does_not_disturb_the_clearing_up() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -242,6 +244,51 @@ def test_what_is_made_aside_fails_where_it_is_asked() -> None:
     asked.close()
     with pytest.raises(ZeroDivisionError):
         Aside(lambda: iter([1 // 0]), StopRequest()).next()
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_an_error_after_the_request_may_come_of_it(is_asked: bool) -> None:
+    """The same signal has ended a loader's process, say; saving goes on. Without a request, an error is one."""
+    with StopRequest().listening() as request:
+
+        def broken() -> Iterator[int]:
+            if is_asked:
+                send()
+            raise WorkError("a loader process died")
+            yield 1
+
+        asked = Aside(broken, request)
+        if is_asked:
+            assert asked.next() is None
+        else:
+            with pytest.raises(WorkError, match="a loader process died"):
+                asked.next()
+        asked.close()
+
+
+@pytest.mark.slow
+def test_a_fork_server_hears_no_signal_and_ends_with_its_program() -> None:
+    """Nor does who starts it become deaf."""
+    program = (
+        "import signal, time, multiprocessing.forkserver as f; from stream_train import delivery; "
+        "delivery._start_fork_server(); print(f._forkserver._forkserver_pid, flush=True); "
+        "assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set(); input()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    server = Path("/proc") / process.stdout.readline().strip()
+    for number in SIGNALS:
+        os.kill(int(server.name), number)
+    time.sleep(0.5)
+    assert "forkserver" in (server / "cmdline").read_text()
+    process.communicate("\n", timeout=30)
+    assert process.returncode == 0
+    deadline = time.monotonic() + 30
+    while server.exists() and "Z" not in (server / "stat").read_text().rpartition(")")[2].split()[0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_the_same_announcement_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,15 +109,18 @@ def test_a_process_that_is_stopped_while_its_loader_is_at_work_never_aborts(
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
 def test_a_signal_to_a_process_and_all_its_loaders(
-    small_dataset: Path, whole_runs: dict[int, Path], tmp_path: Path, number: int
+    small_dataset: Path, whole_runs: dict[int, Path], tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a job system or a terminal sends it; the loaders must not die before their main process has saved."""
     broken = write_config(tmp_path, small_dataset, data__num_workers=2)
-    process = start("stream_train", "pretrain", broken)
-    wait_for(tmp_path / "run" / FOURTH, process)
-    for pid in [*descendants(process.pid), process.pid]:
-        os.kill(pid, number)
-    _, said = finish(process)
+    with TemporaryDirectory() as temporary, monkeypatch.context() as patches:  # sockets' paths must be short
+        patches.setenv("TMPDIR", temporary)
+        process = start("stream_train", "pretrain", broken)
+        wait_for(tmp_path / "run" / FOURTH, process)
+        for pid in [*descendants(process.pid), process.pid]:
+            os.kill(pid, number)
+        _, said = finish(process)
+        assert list(Path(temporary).iterdir()) == []
     assert process.returncode == (130 if number == signal.SIGINT else STOPPED_EXIT_CODE), said
     assert f"stopped by {signal.Signals(number).name} after step " in said
     assert ("\nfinishing this step and saving; Ctrl-C again ends at once\n" in said) == (number == signal.SIGINT)
