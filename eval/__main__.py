@@ -1,5 +1,7 @@
 """`python -m eval`, and the console script `video-eval`."""
 
+from __future__ import annotations
+
 from shardify.leaving import run_process
 
 

@@ -1,5 +1,7 @@
 """`python -m shardify`, and the console script `shardify`."""
 
+from __future__ import annotations
+
 from shardify.leaving import run_process
 
 

@@ -1,5 +1,7 @@
 """`python -m stream_train`, and the console script `stream-train`."""
 
+from __future__ import annotations
+
 from shardify.leaving import run_process
 
 
