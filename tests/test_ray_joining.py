@@ -66,7 +66,7 @@ def test_an_address_that_answers(
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
     run_on_ray([], lambda _: None)
     assert [call["address"] for call in joined] == [f"127.0.0.1:{port}"]
-    assert capsys.readouterr().err == f"Ray at 127.0.0.1:{port}: 1 machines, 4 cores\n"
+    assert capsys.readouterr().err == f"Ray at 127.0.0.1:{port}: 1 machine, 4 cores\n"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"])
