@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from helpers_archives import archived_config, make_archived_source
 from helpers_clouds import NOBODY, point_to, set_clouds
 from helpers_datasets import write_dataset
 from helpers_fault_proxy import FaultProxy
 from helpers_s3 import S3Server, given_server, moto_server, remove_all
+from helpers_shards import NUM_VIDEOS
+
+import shardify.window_writer
+from shardify.frames import Frames, VideoError
+from shardify.run import build
+from shardify.writer import decode_source
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -81,3 +90,38 @@ def cloud_proxy(clouds: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fault
     with FaultProxy(NOBODY) as proxy:
         point_to(proxy.endpoint, monkeypatch)
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def archived_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Archives of videos, their lists, and the same videos loose; read-only."""
+    return make_archived_source(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="session")
+def archived_shards(archived_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shards of `archived_source`; read-only."""
+    out = tmp_path_factory.mktemp("shards") / "built"
+    summary = build(archived_config(archived_source / "archives", archived_source / "lists", out))
+    assert (summary.num_samples, summary.num_missing, summary.num_unlisted) == (NUM_VIDEOS - 1, 1, 1)
+    return out
+
+
+@pytest.fixture
+def archives(archived_source: Path, tmp_path: Path) -> Path:
+    """A copy of `archived_source`'s archives, to be changed."""
+    return Path(shutil.copytree(archived_source / "archives", tmp_path / "archives"))
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the videos out of archives that are decoded in this process."""
+    sizes: list[int] = []
+    real = decode_source
+
+    def decode(memory: Any, recipe: Any) -> Frames | VideoError:
+        sizes.append(memory.num_bytes)
+        return real(memory, recipe)
+
+    monkeypatch.setattr(shardify.window_writer, "decode_source", decode)
+    return sizes

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -34,16 +35,18 @@ class RemoteFolder(Store):
         return self._answer(name, self._folder.read_range(name, start, num_bytes))
 
     def write(self, name: str, data: bytes) -> None:
-        raise NotImplementedError
+        self._folder.write(name, data)
 
     def create(self, name: str, data: bytes) -> bool:
-        raise NotImplementedError
+        return self._folder.create(name, data)
 
     def write_file(self, name: str, path: Path) -> None:
-        raise NotImplementedError
+        self._folder.write_file(name, path)
 
-    def temporary(self, name: str) -> Any:
-        raise NotImplementedError
+    @contextmanager
+    def temporary(self, name: str) -> Iterator[Path]:
+        with self._folder.temporary(name) as path:
+            yield path
 
     def sizes(self) -> dict[str, int]:
         return self._folder.sizes()
@@ -55,7 +58,7 @@ class RemoteFolder(Store):
         return self._folder.exists(name)
 
     def delete(self, name: str) -> None:
-        raise NotImplementedError
+        self._folder.delete(name)
 
     def url(self, name: str) -> str:
         return f"{self.location}/{name}"

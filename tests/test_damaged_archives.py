@@ -4,50 +4,23 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers_archives import archived_config, make_archived_source, samples, write_tar
+from helpers_archives import archived_config, samples, write_tar
 from helpers_shards import NUM_VIDEOS, contents
 
-import shardify.window_writer
 from shardify.build_config import BuildConfig
 from shardify.errors import WorkError
 from shardify.format import ShardRecord
-from shardify.frames import Frames, VideoError
 from shardify.part import Part
 from shardify.run import build, build_part, finish
 from shardify.storage import FolderStore, open_store
 from shardify.verify import verify
-from shardify.writer import OpenShard, decode_source
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_archived_source(tmp_path_factory.mktemp("source"))
-
-
-@pytest.fixture
-def archives(source: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(source / "archives", tmp_path / "archives"))
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of the videos that are decoded in this process."""
-    sizes: list[int] = []
-    real = decode_source
-
-    def decode(memory: Any, recipe: Any) -> Frames | VideoError:
-        sizes.append(memory.num_bytes)
-        return real(memory, recipe)
-
-    monkeypatch.setattr(shardify.window_writer, "decode_source", decode)
-    return sizes
+from shardify.writer import OpenShard
 
 
 def cut(path: Path, num_bytes: int = 5_000) -> None:
@@ -55,12 +28,12 @@ def cut(path: Path, num_bytes: int = 5_000) -> None:
 
 
 def test_a_damaged_archive_is_one_clear_line_and_the_others_are_done(
-    source: Path, archives: Path, tmp_path: Path, decoded: list[int]
+    archived_source: Path, archives: Path, tmp_path: Path, decoded: list[int]
 ) -> None:
     whole = (archives / "b.tgz").read_bytes()
     cut(archives / "b.tgz")
     out = tmp_path / "out"
-    config = archived_config(archives, source / "lists", out, videos_per_shard=2)
+    config = archived_config(archives, archived_source / "lists", out, videos_per_shard=2)
     message = (
         r"^b.tgz is damaged after Spin/v_Spin_g\d\d_c\d\d.avi \(byte \d+ of the tar\): its gzip stream ends too early, "
         r"so it was cut short; fetch it again .*; or go without what is lost of it with --set source.acc"
@@ -77,22 +50,26 @@ def test_a_damaged_archive_is_one_clear_line_and_the_others_are_done(
     (archives / "b.tgz").write_bytes(whole)
     decoded.clear()
     build(config)
-    build(archived_config(source / "archives", source / "lists", tmp_path / "whole", videos_per_shard=2))
+    build(
+        archived_config(archived_source / "archives", archived_source / "lists", tmp_path / "whole", videos_per_shard=2)
+    )
     assert contents(out) == contents(tmp_path / "whole")
     assert len(decoded) < 2 * NUM_VIDEOS - 8  # only that archive was decoded anew
 
 
-def test_a_part_with_a_damaged_archive_fails(source: Path, archives: Path, tmp_path: Path) -> None:
+def test_a_part_with_a_damaged_archive_fails(archived_source: Path, archives: Path, tmp_path: Path) -> None:
     cut(archives / "b.tgz")
-    config = archived_config(archives, source / "lists", tmp_path / "out")
+    config = archived_config(archives, archived_source / "lists", tmp_path / "out")
     with pytest.raises(WorkError, match=r"^b.tgz is damaged"):
         build_part(config, Part(number=2, count=3))
     build_part(config, Part(number=1, count=3))
 
 
-def test_the_rest_of_a_damaged_archive_may_be_done_without(source: Path, archives: Path, tmp_path: Path) -> None:
+def test_the_rest_of_a_damaged_archive_may_be_done_without(
+    archived_source: Path, archives: Path, tmp_path: Path
+) -> None:
     cut(archives / "b.tgz")
-    lists, out = source / "lists", tmp_path / "out"
+    lists, out = archived_source / "lists", tmp_path / "out"
     with pytest.raises(WorkError, match="is damaged"):
         build(archived_config(archives, lists, out))
     accepting = archived_config(archives, lists, out, source__accept_damaged_archives=True)
@@ -140,10 +117,10 @@ def refuse(config: BuildConfig, reason: str = "b.tgz is damaged and none of it c
 
 
 def test_shards_of_an_archive_whose_checksum_does_not_fit_do_not_stay(
-    source: Path, archives: Path, tmp_path: Path, committed: list[int], decoded: list[int]
+    archived_source: Path, archives: Path, tmp_path: Path, committed: list[int], decoded: list[int]
 ) -> None:
     """A flipped byte decompresses, decodes to other frames, and leaves the archive's size as it was."""
-    config = archived_config(archives, source / "lists", tmp_path / "out", videos_per_shard=2)
+    config = archived_config(archives, archived_source / "lists", tmp_path / "out", videos_per_shard=2)
     flip(archives / "b.tgz")
     refuse(config)
     assert 1000 in committed  # before the end of the archive, and its checksum, was reached
@@ -154,14 +131,16 @@ def test_shards_of_an_archive_whose_checksum_does_not_fit_do_not_stay(
     decoded.clear()
     build(config)
     assert len(decoded) == 7  # that archive alone
-    build(archived_config(source / "archives", source / "lists", tmp_path / "whole", videos_per_shard=2))
+    build(
+        archived_config(archived_source / "archives", archived_source / "lists", tmp_path / "whole", videos_per_shard=2)
+    )
     assert samples(tmp_path / "out") == samples(tmp_path / "whole")
 
 
 def test_shards_of_a_killed_run_do_not_stay_if_the_rerun_finds_damage(
-    source: Path, archives: Path, tmp_path: Path, committed: list[int], monkeypatch: pytest.MonkeyPatch
+    archived_source: Path, archives: Path, tmp_path: Path, committed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = archived_config(archives, source / "lists", tmp_path / "out", videos_per_shard=2)
+    config = archived_config(archives, archived_source / "lists", tmp_path / "out", videos_per_shard=2)
     flip(archives / "b.tgz")
 
     class Killed(BaseException):
@@ -185,13 +164,15 @@ def test_shards_of_a_killed_run_do_not_stay_if_the_rerun_finds_damage(
     assert not list((tmp_path / "out").glob("shard-001*"))
     flip(archives / "b.tgz")
     build(config)
-    build(archived_config(source / "archives", source / "lists", tmp_path / "whole", videos_per_shard=2))
+    build(
+        archived_config(archived_source / "archives", archived_source / "lists", tmp_path / "whole", videos_per_shard=2)
+    )
     assert samples(tmp_path / "out") == samples(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("killed_in_second_pass", [False, True])
 def test_an_archive_whose_checksum_does_not_fit_is_left_out_if_that_is_accepted(
-    source: Path,
+    archived_source: Path,
     archives: Path,
     tmp_path: Path,
     committed: list[int],
@@ -206,7 +187,7 @@ def test_an_archive_whose_checksum_does_not_fit_is_left_out_if_that_is_accepted(
         "source__archives_per_window": 3,
         "source__accept_damaged_archives": True,
     }
-    config = archived_config(archives, source / "lists", tmp_path / "out", **accepting)
+    config = archived_config(archives, archived_source / "lists", tmp_path / "out", **accepting)
     if killed_in_second_pass:
         real = OpenShard.commit
 
@@ -232,16 +213,16 @@ def test_an_archive_whose_checksum_does_not_fit_is_left_out_if_that_is_accepted(
     assert build(config).num_shards_written == 1
 
     write_tar(archives / "b.tgz", {})
-    build(archived_config(archives, source / "lists", tmp_path / "without", **accepting))
+    build(archived_config(archives, archived_source / "lists", tmp_path / "without", **accepting))
     ours, theirs = contents(tmp_path / "out"), contents(tmp_path / "without")
     assert {name for name in ours | theirs if ours.get(name) != theirs.get(name)} == {"window-000000.json"}
     assert verify(open_store(tmp_path / "out"), deep=True).problems == ()
 
 
 def test_shards_before_a_damaged_archive_of_a_window_stay(
-    source: Path, archives: Path, tmp_path: Path, committed: list[int], decoded: list[int]
+    archived_source: Path, archives: Path, tmp_path: Path, committed: list[int], decoded: list[int]
 ) -> None:
-    lists = source / "lists"
+    lists = archived_source / "lists"
     changes: dict[str, Any] = {"videos_per_shard": 2, "source__archives_per_window": 3}
     config = archived_config(archives, lists, tmp_path / "out", **changes)
     damaged = [archives / "b.tgz", archives / "more" / "Zoom.tar.gz"]
@@ -256,18 +237,18 @@ def test_shards_before_a_damaged_archive_of_a_window_stay(
         flip(path)
     build(config)
     assert not set(before) & set(committed)
-    build(archived_config(source / "archives", lists, tmp_path / "whole", **changes))
+    build(archived_config(archived_source / "archives", lists, tmp_path / "whole", **changes))
     assert samples(tmp_path / "out") == samples(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("accept", [False, True])
 def test_damage_that_comes_later_does_not_cost_shards_that_were_good(
-    source: Path, archives: Path, tmp_path: Path, committed: list[int], accept: bool
+    archived_source: Path, archives: Path, tmp_path: Path, committed: list[int], accept: bool
 ) -> None:
     flip(archives / "b.tgz")
     flip(archives / "b.tgz")
     changes: dict[str, Any] = {"videos_per_shard": 2, "source__accept_damaged_archives": accept}
-    config = archived_config(archives, source / "lists", tmp_path / "out", **changes)
+    config = archived_config(archives, archived_source / "lists", tmp_path / "out", **changes)
     build(config)
     before = contents(tmp_path / "out")
     flip(archives / "b.tgz")
@@ -292,7 +273,7 @@ def test_damage_that_comes_later_does_not_cost_shards_that_were_good(
 
 
 def test_what_was_packed_of_a_damaged_archive_does_not_stay_when_it_is_whole(
-    source: Path, archives: Path, tmp_path: Path
+    archived_source: Path, archives: Path, tmp_path: Path
 ) -> None:
     """A header that is damaged and mended leaves the archive's size as it was."""
     changes: dict[str, Any] = {"videos_per_shard": 2, "source__archives_per_window": 3}
@@ -300,13 +281,13 @@ def test_what_was_packed_of_a_damaged_archive_does_not_stay_when_it_is_whole(
     second = whole.index(b"./UCF-101/Fall/v_Fall_g01_c02.avi")
     (archives / "a.tar").write_bytes(whole[:second] + b"x" * 512 + whole[second + 512 :])
     accepting = archived_config(
-        archives, source / "lists", tmp_path / "out", source__accept_damaged_archives=True, **changes
+        archives, archived_source / "lists", tmp_path / "out", source__accept_damaged_archives=True, **changes
     )
     assert build(accepting).num_missing == 8
     (tmp_path / "out" / "shard-000001.tar").unlink()
-    config = archived_config(archives, source / "lists", tmp_path / "out", **changes)
+    config = archived_config(archives, archived_source / "lists", tmp_path / "out", **changes)
     refuse(config, "a.tar is damaged after UCF-101/Fall/v_Fall_g01_c01.avi")
     (archives / "a.tar").write_bytes(whole)
     build(config)
-    build(archived_config(source / "archives", source / "lists", tmp_path / "whole", **changes))
+    build(archived_config(archived_source / "archives", archived_source / "lists", tmp_path / "whole", **changes))
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")

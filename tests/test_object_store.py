@@ -1,4 +1,4 @@
-"""Folders and object stores keep one contract; what goes wrong on the way is tried again, or told at once."""
+"""Folders and object stores keep one contract; which places there are, and how their names are taken."""
 
 from __future__ import annotations
 
@@ -8,40 +8,25 @@ import os
 import pickle
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import boto3
 import pytest
-from helpers_fault_proxy import FaultProxy
-from helpers_s3 import S3Server
 from obstore.store import HTTPStore
 
 from shardify.errors import UsageError, WorkError
 from shardify.locations import check_url, join_location
-from shardify.object_store import CHUNK_BYTES, ObjectStore
-from shardify.retrying import RETRY_VARIABLE
+from shardify.object_store import ObjectStore
 from shardify.storage import Store, open_store
-from shardify.traffic import Traffic, take
 
 
 @pytest.fixture(params=["folder", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     location = tmp_path if request.param == "folder" else request.getfixturevalue("s3_url")
     return open_store(location)
-
-
-@pytest.fixture
-def proxy(s3_server: S3Server, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """In front of the server, whose environment it takes over; failing requests are tried again for 20 s."""
-    with FaultProxy(s3_server.endpoint) as proxy:
-        s3_server.set_environment(monkeypatch, proxy.endpoint)
-        monkeypatch.setenv(RETRY_VARIABLE, "20")
-        yield proxy
 
 
 class TestContract:
@@ -148,162 +133,6 @@ class TestUrls:
         assert pickle.loads(pickle.dumps(store)).read("a") == b"far"
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             assert pool.apply(store.read, ("a",)) == b"far"
-
-
-class TestPassingFaults:
-    """Each is met with another try, counted, and the bytes are the same."""
-
-    def put(self, url: str) -> Store:
-        store = open_store(url)
-        store.write("shard.tar", b"0123456789" * 1000)
-        take()
-        return store
-
-    @pytest.mark.parametrize("code", ["", "NoSuchBucket"])
-    @pytest.mark.parametrize("status", [500, 502, 503, 429])
-    def test_servers_in_trouble(self, proxy: FaultProxy, s3_url: str, status: int, code: str) -> None:
-        store = self.put(s3_url)
-        proxy.fail(status, code=code, times=2, path="*.tar")
-        assert store.read("shard.tar") == b"0123456789" * 1000
-        assert proxy.counts == {"fail": 2}
-        assert take() == Traffic(requests=3, retries=2, bytes_read=10_000)
-
-    def test_answers_cut_short(self, proxy: FaultProxy, s3_url: str) -> None:
-        store = self.put(s3_url)
-        proxy.cut(after_bytes=500, times=2, path="*.tar")
-        assert store.read_range("shard.tar", 5, 5000) == b"5678901234" * 500
-        assert proxy.counts == {"cut": 2}
-        assert take() == Traffic(requests=3, retries=2, bytes_read=5000)
-
-    def test_connections_reset(self, proxy: FaultProxy, s3_url: str) -> None:
-        store = self.put(s3_url)
-        proxy.refuse(times=3)
-        assert store.read("shard.tar") == b"0123456789" * 1000
-        assert take().retries == 3
-
-    def test_slow_answers_are_waited_for(self, proxy: FaultProxy, s3_url: str) -> None:
-        store = self.put(s3_url)
-        proxy.delay(1.0)
-        start = time.monotonic()
-        assert store.read("shard.tar") == b"0123456789" * 1000
-        assert time.monotonic() - start >= 1
-        assert take().retries == 0
-
-    def test_writes_listings_and_deletes_too(self, proxy: FaultProxy, s3_url: str) -> None:
-        store = self.put(s3_url)
-        proxy.fail(503, times=1, method="PUT")
-        store.write("b", b"1")
-        proxy.fail(503, times=1, method="GET")
-        assert store.names() == ["b", "shard.tar"]
-        proxy.fail(503, times=1, method="HEAD")
-        assert store.size("b") == 1
-        proxy.fail(503, times=1, method="*")
-        store.delete("b")
-        assert not store.exists("b")
-        assert take().retries == 4
-
-    def test_a_create_in_conflict_with_another_is_sent_again(self, proxy: FaultProxy, s3_url: str) -> None:
-        """The other may yet fail: only an object that is there is an answer."""
-        store = open_store(s3_url)
-        take()
-        proxy.fail(409, code="ConditionalRequestConflict", times=2, method="PUT")
-        assert store.create("a", b"1")
-        assert take() == Traffic(requests=3, retries=2, bytes_written=1)
-        assert not store.create("a", b"2")
-        assert store.read("a") == b"1"
-
-    def test_large_objects_are_uploaded_again_where_a_part_fails(
-        self, proxy: FaultProxy, s3_url: str, tmp_path: Path
-    ) -> None:
-        data = bytes(range(256)) * 70_000
-        (tmp_path / "big").write_bytes(data)
-        store = open_store(s3_url)
-        proxy.fail(503, times=1, method="PUT", path="*big")
-        store.write_file("big", tmp_path / "big")
-        assert proxy.counts == {"fail": 1}
-        assert proxy.num_requests("*big", "PUT") > 2, "several parts"
-        assert store.read("big") == data
-        assert store.names() == ["big"]
-
-    def test_large_objects_are_streamed_in_pieces_of_which_each_is_tried_again(
-        self, proxy: FaultProxy, s3_url: str
-    ) -> None:
-        data = bytes(range(256)) * 70_000
-        store = open_store(s3_url)
-        assert isinstance(store, ObjectStore)
-        store.write("big", data)
-        take()
-        proxy.cut(after_bytes=1_000_000, path="*big")
-        pieces = list(store.stream("big", len(data)))
-        assert [len(piece) for piece in pieces] == [CHUNK_BYTES, CHUNK_BYTES, len(data) - 2 * CHUNK_BYTES]
-        assert b"".join(pieces) == data
-        assert take() == Traffic(requests=4, retries=1, bytes_read=len(data))
-
-    def test_a_deadline_ends_it(self, proxy: FaultProxy, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        store = self.put(s3_url)
-        monkeypatch.setenv(RETRY_VARIABLE, "1.5")
-        proxy.is_out = True
-        words = r"/shard.tar: the server cannot be reached \(http:.*: connection reset\); it was tried again for 1.5 s "
-        with pytest.raises(WorkError, match=words):
-            store.read("shard.tar")
-        assert proxy.counts["refuse"] >= 2
-        proxy.is_out = False
-        assert store.size("shard.tar") == 10_000
-
-    def test_no_second_try_if_asked(self, proxy: FaultProxy, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        store = self.put(s3_url)
-        monkeypatch.setenv(RETRY_VARIABLE, "0")
-        proxy.fail(503)
-        with pytest.raises(WorkError, match=r"the server answered 503 Service Unavailable; it was not tried again"):
-            store.read("shard.tar")
-        assert proxy.counts == {"fail": 1}
-
-    @pytest.mark.parametrize("value", ["soon", "-1", "nan", "inf"])
-    def test_a_deadline_is_a_number(self, s3_url: str, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-        with monkeypatch.context() as patch:
-            patch.setenv(RETRY_VARIABLE, value)
-            with pytest.raises(UsageError, match=f"TEMPORAL_SSL_RETRY_SECONDS={value}: give a number of seconds"):
-                open_store(s3_url).names()
-
-
-class TestHopelessFaults:
-    """One request, one clear error."""
-
-    def test_ranges_past_the_end(self, proxy: FaultProxy, s3_url: str) -> None:
-        store = open_store(s3_url)
-        store.write("a", b"0123456789")
-        take()
-        for start in (8, 10, 20):
-            with pytest.raises(WorkError, match="/a"):
-                store.read_range("a", start, 4)
-        assert (take().requests, proxy.num_requests("*/a", "GET")) == (3, 3)
-
-    def test_a_missing_object(self, proxy: FaultProxy, s3_url: str) -> None:
-        with pytest.raises(FileNotFoundError):
-            open_store(s3_url).read("a")
-        assert len(proxy.requests) == 1
-
-    @pytest.mark.parametrize("verb", ["read", "names", "write"])
-    def test_a_missing_bucket(self, proxy: FaultProxy, verb: str) -> None:
-        store = open_store("s3://no-such-bucket/x")
-        calls: dict[str, Callable[[], object]] = {
-            "read": lambda: store.read("a"),
-            "names": store.names,
-            "write": lambda: store.write("a", b""),
-        }
-        with pytest.raises(UsageError, match=r"s3://no-such-bucket/x.*: there is no such bucket; check the URL"):
-            calls[verb]()
-        assert len(proxy.requests) == 1
-
-    def test_wrong_credentials(self, real_s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-        take()
-        store = open_store(real_s3_url)
-        calls: list[Callable[[], object]] = [store.names, lambda: store.read("a"), lambda: store.write("a", b"")]
-        for call in calls:
-            with pytest.raises(UsageError, match=r"access is denied .*SignatureDoesNotMatch.*check the credentials"):
-                call()
-        assert take().retries == 0
 
 
 class TestHttp:
@@ -417,30 +246,3 @@ def test_a_key_that_is_no_path_is_named(s3_url: str, key: str) -> None:
     with pytest.raises(UsageError, match=rf"the key of an object there is no path \(.*{re.escape(key)}.*\); rename it"):
         store.tree()
     remove()
-
-
-def test_uploads_may_take_longer_than_answers_may_stall(
-    proxy: FaultProxy, s3_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A part that is on its way for long is no stall; an answer that does not come is one."""
-    monkeypatch.setattr("shardify.object_store.STALL_TIMEOUT", timedelta(seconds=0.5))
-    store = open_store(s3_url)
-    proxy.delay(1.5, method="PUT")
-    store.write("a", b"slow")
-    assert (proxy.counts["delay"], take().retries) == (1, 0)
-    proxy.delay(1.5, method="GET")
-    assert store.read("a") == b"slow"
-    assert take().retries == 1
-
-
-@pytest.mark.parametrize("verb", ["write", "create"])
-def test_a_place_that_a_server_does_not_know(proxy: FaultProxy, s3_url: str, verb: str) -> None:
-    """Some answer 404 without S3's name for it; that is no missing object."""
-    store = open_store(s3_url)
-    proxy.fail(404)
-    calls: dict[str, Callable[[], object]] = {
-        "write": lambda: store.write("a", b""),
-        "create": lambda: store.create("a", b""),
-    }
-    with pytest.raises(UsageError, match=r"the server answered 404, so it knows no such place; check the URL"):
-        calls[verb]()
