@@ -80,6 +80,7 @@ def test_damage_that_many_threads_find_at_once_is_fetched_anew_once(folder: Path
             file.seek(int(offset) + 20)
             file.write(b"damaged")
     store.bytes_read.clear()
+    store.requests.clear()
     ready = threading.Barrier(8)
 
     def read(frame: int) -> int:
@@ -89,6 +90,7 @@ def test_damage_that_many_threads_find_at_once_is_fetched_anew_once(folder: Path
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(read, range(8))) == entry.frame_bytes[:8].tolist()
     assert store.bytes_read["shard-000000.tar"] == data.shards[0].tar_bytes
+    assert store.requests["shard-000000.idx.npz"] == 1, "what one thread has opened anew the others use"
 
 
 def test_damage_found_by_a_reader_that_is_late_does_not_cost_the_new_copy(folder: Path, tmp_path: Path) -> None:
