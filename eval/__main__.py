@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shardify.leaving import run_process
+from shardify.process import run_process
 
 
 def run() -> None:

@@ -11,8 +11,8 @@ import click
 from eval.config import EvalConfig
 from shardify.cli import CommandGroup, json_option, set_option
 from shardify.config import dump_config, load_config
-from shardify.work_folder import require_writable
-from stream_train.distributed import joined_world, rank_of_process
+from shardify.storage.work_folder import require_writable
+from stream_train.training.distributed import joined_world, rank_of_process
 
 ALL = "all"
 SALIENCY = "saliency"
@@ -62,7 +62,7 @@ for _name, _text in _TEXTS.items():
 
 
 def _evaluate(name: str, config: EvalConfig, as_json: bool) -> None:
-    from eval.results import row_values
+    from eval.results.rows import row_values
     from eval.suite import EVALUATIONS, evaluate_everything, row_lines
 
     evaluate = evaluate_everything if name == ALL else EVALUATIONS[name]
@@ -79,7 +79,7 @@ def _evaluate(name: str, config: EvalConfig, as_json: bool) -> None:
 @set_option
 def saliency_command(config: str, overrides: tuple[str, ...]) -> None:
     """Show what networks look at: a picture and a short video (Figure 4)."""
-    from eval.saliency_pictures import draw_saliency
+    from eval.evaluations.saliency import draw_saliency
 
     values = load_config(EvalConfig, config, overrides)
     with joined_world(values.device, values.threads) as world:
@@ -106,7 +106,7 @@ def features_command(
     source: str, checkpoint: str, out: str, split: str | None, overrides: tuple[str, ...], as_json: bool
 ) -> None:
     """Write one feature vector a video: SOURCE is a folder of videos or of shards, CHECKPOINT a run or its export."""
-    from eval.video_features import features_config, write_features
+    from eval.features.of_videos import features_config, write_features
 
     values = {"source": source, "checkpoint": checkpoint, "out": out, "split": split}
     summary = write_features(features_config(values, overrides), lambda line: click.echo(line, err=True))

@@ -11,20 +11,20 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
-from eval.labels import LabelBudget
-from eval.linear import LinearConfig
-from eval.models import FrozenNorm
-from eval.neighbours import NeighboursConfig
-from eval.networks import CheckpointWeights, WeightsConfig
-from eval.subsequences import ShortRule
+from eval.features.labels import LabelBudget
+from eval.features.linear import LinearConfig
+from eval.features.neighbours import NeighboursConfig
+from eval.judging.models import FrozenNorm
+from eval.judging.networks import CheckpointWeights, WeightsConfig
+from eval.judging.subsequences import ShortRule
 from shardify.config import StrictModel
-from shardify.locations import WritableLocation, is_url, join_location
-from stream_train.config import CheckpointConfig, TrainConfig
-from stream_train.distributed import DeviceChoice
-from stream_train.loader import DataConfig
-from stream_train.optim import OptimizerConfig
-from stream_train.precision import Precision
-from stream_train.reader_config import IndexedReaderConfig
+from shardify.storage.locations import WritableLocation, is_url, join_location
+from stream_train.data.loader import DataConfig
+from stream_train.data.reader_config import IndexedReaderConfig
+from stream_train.training.config import CheckpointConfig, TrainConfig
+from stream_train.training.distributed import DeviceChoice
+from stream_train.training.optim import OptimizerConfig
+from stream_train.training.precision import Precision
 
 Layer = Literal["pooled", "features"]
 ALL_LABELS = LabelBudget.parse("100%")

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from eval.before_after import evaluate_before_after
 from eval.config import EvalConfig, FitSection, RetrievalSection, SaliencySection, StillSection
-from eval.networks import require_networks
-from eval.paper import is_whole
-from eval.probe import evaluate_probe
-from eval.results import Row
-from eval.retrieval import evaluate_retrieval
-from eval.saliency_pictures import draw_saliency, trained_names
-from eval.setting import Say
-from eval.still import evaluate_still
-from eval.sync import evaluate_sync
-from eval.transfer import evaluate_transfer
-from stream_train.distributed import World
+from eval.evaluations.before_after import evaluate_before_after
+from eval.evaluations.probe import evaluate_probe
+from eval.evaluations.retrieval import evaluate_retrieval
+from eval.evaluations.saliency import draw_saliency, trained_names
+from eval.evaluations.still import evaluate_still
+from eval.evaluations.sync import evaluate_sync
+from eval.evaluations.transfer import evaluate_transfer
+from eval.judging.networks import require_networks
+from eval.judging.setting import Say
+from eval.results.paper import is_whole
+from eval.results.rows import Row
+from stream_train.training.distributed import World
 
 Evaluate = Callable[[EvalConfig, World, Say], list[Row]]
 

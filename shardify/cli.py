@@ -10,17 +10,17 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from shardify.build_config import BuildConfig
-from shardify.build_summary import BuildSummary, PartSummary
+from shardify.build.config import BuildConfig
+from shardify.build.part import parse_part
+from shardify.build.run import Engine, build, build_part, finish
+from shardify.build.summary import BuildSummary, PartSummary
 from shardify.config import load_config
 from shardify.errors import UsageError, UserFacingError, WorkError, counted, one_line
-from shardify.format import read_manifest
-from shardify.inspection import sample_record, shard_urls, summarise_dataset, summary_lines
-from shardify.leaving import answer_interrupt, is_first_process, terminable
-from shardify.part import parse_part
-from shardify.run import Engine, build, build_part, finish
+from shardify.inspection.summary import sample_record, shard_urls, summarise_dataset, summary_lines
+from shardify.inspection.verify import verify
+from shardify.process import answer_interrupt, is_first_process, terminable
+from shardify.shards.format import read_manifest
 from shardify.storage import open_store
-from shardify.verify import verify
 
 FIRST_PROCESS_SECONDS = 10.0
 
@@ -82,7 +82,7 @@ def main() -> None:
 @set_option
 def synthetic_command(config: str, overrides: tuple[str, ...]) -> None:
     """Make the moving-shapes demo videos that CONFIG (a YAML file) describes."""
-    from shardify.synthetic import SyntheticConfig, write_synthetic
+    from shardify.synthetic.videos import SyntheticConfig, write_synthetic
 
     made = write_synthetic(load_config(SyntheticConfig, config, overrides))
     _print([f"{made.out}: {made.num_videos} videos, {made.num_frames:,} frames; {made.num_made} made now"])
@@ -186,7 +186,7 @@ def urls_command(dataset: str, split: str | None) -> None:
 @click.option("--out", required=True, help="Folder or URL for the pictures.")
 def preview_command(dataset: str, out: str) -> None:
     """Draw a contact sheet of DATASET and the temporal transformations of one of its videos, as PNG."""
-    from shardify.preview import write_preview
+    from shardify.inspection.preview import write_preview
 
     _print(list(write_preview(open_store(dataset), out)))
 

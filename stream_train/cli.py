@@ -9,8 +9,8 @@ import click
 
 from shardify.cli import CommandGroup, json_option, set_option
 from shardify.config import dump_config, load_config
-from stream_train.config import PretrainConfig
-from stream_train.distributed import rank_of_process
+from stream_train.training.config import PretrainConfig
+from stream_train.training.distributed import rank_of_process
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,7 +28,7 @@ def pretrain_command(config: str, overrides: tuple[str, ...]) -> None:
     the same and exits with 130; a second one ends at once, with what was saved before. (Under torchrun, any failure of
     its processes becomes 1.)
     """
-    from stream_train.train import pretrain
+    from stream_train.training.loop import pretrain
 
     pretrain(load_config(PretrainConfig, config, overrides), say=lambda line: click.echo(line, err=True))
 
@@ -47,7 +47,7 @@ def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
 @json_option
 def validate_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Judge the newest checkpoint in RUN, a folder or URL, on its held-out split."""
-    from stream_train.validate import judgement_lines, validate
+    from stream_train.training.validation import judgement_lines, validate
 
     judgement = validate(run, overrides)
     if rank_of_process() != 0:

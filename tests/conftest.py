@@ -17,10 +17,10 @@ from helpers_fault_proxy import FaultProxy
 from helpers_s3 import S3Server, given_server, moto_server, remove_all
 from helpers_shards import NUM_VIDEOS
 
-import shardify.window_writer
-from shardify.frames import Frames, VideoError
-from shardify.run import build
-from shardify.writer import decode_source
+import shardify.build.archives.writer
+from shardify.build.run import build
+from shardify.build.shard_writer import decode_source
+from shardify.frames.decoding import Frames, VideoError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -123,5 +123,5 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(memory.num_bytes)
         return real(memory, recipe)
 
-    monkeypatch.setattr(shardify.window_writer, "decode_source", decode)
+    monkeypatch.setattr(shardify.build.archives.writer, "decode_source", decode)
     return sizes

@@ -11,8 +11,8 @@ from typing import Any
 
 from helpers_shards import build_config, make_source
 
-from shardify.build_config import BuildConfig
-from shardify.format import read_index, read_manifest
+from shardify.build.config import BuildConfig
+from shardify.shards.format import read_index, read_manifest
 from shardify.storage import open_store
 
 

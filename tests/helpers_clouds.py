@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-import shardify.retrying
+import shardify.storage.retrying
 from shardify.errors import UserFacingError
-from shardify.retrying import RETRY_VARIABLE
 from shardify.storage import open_store
-from shardify.traffic import take
+from shardify.storage.retrying import RETRY_VARIABLE
+from shardify.storage.traffic import take
 
 OWN_VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
 NOBODY = "http://127.0.0.1:1"
@@ -31,9 +31,9 @@ def set_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
     point_to(NOBODY, monkeypatch)
     monkeypatch.setenv(RETRY_VARIABLE, "20")
     for name in ("_served", "_others_were_answered"):
-        monkeypatch.setattr(shardify.retrying, name, threading.Event())
-    monkeypatch.setattr(shardify.retrying, "_answering", set())
-    monkeypatch.setattr(shardify.retrying, "_noticed", float("-inf"))
+        monkeypatch.setattr(shardify.storage.retrying, name, threading.Event())
+    monkeypatch.setattr(shardify.storage.retrying, "_answering", set())
+    monkeypatch.setattr(shardify.storage.retrying, "_noticed", float("-inf"))
     take()
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
+from shardify.build.shard_writer import ShardTar
 from shardify.catalogs.base import Video
-from shardify.format import Manifest, Packing, ShardRecord, dump_json, shard_name
-from shardify.frames import Frames
+from shardify.frames.decoding import Frames
+from shardify.shards.format import Manifest, Packing, ShardRecord, dump_json, shard_name
 from shardify.storage import open_store
-from shardify.writer import ShardTar
 
 
 def numbered_jpeg(video: int, frame: int, height: int = 48, width: int = 64) -> bytes:

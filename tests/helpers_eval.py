@@ -13,9 +13,9 @@ from helpers_datasets import write_dataset
 from torch import Tensor, nn
 
 from eval.config import EvalConfig
-from eval.setting import Setting, settings_of
+from eval.judging.setting import Setting, settings_of
 from shardify.config import validate_config
-from stream_train.distributed import World
+from stream_train.training.distributed import World
 
 LENGTHS = ((20, 16, 31, 61, 25, 40, 33, 22), (70, 24, 28, 36, 5, 16, 64, 30), (17, 62, 5, 23, 45, 26, 21, 16))
 """Frames of the 24 videos, shard by shard."""

@@ -12,11 +12,11 @@ from typing import Any
 
 from helpers_stream import video_hash
 
-import stream_train.train as training
-from stream_train.batch import Batch
+import stream_train.training.loop as training
 from stream_train.cli import main
-from stream_train.order import slots_of_rank
-from stream_train.run import Run
+from stream_train.data.batch import Batch
+from stream_train.data.order import slots_of_rank
+from stream_train.training.run import Run
 
 compute_gradients = training.compute_gradients
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 
 from shardify.config import validate_config
-from stream_train.batch import Batch
-from stream_train.pretext.transformations import Transformations, TransformationsConfig
+from stream_train.data.batch import Batch
+from stream_train.tasks.transformations import Transformations, TransformationsConfig
 
 
 def task_of(motions: tuple[str, ...] = ("random", "periodic", "warp"), **changes: object) -> Transformations:

@@ -78,5 +78,5 @@ def put_afar(monkeypatch: pytest.MonkeyPatch, folder: Path) -> RemoteFolder:
     """Let the readers of this process find a folder's data set at LOCATION."""
     store = RemoteFolder(folder)
     for module in ("fetching", "reader"):
-        monkeypatch.setattr(f"stream_train.{module}.open_store", lambda _: store)
+        monkeypatch.setattr(f"stream_train.data.{module}.open_store", lambda _: store)
     return store

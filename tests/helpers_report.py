@@ -16,8 +16,8 @@ from helpers_training import tiny_config
 from PIL import Image, ImageDraw
 
 from shardify.config import dump_config
-from shardify.format import dump_json
-from stream_train.validate import Judgement, write_judgement
+from shardify.shards.format import dump_json
+from stream_train.training.validation import Judgement, write_judgement
 
 NUM_VIDEOS = 24
 DATA_SET = "ucf101-8"

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from eval.intervals import measure
-from eval.paper import reported_for
-from eval.results import Row, VideoScores, write_row
+from eval.results.intervals import measure
+from eval.results.paper import reported_for
+from eval.results.rows import Row, VideoScores, write_row
 
 ALL_MOTIONS = ["random", "periodic", "warp"]
 

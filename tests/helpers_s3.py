@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from shardify.object_store import ObjectStore
 from shardify.storage import open_store
+from shardify.storage.object_store import ObjectStore
 
 START_SECONDS = 30
 

@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from shardify.build_config import BuildConfig
-from shardify.frames import ffmpeg_binary
+from shardify.build.config import BuildConfig
+from shardify.frames.decoding import ffmpeg_binary
 
 CLASSES = ("Fall", "Spin", "Zoom")
 GROUPS = (1, 2, 3, 4)

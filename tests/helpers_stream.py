@@ -12,11 +12,11 @@ import hashlib
 import sys
 from pathlib import Path
 
-from stream_train.batch import Batch
-from stream_train.loader import ClipStream, DataConfig
-from stream_train.order import slots_of_rank
-from stream_train.reader import open_shard_set
-from stream_train.transforms import SamplingConfig, draw_clips
+from stream_train.data.batch import Batch
+from stream_train.data.loader import ClipStream, DataConfig
+from stream_train.data.order import slots_of_rank
+from stream_train.data.reader import open_shard_set
+from stream_train.transformations.sampling import SamplingConfig, draw_clips
 
 VIDEOS_PER_BATCH = 6
 CLIPS = 4

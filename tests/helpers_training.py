@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from shardify.config import validate_config
-from stream_train.checkpoint import CheckpointFolder
-from stream_train.config import PretrainConfig
-from stream_train.metrics import TRAFFIC_PREFIX, Record
-from stream_train.train import pretrain
+from stream_train.training.checkpoint import CheckpointFolder
+from stream_train.training.config import PretrainConfig
+from stream_train.training.loop import pretrain
+from stream_train.training.metrics import TRAFFIC_PREFIX, Record
 
 TIMINGS = ("clips_per_second", "data_wait_share")
 

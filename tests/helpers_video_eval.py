@@ -19,7 +19,7 @@ from helpers_training import run_tiny
 from torch import Tensor
 
 from eval.cli import main
-from stream_train.metrics import Interval
+from stream_train.training.metrics import Interval
 
 PRETRAINED = {"kind": "checkpoint"}
 RANDOM = {"kind": "random", "network": {"kind": "c3d", "width": 0.05}}

@@ -18,20 +18,20 @@ from helpers_s3 import S3Server
 from helpers_shards import NUM_VIDEOS, build_config, contents, make_video
 from helpers_turns import interrupt
 
-import shardify.window_writer
-import shardify.windows
-from shardify.build_summary import BuildSummary, PartSummary
+import shardify.build.archives.windows
+import shardify.build.archives.writer
+from shardify.build.part import Part
+from shardify.build.run import build, build_part, finish
+from shardify.build.shard_writer import decode_source
+from shardify.build.summary import BuildSummary, PartSummary
 from shardify.errors import UsageError, WorkError
-from shardify.format import read_index, read_manifest
-from shardify.frames import Frames, VideoError
-from shardify.object_store import ObjectStore
-from shardify.part import Part
-from shardify.retrying import RETRY_VARIABLE
-from shardify.run import build, build_part, finish
+from shardify.frames.decoding import Frames, VideoError
+from shardify.inspection.verify import verify
+from shardify.shards.format import read_index, read_manifest
 from shardify.storage import open_store
-from shardify.traffic import take
-from shardify.verify import verify
-from shardify.writer import decode_source
+from shardify.storage.object_store import ObjectStore
+from shardify.storage.retrying import RETRY_VARIABLE
+from shardify.storage.traffic import take
 
 NAMES = ("a.tar", "b.tgz", "more/Zoom.tar.gz")
 
@@ -101,7 +101,7 @@ def test_parts_of_archives_end_in_the_midst_of_each_other(
         memory.close()
         return decodes[memory.num_bytes]
 
-    monkeypatch.setattr(shardify.window_writer, "decode_source", decode)
+    monkeypatch.setattr(shardify.build.archives.writer, "decode_source", decode)
     idle: list[BuildSummary | PartSummary] = []
     for at in itertools.count(1):
         for killed_at in (None, at):
@@ -169,7 +169,7 @@ def test_a_bucket_of_archives_gives_the_same_bytes_and_is_read_once(
 def test_large_archives_are_read_piece_by_piece(
     archived_source: Path, archived_shards: Path, tmp_path: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shardify.object_store.CHUNK_BYTES", 10_000)
+    monkeypatch.setattr("shardify.storage.object_store.CHUNK_BYTES", 10_000)
     for name, data in files_below(archived_source / "archives").items():
         open_store(s3_url).write(name, data)
     reads: Counter[str] = Counter()
@@ -194,7 +194,7 @@ def test_an_outage_is_not_taken_for_damage(
     s3_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shardify.object_store.CHUNK_BYTES", 10_000)
+    monkeypatch.setattr("shardify.storage.object_store.CHUNK_BYTES", 10_000)
     for name, data in files_below(archived_source / "archives").items():
         open_store(s3_url).write(name, data)
     config = archived_config(s3_url, archived_source / "lists", tmp_path)
@@ -310,12 +310,12 @@ def test_too_many_shards_or_windows_say_which_key_to_change(
     archived_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = archived_config(archived_source / "archives", archived_source / "lists", tmp_path, videos_per_shard=1)
-    monkeypatch.setattr(shardify.window_writer, "SHARDS_PER_WINDOW", 5)
+    monkeypatch.setattr(shardify.build.archives.writer, "SHARDS_PER_WINDOW", 5)
     with pytest.raises(
         WorkError, match=r"begins with a.tar needs more than 5 shards; raise videos_per_shard \(now 1\)"
     ):
         build(config)
-    monkeypatch.setattr(shardify.windows, "MAX_WINDOWS", 2)
+    monkeypatch.setattr(shardify.build.archives.windows, "MAX_WINDOWS", 2)
     with pytest.raises(
         UsageError, match=r"3 archives make 3 windows, at most 2 .* source.archives_per_window=2 or more"
     ):
@@ -341,12 +341,12 @@ def test_what_waits_to_be_decoded_is_bounded(
             alive -= 1
         return result
 
-    monkeypatch.setattr(shardify.window_writer, "decode_source", decode)
+    monkeypatch.setattr(shardify.build.archives.writer, "decode_source", decode)
     one = write_tar(tmp_path / "one.tar", files_below(archived_source / "videos"))
     build(archived_config(one, archived_source / "lists", tmp_path / "many", workers=4))
     assert 2 < most <= 4
     most = 0
-    monkeypatch.setattr(shardify.window_writer, "MAX_WAITING_BYTES", 1)
+    monkeypatch.setattr(shardify.build.archives.writer, "MAX_WAITING_BYTES", 1)
     build(archived_config(one, archived_source / "lists", tmp_path / "one", workers=4))
     assert most <= 2
     assert contents(tmp_path / "one") == contents(tmp_path / "many")

@@ -17,14 +17,14 @@ import pytest
 from helpers_archives import archived_config, write_tar
 from helpers_shards import NUM_VIDEOS, contents
 
-import shardify.window_writer
-import shardify.windows
+import shardify.build.archives.windows
+import shardify.build.archives.writer
+from shardify.build.run import build
+from shardify.build.shard_writer import decode_source
 from shardify.config import dump_config
 from shardify.errors import UsageError
-from shardify.frames import Frames, VideoError, ffmpeg_binary
-from shardify.run import build
+from shardify.frames.decoding import Frames, VideoError, ffmpeg_binary
 from shardify.storage import FolderStore
-from shardify.writer import decode_source
 
 
 def test_a_rerun_decodes_and_writes_nothing(
@@ -106,7 +106,7 @@ def test_membership_does_not_depend_on_what_decodes(
         return decode_source(memory, recipe)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shardify.window_writer, "decode_source", fail_some)
+        patch.setattr(shardify.build.archives.writer, "decode_source", fail_some)
         config = archived_config(
             archived_source / "archives", archived_source / "lists", tmp_path, max_rejected_share=1
         )

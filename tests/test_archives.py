@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers_archives import write_tar
 
-from shardify.archives import ArchiveDamageError, read_members
+from shardify.build.archives.reading import ArchiveDamageError, read_members
 from shardify.catalogs.archived import Archive, FolderMembers, ListedMembers, find_archives, folder_of
 from shardify.catalogs.base import Listed
 from shardify.catalogs.keys import MAX_KEY_LENGTH, member_key

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shardify.synthetic import SyntheticConfig, write_synthetic
+from shardify.synthetic.videos import SyntheticConfig, write_synthetic
 
 BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
 

@@ -21,20 +21,20 @@ from click.testing import CliRunner
 from helpers_processes import descendants, finish, start
 from helpers_shards import build_config, contents, make_source
 
-import shardify.scan
+import shardify.storage.scan
 from eval.cli import main as video_eval
+from shardify.build.run import build
 from shardify.cli import main as shardify_main
 from shardify.config import dump_config
 from shardify.errors import UsageError
-from shardify.format import read_index, read_manifest
-from shardify.object_store import ObjectStore
-from shardify.run import build
+from shardify.inspection.verify import verify
+from shardify.shards.format import read_index, read_manifest
 from shardify.storage import open_store
-from shardify.traffic import take
-from shardify.verify import verify
+from shardify.storage.object_store import ObjectStore
+from shardify.storage.traffic import take
 from stream_train.data import build_stream, open_data
-from stream_train.loader import DataConfig
-from stream_train.transforms import SamplingConfig, draw_clips
+from stream_train.data.loader import DataConfig
+from stream_train.transformations.sampling import SamplingConfig, draw_clips
 
 draw = functools.partial(draw_clips, config=SamplingConfig())
 
@@ -117,7 +117,7 @@ def test_verify_names_what_is_damaged_in_a_bucket(source: Path, s3_url: str) -> 
 
 def test_verify_fetches_every_byte_once(source: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In pieces, whatever the size of the shards."""
-    monkeypatch.setattr(shardify.scan, "PIECE_BYTES", 10_000)
+    monkeypatch.setattr(shardify.storage.scan, "PIECE_BYTES", 10_000)
     build(build_config(source, Path("x")).model_copy(update={"out": s3_url}))
     store = open_store(s3_url)
     assert max(shard.tar_bytes for shard in read_manifest(store).shards) > 100_000

@@ -18,16 +18,16 @@ from helpers_fault_proxy import FaultProxy
 from helpers_s3 import S3Server
 from helpers_shards import NUM_VIDEOS, build_config, contents, make_source, make_video
 
-from shardify.build_config import BuildConfig
+from shardify.build.config import BuildConfig
+from shardify.build.run import build
+from shardify.build.sources import ahead, open_videos
 from shardify.errors import UsageError, WorkError
-from shardify.frames import FramesConfig, VideoError, decode_video, stop_decoding
-from shardify.memory_file import MemoryFile
-from shardify.object_store import ObjectStore
-from shardify.retrying import RETRY_VARIABLE
-from shardify.run import build
-from shardify.sources import ahead, open_videos
+from shardify.frames.decoding import FramesConfig, VideoError, decode_video, stop_decoding
+from shardify.frames.memory_file import MemoryFile
 from shardify.storage import open_store
-from shardify.traffic import take
+from shardify.storage.object_store import ObjectStore
+from shardify.storage.retrying import RETRY_VARIABLE
+from shardify.storage.traffic import take
 
 SMALL = FramesConfig(height=32, width=48)
 
@@ -297,7 +297,7 @@ def test_an_object_that_vanished_is_that_videos_matter(
         return real(root, paths)
 
     with monkeypatch.context() as patch:
-        patch.setattr("shardify.writer.open_videos", vanish)
+        patch.setattr("shardify.build.shard_writer.open_videos", vanish)
         summary = build(in_bucket(bucket, tmp_path / "out", max_rejected_share=1))
     assert (summary.num_samples, summary.num_transient) == (NUM_VIDEOS - 1, 1)
     (line,) = (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()

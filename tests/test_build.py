@@ -19,15 +19,15 @@ import pytest
 import yaml
 from helpers_shards import NUM_VIDEOS, build_config, contents, make_source, make_video
 
+import shardify.build.description
+import shardify.build.run
+import shardify.build.shard_writer
 import shardify.catalogs
-import shardify.description
-import shardify.run
-import shardify.writer
-from shardify.build_summary import group_reasons
+from shardify.build.run import build, finish
+from shardify.build.summary import group_reasons
 from shardify.errors import UsageError, WorkError
-from shardify.format import Manifest, Packing, Reject, ShardRecord, read_index, read_manifest, shard_name
-from shardify.frames import Frames, VideoError, decode_video
-from shardify.run import build, finish
+from shardify.frames.decoding import Frames, VideoError, decode_video
+from shardify.shards.format import Manifest, Packing, Reject, ShardRecord, read_index, read_manifest, shard_name
 from shardify.storage import open_store
 
 Decode = Callable[..., Frames]
@@ -72,7 +72,7 @@ def fail_decoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Exception],
                 raise error
             return decode_video(path, *args, **kwargs)
 
-        monkeypatch.setattr(shardify.writer, "decode_video", decode)
+        monkeypatch.setattr(shardify.build.shard_writer, "decode_video", decode)
 
     return install
 
@@ -214,15 +214,15 @@ def test_a_crashed_build_leaves_whole_shards_and_goes_on(
 def test_a_full_disk_is_one_clear_line_and_loses_nothing(
     source: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add = shardify.writer.ShardTar.add
+    add = shardify.build.shard_writer.ShardTar.add
     calls = iter(range(1000))
 
-    def add_until_full(self: shardify.writer.ShardTar, *args: Any) -> None:
+    def add_until_full(self: shardify.build.shard_writer.ShardTar, *args: Any) -> None:
         if next(calls) == 8:
             raise OSError(errno.ENOSPC, "No space left on device")
         add(self, *args)
 
-    monkeypatch.setattr(shardify.writer.ShardTar, "add", add_until_full)
+    monkeypatch.setattr(shardify.build.shard_writer.ShardTar, "add", add_until_full)
     with pytest.raises(
         WorkError, match=r"no space left while writing .*shard-000002\.tar; .* run the same command again"
     ):
@@ -257,7 +257,7 @@ def test_other_settings_are_refused_and_named(
 
 
 def test_another_ffmpeg_is_refused(source: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shardify.description, "ffmpeg_version", lambda _: "99.9")
+    monkeypatch.setattr(shardify.build.description, "ffmpeg_version", lambda _: "99.9")
     with pytest.raises(UsageError, match=r"ffmpeg_version was .* and is now 99\.9"):
         build(build_config(source, copy))
 
@@ -441,7 +441,7 @@ def test_a_video_that_vanished_after_the_plan_is_transient(
         (gone / "videos" / catalog.videos[3].path).unlink()
         return catalog
 
-    monkeypatch.setattr(shardify.run, "read_catalog", read_then_lose)
+    monkeypatch.setattr(shardify.build.run, "read_catalog", read_then_lose)
     summary = build(build_config(gone, tmp_path / "out"))
     assert (summary.num_transient, summary.reasons) == (1, {"cannot be read: No such file or directory": 1})
 

@@ -20,9 +20,9 @@ import pytest
 import yaml
 from helpers_shards import build_config, build_values, contents, make_source
 
-from shardify.format import read_manifest
-from shardify.frames import ffmpeg_binary
-from shardify.run import build
+from shardify.build.run import build
+from shardify.frames.decoding import ffmpeg_binary
+from shardify.shards.format import read_manifest
 from shardify.storage import open_store
 
 pytestmark = pytest.mark.slow

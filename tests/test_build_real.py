@@ -10,12 +10,12 @@ from typing import Any
 import av
 import pytest
 
-from shardify.build_config import BuildConfig
-from shardify.format import read_index, read_manifest
-from shardify.inspection import sample_record
-from shardify.run import build
+from shardify.build.config import BuildConfig
+from shardify.build.run import build
+from shardify.inspection.summary import sample_record
+from shardify.inspection.verify import verify
+from shardify.shards.format import read_index, read_manifest
 from shardify.storage import open_store
-from shardify.verify import verify
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,8 @@ import torch
 
 from shardify.errors import UsageError, WorkError
 from shardify.storage import FolderStore
-from stream_train.checkpoint import (
+from stream_train.networks import C3DConfig, build_backbone
+from stream_train.training.checkpoint import (
     Checkpoint,
     CheckpointFolder,
     read_checkpoint,
@@ -21,8 +22,7 @@ from stream_train.checkpoint import (
     restore_model,
     restore_optimizer,
 )
-from stream_train.networks import C3DConfig, build_backbone
-from stream_train.optim import OptimizerConfig, build_optimizer
+from stream_train.training.optim import OptimizerConfig, build_optimizer
 
 IDENTITY = {"seed": 0, "network.kind": "c3d", "split": "train1", "data_set.fingerprint": "a" * 64}
 

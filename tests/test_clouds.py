@@ -9,10 +9,10 @@ import pytest
 from helpers_clouds import OWN_VARIABLES, message_of, point_to
 from helpers_fault_proxy import FaultProxy
 
-from shardify.clouds import CLOUDS
 from shardify.errors import UsageError
 from shardify.storage import open_store
-from shardify.traffic import Traffic, take
+from shardify.storage.clouds import CLOUDS
+from shardify.storage.traffic import Traffic, take
 
 pytestmark = pytest.mark.usefixtures("clouds")
 

@@ -9,9 +9,9 @@ import pytest
 from torch.utils.data import DataLoader
 
 from shardify.errors import DamageError, UserFacingError, WorkError
-from shardify.traffic import Traffic, take
-from stream_train.batch import Batch
-from stream_train.delivery import Delivery, delivered
+from shardify.storage.traffic import Traffic, take
+from stream_train.data.batch import Batch
+from stream_train.data.workers import Delivery, delivered
 
 
 class Given:

@@ -7,8 +7,8 @@ import colorsys
 import pytest
 import torch
 
-from stream_train.batch import Batch
-from stream_train.device_ops import prepare_clips
+from stream_train.data.batch import Batch
+from stream_train.data.device_ops import prepare_clips
 
 
 def make_batch(

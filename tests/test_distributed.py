@@ -19,11 +19,11 @@ from helpers_training import assert_same_run, records, tiny_values
 from torch import nn
 
 from shardify.errors import UsageError, WorkError
-from stream_train.batch import Batch
-from stream_train.checkpoint import checkpoint_name
-from stream_train.distributed import World, joined_world
-from stream_train.order import slots_of_rank
-from stream_train.task import ClipModel, combine
+from stream_train.data.batch import Batch
+from stream_train.data.order import slots_of_rank
+from stream_train.tasks.base import ClipModel, combine
+from stream_train.training.checkpoint import checkpoint_name
+from stream_train.training.distributed import World, joined_world
 
 pytestmark = pytest.mark.slow
 

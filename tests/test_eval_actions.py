@@ -16,16 +16,16 @@ from helpers_datasets import write_dataset
 from helpers_eval import Oracle, logits_of, telling_jpeg, tiny_eval_config, tiny_setting, write_eval_dataset
 from torch import Tensor
 
-from eval.actions import ActionTask, action_scores, class_probabilities, confusion_of, missing_classes
-from eval.linear import LinearConfig, classify_linearly
-from eval.neighbours import NeighboursConfig, classify_by_neighbours
-from eval.results import VideoScores
-from eval.setting import Setting
-from eval.subsequences import TestClips
+from eval.evaluations.actions import ActionTask, action_scores, class_probabilities, confusion_of, missing_classes
+from eval.features.linear import LinearConfig, classify_linearly
+from eval.features.neighbours import NeighboursConfig, classify_by_neighbours
+from eval.judging.setting import Setting
+from eval.judging.subsequences import TestClips
+from eval.results.rows import VideoScores
+from stream_train.data.fetching import BatchRequest
+from stream_train.data.loader import VideoClips
+from stream_train.data.order import Slot
 from stream_train.draws import Domain, SampleDraws
-from stream_train.fetching import BatchRequest
-from stream_train.loader import VideoClips
-from stream_train.order import Slot
 
 CLASSES = ("class0", "class1")
 TASK = ActionTask(classes=CLASSES, stride=4)

@@ -15,15 +15,21 @@ from helpers_eval import Oracle, logits_of, telling_jpeg, tiny_eval_config, writ
 from scipy.stats import chi2_contingency, chisquare
 from torch import Tensor
 
-from eval.before_after import BeforeAfterTask, BeforeAfterTests, draw_pieces, evaluate_before_after, frames_of_piece
-from eval.fitting import Fit
-from eval.models import JudgedModel
-from eval.results import Row, read_scores
-from eval.setting import Setting
+from eval.evaluations.before_after import (
+    BeforeAfterTask,
+    BeforeAfterTests,
+    draw_pieces,
+    evaluate_before_after,
+    frames_of_piece,
+)
+from eval.judging.fitting import Fit
+from eval.judging.models import JudgedModel
+from eval.judging.setting import Setting
+from eval.results.rows import Row, read_scores
 from shardify.errors import UsageError
-from stream_train.distributed import World
 from stream_train.draws import SampleDraws
-from stream_train.transforms import ClipPlan
+from stream_train.training.distributed import World
+from stream_train.transformations.sampling import ClipPlan
 
 PIECE = {1: 8, 4: 29}
 """Stride -> frames from the first to the last of 8."""
@@ -147,7 +153,7 @@ def evaluated(
         fits.append((setting, plan))
         return Oracle("before_after", lambda frames, _: logits_of(answer(frames), 2)).eval()
 
-    monkeypatch.setattr("eval.temporal.fit_model", fit)
+    monkeypatch.setattr("eval.evaluations.temporal.fit_model", fit)
     (row,) = evaluate_before_after(tiny_eval_config(shards, out, **changes), World(), said.append)
     return row, fits, said
 

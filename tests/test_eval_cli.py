@@ -15,7 +15,7 @@ from helpers_video_eval import RANDOM, assert_error, contents, invoke, make_worl
 from safetensors.torch import load_file, save_file
 
 from eval.config import EvalConfig
-from eval.results import find_rows, read_row
+from eval.results.rows import find_rows, read_row
 from shardify.config import load_config
 
 COMMANDS = ("transfer", "probe", "retrieval", "sync", "before-after", "still")

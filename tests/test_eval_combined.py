@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from helpers_results import pretraining_of, write_result
 
-from eval.intervals import ScoredRun, combined_interval, grouped_interval
-from eval.results import read_row, read_scores
-from eval.tables.combined import Combined, combine
+from eval.results.combined import Combined, combine
+from eval.results.intervals import ScoredRun, combined_interval, grouped_interval
+from eval.results.rows import read_row, read_scores
 from shardify.errors import UsageError, WorkError
 
 RIGHT = [1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0]  # 5 of 8

@@ -24,9 +24,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from eval.vectors import read_vectors
-from stream_train.exports import load_backbone
-from stream_train.reader import FrameReader, open_shard_set
+from eval.features.vectors import read_vectors
+from stream_train.data.reader import FrameReader, open_shard_set
+from stream_train.training.exports import load_backbone
 
 CROP = 24
 Vectors = npt.NDArray[np.float32]
@@ -272,7 +272,7 @@ def test_kept_shards_are_made_once(
     kept = tmp_path / "kept"
     assert features(videos, world[1], tmp_path / "x.npz", "--set", f"shards={kept}").exit_code == 0
     before = contents(kept)
-    monkeypatch.delattr("shardify.writer.write_shard")  # nothing is decoded again
+    monkeypatch.delattr("shardify.build.shard_writer.write_shard")  # nothing is decoded again
     result = features(videos, world[1], tmp_path / "y.npz", "--set", f"shards={kept}")
     assert result.exit_code == 0, result.output
     assert [line.split(":")[0] for line in result.stderr.splitlines()] == [str(kept), "walk/broken.mp4"]

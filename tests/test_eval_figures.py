@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from eval.figures import COLOURS, LabelCurve, class_figure, low_label_figure
-from eval.results import Metric
-from stream_train.figures import draw_confusion, save_figure
+from eval.pictures.charts import COLOURS, LabelCurve, class_figure, low_label_figure
+from eval.results.rows import Metric
+from stream_train.training.pictures import draw_confusion, save_figure
 
 DPI = 130
 """Of saved charts."""
@@ -38,8 +38,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         save_figure(figure, path)
         figures.append(figure)
 
-    monkeypatch.setattr("stream_train.figures.save_figure", keep)
-    monkeypatch.setattr("eval.figures.save_figure", keep)
+    monkeypatch.setattr("stream_train.training.pictures.save_figure", keep)
+    monkeypatch.setattr("eval.pictures.charts.save_figure", keep)
     return figures
 
 

@@ -15,21 +15,21 @@ from helpers_eval import telling_jpeg, tiny_eval_config, tiny_setting, write_eva
 from helpers_networks import CONFIGS, BatchNorms, narrow, randomise_norms
 from torch import Tensor, nn
 
-from eval.actions import ActionTask, action_scores, class_probabilities
-from eval.before_after import BeforeAfterTask
-from eval.fitting import Fit, fit_config, fit_model
-from eval.models import JudgedModel, PairModel
-from eval.probe import epochs_of_fewer
-from eval.question import Question
-from eval.setting import Setting
-from eval.subsequences import TestClips
-from eval.sync import SyncTask
+from eval.evaluations.actions import ActionTask, action_scores, class_probabilities
+from eval.evaluations.before_after import BeforeAfterTask
+from eval.evaluations.probe import epochs_of_fewer
+from eval.evaluations.sync import SyncTask
+from eval.judging.fitting import Fit, fit_config, fit_model
+from eval.judging.models import JudgedModel, PairModel
+from eval.judging.question import Question
+from eval.judging.setting import Setting
+from eval.judging.subsequences import TestClips
 from shardify.errors import UsageError
-from stream_train.checkpoint import CheckpointFolder
-from stream_train.exports import export_weights
-from stream_train.figures import VALIDATION_PREFIX
-from stream_train.metrics import Interval, read_metrics
 from stream_train.networks import Backbone
+from stream_train.training.checkpoint import CheckpointFolder
+from stream_train.training.exports import export_weights
+from stream_train.training.metrics import Interval, read_metrics
+from stream_train.training.pictures import VALIDATION_PREFIX
 
 every_kind = pytest.mark.parametrize("name", ["c3d", "r3d18", "r2plus1d18-official"])
 ACTION = ActionTask(classes=("class0", "class1"), stride=4)

@@ -14,13 +14,13 @@ import pytest
 from helpers_figures import LONG_NAMES, Box, overlapping
 from PIL import Image, ImageDraw
 
-from eval.lettering import INK, RIGHT, WRONG, load_font, shorten, wrap
-from eval.movie import write_movie
-from eval.retrieval_figure import Neighbour, Query, retrieval_figure
-from eval.saliency_figure import SaliencyBlock, SaliencyRow, overlay_heat, saliency_figure, saliency_movie
+from eval.pictures.lettering import INK, RIGHT, WRONG, load_font, shorten, wrap
+from eval.pictures.movie import write_movie
+from eval.pictures.retrieval import Neighbour, Query, retrieval_figure
+from eval.pictures.saliency import SaliencyBlock, SaliencyRow, overlay_heat, saliency_figure, saliency_movie
 from shardify.errors import UsageError, WorkError
-from shardify.ffmpeg_command import FramesConfig, ffmpeg_binary
-from shardify.frames import decode_video
+from shardify.frames.decoding import decode_video
+from shardify.frames.ffmpeg_command import FramesConfig, ffmpeg_binary
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -16,18 +16,18 @@ from helpers_video_eval import PRETRAINED, Killed, assert_error, invoke, make_wo
 
 from eval.cli import main
 from eval.config import EvalConfig
-from eval.transfer import evaluate_transfer
-from eval.vectors import read_vectors
+from eval.evaluations.transfer import evaluate_transfer
+from eval.features.vectors import read_vectors
 from shardify.config import load_config
-from shardify.object_store import ObjectStore
 from shardify.storage import open_store
-from shardify.work_folder import fetched, work_folder
-from stream_train.batch import Batch
+from shardify.storage.object_store import ObjectStore
+from shardify.storage.work_folder import fetched, work_folder
 from stream_train.cli import main as train_main
-from stream_train.distributed import World
-from stream_train.preemption import Stopped
-from stream_train.run import Run
-from stream_train.train import compute_gradients
+from stream_train.data.batch import Batch
+from stream_train.training.distributed import World
+from stream_train.training.loop import compute_gradients
+from stream_train.training.preemption import Stopped
+from stream_train.training.run import Run
 
 WANTED = {"transfer": "transfer/finetune", "retrieval": "retrieval/pooled", "probe": "probe/linear-all"}
 
@@ -130,7 +130,7 @@ def test_a_fine_tuning_that_was_stopped_goes_on_bit_identically(
         return compute_gradients(run, batch)
 
     with monkeypatch.context() as patches:
-        patches.setattr("stream_train.train.compute_gradients", compute)
+        patches.setattr("stream_train.training.loop.compute_gradients", compute)
         with pytest.raises(Stopped):
             evaluate_transfer(config, World(), said.append)
     assert said[-1] == "stopped by SIGTERM after step 3 of 4; the same command continues"

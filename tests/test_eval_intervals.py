@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from eval.intervals import ScoredRun, combined_interval, combined_mean, grouped_interval, measure
-from eval.results import FloatArray, VideoScores
+from eval.results.intervals import ScoredRun, combined_interval, combined_mean, grouped_interval, measure
+from eval.results.rows import FloatArray, VideoScores
 
 
 def names(numbers: FloatArray | range | np.typing.NDArray[np.int64]) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def test_the_same_arguments_give_the_same_ends_for_ever() -> None:
 def test_blocks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values, groups = np.arange(40.0), names(np.arange(40) // 2)
     whole = grouped_interval(values, groups, num_resamples=999)
-    monkeypatch.setattr("eval.intervals._BLOCK_DRAWS", 20 * 7)
+    monkeypatch.setattr("eval.results.intervals._BLOCK_DRAWS", 20 * 7)
     assert grouped_interval(values, groups, num_resamples=999) == whole
 
 

@@ -17,15 +17,15 @@ from helpers_datasets import numbered_jpeg
 from helpers_eval import LENGTHS, write_eval_dataset
 from torch import Tensor
 
-from eval.judging import per_video_means
-from eval.subsequences import EvenClips, TestClips, draw_subsequence, plan_of
-from stream_train.batch import Batch
-from stream_train.distributed import World
+from eval.judging.subsequences import EvenClips, TestClips, draw_subsequence, plan_of
+from eval.judging.testing import per_video_means
+from stream_train.data.batch import Batch
+from stream_train.data.fetching import DrawClips
+from stream_train.data.loader import DataConfig
+from stream_train.data.reader import ShardSet, open_shard_set
 from stream_train.draws import SampleDraws
-from stream_train.fetching import DrawClips
-from stream_train.loader import DataConfig
-from stream_train.reader import ShardSet, open_shard_set
-from stream_train.transforms import ClipPlan
+from stream_train.training.distributed import World
+from stream_train.transformations.sampling import ClipPlan
 
 Value = TypeVar("Value")
 DATA = DataConfig(crop=24, num_workers=0, crop_scope="clip", flip_scope="clip", colour="frame")

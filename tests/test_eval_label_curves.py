@@ -10,9 +10,9 @@ import pytest
 from helpers_eval import write_eval_dataset
 from helpers_results import write_result
 
-from eval.figures import LabelCurve
-from eval.label_curves import draw_label_curves
-from eval.samples import open_samples
+from eval.judging.samples import open_samples
+from eval.pictures.charts import LabelCurve
+from eval.pictures.label_curves import draw_label_curves
 
 
 def test_points_are_of_one_data_set_by_videos_a_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +32,7 @@ def test_points_are_of_one_data_set_by_videos_a_class(tmp_path: Path, monkeypatc
         drawn.extend(curves)
         path.touch()
 
-    monkeypatch.setattr("eval.label_curves.low_label_figure", figure)
+    monkeypatch.setattr("eval.pictures.label_curves.low_label_figure", figure)
     for data_set, values in (("ucf101", {4: 0.25, 8: 0.75}), ("hmdb51", {4: 0.0, 8: 0.25})):
         drawn.clear()
         path = draw_label_curves(tmp_path / "out", train, data_set)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from pydantic import ValidationError
 
-from eval.linear import LinearConfig, classify_linearly
+from eval.features.linear import LinearConfig, classify_linearly
 
 Float32 = npt.NDArray[np.float32]
 

@@ -11,8 +11,8 @@ import torch
 from helpers_networks import CONFIGS, BatchNorms, narrow, random_clips, randomise_norms
 from torch import Tensor, nn
 
-from eval.models import JudgedModel, PairModel
-from eval.networks import Network
+from eval.judging.models import JudgedModel, PairModel
+from eval.judging.networks import Network
 from stream_train.networks import Backbone
 
 NAMES = ("c3d", "r3d18", "r3d18-official", "r2plus1d18-official")

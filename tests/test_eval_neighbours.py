@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from pydantic import ValidationError
 
-from eval.neighbours import (
+from eval.features.neighbours import (
     NeighboursConfig,
     Predictions,
     classify_by_neighbours,
@@ -50,7 +50,7 @@ def test_dimensions_that_vary_by_rounding_alone_become_zero() -> None:
 def test_normalising_works_through_large_sets_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     train = np.random.default_rng(0).normal(5, 3, (50, 4)).astype(np.float32)
     expected = (train - train.mean(axis=0, dtype=np.float64)) / train.std(axis=0, dtype=np.float64)
-    monkeypatch.setattr("eval.neighbours._ROWS", 7)
+    monkeypatch.setattr("eval.features.neighbours._ROWS", 7)
     scaled, again = normalise(train, train[:8])
     np.testing.assert_allclose(scaled, expected, rtol=0, atol=1e-6)
     assert np.array_equal(again, scaled[:8])
@@ -114,8 +114,8 @@ def test_pieces_change_nothing_and_multiples_tie(monkeypatch: pytest.MonkeyPatch
     unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     cosines = (np.concatenate((unit, -unit)) @ unit.T)[:, which]  # each column is computed once
     expected = np.argsort(-cosines, axis=1, kind="stable")[:, :23]
-    monkeypatch.setattr("eval.neighbours._QUERIES", queries)
-    monkeypatch.setattr("eval.neighbours._ROWS", rows)
+    monkeypatch.setattr("eval.features.neighbours._QUERIES", queries)
+    monkeypatch.setattr("eval.features.neighbours._ROWS", rows)
     indices, similarities = rank_neighbours(np.concatenate((directions, -directions)), targets, 23)
     assert indices.tolist() == expected.tolist()
     np.testing.assert_allclose(similarities, np.take_along_axis(cosines, expected, axis=1), atol=1e-6)

@@ -15,9 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from eval.networks import Network, WeightsConfig, entry_of, network_config, open_network, pretraining_of
+from eval.judging.networks import Network, WeightsConfig, entry_of, network_config, open_network, pretraining_of
 from shardify.errors import UsageError, WorkError
-from stream_train.exports import load_backbone
+from stream_train.training.exports import load_backbone
 
 CROP = 24
 TORCHVISION = {"kind": "r3d18", "variant": "torchvision"}

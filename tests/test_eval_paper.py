@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from helpers_results import action_labels, pretraining_of
 
-from eval.paper import is_whole, like_data_set, reported_for
-from eval.paper_tables import (
+from eval.results.paper import is_whole, like_data_set, reported_for
+from eval.results.paper_tables import (
     FINETUNED_HMDB51,
     FINETUNED_UCF101,
     FROZEN_UCF101,

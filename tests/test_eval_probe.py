@@ -28,18 +28,18 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
 from eval.config import EvalConfig
-from eval.features import features_of
-from eval.labels import LabelBudget, choose_labelled
-from eval.linear import classify_linearly
-from eval.probe import predict
-from eval.results import Row, read_row, read_scores
-from eval.setting import Setting
-from eval.vectors import Vectors
+from eval.evaluations.probe import predict
+from eval.features.extraction import features_of
+from eval.features.labels import LabelBudget, choose_labelled
+from eval.features.linear import classify_linearly
+from eval.features.vectors import Vectors
+from eval.judging.setting import Setting
+from eval.results.rows import Row, read_row, read_scores
 from shardify.config import load_config
-from stream_train.batch import Batch
-from stream_train.device_ops import prepare_clips
-from stream_train.exports import load_model
-from stream_train.reader import FrameReader
+from stream_train.data.batch import Batch
+from stream_train.data.device_ops import prepare_clips
+from stream_train.data.reader import FrameReader
+from stream_train.training.exports import load_model
 
 KEYS = ucf_keys()
 TRIVIAL = {name: {"kind": "trivial", "features": name} for name in ("colour", "difference")}
@@ -151,7 +151,7 @@ def test_files(out: Path) -> None:
 
 def test_again_nothing_is_measured(config: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("features_of", "fit_and_test"):
-        monkeypatch.delattr(f"eval.probe.{name}")
+        monkeypatch.delattr(f"eval.evaluations.probe.{name}")
     before = contents(out)
     result = invoke("probe", config)
     assert result.exit_code == 0, result.output
@@ -280,7 +280,7 @@ def test_linear_and_neighbours_are_given_only_the_drawn_videos(
         given.append((values.tolist(), labels.tolist()))
         return classify_linearly(values, labels, *rest, **options)
 
-    monkeypatch.setattr("eval.probe.classify_linearly", classify)
+    monkeypatch.setattr("eval.evaluations.probe.classify_linearly", classify)
     words = ["--set", f"out={tmp_path}", "--set", "probe.networks=[colour]", "--set", "probe.knn=[]"]
     assert invoke("probe", config, *words).exit_code == 0
     draws = [np.arange(16)]
@@ -303,7 +303,7 @@ def test_scarce_labels_have_seeds_of_their_own_and_random_weights_go_with_them(
         extracted.append((setting.seed, samples.split))
         return features_of(setting, samples, section)
 
-    monkeypatch.setattr("eval.probe.features_of", extract)
+    monkeypatch.setattr("eval.evaluations.probe.features_of", extract)
     path = write_config(tmp_path / "c.yaml", world[0], tmp_path / "out", seeds=[5, 6], probe__fc=[])
     rows = json.loads(invoke("probe", path, "--json").stdout)
     assert [(row["variant"], row["seed"]) for row in rows] == [
@@ -391,8 +391,8 @@ def test_still_clips_are_learnt_from_and_tested_on(
 
         return prepare
 
-    monkeypatch.setattr("stream_train.train.prepare_clips", watch("train"))
-    monkeypatch.setattr("eval.actions.prepare_clips", watch("test"))
+    monkeypatch.setattr("stream_train.training.loop.prepare_clips", watch("train"))
+    monkeypatch.setattr("eval.evaluations.actions.prepare_clips", watch("test"))
     words = ["--set", f"out={tmp_path}"]
     only_fc = ["probe.linear=[]", "probe.knn=[]", "probe.fc=['100%']", "probe.networks=[pretrained]"]
     probe = invoke("probe", config, *words, *(word for change in only_fc for word in ("--set", change)))
@@ -439,7 +439,7 @@ def test_killed_among_the_rows_and_in_a_training(
         return predict(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("eval.probe.predict", die_after_three)
+        patch.setattr("eval.evaluations.probe.predict", die_after_three)
         with pytest.raises(Killed):
             assert isinstance(invoke("probe", config, *words).exception, Exception)
     assert not (folder_of(tmp_path, "linear-1", "pretrained", 0) / "row.json").exists()

@@ -13,8 +13,8 @@ from helpers_processes import finish, kill_when, start
 from helpers_shards import make_video
 from helpers_video_eval import invoke, make_world, two_networks, write_config
 
-from eval.results import find_rows, read_scores
-from eval.vectors import read_vectors
+from eval.features.vectors import read_vectors
+from eval.results.rows import find_rows, read_scores
 
 pytestmark = pytest.mark.slow
 

@@ -28,10 +28,10 @@ from helpers_results import pretraining_of, write_result
 
 from eval.report import write_report
 from eval.report.page import read_contents, render
-from eval.results import Row, find_rows, read_row
-from eval.tables.combined import combine
+from eval.results.combined import combine
+from eval.results.rows import Row, find_rows, read_row
 from shardify.errors import UsageError, WorkError
-from shardify.format import read_manifest
+from shardify.shards.format import read_manifest
 from shardify.storage import open_store
 
 NETWORK_ATTRIBUTES = {"src", "href", "srcset", "action", "formaction", "poster", "data", "xlink:href", "background"}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.results import Metric, Row, VideoScores, find_rows, group_of_key, read_row, read_scores, write_row
+from eval.results.rows import Metric, Row, VideoScores, find_rows, group_of_key, read_row, read_scores, write_row
 from shardify.errors import UsageError, WorkError
 
 KEYS = ("Punch__v_Punch_g03_c02", "Punch__v_Punch_g03_c04", "PushUps__v_PushUps_g03_c01", "mine, not UCF101's")
@@ -91,7 +91,7 @@ def test_equal_results_are_equal_bytes_and_plain_json(tmp_path: Path) -> None:
 
 def test_a_kill_between_the_files_leaves_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_row(tmp_path, row(), scores())
-    monkeypatch.setattr("eval.results.row_values", lambda _: pytest.fail("killed"))
+    monkeypatch.setattr("eval.results.rows.row_values", lambda _: pytest.fail("killed"))
     with pytest.raises(pytest.fail.Exception, match="killed"):
         write_row(tmp_path, row(), scores())
     assert find_rows(tmp_path) == []

@@ -26,13 +26,13 @@ from helpers_video_eval import (
 )
 
 from eval.config import EvalConfig
-from eval.features import features_of
-from eval.results import read_row, read_scores
-from eval.retrieval import spread_over_classes
-from eval.retrieval_figure import Query
-from eval.vectors import Vectors
+from eval.evaluations.retrieval import spread_over_classes
+from eval.features.extraction import features_of
+from eval.features.vectors import Vectors
+from eval.pictures.retrieval import Query
+from eval.results.rows import read_row, read_scores
 from shardify.config import load_config
-from stream_train.reader import open_shard_set
+from stream_train.data.reader import open_shard_set
 
 KEYS = ucf_keys()
 TRAIN, TEST = KEYS[:16], KEYS[16:]
@@ -148,7 +148,7 @@ def test_files(out: Path) -> None:
 
 
 def test_again_nothing_is_measured(config: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("eval.retrieval.features_of")
+    monkeypatch.delattr("eval.evaluations.retrieval.features_of")
     before = contents(out)
     result = invoke("retrieval", config, "--set", "retrieval.num_shown=2", "--set", "threads=2")
     assert result.exit_code == 0, result.output
@@ -193,7 +193,7 @@ def test_the_picture_shows_the_nearest_of_the_lists(
 ) -> None:
     """Whole frames at a quarter, the middle and three quarters of each video, of queries of both classes."""
     drawn: list[Query] = []
-    monkeypatch.setattr("eval.retrieval.retrieval_figure", lambda queries, _: drawn.extend(queries))
+    monkeypatch.setattr("eval.evaluations.retrieval.retrieval_figure", lambda queries, _: drawn.extend(queries))
     words = ["--set", f"out={tmp_path}", "--set", "retrieval.networks=[pretrained]", "--set", "retrieval.num_shown=3"]
     assert invoke("retrieval", config, *words).exit_code == 0
     lists = json.loads((folder_of(out, "pretrained") / "neighbours.json").read_text())
@@ -236,7 +236,7 @@ def test_killed_before_the_row_is_written(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("eval.setting.write_row", die)
+        patch.setattr("eval.judging.setting.write_row", die)
         with pytest.raises(Killed):
             assert isinstance(invoke("retrieval", config, *words).exception, Exception)
     folder, whole = folder_of(tmp_path, "pretrained"), folder_of(out, "pretrained")

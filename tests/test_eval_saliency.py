@@ -14,7 +14,7 @@ from helpers_networks import every_network, narrow, random_clips, randomise_norm
 from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock, Conv3DSimple
 
-from eval.saliency import guided_gradient, saliency_maps
+from eval.evaluations.guided_backpropagation import guided_gradient, saliency_maps
 from stream_train.networks import C3DConfig, NetworkConfig, build_head
 
 Array = npt.NDArray[np.float64]

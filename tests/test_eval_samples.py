@@ -12,7 +12,7 @@ import simplejpeg
 from helpers_datasets import numbered_jpeg, write_dataset
 from helpers_eval import LENGTHS, SPLITS, tiny_eval_config, ucf_keys, write_eval_dataset
 
-from eval.samples import Samples, open_pair, open_samples, read_frames, scores_of
+from eval.judging.samples import Samples, open_pair, open_samples, read_frames, scores_of
 from shardify.errors import UsageError
 
 KEYS = ucf_keys()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from helpers_eval import tiny_eval_config, tiny_setting, write_eval_dataset
 
-from eval.networks import frame_size_of
-from eval.setting import require_unseen
+from eval.judging.networks import frame_size_of
+from eval.judging.setting import require_unseen
 from shardify.errors import UsageError
 
 

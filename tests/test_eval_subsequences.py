@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from eval.subsequences import (
+from eval.judging.subsequences import (
     EvenClips,
     TestClips,
     draw_subsequence,

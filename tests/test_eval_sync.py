@@ -15,11 +15,7 @@ from helpers_eval import Oracle, logits_of, telling_jpeg, tiny_eval_config, writ
 from scipy.stats import chisquare
 from torch import Tensor
 
-from eval.fitting import Fit
-from eval.models import PairModel
-from eval.results import Row, read_scores
-from eval.setting import Setting
-from eval.sync import (
+from eval.evaluations.sync import (
     OFFSETS,
     SyncTask,
     SyncTests,
@@ -28,12 +24,16 @@ from eval.sync import (
     frames_needed_to_shift,
     pair_plans,
 )
+from eval.judging.fitting import Fit
+from eval.judging.models import PairModel
+from eval.judging.setting import Setting
+from eval.results.rows import Row, read_scores
 from shardify.errors import UsageError
-from stream_train.batch import Batch
-from stream_train.clips import draw_views
-from stream_train.distributed import World
+from stream_train.data.batch import Batch
+from stream_train.data.clips import draw_views
+from stream_train.data.loader import ClipStream, DataConfig
 from stream_train.draws import SampleDraws
-from stream_train.loader import ClipStream, DataConfig
+from stream_train.training.distributed import World
 
 SHORTEST = {1: 22, 4: 85}
 """Stride -> frames: 15 steps of a clip and 6 of the largest offset, and the first frame."""
@@ -137,7 +137,7 @@ def evaluated(
 
         return Oracle("sync", logits).eval()
 
-    monkeypatch.setattr("eval.temporal.fit_model", fit)
+    monkeypatch.setattr("eval.evaluations.temporal.fit_model", fit)
     (row,) = evaluate_sync(tiny_eval_config(shards, out, **changes), World(), said.append)
     return row, fits, said
 

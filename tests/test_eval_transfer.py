@@ -29,10 +29,10 @@ from helpers_video_eval import (
 from safetensors.torch import load_file
 
 from eval.config import FitConfig
-from eval.results import Row, read_row, read_scores
+from eval.results.rows import Row, read_row, read_scores
 from shardify.config import load_config
-from stream_train.exports import load_model
-from stream_train.reader import open_shard_set
+from stream_train.data.reader import open_shard_set
+from stream_train.training.exports import load_model
 
 KEYS = ucf_keys()
 TEST_VIDEOS = range(16, 24)
@@ -273,9 +273,9 @@ def kill_in(module: str, name: str) -> Callable[[pytest.MonkeyPatch], None]:
     [
         (kill_training(1), "transfer finetune: pretrained on train1, seed 3"),
         (kill_training(3), "after step 2 of 4"),
-        (kill_in("eval.transfer", "class_probabilities"), "is complete: 4 steps, 1 epochs"),
-        (kill_in("eval.transfer", "class_figure"), "is complete: 4 steps, 1 epochs"),
-        (kill_in("eval.setting", "write_row"), "is complete: 4 steps, 1 epochs"),
+        (kill_in("eval.evaluations.transfer", "class_probabilities"), "is complete: 4 steps, 1 epochs"),
+        (kill_in("eval.evaluations.transfer", "class_figure"), "is complete: 4 steps, 1 epochs"),
+        (kill_in("eval.judging.setting", "write_row"), "is complete: 4 steps, 1 epochs"),
     ],
     ids=["before a checkpoint", "after a checkpoint", "testing", "drawing", "writing"],
 )
@@ -389,7 +389,7 @@ def test_all_sub_sequences_on_demand(world: tuple[Path, Path], tmp_path: Path, m
         looked_at.append(len(logits))
         return original(logits, dim=dim)
 
-    monkeypatch.setattr("eval.actions.torch.softmax", softmax)
+    monkeypatch.setattr("eval.evaluations.actions.torch.softmax", softmax)
     data = write_dataset(tmp_path / "data", [[20, 21, 22, 23], [150, 16]], splits=[["train1"], ["test1"]])
     for words, count in (((), 45 + 1), (("--all-clips",), 90 + 1)):
         looked_at.clear()

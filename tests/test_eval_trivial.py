@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from eval.trivial import GRID, HISTOGRAM_BINS, colour_features, difference_features
+from eval.features.trivial import GRID, HISTOGRAM_BINS, colour_features, difference_features
 
 
 def random_clips(num_clips: int, *size: int, seed: int = 0) -> Tensor:

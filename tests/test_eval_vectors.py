@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
-from eval.vectors import Vectors, check_file_name, read_vectors, write_vectors
+from eval.features.vectors import Vectors, check_file_name, read_vectors, write_vectors
 from shardify.errors import UsageError, WorkError
 
 ENDINGS = (".npz", ".safetensors")

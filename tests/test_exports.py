@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from shardify.errors import UsageError, WorkError
-from stream_train.exports import export_weights, load_backbone
 from stream_train.networks import C3DConfig, build_backbone
+from stream_train.training.exports import export_weights, load_backbone
 
 
 def test_an_exported_backbone_gives_the_same_features(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_an_exported_backbone_gives_the_same_features(tmp_path: Path) -> None:
     assert not again.training
     assert metadata["step"] == 3
     with torch.inference_mode():
-        assert torch.equal(again(clips), backbone.eval()(clips))
+        torch.testing.assert_close(again(clips), backbone.eval()(clips))  # other memory formats sum in other orders
     (tmp_path / "ordinary").touch()
     assert path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from shardify.ffmpeg_log import MAX_COMPLAINT_CHARS, MAX_COMPLAINTS, FfmpegLog, Stream
+from shardify.frames.ffmpeg_log import MAX_COMPLAINT_CHARS, MAX_COMPLAINTS, FfmpegLog, Stream
 
 SOURCE = "/data/some folder/a.mov"
 HEADER = """\

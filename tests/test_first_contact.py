@@ -15,12 +15,12 @@ import pytest
 from helpers_clouds import NOBODY, message_of, point_to
 from helpers_fault_proxy import FaultProxy
 
-import shardify.object_store
-import shardify.retrying
+import shardify.storage.object_store
+import shardify.storage.retrying
 from shardify.errors import UsageError, WorkError
-from shardify.retrying import RETRY_VARIABLE, trust_addresses
 from shardify.storage import open_store
-from shardify.traffic import take
+from shardify.storage.retrying import RETRY_VARIABLE, trust_addresses
+from shardify.storage.traffic import take
 
 pytestmark = pytest.mark.usefixtures("clouds")
 
@@ -30,7 +30,7 @@ class TestFirstContact:
 
     @pytest.fixture(autouse=True)
     def short(self, clouds: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG002 - sets what this changes
-        monkeypatch.setattr(shardify.retrying, "FIRST_CONTACT_SECONDS", 0.5)
+        monkeypatch.setattr(shardify.storage.retrying, "FIRST_CONTACT_SECONDS", 0.5)
         monkeypatch.setenv(RETRY_VARIABLE, "1.5")
 
     @pytest.fixture
@@ -84,7 +84,7 @@ class TestFirstContact:
         assert "secret" not in message
 
     def test_a_host_that_swallows_packets(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(shardify.object_store, "CONNECT_TIMEOUT", timedelta(seconds=0.2))
+        monkeypatch.setattr(shardify.storage.object_store, "CONNECT_TIMEOUT", timedelta(seconds=0.2))
         with socket.socket() as full:
             full.bind(("127.0.0.1", 0))
             full.listen(0)
@@ -128,7 +128,7 @@ class TestFirstContact:
         assert time.monotonic() - start >= 1.5
 
     def test_a_server_that_starts_late_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(shardify.retrying, "FIRST_CONTACT_SECONDS", 10)
+        monkeypatch.setattr(shardify.storage.retrying, "FIRST_CONTACT_SECONDS", 10)
         monkeypatch.setenv(RETRY_VARIABLE, "20")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -171,7 +171,7 @@ class NotFound(http.server.BaseHTTPRequestHandler):
 
 
 def seconds_of_an_outage() -> float:
-    shardify.retrying.FIRST_CONTACT_SECONDS = 0.5
+    shardify.storage.retrying.FIRST_CONTACT_SECONDS = 0.5
     start = time.monotonic()
     with pytest.raises(WorkError, match="cannot be reached"):
         open_store("s3://bucket/x").read("a")

@@ -13,7 +13,7 @@ import webdataset as wds
 from helpers_datasets import numbered_jpeg, write_dataset
 
 from shardify.errors import UsageError, WorkError
-from shardify.format import (
+from shardify.shards.format import (
     Manifest,
     Reject,
     SampleEntry,

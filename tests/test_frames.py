@@ -25,7 +25,7 @@ from PIL import Image
 
 from shardify.config import validate_config
 from shardify.errors import UsageError
-from shardify.frames import (
+from shardify.frames.decoding import (
     Frames,
     FramesConfig,
     decode_video,

@@ -11,7 +11,7 @@ import pytest
 from test_jobs import JOBS, PRETRAIN, SHARDS, planned, script
 from test_makefile import TARGETS
 
-from shardify.clouds import CLOUDS
+from shardify.storage.clouds import CLOUDS
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 

@@ -19,13 +19,13 @@ from helpers_shards import contents
 from test_makefile import TARGETS, VARIABLES, commands, overrides, run
 from torch.distributed.run import get_args_parser
 
-from shardify.build_config import BuildConfig
+from shardify.build.config import BuildConfig
+from shardify.build.part import parse_part
 from shardify.cli import main as shardify
 from shardify.config import load_config
-from shardify.part import parse_part
 from stream_train.cli import main as stream_train
-from stream_train.config import PretrainConfig
-from stream_train.loader import check_ranks
+from stream_train.data.loader import check_ranks
+from stream_train.training.config import PretrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 JOBS = ROOT / "configs" / "jobs"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shardify.jpeg import split_jpegs
+from shardify.frames.jpeg import split_jpegs
 
 
 def encode(seed: int, comment: bytes = b"", progressive: bool = False, restart_blocks: int = 0) -> bytes:

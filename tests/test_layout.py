@@ -113,12 +113,16 @@ def test_tests_import_eval_only_by_its_modules(path: Path) -> None:
 
 
 def test_the_import_rules_see_what_they_forbid() -> None:
-    assert direction_problems("shardify", "def f():\n    from stream_train.order import x") == ["stream_train.order"]
-    assert direction_problems("stream_train", "import eval.features, shardify.format") == ["eval.features"]
-    assert direction_problems("eval", "from stream_train.order import x\nimport shardify.format") == []
-    assert eval_problems("import eval.features") == ["eval.features"]
+    assert direction_problems("shardify", "def f():\n    from stream_train.data.order import x") == [
+        "stream_train.data.order"
+    ]
+    assert direction_problems("stream_train", "import eval.features.extraction, shardify.shards.format") == [
+        "eval.features.extraction"
+    ]
+    assert direction_problems("eval", "from stream_train.data.order import x\nimport shardify.shards.format") == []
+    assert eval_problems("import eval.features.extraction") == ["eval.features.extraction"]
     assert eval_problems("from eval import features") == ["from eval import ..."]
-    assert eval_problems("from eval.features import extract\nimport evaluate") == []
+    assert eval_problems("from eval.features.extraction import extract\nimport evaluate") == []
 
 
 def test_no_file_names_the_machine_it_was_written_on() -> None:

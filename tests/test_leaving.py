@@ -16,11 +16,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from shardify import frames
 from shardify.cli import CommandGroup
 from shardify.errors import UsageError, WorkError
-from shardify.ffmpeg_log import FfmpegLog
-from shardify.leaving import STOPPED_EXIT_CODE, Terminated, terminable
+from shardify.frames import decoding as frames
+from shardify.frames.ffmpeg_log import FfmpegLog
+from shardify.process import STOPPED_EXIT_CODE, Terminated, terminable
 
 PROGRAM = """
 import multiprocessing, sys, threading, time
@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 import click
 from shardify.cli import CommandGroup
 from shardify.errors import UsageError, WorkError
-from shardify.leaving import run_process
+from shardify.process import run_process
 
 @click.group(cls=CommandGroup)
 def main(): ...
@@ -102,8 +102,8 @@ REPEATED = """
 import atexit, sys, time
 import click
 from shardify.cli import CommandGroup
-from shardify.leaving import run_process
-from stream_train.preemption import Stopped, StopRequest
+from shardify.process import run_process
+from stream_train.training.preemption import Stopped, StopRequest
 
 atexit.register(time.sleep, 2.0)
 
@@ -201,7 +201,7 @@ def test_ctrl_c_while_the_reader_of_ffmpeg_s_words_is_started(monkeypatch: pytes
 
     log = FfmpegLog(source="any.avi")
     with monkeypatch.context() as patches:
-        patches.setattr("shardify.frames.threading.Thread", Interrupted)
+        patches.setattr("shardify.frames.decoding.threading.Thread", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             frames._run(["sleep", "60"], log, 60).__enter__()
     assert [process.returncode for process in begun] == [-signal.SIGKILL]

@@ -8,8 +8,8 @@ import pytest
 
 from shardify.config import StrictModel, validate_config
 from shardify.errors import UsageError
-from shardify.locations import LocalFolder, Location, WritableLocation, check_location, check_writable
 from shardify.storage import open_store
+from shardify.storage.locations import LocalFolder, Location, WritableLocation, check_location, check_writable
 
 
 class Places(StrictModel):

@@ -236,7 +236,7 @@ def test_a_data_set_without_a_config_is_named_with_those_there_are(target: str) 
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_overrides_of_shards_are_keys_of_the_config(dataset: str) -> None:
-    from shardify.build_config import BuildConfig
+    from shardify.build.config import BuildConfig
     from shardify.config import load_config
 
     words = ["VIDEOS=videos", "OUT=there", "SEED=7", "WORKERS=3", "SET=min_frames=2"]
@@ -250,7 +250,7 @@ def test_overrides_of_shards_are_keys_of_the_config(dataset: str) -> None:
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_overrides_of_pretrain_are_keys_of_the_config(dataset: str) -> None:
     from shardify.config import load_config
-    from stream_train.config import PretrainConfig
+    from stream_train.training.config import PretrainConfig
 
     words = ["SHARDS=mine", "SPLIT=train9", "OUT=there", "SEED=7", "WORKERS=3", "SET=epochs=2"]
     (command,) = commands("pretrain", f"DATASET={dataset}", *words)
@@ -277,7 +277,7 @@ def test_evaluations_work_on_the_demo_and_pretrain_on_it_first(target: str, chec
 @pytest.mark.parametrize("dataset", ["demo", "ucf101", "hmdb51", "csv"])
 def test_overrides_of_evaluations_are_keys_of_the_config(dataset: str) -> None:
     from eval.config import EvalConfig
-    from eval.networks import CheckpointWeights
+    from eval.judging.networks import CheckpointWeights
     from shardify.config import load_config
 
     words = ["SHARDS=mine", "SPLIT=2,3", "SEED=7", "WORKERS=3", "SET=transfer.epochs=2"]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from shardify.moving_shapes import MOTIONS, Appearance, Shape, draw_appearance, render
+from shardify.synthetic.scenes import MOTIONS, Appearance, Shape, draw_appearance, render
 
 HEIGHT, WIDTH = 48, 64
 
@@ -66,7 +66,7 @@ def test_the_state_is_uniform_at_any_time(class_name: str, monkeypatch: pytest.M
             )
         )
 
-    monkeypatch.setattr("shardify.moving_shapes._paint", note)
+    monkeypatch.setattr("shardify.synthetic.scenes._paint", note)
     for number in range(300):
         scene(class_name, number, [3.0, 50.0, 111.0])
     states = np.array(seen).reshape(900, 3, 4)
@@ -159,7 +159,7 @@ def test_rendering_is_exact_where_it_can_be_checked_by_hand(monkeypatch: pytest.
             """Rate 1, corner, smallest radius, upright; then whatever the motion wants."""
             return np.zeros(size) if size else 0.5
 
-    monkeypatch.setattr("shardify.moving_shapes.SMALLEST_RADIUS", 10 / HEIGHT)
+    monkeypatch.setattr("shardify.synthetic.scenes.SMALLEST_RADIUS", 10 / HEIGHT)
     (frame,) = render(looks, "Grow", [0.0], Drawn(np.random.PCG64(0)))
     corner = np.zeros((HEIGHT, WIDTH), dtype=bool)
     corner[np.ix_(*(np.r_[0:7, length - 7 : length] for length in (HEIGHT, WIDTH)))] = True

@@ -18,8 +18,8 @@ from helpers_processes import descendants
 from helpers_stream import read_stream
 from helpers_training import assert_same_run, tiny_values
 
-from shardify.work_folder import work_folder
-from stream_train.checkpoint import CheckpointFolder
+from shardify.storage.work_folder import work_folder
+from stream_train.training.checkpoint import CheckpointFolder
 
 pytestmark = pytest.mark.slow
 

@@ -18,9 +18,9 @@ import pytest
 from obstore.store import HTTPStore
 
 from shardify.errors import UsageError, WorkError
-from shardify.locations import check_url, join_location
-from shardify.object_store import ObjectStore
 from shardify.storage import Store, open_store
+from shardify.storage.locations import check_url, join_location
+from shardify.storage.object_store import ObjectStore
 
 
 @pytest.fixture(params=["folder", "s3"])

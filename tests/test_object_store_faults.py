@@ -12,10 +12,10 @@ from helpers_fault_proxy import FaultProxy
 from helpers_s3 import S3Server
 
 from shardify.errors import UsageError, WorkError
-from shardify.object_store import CHUNK_BYTES, ObjectStore
-from shardify.retrying import RETRY_VARIABLE
 from shardify.storage import Store, open_store
-from shardify.traffic import Traffic, take
+from shardify.storage.object_store import CHUNK_BYTES, ObjectStore
+from shardify.storage.retrying import RETRY_VARIABLE
+from shardify.storage.traffic import Traffic, take
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_uploads_may_take_longer_than_answers_may_stall(
     proxy: FaultProxy, s3_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A part that is on its way for long is no stall; an answer that does not come is one."""
-    monkeypatch.setattr("shardify.object_store.STALL_TIMEOUT", timedelta(seconds=0.5))
+    monkeypatch.setattr("shardify.storage.object_store.STALL_TIMEOUT", timedelta(seconds=0.5))
     store = open_store(s3_url)
     proxy.delay(1.5, method="PUT")
     store.write("a", b"slow")

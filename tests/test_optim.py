@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from stream_train.networks import C3DConfig, build_backbone
-from stream_train.optim import OptimizerConfig, build_optimizer, learning_rate, set_learning_rate
+from stream_train.training.optim import OptimizerConfig, build_optimizer, learning_rate, set_learning_rate
 
 
 def test_cosine_from_the_full_rate_to_the_final_factor() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_train.order import SampleOrder, Slot, slots_of_rank
+from stream_train.data.order import SampleOrder, Slot, slots_of_rank
 
 GOLDEN_EPOCH = [7, 2, 8, 4, 11, 1, 10, 0, 9, 3, 6, 5]
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from helpers_shards import build_config, contents, make_source
 
-from shardify.build_summary import BuildSummary, PartSummary
+from shardify.build.part import Part, parse_part
+from shardify.build.run import build, build_part, finish
+from shardify.build.summary import BuildSummary, PartSummary
 from shardify.config import dump_config
 from shardify.errors import UsageError, WorkError
-from shardify.exclusive import exclusive
-from shardify.part import Part, parse_part
-from shardify.run import build, build_part, finish
 from shardify.storage import open_store
+from shardify.storage.lock import exclusive
 
 
 @pytest.fixture(scope="module")

@@ -15,20 +15,20 @@ import pytest
 from helpers_shards import build_config, contents, make_source
 from helpers_turns import KilledError, interleave, interrupt
 
-import shardify.run
-import shardify.writer
-from shardify.build_summary import BuildSummary, PartSummary
+import shardify.build.run
+import shardify.build.shard_writer
+from shardify.build.description import BuildDescription, final_objects, read_description
+from shardify.build.part import Part
+from shardify.build.plan import make_plan
+from shardify.build.planned import find_shards
+from shardify.build.run import build, build_part, write_final_objects
+from shardify.build.shard_writer import Recipe, decode_source
+from shardify.build.summary import BuildSummary, PartSummary
 from shardify.catalogs import read_catalog
-from shardify.description import BuildDescription, final_objects, read_description
 from shardify.errors import UnfinishedError
-from shardify.format import ShardRecord, read_manifest, shard_name
-from shardify.frames import Frames, VideoError
-from shardify.part import Part
-from shardify.plan import make_plan
-from shardify.planned_build import find_shards
-from shardify.run import build, build_part, write_final_objects
+from shardify.frames.decoding import Frames, VideoError
+from shardify.shards.format import ShardRecord, read_manifest, shard_name
 from shardify.storage import FolderStore
-from shardify.writer import Recipe, decode_source
 
 NUM_INTERLEAVINGS = 60
 
@@ -70,7 +70,7 @@ def reject(index: int, patch: pytest.MonkeyPatch) -> None:
             return VideoError(status="transient", reason="no time")
         return decode_source(video, recipe)
 
-    patch.setattr(shardify.writer, "decode_source", decode)
+    patch.setattr(shardify.build.shard_writer, "decode_source", decode)
 
 
 def in_the_midst(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
@@ -82,7 +82,7 @@ def in_the_midst(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> 
         next(acts, lambda: None)()
         return objects
 
-    monkeypatch.setattr(shardify.run, "final_objects", interrupted)
+    monkeypatch.setattr(shardify.build.run, "final_objects", interrupted)
 
 
 @pytest.mark.parametrize("has_manifest", [False, True])
@@ -186,7 +186,7 @@ class Ends:
                 decoded[path] = decode_source(path, recipe)
             return decoded[path]
 
-        patch.setattr(shardify.writer, "decode_source", decode)
+        patch.setattr(shardify.build.shard_writer, "decode_source", decode)
 
     def begin(self, *, has_manifest: bool) -> FolderStore:
         shutil.rmtree(self._folder, ignore_errors=True)

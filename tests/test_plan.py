@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shardify.build.plan import PlannedShard, make_plan, plan_sha256
 from shardify.catalogs.base import Catalog, Missing, Video
 from shardify.errors import UsageError
-from shardify.plan import PlannedShard, make_plan, plan_sha256
 
 SPLITS = ("train1", "test1", "train2", "test2")
 

@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 from helpers_training import assert_same_run, records, run_tiny
 
-from shardify import leaving
+from shardify import process as leaving
 from shardify.errors import WorkError
-from shardify.leaving import STOPPED_EXIT_CODE
-from shardify.work_folder import work_folder
-from stream_train import preemption
-from stream_train.batch import Batch
-from stream_train.checkpoint import CheckpointFolder
-from stream_train.loader import ClipStream
-from stream_train.preemption import (
+from shardify.process import STOPPED_EXIT_CODE
+from shardify.storage.work_folder import work_folder
+from stream_train.data.batch import Batch
+from stream_train.data.loader import ClipStream
+from stream_train.training import preemption
+from stream_train.training.checkpoint import CheckpointFolder
+from stream_train.training.loop import compute_gradients
+from stream_train.training.preemption import (
     SIGNALS,
     Aside,
     Stopped,
@@ -31,9 +32,8 @@ from stream_train.preemption import (
     outlive_announcement,
     promise_to_save,
 )
-from stream_train.run import Run
-from stream_train.train import compute_gradients
-from stream_train.validate import judge
+from stream_train.training.run import Run
+from stream_train.training.validation import judge
 
 JUDGED = {"split": "train1", "draws_per_video": 1, "every_epochs": 1}
 
@@ -54,7 +54,7 @@ def signal_in_step(monkeypatch: pytest.MonkeyPatch, step: int, number: int = sig
             os.kill(os.getpid(), number)
         return compute_gradients(run, batch)
 
-    monkeypatch.setattr("stream_train.train.compute_gradients", compute)
+    monkeypatch.setattr("stream_train.training.loop.compute_gradients", compute)
 
 
 def stopped_run(shards: Path, out: Path | str, exit_code: int = STOPPED_EXIT_CODE, **changes: Any) -> list[str]:
@@ -179,7 +179,7 @@ def test_a_signal_while_held_out_videos_are_judged(
         return judge(*arguments, **names)
 
     with monkeypatch.context() as patches:
-        patches.setattr("stream_train.train.judge", judge_and_signal)
+        patches.setattr("stream_train.training.loop.judge", judge_and_signal)
         said = stopped_run(small_dataset, tmp_path / "run")
         assert said == [f"stopped by SIGTERM after step {step} of 10; the same command continues"]
         judged[0] = judgement - 1

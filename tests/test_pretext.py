@@ -13,12 +13,12 @@ from helpers_pretext import batch_of, full_batch, slice_of, task_of
 from torch import Tensor
 
 from shardify.errors import UsageError
-from stream_train.distributed import World
 from stream_train.draws import SampleDraws
 from stream_train.networks import C3DConfig
-from stream_train.pretext import build_model, build_task
-from stream_train.pretext.transformations import Transformations, speed_targets
-from stream_train.task import LossTerm, combine
+from stream_train.tasks import build_model, build_task
+from stream_train.tasks.base import LossTerm, combine
+from stream_train.tasks.transformations import Transformations, speed_targets
+from stream_train.training.distributed import World
 
 SUBSETS = [subset for size in range(4) for subset in itertools.combinations(("random", "periodic", "warp"), size)]
 

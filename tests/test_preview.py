@@ -13,10 +13,10 @@ import simplejpeg
 from helpers_shards import CLASSES, build_config, make_source, make_video
 from PIL import Image
 
+from shardify.build.run import build
 from shardify.errors import UsageError, WorkError
-from shardify.format import SampleEntry, read_index, read_manifest, shard_name
-from shardify.preview import Strip, _draw, contact_strips, transformation_strips, write_preview
-from shardify.run import build
+from shardify.inspection.preview import Strip, _draw, contact_strips, transformation_strips, write_preview
+from shardify.shards.format import SampleEntry, read_index, read_manifest, shard_name
 from shardify.storage import Store, open_store
 
 

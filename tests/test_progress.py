@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from shardify.progress import BuildProgress, format_seconds
-from shardify.writer import VideoDone
+from shardify.build.progress import BuildProgress, format_seconds
+from shardify.build.shard_writer import VideoDone
 
 
 class Terminal(io.StringIO):
@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, as its only element."""
     now = [100.0]
-    monkeypatch.setattr("shardify.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("shardify.build.progress.time.monotonic", lambda: now[0])
     return now
 
 

@@ -20,15 +20,15 @@ from typing import Any
 import pytest
 from helpers_shards import build_config, contents, make_source
 
-from shardify import ray_engine
-from shardify.build_config import BuildConfig
+from shardify.build import ray_cluster as ray_engine
+from shardify.build.config import BuildConfig
+from shardify.build.part import Part
+from shardify.build.ray_cluster import run_on_ray
+from shardify.build.run import build, build_part
+from shardify.build.shard_writer import Report, VideoDone
 from shardify.config import dump_config
 from shardify.errors import UsageError, WorkError
-from shardify.part import Part
-from shardify.ray_engine import run_on_ray
-from shardify.run import build, build_part
 from shardify.storage import open_store
-from shardify.writer import Report, VideoDone
 
 END_SECONDS = 60
 

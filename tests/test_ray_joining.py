@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from helpers_shards import build_config, make_source
 
-from shardify import ray_engine
-from shardify.engine import TASKS_AHEAD
+from shardify.build import ray_cluster as ray_engine
+from shardify.build.pool import TASKS_AHEAD
+from shardify.build.ray_cluster import run_on_ray
+from shardify.build.run import build
+from shardify.build.shard_writer import Report, VideoDone
 from shardify.errors import UsageError
-from shardify.ray_engine import run_on_ray
-from shardify.run import build
-from shardify.writer import Report, VideoDone
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of importing Ray
 

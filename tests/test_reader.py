@@ -15,17 +15,17 @@ from helpers_datasets import write_dataset
 from helpers_remote import LOCATION, RemoteFolder, put_afar
 
 from shardify.errors import DamageError, WorkError
-from shardify.format import ShardRecord
+from shardify.shards.format import ShardRecord
 from shardify.storage import FolderStore
-from shardify.traffic import take
+from shardify.storage.traffic import take
+from stream_train.data.fetching import SAMPLE_THREADS, BatchRequest, SampleFetcher
+from stream_train.data.order import Slot
+from stream_train.data.reader import FrameReader, ShardSet, open_shard_set, pick_from_indexes
+from stream_train.data.reader_config import IndexedReaderConfig
+from stream_train.data.shard_access import CachedAccess, LocalAccess, OpenShard, choose_access
+from stream_train.data.shard_cache import ShardCache
 from stream_train.draws import Domain, SampleDraws
-from stream_train.fetching import SAMPLE_THREADS, BatchRequest, SampleFetcher
-from stream_train.order import Slot
-from stream_train.reader import FrameReader, ShardSet, open_shard_set, pick_from_indexes
-from stream_train.reader_config import IndexedReaderConfig
-from stream_train.shard_access import CachedAccess, LocalAccess, OpenShard, choose_access
-from stream_train.shard_cache import ShardCache
-from stream_train.transforms import ClipPlan, SamplingConfig, draw_clips
+from stream_train.transformations.sampling import ClipPlan, SamplingConfig, draw_clips
 
 LENGTHS = [[40, 16], [33, 61, 35], [20]]
 

@@ -11,17 +11,17 @@ import pytest
 import torch
 from helpers_shards import build_config, make_video
 
-from eval.vectors import read_vectors
-from eval.video_features import features_config, write_features
-from shardify.build_config import BuildConfig
+from eval.features.of_videos import features_config, write_features
+from eval.features.vectors import read_vectors
+from shardify.build.config import BuildConfig
+from shardify.build.run import build
 from shardify.catalogs.folder import FlatConfig
 from shardify.config import load_config
-from shardify.frames import decode_video
-from shardify.leaving import STOPPED_EXIT_CODE
-from shardify.retrying import DEFAULT_RETRY_SECONDS, FIRST_CONTACT_SECONDS
-from shardify.run import build
-from stream_train.config import PretrainConfig
-from stream_train.reader_config import IndexedReaderConfig
+from shardify.frames.decoding import decode_video
+from shardify.process import STOPPED_EXIT_CODE
+from shardify.storage.retrying import DEFAULT_RETRY_SECONDS, FIRST_CONTACT_SECONDS
+from stream_train.data.reader_config import IndexedReaderConfig
+from stream_train.training.config import PretrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -142,8 +142,8 @@ def test_the_embedding_example_gives_the_vector_of_the_features_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the one clip of a video of 61 frames, cropped alike."""
-    from stream_train.exports import export_weights
     from stream_train.networks import C3DConfig, build_backbone
+    from stream_train.training.exports import export_weights
 
     monkeypatch.chdir(tmp_path)
     make_video(tmp_path / "videos" / "video.mp4", num_frames=61)

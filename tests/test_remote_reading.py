@@ -16,15 +16,15 @@ from helpers_datasets import write_dataset
 from helpers_remote import LOCATION, RemoteFolder, put_afar
 
 from shardify.errors import WorkError
-from shardify.traffic import take
-from stream_train.batch import Batch
+from shardify.storage.traffic import take
 from stream_train.data import reading_line
+from stream_train.data.batch import Batch
+from stream_train.data.fetching import BatchRequest, look_ahead
+from stream_train.data.loader import ClipStream, DataConfig, VideoClips
+from stream_train.data.reader import FrameReader, ShardSet, open_shard_set
+from stream_train.data.survey import each_sample_once, sample_lengths
 from stream_train.draws import Domain
-from stream_train.fetching import BatchRequest, look_ahead
-from stream_train.loader import ClipStream, DataConfig, VideoClips
-from stream_train.reader import FrameReader, ShardSet, open_shard_set
-from stream_train.survey import each_sample_once, sample_lengths
-from stream_train.transforms import SamplingConfig, draw_clips
+from stream_train.transformations.sampling import SamplingConfig, draw_clips
 
 DRAW = functools.partial(draw_clips, config=SamplingConfig())
 NUM_BATCHES = 12

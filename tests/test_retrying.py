@@ -12,12 +12,12 @@ from helpers_clouds import NOBODY, OWN_VARIABLES, message_of
 from helpers_fault_proxy import FaultProxy
 from obstore.exceptions import GenericError
 
-import shardify.object_store
-import shardify.retrying
+import shardify.storage.object_store
+import shardify.storage.retrying
 from shardify.errors import UsageError, WorkError
-from shardify.retrying import LONGEST_PAUSE_SECONDS, RETRY_VARIABLE, may_pass, persistently, reason_of
 from shardify.storage import open_store
-from shardify.traffic import Traffic, take
+from shardify.storage.retrying import LONGEST_PAUSE_SECONDS, RETRY_VARIABLE, may_pass, persistently, reason_of
+from shardify.storage.traffic import Traffic, take
 
 pytestmark = pytest.mark.usefixtures("clouds")
 
@@ -201,7 +201,7 @@ class TestDeadline:
         request = failing(5, ConnectionResetError("Connection reset"))
         assert persistently(request, what="s3://bucket/a") == "done"
         assert capsys.readouterr().err == "", "short troubles are not worth a line"
-        monkeypatch.setattr(shardify.retrying, "NOTICE_SECONDS", 0.0)
+        monkeypatch.setattr(shardify.storage.retrying, "NOTICE_SECONDS", 0.0)
         for name in ("a", "b"):
             persistently(failing(5, ConnectionResetError("Connection reset")), what=f"s3://bucket/{name}")
         said = capsys.readouterr().err

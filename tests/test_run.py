@@ -9,10 +9,10 @@ from helpers_datasets import write_dataset
 from helpers_training import run_tiny, tiny_config
 
 from shardify.errors import UsageError
-from stream_train.config import PretrainConfig
-from stream_train.distributed import World
-from stream_train.run import resume
-from stream_train.train import build_pretraining
+from stream_train.training.config import PretrainConfig
+from stream_train.training.distributed import World
+from stream_train.training.loop import build_pretraining
+from stream_train.training.run import resume
 
 
 def config(shards: Path, out: Path, **changes: object) -> PretrainConfig:

@@ -18,11 +18,11 @@ from helpers_s3 import S3Server
 from helpers_training import assert_same_run, records, run_tiny, tiny_config, tiny_values
 
 from shardify.errors import UsageError, WorkError
-from shardify.retrying import RETRY_VARIABLE
 from shardify.storage import open_store
-from shardify.work_folder import work_folder
-from stream_train.checkpoint import Checkpoint, CheckpointFolder
-from stream_train.train import pretrain, save
+from shardify.storage.retrying import RETRY_VARIABLE
+from shardify.storage.work_folder import work_folder
+from stream_train.training.checkpoint import Checkpoint, CheckpointFolder
+from stream_train.training.loop import pretrain, save
 
 JUDGED = {"split": "train1", "draws_per_video": 1, "every_epochs": 1}
 
@@ -57,7 +57,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, step: int, action: Any) -> None:
             action()
         save(run, *arguments)
 
-    monkeypatch.setattr("stream_train.train.save", do_and_save)
+    monkeypatch.setattr("stream_train.training.loop.save", do_and_save)
 
 
 def test_what_is_in_the_bucket_is_complete_at_every_checkpoint(
@@ -114,7 +114,7 @@ def no_step(*_: Any) -> None:
 def test_a_place_that_cannot_be_written_is_noticed_before_the_first_step(
     small_dataset: Path, monkeypatch: pytest.MonkeyPatch, s3_url: str
 ) -> None:
-    monkeypatch.setattr("stream_train.train.compute_gradients", no_step)
+    monkeypatch.setattr("stream_train.training.loop.compute_gradients", no_step)
     with pytest.raises(UsageError, match="there is no such bucket"):
         run_tiny(small_dataset, "s3://no-such-bucket-here/run")
     with pytest.raises(UsageError, match=r"out = 'https://example\.org/run': can only be read"):
@@ -124,7 +124,7 @@ def test_a_place_that_cannot_be_written_is_noticed_before_the_first_step(
 def test_wrong_credentials_are_noticed_before_the_first_step(
     small_dataset: Path, monkeypatch: pytest.MonkeyPatch, real_s3_url: str
 ) -> None:
-    monkeypatch.setattr("stream_train.train.compute_gradients", no_step)
+    monkeypatch.setattr("stream_train.training.loop.compute_gradients", no_step)
     with monkeypatch.context() as patches:
         patches.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
         with pytest.raises(UsageError, match="access is denied"):
@@ -140,7 +140,7 @@ def test_a_second_trainer_in_the_same_place_ends_one_of_them(
 
     def begin_as_another() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("stream_train.checkpoint.this_process", lambda: "process 7 on elsewhere")
+            patch.setattr("stream_train.training.checkpoint.this_process", lambda: "process 7 on elsewhere")
             CheckpointFolder(folder=url).announce()
 
     def save_as_another() -> None:

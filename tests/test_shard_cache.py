@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 
 from shardify.errors import DamageError, WorkError
-from shardify.traffic import Traffic, take
-from stream_train.open_file import OpenFile
-from stream_train.shard_cache import CacheFullError, ShardCache
+from shardify.storage.traffic import Traffic, take
+from stream_train.data.open_file import OpenFile
+from stream_train.data.shard_cache import CacheFullError, ShardCache
 
 
 def made_up(number: int, num_bytes: int = 1000) -> tuple[bytes, str]:

@@ -268,7 +268,9 @@ def test_help_names_every_command() -> None:
 
 def test_python_m_shardify_and_building_load_no_torch() -> None:
     """Sharding machines run many workers; torch would cost each seconds and hundreds of megabytes."""
-    code = "import sys, shardify.cli, shardify.engine; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    code = (
+        "import sys, shardify.cli, shardify.build.pool; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
     done = subprocess.run([sys.executable, "-m", "shardify", "--help"], check=True, capture_output=True, text=True)
     assert done.stdout.startswith("Usage: shardify [OPTIONS] COMMAND")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from shardify.errors import UsageError, WorkError
-from shardify.exclusive import exclusive, this_process
 from shardify.storage import FolderStore, open_store
+from shardify.storage.lock import exclusive, this_process
 
 
 def test_objects_are_written_read_listed_and_deleted(tmp_path: Path) -> None:

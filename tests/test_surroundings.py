@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from helpers_shards import build_config, make_source
 
+from shardify.build.ray_cluster import write_and_count
+from shardify.build.run import build
+from shardify.build.shard_writer import Report
+from shardify.build.surroundings import Surroundings
 from shardify.errors import UsageError
-from shardify.ray_engine import write_and_count
-from shardify.run import build
-from shardify.surroundings import Surroundings
-from shardify.writer import Report
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ class Untouched:
 
 def test_the_machine_that_started_the_build_is_fit(surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch) -> None:
     trusted = threading.Event()
-    monkeypatch.setattr("shardify.retrying._others_were_answered", trusted)
+    monkeypatch.setattr("shardify.storage.retrying._others_were_answered", trusted)
     surroundings.require()
     assert not trusted.is_set()
     with pytest.raises(AssertionError, match="begun"):

@@ -15,9 +15,9 @@ import pytest
 from shardify.catalogs.ucf101 import UCF101Config, read_ucf101
 from shardify.config import dump_config, load_config
 from shardify.errors import UsageError, WorkError
-from shardify.frames import FramesConfig, decode_video, ffmpeg_binary
-from shardify.moving_shapes import MOTIONS
-from shardify.synthetic import (
+from shardify.frames.decoding import FramesConfig, decode_video, ffmpeg_binary
+from shardify.synthetic.scenes import MOTIONS
+from shardify.synthetic.videos import (
     SyntheticConfig,
     encode_video,
     list_clips,

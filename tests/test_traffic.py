@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import fields
 
-from shardify.traffic import Traffic, count, take, traffic
+from shardify.storage.traffic import Traffic, count, take, traffic
 
 
 def test_every_counter_adds_up_and_can_be_taken_away() -> None:

@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from helpers_training import tiny_values
 
 from shardify.config import load_config
-from shardify.traffic import Traffic, count
+from shardify.storage.traffic import Traffic, count
 from stream_train.cli import main
-from stream_train.config import PretrainConfig
-from stream_train.exports import load_backbone
+from stream_train.training.config import PretrainConfig
+from stream_train.training.exports import load_backbone
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs" / "pretrain"
 CONFIGS = sorted(CONFIG_FOLDER.glob("*.yaml"))

@@ -18,9 +18,9 @@ from helpers_s3 import S3Server
 from helpers_training import assert_same_run, records, run_tiny, tiny_values
 
 from shardify.errors import WorkError
-from shardify.retrying import RETRY_VARIABLE
 from shardify.storage import open_store
-from stream_train.reader import FrameReader, open_shard_set
+from shardify.storage.retrying import RETRY_VARIABLE
+from stream_train.data.reader import FrameReader, open_shard_set
 
 QUICKLY = 20.0
 """Seconds in which a command is to end that cannot succeed; starting it takes most of them."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shardify.index_sequences import frames_for_speed, periodic_prose_indices, periodic_window_indices
 from stream_train.draws import SampleDraws
-from stream_train.transforms import (
+from stream_train.transformations.sampling import (
     ClipPlan,
     Motion,
     SamplingConfig,

@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 from helpers_shards import NUM_VIDEOS, build_config, make_source
 
-import shardify.verify
-import shardify.writer
+import shardify.build.shard_writer
+import shardify.inspection.verify
+from shardify.build.run import build
 from shardify.errors import UsageError, WorkError
-from shardify.format import Manifest, Packing, ShardIndex, ShardRecord, read_index, read_manifest, shard_name
-from shardify.frames import Frames, VideoError, decode_video
-from shardify.run import build
+from shardify.frames.decoding import Frames, VideoError, decode_video
+from shardify.inspection.verify import VerifyReport, verify
+from shardify.shards.format import Manifest, Packing, ShardIndex, ShardRecord, read_index, read_manifest, shard_name
 from shardify.storage import open_store
-from shardify.verify import VerifyReport, verify
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +100,8 @@ def test_indexes_are_parsed_one_at_a_time(built: Path, monkeypatch: pytest.Monke
             num_inside.append(1)
         return read_index(*args)
 
-    monkeypatch.setattr(shardify.verify, "usable_cores", lambda: 4)
-    monkeypatch.setattr(shardify.verify, "read_index", read)
+    monkeypatch.setattr(shardify.inspection.verify, "usable_cores", lambda: 4)
+    monkeypatch.setattr(shardify.inspection.verify, "read_index", read)
     assert check(built).problems == ()
     assert set(num_inside) == {1}
 
@@ -265,7 +265,7 @@ def test_deep_finds_pictures_that_do_not_decode(source: Path, tmp_path: Path, mo
         jpegs[8] = jpegs[8][: len(jpegs[8]) // 2]
         return replace(frames, jpegs=tuple(jpegs))
 
-    monkeypatch.setattr(shardify.writer, "decode_video", spoil)
+    monkeypatch.setattr(shardify.build.shard_writer, "decode_video", spoil)
     build(build_config(source, tmp_path))
     assert texts(tmp_path) == []
     (problem,) = check(tmp_path, deep=True).problems
@@ -303,7 +303,7 @@ def test_shards_of_rejects_are_sound(source: Path, tmp_path: Path, monkeypatch: 
             raise VideoError(status="transient", reason="read error")
         return decode_video(path, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(shardify.writer, "decode_video", fail)
+    monkeypatch.setattr(shardify.build.shard_writer, "decode_video", fail)
     build(build_config(source, tmp_path, max_rejected_share=1.0))
     assert texts(tmp_path, deep=True) == []
 
@@ -328,7 +328,7 @@ def test_manifest_without_shards_is_sound(tmp_path: Path, source: Path, monkeypa
     def fail(path: Path, *args: object) -> Frames:
         raise VideoError(status="rejected", reason="no")
 
-    monkeypatch.setattr(shardify.writer, "decode_video", fail)
+    monkeypatch.setattr(shardify.build.shard_writer, "decode_video", fail)
     build(build_config(source, tmp_path, max_rejected_share=1.0))
     assert isinstance(read_manifest(open_store(tmp_path)), Manifest)
     assert texts(tmp_path, deep=True) == []

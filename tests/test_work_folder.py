@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from shardify.errors import UsageError, WorkError
-from shardify.object_store import ObjectStore
 from shardify.storage import open_store
-from shardify.work_folder import WorkFolder, fetched, placed, require_writable, work_folder
+from shardify.storage.object_store import ObjectStore
+from shardify.storage.work_folder import WorkFolder, fetched, placed, require_writable, work_folder
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from eval.report.words import (
     variant_order,
     words_for,
 )
-from eval.results import Row
+from eval.results.rows import Row
 
 DIGEST_LETTERS = 12
 """Of a network's sha256; enough to tell networks apart."""

@@ -23,7 +23,7 @@ from eval.report.words import (
     variant_order,
     words_for,
 )
-from eval.tables.combined import Combined
+from eval.results.combined import Combined
 
 AXIS_TICKS = (0, 25, 50, 75, 100)
 """Percent; every line of the page has this axis."""

@@ -21,15 +21,15 @@ from eval.report.pretraining import Pretraining, holds_pretraining, read_pretrai
 from eval.report.shards import ShardFacts, read_shards
 from eval.report.summary import summary_sentences
 from eval.report.words import Missing
-from eval.results import ROW_NAME, find_rows, read_row
+from eval.results.combined import combine
+from eval.results.rows import ROW_NAME, find_rows, read_row
 from eval.tables import build_tables
-from eval.tables.combined import combine
 from eval.tables.format import Table, TableRow
 from shardify.errors import UsageError
-from shardify.locations import is_url, join_location, split_location
 from shardify.storage import open_store
-from shardify.work_folder import work_folder
-from stream_train.config import CONFIG_NAME
+from shardify.storage.locations import is_url, join_location, split_location
+from shardify.storage.work_folder import work_folder
+from stream_train.training.config import CONFIG_NAME
 
 REPORT_NAME = "report.html"
 TEMPLATE_NAME = "page.html"

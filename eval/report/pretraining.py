@@ -13,16 +13,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from eval.report.pictures import Picture, in_order
 from eval.report.words import Missing, as_percent, count_words
-from eval.results import ROW_NAME
+from eval.results.rows import ROW_NAME
 from shardify.config import load_config
 from shardify.errors import UsageError, WorkError
-from shardify.locations import is_url
-from shardify.preview import CONTACT_SHEET_NAME, TRANSFORMATIONS_NAME
-from stream_train.config import CONFIG_NAME, PretrainConfig
-from stream_train.figures import CURVES_NAME
-from stream_train.metrics import METRICS_NAME, Record, figure_names, read_metrics
-from stream_train.pretext import build_task
-from stream_train.validate import RESULT_NAME, Judgement, confusion_name
+from shardify.inspection.preview import CONTACT_SHEET_NAME, TRANSFORMATIONS_NAME
+from shardify.storage.locations import is_url
+from stream_train.tasks import build_task
+from stream_train.training.config import CONFIG_NAME, PretrainConfig
+from stream_train.training.metrics import METRICS_NAME, Record, figure_names, read_metrics
+from stream_train.training.pictures import CURVES_NAME
+from stream_train.training.validation import RESULT_NAME, Judgement, confusion_name
 
 _SIGNS = (CONFIG_NAME, METRICS_NAME, RESULT_NAME, CURVES_NAME, CONTACT_SHEET_NAME, TRANSFORMATIONS_NAME)
 """Any of these in a folder, and no result row, makes it one of pre-training."""

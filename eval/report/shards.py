@@ -11,10 +11,10 @@ from typing import Any
 
 from eval.report.words import count_words
 from shardify.errors import UsageError, UserFacingError
-from shardify.format import read_manifest
-from shardify.inspection import summarise_dataset
+from shardify.inspection.summary import summarise_dataset
+from shardify.shards.format import read_manifest
 from shardify.storage import Store, open_store
-from stream_train.validate import Judgement
+from stream_train.training.validation import Judgement
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from eval.report.forest import main_metric, reading_order
 from eval.report.pretraining import Pretraining
 from eval.report.words import count_words, number_words, words_for
-from eval.tables.combined import Combined
+from eval.results.combined import Combined
 
 
 def summary_sentences(pretraining: Pretraining | None, results: Sequence[Combined]) -> list[str]:

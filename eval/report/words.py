@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eval.results import Metric
+from eval.results.rows import Metric
 from eval.tables.words import is_error, number_cell
 
 _QUESTIONS = {"transfer": "action labels", "torchvision": "torchvision's weights"}

@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from eval.paper import like_data_set
-from eval.results import find_rows, is_of_rows
-from eval.tables.combined import Combined, combine
+from eval.results.combined import Combined, combine
+from eval.results.paper import like_data_set
+from eval.results.rows import find_rows, is_of_rows
 from eval.tables.format import LineKind, Number, Table, TableRow, to_csv, to_markdown
 from eval.tables.layouts import LAYOUTS, Layout
 from eval.tables.lines import Entry, Line, Target, lines_of, targets_of
@@ -31,9 +31,9 @@ from eval.tables.words import (
     number_of,
 )
 from shardify.errors import UsageError
-from shardify.locations import is_url, join_location
 from shardify.storage import open_store
-from shardify.work_folder import work_folder
+from shardify.storage.locations import is_url, join_location
+from shardify.storage.work_folder import work_folder
 
 MARKDOWN_NAME = "tables.md"
 

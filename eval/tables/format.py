@@ -11,7 +11,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import Literal
 
-from eval.results import Metric
+from eval.results.rows import Metric
 
 NOTE_WIDTH = 100
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eval.paper_tables import (
+from eval.results.paper_tables import (
     BEFORE_AFTER,
     FINETUNED_HMDB51,
     FINETUNED_UCF101,

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from eval.paper import is_whole, like_data_set
-from eval.paper_tables import PaperRow
-from eval.tables.combined import Combined
+from eval.results.combined import Combined
+from eval.results.paper import is_whole, like_data_set
+from eval.results.paper_tables import PaperRow
 from eval.tables.format import LineKind
 from eval.tables.layouts import OTHER_VARIANTS, Figure, Layout
 from eval.tables.words import paper_labels, random_labels, result_labels

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 
-from eval.tables.combined import Combined
+from eval.results.combined import Combined
 from eval.tables.format import Table, TableRow
 from eval.tables.words import (
     INTERVALS,

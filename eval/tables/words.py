@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from eval.paper_tables import ALL_MOTIONS, PaperRow
-from eval.results import Metric
-from eval.tables.combined import Combined
+from eval.results.combined import Combined
+from eval.results.paper_tables import ALL_MOTIONS, PaperRow
+from eval.results.rows import Metric
 from eval.tables.format import Number
 
 INTERVALS = (

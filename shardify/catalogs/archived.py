@@ -15,7 +15,7 @@ from typing import Protocol
 
 from shardify.catalogs.files import ARCHIVE_SUFFIXES, is_archive, is_video, names_archive
 from shardify.errors import UsageError
-from shardify.locations import is_url, split_location
+from shardify.storage.locations import is_url, split_location
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,7 @@ def folder_of(archive: str) -> str:
 def _sizes(root: str, names: Sequence[str]) -> dict[str, int]:
     if not is_url(root):
         return {name: Path(root, name).stat().st_size for name in names}
-    from shardify.object_store import ObjectStore
+    from shardify.storage.object_store import ObjectStore
 
     store = ObjectStore(root)
     if len(names) > 1:

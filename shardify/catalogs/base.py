@@ -13,7 +13,7 @@ from shardify.catalogs.files import OTHER_ARCHIVE_SUFFIXES, is_video
 from shardify.catalogs.keys import make_keys
 from shardify.config import StrictModel
 from shardify.errors import UsageError
-from shardify.locations import Location, join_location
+from shardify.storage.locations import Location, join_location
 
 __all__ = [
     "NO_LABEL",

@@ -19,7 +19,7 @@ from typing import Literal
 from shardify.catalogs.base import NO_LABEL, Catalog, Listed, VideosConfig, make_catalog
 from shardify.catalogs.files import Row, read_csv, read_label_map, scan_files
 from shardify.errors import UsageError
-from shardify.locations import Location
+from shardify.storage.locations import Location
 
 _MAX_NUMBER = 99_999
 """Largest numeric label: each number up to it gets a class name."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from shardify.errors import UsageError
-from shardify.locations import is_url, split_location
 from shardify.storage import open_store
+from shardify.storage.locations import is_url, split_location
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -99,7 +99,7 @@ def _why_not(location: str) -> str:
 
 
 def _scan_bucket(url: str) -> list[str]:
-    from shardify.object_store import ObjectStore
+    from shardify.storage.object_store import ObjectStore
 
     found = [path for path in ObjectStore(url).tree() if not any(part.startswith(".") for part in path.split("/"))]
     if not found:

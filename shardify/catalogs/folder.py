@@ -14,7 +14,7 @@ from shardify.catalogs.archived import AllMembers, FolderMembers
 from shardify.catalogs.base import NO_LABEL, Catalog, Listed, VideosConfig, make_archived_catalog, make_catalog
 from shardify.catalogs.files import ARCHIVE_SUFFIXES, is_video, read_label_map, scan_files
 from shardify.errors import UsageError
-from shardify.locations import Location
+from shardify.storage.locations import Location
 
 
 class FolderConfig(VideosConfig):

@@ -15,7 +15,7 @@ from typing import Literal
 from shardify.catalogs.base import Catalog, Listed, VideosConfig, make_catalog
 from shardify.catalogs.files import list_names, read_lines, scan_files
 from shardify.errors import UsageError
-from shardify.locations import Location, join_location
+from shardify.storage.locations import Location, join_location
 
 _PARTS = {"0": None, "1": "train", "2": "test"}
 

@@ -22,7 +22,7 @@ from shardify.catalogs.archived import Member
 from shardify.catalogs.base import NO_LABEL, Catalog, Listed, VideosConfig, make_archived_catalog, make_catalog
 from shardify.catalogs.files import Row, is_archive, is_video, list_names, read_csv, read_label_map, scan_files
 from shardify.errors import UsageError
-from shardify.locations import Location, is_url, join_location
+from shardify.storage.locations import Location, is_url, join_location
 
 _SPLIT_WORDS = {"training": "train", "validate": "val", "validation": "val", "testing": "test"}
 _SPLIT_ORDER = ("train", "val", "test")

@@ -16,7 +16,7 @@ from typing import Literal
 from shardify.catalogs.base import Catalog, Listed, VideosConfig, make_catalog
 from shardify.catalogs.files import Line, list_names, read_lines, scan_files
 from shardify.errors import UsageError
-from shardify.locations import Location, join_location, split_location
+from shardify.storage.locations import Location, join_location, split_location
 
 
 class UCF101Config(VideosConfig):

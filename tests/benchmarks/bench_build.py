@@ -13,14 +13,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from shardify.build_config import BuildConfig
-from shardify.build_summary import BuildSummary
+from shardify.build.config import BuildConfig
+from shardify.build.pool import usable_cores
+from shardify.build.run import build
+from shardify.build.summary import BuildSummary
 from shardify.catalogs import read_catalog
 from shardify.catalogs.folder import FlatConfig
-from shardify.engine import usable_cores
-from shardify.ffmpeg_command import FramesConfig, ffmpeg_command
-from shardify.run import build
-from shardify.synthetic import SyntheticConfig, write_synthetic
+from shardify.frames.ffmpeg_command import FramesConfig, ffmpeg_command
+from shardify.synthetic.videos import SyntheticConfig, write_synthetic
 
 SHARDS_PER_WORKER = 4
 

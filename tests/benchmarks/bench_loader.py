@@ -19,12 +19,12 @@ import simplejpeg
 import torch
 from bench_build import build_config, video_folder
 
-from shardify.engine import usable_cores
-from shardify.run import build
-from stream_train.batch import Batch
-from stream_train.loader import ClipStream, DataConfig
-from stream_train.reader import FrameReader, open_shard_set
-from stream_train.transforms import CLIP_LENGTH, SamplingConfig, draw_clips
+from shardify.build.pool import usable_cores
+from shardify.build.run import build
+from stream_train.data.batch import Batch
+from stream_train.data.loader import ClipStream, DataConfig
+from stream_train.data.reader import FrameReader, open_shard_set
+from stream_train.transformations.sampling import CLIP_LENGTH, SamplingConfig, draw_clips
 
 
 def distinct_jpegs(batch: Batch, reader: FrameReader) -> list[bytes]:

@@ -17,14 +17,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardify.build_config import BuildConfig
+from shardify.build.config import BuildConfig
+from shardify.build.plan import make_plan
+from shardify.build.planned import find_shards
+from shardify.build.pool import Task
+from shardify.build.ray_cluster import run_on_ray
+from shardify.build.shard_writer import Report, VideoDone
 from shardify.catalogs.base import Catalog, Video
-from shardify.engine import Task
-from shardify.plan import make_plan
-from shardify.planned_build import find_shards
-from shardify.ray_engine import run_on_ray
 from shardify.storage import open_store
-from shardify.writer import Report, VideoDone
 
 CLASSES = tuple(f"class {label:03d}" for label in range(400))
 

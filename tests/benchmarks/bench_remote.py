@@ -22,12 +22,12 @@ import time
 import uuid
 from pathlib import Path
 
-from shardify.format import Manifest, ShardRecord
+from shardify.shards.format import Manifest, ShardRecord
 from shardify.storage import open_store
-from shardify.traffic import take
-from stream_train.loader import ClipStream, DataConfig
-from stream_train.reader import ShardSet, open_shard_set
-from stream_train.transforms import SamplingConfig, draw_clips
+from shardify.storage.traffic import take
+from stream_train.data.loader import ClipStream, DataConfig
+from stream_train.data.reader import ShardSet, open_shard_set
+from stream_train.transformations.sampling import SamplingConfig, draw_clips
 
 FOUR_CLIPS = functools.partial(draw_clips, config=SamplingConfig())
 ONE_CLIP = functools.partial(draw_clips, config=SamplingConfig(motions=()))

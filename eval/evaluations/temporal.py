@@ -1,0 +1,97 @@
+"""Questions about the time of a video (Table 3): training a new classifier for one, and testing it on drawn clips.
+
+In: what is special about a question, as :class:`TemporalQuestion`. Out: its result row. Videos too short for the
+question are left out of training and test, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from eval.config import BeforeAfterSection, SyncSection
+from eval.judging.fitting import Fit, fit_model
+from eval.judging.models import JudgedModel
+from eval.judging.question import Question
+from eval.judging.samples import scores_of
+from eval.judging.setting import Setting, details_of, measured_row, write_result
+from eval.judging.testing import per_video_means
+from eval.results.rows import Row
+from stream_train.data.batch import Batch
+from stream_train.data.device_ops import prepare_clips
+from stream_train.data.fetching import DrawClips
+from stream_train.data.loader import DataConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemporalQuestion:
+    """One of Table 3's questions."""
+
+    evaluation: str
+    section: SyncSection | BeforeAfterSection
+    task: Question
+    tests: DrawClips
+    """The clips that a test video gives, drawn with the setting's seed."""
+    model: type[JudgedModel]
+    measure: Callable[[Tensor, Tensor], Tensor]
+    """Answers int64 (R,) and right answers int64 (R,) -> (R, metrics)."""
+    chance: dict[str, float]
+    """Metric -> what guessing gives; names the metrics in their order."""
+    data: Callable[[DataConfig], DataConfig] = lambda data: data
+    """What it changes about how training clips are read."""
+
+
+def temporal_row(setting: Setting, question: TemporalQuestion) -> Row:
+    """Train, test, write the row; or find it written."""
+    section, evaluation = question.section, question.evaluation
+    variant = "frozen" if section.frozen else "finetune"
+    details = details_of(setting, **{evaluation: section.model_dump(mode="json", exclude={"networks"})})
+    if (row := measured_row(setting, evaluation, variant, details)) is not None:
+        return row
+    trained, tested = (samples.at_least(question.task.min_frames) for samples in (setting.train, setting.test))
+    num_left_out = len(setting.test) - len(tested)
+    if num_left_out or len(trained) < len(setting.train):
+        setting.say(
+            f"{evaluation}: {len(setting.train) - len(trained)} training and {num_left_out} test videos have fewer "
+            f"than the {question.task.min_frames} frames that the question needs, and are left out"
+        )
+    model = fit_model(
+        setting,
+        Fit(
+            evaluation=evaluation,
+            variant=variant,
+            task=question.task,
+            epochs=section.epochs,
+            optimizer=section.optimizer,
+            new_fully_connected=True,
+            frozen=section.frozen,
+            frozen_norm=section.frozen_norm,
+            model=question.model,
+            positions=trained if len(trained) < len(setting.train) else None,
+            data=question.data(setting.data),
+            details={"stride": section.stride},
+        ),
+    )
+
+    def rows_of(batch: Batch) -> tuple[Tensor, Tensor]:
+        answers = model(prepare_clips(batch))[question.task.head].argmax(dim=1)
+        return question.measure(answers, question.task.targets(batch)), batch.sample[:: question.task.clips_per_answer]
+
+    most = setting.config.data.max_test_clips // question.task.clips_per_answer
+    means = per_video_means(
+        rows_of,
+        setting.test.shard_set,
+        setting.data,
+        question.tests,
+        positions=tested,
+        max_clips=max(1, most) * question.task.clips_per_answer,  # the clips of an answer stay together
+        world=setting.world,
+        precision=setting.config.precision,
+        seed=setting.seed,
+    )
+    scores = scores_of(setting.test, tested, dict(zip(question.chance, means.T, strict=True)))
+    return write_result(
+        setting, evaluation, variant, details, scores, chance=question.chance, num_left_out=num_left_out
+    )

@@ -1,0 +1,115 @@
+"""Feature vectors of videos: the mean over some clips of what a frozen network, or simple pixel statistics, give.
+
+In: a split and a network. Out: :class:`eval.features.vectors.Vectors`, ready for neighbours, linear probes and
+scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from eval.config import FeatureConfig, Layer
+from eval.features.trivial import colour_features, difference_features
+from eval.features.vectors import Vectors
+from eval.judging.samples import Samples
+from eval.judging.setting import Setting, weights_of
+from eval.judging.subsequences import EvenClips
+from eval.judging.testing import RowsOf, per_video_means
+from stream_train.data.batch import Batch
+from stream_train.data.device_ops import prepare_clips
+from stream_train.data.loader import DataConfig
+from stream_train.networks import Backbone
+from stream_train.training.distributed import World
+from stream_train.training.precision import Precision, place_model
+
+TRIVIAL: dict[str, Callable[[Tensor], Tensor]] = {"colour": colour_features, "difference": difference_features}
+
+
+def features_of(setting: Setting, samples: Samples, config: FeatureConfig) -> Vectors:
+    """The vectors of a split's samples, by the setting's network or trivial features.
+
+    Args:
+        setting: names the network; random weights are drawn from its seed.
+        samples: whose features.
+        config: layer, stride and number of clips.
+    """
+    trivial = setting.trivial
+    metadata: dict[str, Any] = {
+        **config.model_dump(mode="json"),
+        "crop": setting.data.crop,
+        "resize": setting.data.resize,
+        "data_set": samples.shard_set.name,
+        "split": samples.split,
+        "fingerprint": samples.shard_set.fingerprint,
+        "network": setting.name,
+        "weights": weights_of(setting),
+    }
+    if trivial is not None:
+        metadata["layer"] = trivial.features
+        rows_of = trivial_rows(TRIVIAL[trivial.features])
+    else:
+        backbone = setting.network.build(setting.seed)
+        place_model(backbone, setting.world.device)
+        rows_of = backbone_rows(backbone.eval(), config.layer)
+    return extract(
+        rows_of,
+        samples,
+        config,
+        data=setting.data,
+        max_clips=setting.config.data.max_test_clips,
+        world=setting.world,
+        precision=setting.config.precision,
+        metadata=metadata,
+    )
+
+
+def extract(
+    rows_of: RowsOf,
+    samples: Samples,
+    config: FeatureConfig,
+    *,
+    data: DataConfig,
+    max_clips: int,
+    world: World,
+    precision: Precision,
+    metadata: dict[str, Any],
+) -> Vectors:
+    """Average rows of features over each sample's clips."""
+    values = per_video_means(
+        rows_of,
+        samples.shard_set,
+        data,
+        EvenClips(stride=config.stride, count=config.clips_per_video),
+        positions=samples.positions,
+        max_clips=max_clips,
+        world=world,
+        precision=precision,
+    )
+    return Vectors(
+        keys=samples.keys,
+        labels=samples.labels,
+        values=values.astype(np.float32),
+        classes=samples.classes,
+        metadata=metadata,
+    )
+
+
+def backbone_rows(backbone: Backbone, layer: Layer) -> RowsOf:
+    """A batch to its clips' features: `pooled` of the last convolution, or the last feature."""
+
+    def rows_of(batch: Batch) -> tuple[Tensor, Tensor]:
+        clips = prepare_clips(batch)
+        if layer == "pooled":
+            return backbone.pooled(backbone.conv_features(clips).float()), batch.sample
+        return backbone(clips).float(), batch.sample
+
+    return rows_of
+
+
+def trivial_rows(function: Callable[[Tensor], Tensor]) -> RowsOf:
+    """A batch to what a function of its uint8 (N, T, H, W, 3) frames gives."""
+    return lambda batch: (function(batch.frames), batch.sample)

@@ -1,0 +1,86 @@
+"""The linear probe: how well a linear classifier on frozen features tells the classes apart.
+
+In: one feature vector a video. Out: classes and probabilities of the test videos. Nothing is drawn.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from pydantic import PositiveFloat, PositiveInt
+from sklearn.linear_model import LogisticRegression
+
+from eval.features.neighbours import FloatArray, Predictions, normalise, require_labels
+from eval.features.vectors import LabelArray, VectorArray
+from shardify.config import StrictModel
+from shardify.errors import one_line
+
+
+class LinearConfig(StrictModel):
+    """Multinomial logistic regression on standardised features."""
+
+    inverse_penalty: PositiveFloat = 1.0
+    """scikit-learn's C: the weights minimise inverse_penalty * (sum of cross-entropies) + |weights|^2 / 2.
+
+    Some penalty there must be: with more dimensions than videos the classes are separable, and weights would grow
+    without end. The default is the library's, and the same for every network: features are standardised, so it means
+    the same for all, and a choice by test accuracy would flatter. It is light. Cross-validated over the training groups
+    of ucf101-8 the frame-difference map reaches 39 % at 100, 41 % at 1, 53 % at 0.01 and 40 % at 0.0001: choose another
+    in this way, on training videos alone, and one for all networks that are compared."""
+    max_iterations: PositiveInt = 2000
+    """Of L-BFGS; it usually stops far earlier, and the result says so if it did not."""
+
+
+def classify_linearly(
+    train: VectorArray, train_labels: LabelArray, queries: VectorArray, config: LinearConfig, *, num_classes: int
+) -> Predictions:
+    """Fit a linear classifier to the training videos and apply it to the queries.
+
+    Features are normalised by the training set. A class without training videos is never predicted and has probability
+    0; with one class only, that one is predicted everywhere. With two, scikit-learn fits the binomial form.
+
+    Args:
+        train: float32 (V, D), V >= 1, as extracted.
+        train_labels: int64 (V,) in [0, num_classes).
+        queries: float32 (Q, D), as extracted.
+        config: penalty and iterations.
+        num_classes: K.
+
+    Returns:
+        Predictions for the Q queries, over K classes; with a warning if the fit did not converge.
+
+    Raises:
+        ValueError: if a label lies outside the classes, or shapes do not fit.
+    """
+    require_labels(train, train_labels, num_classes)
+    scaled, normalised = normalise(train, queries)
+    scores = np.zeros((len(queries), num_classes))
+    classes = np.unique(train_labels)
+    warning = None
+    if len(classes) == 1:
+        scores[:, classes[0]] = 1
+    elif len(queries):
+        scores[:, classes], warning = _fitted_probabilities(scaled, train_labels, normalised, config)
+    predicted = scores.argmax(axis=1).astype(np.int64, copy=False)
+    return Predictions(predicted=predicted, scores=scores, warning=warning)
+
+
+def _fitted_probabilities(
+    train: VectorArray, train_labels: LabelArray, queries: VectorArray, config: LinearConfig
+) -> tuple[FloatArray, str | None]:
+    """float64 (Q, classes seen) in increasing order of class, and a line about what went wrong."""
+    model = LogisticRegression(C=config.inverse_penalty, solver="lbfgs", max_iter=config.max_iterations)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        # Fitted in float32, probabilities differ in the third digit, with a weak penalty in the first.
+        model.fit(train.astype(np.float64), train_labels)
+        probabilities: FloatArray = model.predict_proba(queries.astype(np.float64))
+    if not caught:
+        return probabilities, None
+    reason = one_line(caught[0].message)[:120]
+    iterations = int(model.n_iter_.max())
+    return probabilities, (
+        f"the linear probe did not converge ({iterations} of at most {config.max_iterations} iterations; scikit-learn: "
+        f"{reason}); raise max_iterations, or lower inverse_penalty from {config.inverse_penalty:g}"
+    )

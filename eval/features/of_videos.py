@@ -1,0 +1,186 @@
+"""Feature vectors of anyone's videos: a folder of videos or of shards, and a checkpoint, to one file of vectors.
+
+In: a :class:`VideoFeaturesConfig`. Out: names, labels and vectors as `.npz` or `.safetensors`. Videos pass through
+shards, kept or temporary, so that their frames are made exactly as those of the training.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from eval.config import EvalDataConfig, FeatureConfig
+from eval.features.extraction import backbone_rows, extract
+from eval.features.vectors import check_file_name, write_vectors
+from eval.judging.networks import CheckpointWeights, Network, export_of, open_network, pretraining_of
+from eval.judging.samples import Samples, open_samples
+from eval.judging.setting import Say
+from shardify.build.config import BuildConfig
+from shardify.build.run import build
+from shardify.catalogs import read_catalog
+from shardify.catalogs.files import is_video, scan_files
+from shardify.catalogs.folder import FlatConfig, FolderConfig
+from shardify.config import StrictModel, override_values, validate_config
+from shardify.errors import UsageError
+from shardify.frames.decoding import FramesConfig
+from shardify.shards.format import MANIFEST_NAME, REJECTED_NAME
+from shardify.storage import open_store
+from shardify.storage.locations import Location, is_url, split_location
+from shardify.storage.work_folder import placed, require_writable
+from stream_train.training.distributed import DeviceChoice, World, joined_world
+from stream_train.training.exports import load_backbone
+from stream_train.training.precision import Precision, place_model
+
+
+class VideoFeaturesConfig(StrictModel):
+    """What `video-eval features` is asked to do; nothing but the first three keys needs to be given."""
+
+    source: Location
+    """Folder of videos at any depth, or of shards; or its URL."""
+    checkpoint: Location
+    """backbone.safetensors, or the folder of the run that holds it; or the URL of either."""
+    out: Location
+    """.npz or .safetensors; a file, or its URL."""
+    split: str | None = None
+    """Of shards; null is every sample."""
+    labels: Literal["auto", "folder", "none"] = "auto"
+    """Of videos: the first folder on a video's path is its class, or there are none; auto is `folder` where every video
+    lies in one."""
+    features: FeatureConfig = FeatureConfig()
+    crop: int | None = Field(default=None, ge=1, le=4096)
+    """Pixels of the centre crop; null is what the network was trained with."""
+    resize: tuple[PositiveInt, PositiveInt] | None = None
+    """Height and width that frames are resized to before the crop; null is what the network was trained with."""
+    shards: Location | None = None
+    """Where the shards made from videos are kept; null makes temporary ones."""
+    build_workers: int = Field(default=0, ge=0, le=1024)
+    """Processes that decode videos; 0 takes every core."""
+    num_workers: int | None = Field(default=None, ge=0, le=256)
+    max_clips: PositiveInt = 64
+    """Most clips that go through the network at a time."""
+    device: DeviceChoice = "auto"
+    precision: Precision = "auto"
+    threads: int = Field(default=0, ge=0, le=1024)
+
+
+def features_config(values: Mapping[str, Any], overrides: Sequence[str]) -> VideoFeaturesConfig:
+    """The config from the command line's words."""
+    given = {name: value for name, value in values.items() if value is not None}
+    return validate_config(VideoFeaturesConfig, override_values(given, overrides), origin="video-eval features")
+
+
+def write_features(config: VideoFeaturesConfig, say: Say) -> dict[str, Any]:
+    """Extract and write; returns a summary.
+
+    Raises:
+        UsageError: if source, checkpoint or `out` cannot be used, or no video can be decoded.
+        WorkError: if a shard or the checkpoint is damaged, or the disk is full.
+    """
+    check_file_name(config.out)
+    _, metadata = load_backbone(export_of(config.checkpoint))
+    crop = config.crop or int(metadata["crop"])
+    networks = {"checkpoint": CheckpointWeights(path=config.checkpoint)}
+    network = open_network("checkpoint", networks, crop=crop, crop_key="crop")
+    with joined_world(config.device, config.threads) as world:
+        speak = world.on_main(say)
+        world.do_on_main(lambda: require_writable(split_location(config.out)[0]))
+        with _samples(config, metadata, world, speak) as (samples, num_rejected):
+            return _write(config, samples, network, metadata, world) | {"num_rejected": num_rejected}
+
+
+def _write(
+    config: VideoFeaturesConfig, samples: Samples, network: Network, metadata: Mapping[str, Any], world: World
+) -> dict[str, Any]:
+    data = EvalDataConfig(
+        crop=network.crop, resize=config.resize or metadata.get("data.resize"), num_workers=config.num_workers
+    )
+    backbone = network.build(seed=0)
+    place_model(backbone, world.device)
+    vectors = extract(
+        backbone_rows(backbone.eval(), config.features.layer),
+        samples,
+        config.features,
+        data=data,
+        max_clips=config.max_clips,
+        world=world,
+        precision=config.precision,
+        metadata={
+            **config.features.model_dump(mode="json"),
+            "crop": data.crop,
+            "resize": data.resize,
+            "data_set": samples.shard_set.name,
+            "split": samples.split,
+            "fingerprint": samples.shard_set.fingerprint,
+            "network": network.config.model_dump(mode="json"),
+            "weights": network.weights,
+            "pretraining": pretraining_of(metadata),
+        },
+    )
+
+    def write() -> None:
+        with placed(config.out) as path:
+            write_vectors(path, vectors)
+
+    world.do_on_main(write)
+    return {"out": config.out, "num_videos": len(vectors), "num_dimensions": vectors.values.shape[1]}
+
+
+@contextmanager
+def _samples(
+    config: VideoFeaturesConfig, metadata: Mapping[str, Any], world: World, say: Say
+) -> Iterator[tuple[Samples, int]]:
+    """The samples of the source, and how many of its videos were rejected."""
+    if is_dataset(config.source):
+        yield open_samples(config.source, config.split), 0
+        return
+    if config.split is not None:
+        raise UsageError(
+            f"{config.source} holds no {MANIFEST_NAME}; only data sets of shards have splits, leave it out"
+        )
+    source = _source_of(config)
+    with TemporaryDirectory(prefix="video-features-") as temporary:
+        folder: str = world.from_main(config.shards or temporary)
+        if world.is_main:
+            frames = FramesConfig(height=metadata["data_set.height"], width=metadata["data_set.width"])
+            build(
+                BuildConfig(
+                    source=source,
+                    out=folder,
+                    frames=frames,
+                    min_frames=1,
+                    max_rejected_share=1.0,
+                    workers=config.build_workers,
+                )
+            )
+        world.from_main(None)  # the others wait for the shards
+        rejected = [json.loads(line) for line in open_store(folder).read(REJECTED_NAME).decode().splitlines()]
+        for line in rejected:
+            say(f"{line['path']}: left out, {line['reason']}")
+        samples = open_samples(folder, None)
+        paths = {video.key: video.path for video in read_catalog(source).videos}  # of archives only keys are known
+        yield replace(samples, keys=tuple(paths.get(key, key) for key in samples.keys)), len(rejected)
+
+
+def is_dataset(source: str) -> bool:
+    """Whether a place holds shards. Raises UsageError if it is no folder."""
+    if not is_url(source) and not Path(source).is_dir():
+        reason = "is a file" if Path(source).exists() else "does not exist"
+        raise UsageError(f"{source} {reason}; give a folder of videos or of shards")
+    return open_store(source).exists(MANIFEST_NAME)
+
+
+def _source_of(config: VideoFeaturesConfig) -> FolderConfig | FlatConfig:
+    labelled = config.labels == "folder"
+    if config.labels == "auto":
+        videos = [path for path in scan_files(config.source) if is_video(path)]
+        labelled = bool(videos) and all("/" in path for path in videos)
+    if labelled:
+        return FolderConfig(kind="folder", videos=config.source)
+    return FlatConfig(kind="flat", videos=config.source)

@@ -1,0 +1,1 @@
+"""What all evaluations share: the networks, the videos, the settings, fitting, and testing every video once."""

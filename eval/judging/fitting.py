@@ -1,0 +1,123 @@
+"""Training for an evaluation: from a setting to a model that has learnt its question, resumed after any kill.
+
+In: a setting, a task, how the model is put together. Out: the trained model, in evaluation mode, equal on every rank.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from eval.config import FineTuneOptimizer, FitConfig
+from eval.judging.models import FrozenNorm, JudgedModel
+from eval.judging.samples import Samples
+from eval.judging.setting import Setting, weights_of
+from eval.results.rows import IntArray
+from stream_train.data.loader import DataConfig
+from stream_train.tasks.base import ClipTask
+from stream_train.training.config import ValidationConfig
+from stream_train.training.loop import fit
+from stream_train.training.run import build_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """One training of an evaluation."""
+
+    evaluation: str
+    variant: str
+    task: ClipTask
+    epochs: int
+    """Times that every video is seen."""
+    optimizer: FineTuneOptimizer
+    new_fully_connected: bool
+    frozen: bool = False
+    frozen_norm: FrozenNorm = "evaluation"
+    model: type[JudgedModel] = JudgedModel
+    positions: IntArray | None = None
+    """Training videos to learn from; None is all."""
+    data: DataConfig | None = None
+    """How clips are read, if not as the setting says."""
+    validate_every_epochs: int = 0
+    details: dict[str, Any] = field(default_factory=dict)
+    """What else decides the result, as JSON values."""
+
+
+def fit_model(setting: Setting, plan: Fit) -> JudgedModel:
+    """Train, or go on, or load what is trained already.
+
+    Raises:
+        UsageError: if the folder holds a run of other settings.
+        WorkError: if data cannot be read, or the loss is no longer finite.
+        Stopped: if a signal announced the end; the same command goes on with this training.
+    """
+    network = setting.network
+
+    def make_model() -> JudgedModel:
+        return plan.model(
+            network.build(setting.seed),
+            network.config,
+            plan.task.head_sizes(),
+            new_fully_connected=plan.new_fully_connected,
+            frozen=plan.frozen,
+            frozen_norm=plan.frozen_norm,
+        )
+
+    split = setting.train.split or "all"
+    setting.say(f"{plan.evaluation} {plan.variant}: {setting.name} on {split}, seed {setting.seed}")
+    run = build_run(
+        fit_config(setting, plan),
+        plan.task,
+        network.config,
+        make_model,
+        world=setting.world,
+        say=setting.say,
+        positions=plan.positions,
+    )
+    fit(run)
+    setting.world.copy_from_main(run.model.buffers())
+    assert isinstance(run.model, JudgedModel)
+    return run.model.eval()
+
+
+def fit_config(setting: Setting, plan: Fit) -> FitConfig:
+    """The training run that a plan means in a setting."""
+    train, config = setting.train, setting.config
+    validation = None
+    if plan.validate_every_epochs and config.test_shards is None:
+        validation = ValidationConfig(
+            split=setting.test.split, draws_per_video=1, every_epochs=plan.validate_every_epochs
+        )
+    return FitConfig(
+        shards=train.shard_set.location,
+        split=train.split,
+        out=setting.place(plan.evaluation, plan.variant),
+        seed=setting.seed,
+        epochs=plan.epochs,
+        data=plan.data or setting.data,
+        optimizer=plan.optimizer,
+        device=config.device,
+        precision=config.precision,
+        sync_batchnorm=config.sync_batchnorm,
+        threads=config.threads,
+        log_every_steps=config.log_every_steps,
+        checkpoint=config.checkpoint,
+        validation=validation,
+        question={
+            "evaluation": plan.evaluation,
+            "variant": plan.variant,
+            "weights": weights_of(setting),
+            "architecture": setting.network.config.model_dump(mode="json"),
+            "frozen": plan.frozen,
+            "frozen_norm": plan.frozen_norm,
+            "videos": None if plan.positions is None else _digest_of(train, plan.positions),
+            **plan.details,
+        },
+    )
+
+
+def _digest_of(samples: Samples, positions: IntArray) -> str:
+    """Which videos take part, in a line: how many, and the sha256 of their keys."""
+    keys = "\n".join(samples.keys[position] for position in positions.tolist())
+    return f"{len(positions)} of {len(samples)}, sha256 {hashlib.sha256(keys.encode()).hexdigest()}"

@@ -1,0 +1,99 @@
+"""Networks with new classifiers: which parts are restored, which are new, and which stay frozen.
+
+Axes: N clips, P = N / 2 pairs of clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from stream_train.networks import Backbone, NetworkConfig, build_fully_connected
+from stream_train.networks.base import BEHIND_CONVOLUTIONS, initialise_xavier, set_batch_norm
+from stream_train.networks.c3d import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM
+from stream_train.tasks.base import ClipModel
+
+FrozenNorm = Literal["evaluation", "training"]
+UNITS_PER_FEATURE = 4
+"""Width of new fully connected layers of networks that have none: 2048 for a ResNet's 512 features, as C3D's."""
+
+
+class JudgedModel(ClipModel):
+    """A backbone with one new linear head a question, and perhaps new fully connected layers and frozen convolutions.
+
+    Args:
+        backbone: becomes part of the model.
+        config: describes it.
+        head_sizes: name -> number of classes of each head.
+        new_fully_connected: draw the hidden fully connected layers between the last convolution and the head anew
+            (section 4, "Ablation"); networks without such layers get two. Otherwise the backbone's own stay.
+        frozen: keep the convolutions as they are, weights and BatchNorm.
+        frozen_norm: `training` leaves BatchNorm below frozen convolutions in training mode, as the authors' code does:
+            it then normalises by the batch and goes on averaging its statistics.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        config: NetworkConfig,
+        head_sizes: Mapping[str, int],
+        *,
+        new_fully_connected: bool,
+        frozen: bool,
+        frozen_norm: FrozenNorm = "evaluation",
+    ) -> None:
+        added = new_fully_connected and backbone.fully_connected is None
+        units = UNITS_PER_FEATURE * backbone.feature_dim
+        super().__init__(backbone, head_sizes, config.classifier_init, feature_dim=units if added else None)
+        self.added: nn.Sequential | None = None
+        if added:
+            channels, duration, height, width = backbone.conv_dim
+            self.added = build_fully_connected(channels * duration * height * width, units)
+            set_batch_norm(self.added, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM)
+            initialise_xavier(self.added)
+            for name, part in backbone.named_children():
+                if name in BEHIND_CONVOLUTIONS:  # not used: DistributedDataParallel would wait for its gradient
+                    part.requires_grad_(requires_grad=False)
+        elif new_fully_connected:
+            backbone.reset_fully_connected()
+        self.frozen = frozen
+        self.frozen_norm = frozen_norm
+        if frozen:
+            for part in backbone.convolutional_parts():
+                part.requires_grad_(requires_grad=False)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch's, but frozen convolutions stay in evaluation mode."""
+        super().train(mode)
+        if self.frozen and self.frozen_norm == "evaluation":
+            for part in self.backbone.convolutional_parts():
+                part.eval()
+        return self
+
+    def features(self, clips: Tensor) -> Tensor:
+        return self.features_from_conv(self.conv_features(clips))
+
+    def conv_features(self, clips: Tensor) -> Tensor:
+        """The last convolution's output, without a gradient if it is frozen: float (N, *conv_dim)."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return self.backbone.conv_features(clips)
+
+    def features_from_conv(self, conv: Tensor) -> Tensor:
+        """What the heads read: (N, *conv_dim) -> (N, units)."""
+        if self.added is None:
+            return self.backbone.features_from_conv(conv)
+        features: Tensor = self.added(conv.flatten(start_dim=1))
+        return features
+
+
+class PairModel(JudgedModel):
+    """Answers about pairs of clips: psi(v1) - psi(v2) of the last convolution goes through new layers (section 4)."""
+
+    def features(self, clips: Tensor) -> Tensor:
+        """Clips (2P, 3, T, H, W), the two of a pair next to each other -> (P, units)."""
+        conv = self.conv_features(clips)
+        return self.features_from_conv(conv[0::2] - conv[1::2])

@@ -1,0 +1,298 @@
+"""The networks that are judged: where their weights come from, and what they were trained on.
+
+In: an entry of a config's `networks`. Out: a :class:`Network`, from which evaluations build as many fresh copies of the
+backbone as they need.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import torch
+import torchvision
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from shardify.config import StrictModel
+from shardify.errors import UsageError, WorkError, one_line
+from shardify.storage import open_store
+from shardify.storage.locations import Location, absolute_location, is_url, join_location, split_location
+from shardify.storage.work_folder import fetched
+from stream_train.networks import Backbone, NetworkConfig, build_backbone, load_torchvision
+from stream_train.training.exports import load_backbone
+from stream_train.training.loop import BACKBONE_NAME
+from stream_train.transformations.sampling import CLIP_LENGTH
+
+
+class CheckpointWeights(StrictModel):
+    """A network that this program trained."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    path: Location
+    """Its backbone.safetensors, or the folder of the run that holds it; or the URL of either."""
+    below_out: bool = False
+    """Whether a relative path lies below the config's `out`, wherever that is, as what its evaluations train does."""
+
+
+class RandomWeights(StrictModel):
+    """Newly initialised weights: training from scratch, or the bottom line of frozen evaluations."""
+
+    kind: Literal["random"]
+    network: NetworkConfig | None = None
+    """The architecture."""
+    like: str | None = None
+    """Instead of `network`: the name of another entry, whose architecture is taken."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.network is None) == (self.like is None):
+            raise ValueError("give `network` (an architecture) or `like` (another entry's name), and only one of them")
+        return self
+
+
+class TorchvisionWeights(StrictModel):
+    """Weights of torchvision's r3d_18 or r2plus1d_18."""
+
+    kind: Literal["torchvision"]
+    network: NetworkConfig
+    """r3d18 or r2plus1d18, of variant torchvision and width 1."""
+    weights: str
+    """A file with the state dict, or the name of torchvision's own weights, such as KINETICS400_V1, to be fetched."""
+
+
+class TrivialFeatures(StrictModel):
+    """No network: what simple statistics of the pixels are worth in retrieval and in the probes on features."""
+
+    kind: Literal["trivial"]
+    features: Literal["colour", "difference"]
+    """Mean colour and histograms, or a map of the differences between frames."""
+
+
+WeightsConfig = Annotated[
+    CheckpointWeights | RandomWeights | TorchvisionWeights | TrivialFeatures, Field(discriminator="kind")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A backbone's description and weights."""
+
+    name: str
+    """As the config calls it."""
+    config: NetworkConfig
+    crop: int
+    """Height and width of its clips, in pixels."""
+    state: Mapping[str, Tensor] | None
+    """The backbone's state dict; None for weights that are drawn when it is built."""
+    weights: str
+    """sha256 of the weights' file, or torchvision's name for them; empty where they are drawn."""
+    pretraining: dict[str, Any] | None
+    """What the weights learnt from; None where they are drawn."""
+    frame_size: tuple[int, int] | None = None
+    """Height and width of the frames that crops were cut from in training, where that is known."""
+
+    def build(self, seed: int) -> Backbone:
+        """A fresh copy, in training mode; `seed` sets torch's generator and matters for random weights.
+
+        Whatever is built next draws from the same generator, so that equal seeds give equal heads.
+        """
+        torch.manual_seed(seed)
+        backbone = build_backbone(self.config, crop=self.crop, num_frames=CLIP_LENGTH)
+        if self.state is not None:
+            backbone.load_state_dict(dict(self.state))
+        return backbone.train()
+
+
+def open_network(
+    name: str, networks: Mapping[str, WeightsConfig], *, crop: int, crop_key: str = "data.crop"
+) -> Network:
+    """Load the network that a config's entry describes.
+
+    Args:
+        name: the entry's name.
+        networks: all entries.
+        crop: height and width of the clips that it will see.
+        crop_key: the config's key for that, for messages.
+
+    Raises:
+        UsageError: if there is no such entry or file, or the network was built for other clips.
+        WorkError: if a file is damaged, or its weights do not fit.
+    """
+    entry = entry_of(name, networks)
+    if isinstance(entry, CheckpointWeights):
+        return _open_checkpoint(name, entry, crop, crop_key)
+    if isinstance(entry, RandomWeights):
+        config = entry.network or _architecture_of(name, entry, networks, crop)
+        build_backbone(config, crop=crop, num_frames=CLIP_LENGTH)  # raises if the crop is too small
+        return Network(name=name, config=config, crop=crop, state=None, weights="", pretraining=None)
+    if isinstance(entry, TorchvisionWeights):
+        return _open_torchvision(name, entry, crop)
+    raise UsageError(
+        f"networks.{name} is {entry.features} features without a network; they serve retrieval and the linear and knn "
+        "probes only"
+    )
+
+
+def require_networks(names: Iterable[str], networks: Mapping[str, WeightsConfig], *, but_below: str = "") -> None:
+    """Find out whether the files of networks are there before the first of them is judged.
+
+    Args:
+        names: the entries that will be judged.
+        networks: all entries.
+        but_below: folder or URL below which files may be missing yet, since the evaluations to come make them.
+
+    Raises:
+        UsageError: if there is no such entry or file.
+    """
+    for judged in names:
+        judged_entry = entry_of(judged, networks)
+        like = judged_entry.like if isinstance(judged_entry, RandomWeights) else None
+        name = like or judged
+        entry = entry_of(name, networks)
+        if isinstance(entry, TorchvisionWeights) and not Path(entry.weights).is_file():
+            _torchvision_weights(entry)
+        if isinstance(entry, CheckpointWeights) and not (but_below and _is_below(entry.path, but_below)):
+            folder, file = split_location(export_of(entry.path))
+            if not (is_url(folder) or Path(folder).is_dir()) or not open_store(folder).exists(file):
+                raise _no_export(name, entry)
+
+
+def _is_below(place: str, folder: str) -> bool:
+    return absolute_location(place).startswith(absolute_location(folder).rstrip("/") + "/")
+
+
+def _no_export(name: str, entry: CheckpointWeights) -> UsageError:
+    return UsageError(
+        f"networks.{name}.path = {entry.path}: there is no {export_of(entry.path)}; give the folder of a finished "
+        f"`stream-train pretrain` or `video-eval transfer` run, or its {BACKBONE_NAME}"
+    )
+
+
+def entry_of(name: str, networks: Mapping[str, WeightsConfig]) -> WeightsConfig:
+    """The entry of a name. Raises UsageError if there is none."""
+    if name not in networks:
+        raise UsageError(f"networks has no entry {name!r}; it has: {', '.join(networks) or 'none'}")
+    return networks[name]
+
+
+def _open_checkpoint(name: str, entry: CheckpointWeights, crop: int, crop_key: str) -> Network:
+    place = export_of(entry.path)
+    try:
+        with fetched(place) as path:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            backbone, metadata = load_backbone(path, origin=place)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise _no_export(name, entry) from None
+    if metadata["crop"] != crop and backbone.fully_connected is not None:
+        raise UsageError(
+            f"{place} was trained on crops of {metadata['crop']} pixels, which its fully connected layers demand, but "
+            f"{crop_key} is {crop}; set {crop_key}={metadata['crop']}"
+        )
+    return Network(
+        name=name,
+        config=network_config(metadata),
+        crop=crop,
+        state=backbone.state_dict(),
+        weights=digest,
+        pretraining=pretraining_of(metadata),
+        frame_size=frame_size_of(metadata),
+    )
+
+
+def export_of(run: str) -> str:
+    """The backbone's file of a run, or that file itself; what ends in .safetensors is one at a URL."""
+    is_file = run.endswith(".safetensors") if is_url(run) else not Path(run).is_dir()
+    return run if is_file else join_location(run, BACKBONE_NAME)
+
+
+def frame_size_of(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width of the frames that an export's crops were cut from; None if it does not say, or they varied."""
+    if metadata.get("data.scale") or "data_set.height" not in metadata:
+        return None
+    height, width = metadata.get("data.resize") or (metadata["data_set.height"], metadata["data_set.width"])
+    return height, width
+
+
+def network_config(metadata: Mapping[str, Any]) -> NetworkConfig:
+    """The architecture that the metadata of an export names."""
+    return RandomWeights.model_validate({"kind": "random", "network": metadata["network"]}).network  # type: ignore[return-value]
+
+
+def pretraining_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What an export says of the run that it comes from, in the few keys that tables need."""
+    question = metadata.get("question.evaluation", "transformations")
+    if metadata.get("question.weights"):
+        question += " after pre-training"  # not the paper's network that has learnt from action labels alone
+    summary = {
+        "question": question,
+        "data_set": metadata.get("data_set.name", "unknown"),
+        "split": metadata.get("split"),
+        "epochs": metadata.get("epochs"),
+        "step": metadata.get("step"),
+    }
+    if "task.sampling.motions" in metadata:
+        summary["motions"] = list(metadata["task.sampling.motions"])
+        summary["speed_loss"] = metadata["task.speed_loss"]
+    return summary
+
+
+def _architecture_of(
+    name: str, entry: RandomWeights, networks: Mapping[str, WeightsConfig], crop: int
+) -> NetworkConfig:
+    assert entry.like is not None
+    other = entry_of(entry.like, networks)
+    if isinstance(other, RandomWeights) and other.network is None:
+        raise UsageError(f"networks.{name} is like {entry.like}, which names no architecture itself")
+    return open_network(entry.like, networks, crop=crop).config
+
+
+def _open_torchvision(name: str, entry: TorchvisionWeights, crop: int) -> Network:
+    config = entry.network.model_copy(update={"input_statistics": "kinetics400"})
+    state, digest = _read_torchvision(entry)
+    backbone = build_backbone(config, crop=crop, num_frames=CLIP_LENGTH)
+    load_torchvision(backbone, state)
+    return Network(
+        name=name,
+        config=config,
+        crop=crop,
+        state=backbone.state_dict(),
+        weights=digest,
+        pretraining={"question": "torchvision", "data_set": "kinetics400", "weights": entry.weights},
+    )
+
+
+def _torchvision_weights(entry: TorchvisionWeights) -> Any:
+    """torchvision's own weights of a name. Raises UsageError if there are none."""
+    function = {"r3d18": "r3d_18", "r2plus1d18": "r2plus1d_18"}.get(entry.network.kind, entry.network.kind)
+    try:
+        return torchvision.models.get_model_weights(function)[entry.weights]
+    except (KeyError, ValueError):
+        raise UsageError(
+            f"{entry.weights} is neither a file nor weights of torchvision's {function}; give the path of a state "
+            "dict, or a name such as KINETICS400_V1"
+        ) from None
+
+
+def _read_torchvision(entry: TorchvisionWeights) -> tuple[dict[str, Tensor], str]:
+    path = Path(entry.weights)
+    if not path.is_file():
+        chosen = _torchvision_weights(entry)
+        try:
+            state: dict[str, Tensor] = chosen.get_state_dict(progress=False, check_hash=True)
+        except (OSError, RuntimeError) as error:
+            raise WorkError(
+                f"torchvision's {entry.weights} cannot be fetched ({one_line(error)}); fetch {chosen.url} elsewhere "
+                "and give the file's path"
+            ) from None
+        return state, str(chosen)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 (torch.load raises whatever a foreign file leads it to)
+        raise WorkError(f"{path} is no file of weights that torch loads ({one_line(error)[:200]})") from None
+    if not isinstance(state, dict):
+        raise WorkError(f"{path} holds a {type(state).__name__}, not a state dict")
+    return state, hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,271 @@
+"""What a result row is about: one network, a training and a test split, a seed; and where its results lie.
+
+In: a config. Out: :class:`Setting`s, rows that are written once and found again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from eval.config import EvalConfig
+from eval.judging.networks import Network, TrivialFeatures, entry_of, open_network, require_networks
+from eval.judging.samples import Samples, open_pair
+from eval.results.intervals import measure
+from eval.results.paper import reported_for
+from eval.results.rows import ROW_NAME, SCORES_NAME, Row, VideoScores, read_row, read_scores, write_row
+from shardify.config import dump_config
+from shardify.errors import UsageError
+from shardify.storage import FolderStore
+from shardify.storage.locations import join_location
+from shardify.storage.work_folder import work_folder
+from stream_train.data.loader import DataConfig
+from stream_train.training.checkpoint import require_same
+from stream_train.training.config import CONFIG_NAME, flatten, without_neutral
+from stream_train.training.distributed import World
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setting:
+    """Everything that a row depends on but the evaluation itself."""
+
+    config: EvalConfig
+    name: str
+    """Of the network, in the config."""
+    train: Samples
+    test: Samples
+    seed: int
+    world: World
+    say: Say
+
+    @cached_property
+    def network(self) -> Network:
+        """The weights, read when they are first needed.
+
+        Raises:
+            UsageError: as `eval.judging.networks.open_network`, or if the network learnt from labels of another split.
+        """
+        network = open_network(self.name, self.config.networks, crop=self.config.data.crop)
+        require_unseen(network, self)
+        data = self.config.data
+        size = data.test_resize or data.resize or self.test.shard_set.geometry
+        if network.frame_size not in (None, size):
+            self.say(
+                f"{self.name} was trained on frames of {network.frame_size} pixels (height, width), but these are "
+                f"{size}: things have another size in a crop; set data.resize if that is not meant"
+            )
+        return network
+
+    @property
+    def draws_weights(self) -> bool:
+        """Whether the network's weights depend on the seed."""
+        return self.trivial is None and self.network.state is None
+
+    @property
+    def trivial(self) -> TrivialFeatures | None:
+        """What stands in place of a network, if the entry is none."""
+        entry = entry_of(self.name, self.config.networks)
+        return entry if isinstance(entry, TrivialFeatures) else None
+
+    @property
+    def data(self) -> DataConfig:
+        """How clips are read, without the keys that only evaluations have."""
+        return DataConfig(**{name: getattr(self.config.data, name) for name in DataConfig.model_fields})
+
+    def place(self, evaluation: str, variant: str) -> str:
+        """The folder, or URL, of a result of this setting."""
+        data = re.sub(r"[^\w.+-]", "_", f"{self.test.shard_set.name}-{self.train.split or 'all'}")
+        return join_location(self.config.out, evaluation, variant, self.name, data, f"seed{self.seed}")
+
+    def with_seed(self, seed: int) -> Setting:
+        """The same network, read once, and the same data under another seed."""
+        other = replace(self, seed=seed)
+        if self.trivial is None:
+            vars(other)["network"] = self.network
+        return other
+
+
+def require_unseen(network: Network, setting: Setting) -> None:
+    """Raises UsageError if the network may have learnt from the labels of the test videos."""
+    pretraining = network.pretraining or {}
+    on_labels = pretraining.get("question") not in (None, "transformations", "torchvision")
+    same_data = pretraining.get("data_set") == setting.train.shard_set.name
+    if on_labels and same_data and pretraining.get("split") != setting.train.split:
+        raise UsageError(
+            f"networks.{network.name} was trained with the labels of split {pretraining.get('split') or 'all'}, which "
+            "may hold videos that it would be tested on; judge it on that split alone, not on "
+            f"{setting.train.split or 'all'}"
+        )
+
+
+def settings_of(
+    config: EvalConfig, names: Sequence[str] | None, world: World, say: Say, *, with_trivial: bool = False
+) -> Iterator[Setting]:
+    """The settings of a config, split by split, seed by seed, network by network.
+
+    Args:
+        config: which splits, seeds and networks there are.
+        names: the networks wanted; None is all.
+        world: this process among its peers.
+        say: tells the user a line; called on the main process only.
+        with_trivial: whether None includes features that are no network's.
+
+    Raises:
+        UsageError: if there is no such name, a network's file is missing, or as :func:`open_pairs`.
+    """
+    trivial = {name for name, entry in config.networks.items() if isinstance(entry, TrivialFeatures)}
+    chosen = [name for name in config.networks if with_trivial or name not in trivial] if names is None else names
+    require_networks(chosen, config.networks)
+    for train, test in open_pairs(config):
+        for seed in config.seeds:
+            for name in chosen:
+                yield Setting(
+                    config=config,
+                    name=name,
+                    train=train,
+                    test=test,
+                    seed=seed,
+                    world=world,
+                    say=world.on_main(say),
+                )
+
+
+def open_pairs(config: EvalConfig) -> list[tuple[Samples, Samples]]:
+    """Training and test samples of all splits, so that a mistake in the last one shows before the first is run.
+
+    Raises:
+        UsageError: as `eval.judging.samples.open_pair`, or if the results of two splits would lie in one folder.
+    """
+    pairs = [open_pair(config, pair) for pair in config.splits]
+    names = [pair.train or "all" for pair in config.splits]
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise UsageError(
+            f"splits names the training split {repeated[0]} more than once; results are told apart by training split, "
+            "so give each its own config or out"
+        )
+    return pairs
+
+
+def measured_row(setting: Setting, evaluation: str, variant: str, details: dict[str, Any]) -> Row | None:
+    """The row that an earlier command left, if it is of exactly this question; the same on every rank.
+
+    Raises:
+        UsageError: if a row of other settings stands in its place.
+    """
+    place = setting.place(evaluation, variant)
+    row: Row | None = setting.world.from_main(setting.world.do_on_main(lambda: _row_at(place)))
+    if row is None:
+        return None
+    found = {"weights": row.weights, "test_fingerprint": row.fingerprint, **flatten(row.config)}
+    wanted = {
+        "weights": weights_of(setting),
+        "test_fingerprint": setting.test.shard_set.fingerprint,
+        **flatten(details),
+    }
+    require_same(found, wanted, origin=join_location(place, ROW_NAME))
+    setting.say(f"{evaluation} {variant}: {setting.name} is measured already ({place})")
+    return row
+
+
+def _row_at(place: str) -> Row | None:
+    with work_folder(place, (ROW_NAME,), create=False) as folder:
+        return read_row(folder.path, place) if (folder.path / ROW_NAME).is_file() else None
+
+
+def scores_at(place: str) -> VideoScores:
+    """The scores of a result's videos, by its folder or URL; errors as `eval.results.rows.read_scores`."""
+    with work_folder(place, (SCORES_NAME,), create=False) as folder:
+        return read_scores(folder.path)
+
+
+def write_result(
+    setting: Setting,
+    evaluation: str,
+    variant: str,
+    details: dict[str, Any],
+    scores: VideoScores,
+    *,
+    chance: dict[str, float],
+    num_left_out: int = 0,
+    draw: Callable[[Path], None] | None = None,
+) -> Row:
+    """Turn per-video scores into a row with intervals, and write both on the main process.
+
+    Args:
+        setting: what was judged.
+        evaluation: its name.
+        variant: which form of it.
+        details: the resolved settings, as JSON values.
+        scores: of each test video.
+        chance: metric -> what guessing gives.
+        num_left_out: test videos too short for the question.
+        draw: puts pictures and what else belongs to the result into a folder; before the row, with which it is whole.
+    """
+    manifest = setting.test.shard_set.manifest
+    pretraining = None if setting.trivial else setting.network.pretraining
+    architecture = "none" if setting.trivial else setting.network.config.kind
+    row = Row(
+        evaluation=evaluation,
+        variant=variant,
+        network=setting.name,
+        architecture=architecture,
+        pretraining=pretraining,
+        weights=weights_of(setting),
+        data_set=manifest.name,
+        fingerprint=setting.test.shard_set.fingerprint,
+        train_split=setting.train.split,
+        test_split=setting.test.split,
+        seed=setting.seed,
+        num_videos=len(scores.keys),
+        num_groups=len(set(scores.groups)),
+        num_left_out=num_left_out,
+        num_classes=len(manifest.classes),
+        chance=chance,
+        metrics=setting.world.from_main(measure(scores) if setting.world.is_main else None),
+        reported=reported_for(
+            evaluation=evaluation,
+            variant=variant,
+            architecture=architecture,
+            pretraining=pretraining,
+            data_set=manifest.name,
+        ),
+        config=details,
+    )
+    setting.world.do_on_main(lambda: _write_result(setting, row, scores, draw))
+    return row
+
+
+def _write_result(setting: Setting, row: Row, scores: VideoScores, draw: Callable[[Path], None] | None) -> None:
+    place = setting.place(row.evaluation, row.variant)
+    with work_folder(place, (CONFIG_NAME,), last=(ROW_NAME,)) as folder:
+        if draw is not None:
+            draw(folder.path)
+        if not (folder.path / CONFIG_NAME).is_file():
+            FolderStore(folder.path).write(CONFIG_NAME, dump_config(setting.config).encode())
+        write_row(folder.path, row, scores)
+        folder.publish()
+
+
+def details_of(setting: Setting, **section: Any) -> dict[str, Any]:
+    """What a row was measured with, as JSON values: the given settings, those of the data, and what has no checksum."""
+    drawn = setting.trivial or setting.network.config
+    return {
+        **section,
+        **({} if weights_of(setting) else {"network": drawn.model_dump(mode="json")}),
+        "data": without_neutral(setting.data.model_dump(mode="json"), "data."),
+        "train_fingerprint": setting.train.shard_set.fingerprint,
+        "precision": setting.config.precision,
+        "sync_batchnorm": setting.config.sync_batchnorm,
+    }
+
+
+def weights_of(setting: Setting) -> str:
+    """sha256 of the network's weights, empty where there are none."""
+    return "" if setting.trivial else setting.network.weights

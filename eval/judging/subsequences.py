@@ -1,0 +1,124 @@
+"""Which frames of a video become clips of the evaluations: evenly strided sub-sequences of 16 frames (section 4).
+
+In: a video's length, a stride. Out: starts and int64 (16,) frame indices. Videos too short for the stride use the
+largest one that fits; videos of fewer than 16 frames loop. Nothing is random but training clips, by their draws.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from shardify.index_sequences import CLIP_LENGTH, IndexArray
+from stream_train.draws import Purpose, SampleDraws
+from stream_train.transformations.sampling import ClipPlan, Motion
+
+NUM_SPACED_STARTS = 32
+"""The released code takes every floor(M / 32)-th of a video's M starts."""
+
+
+ShortRule = Literal["exact", "full_steps"]
+"""How many frames a stride needs: those of a clip, 15 * stride + 1, or the released code's 16 * stride."""
+
+
+def stride_that_fits(num_frames: int, stride: int, rule: ShortRule = "exact") -> int:
+    """`stride`, or the largest smaller one at which the video holds a clip; 1 for videos that have to loop.
+
+    Args:
+        num_frames: frames of the video, at least 1.
+        stride: the wanted distance between a clip's frames.
+        rule: when a stride fits.
+
+    Raises:
+        ValueError: if either is not positive.
+    """
+    if num_frames < 1 or stride < 1:
+        raise ValueError(f"num_frames = {num_frames} and stride = {stride} must both be positive")
+    largest = (num_frames - 1) // (CLIP_LENGTH - 1) if rule == "exact" else num_frames // CLIP_LENGTH
+    return max(1, min(stride, largest))
+
+
+def num_starts(num_frames: int, stride: int, rule: ShortRule = "exact") -> int:
+    """M: how many clips of this stride, or the one that fits, begin in different places."""
+    return max(num_frames, CLIP_LENGTH) - (CLIP_LENGTH - 1) * stride_that_fits(num_frames, stride, rule)
+
+
+def subsequence_starts(
+    num_frames: int, stride: int, *, all_starts: bool = False, rule: ShortRule = "exact"
+) -> IndexArray:
+    """Where the test's clips begin: every max(1, floor(M / 32)) frames, so min(M, 32 to 63) of the M starts.
+
+    Args:
+        num_frames: frames of the video.
+        stride: see :func:`stride_that_fits`.
+        all_starts: take all M.
+        rule: see :func:`stride_that_fits`.
+
+    Returns:
+        int64 starts, increasing from 0.
+    """
+    starts = num_starts(num_frames, stride, rule)
+    return np.arange(0, starts, 1 if all_starts else max(1, starts // NUM_SPACED_STARTS), dtype=np.int64)
+
+
+def even_starts(num_frames: int, stride: int, count: int) -> IndexArray:
+    """`count` starts evenly over the M there are, first and last included; all of them where M is smaller.
+
+    Returns:
+        int64 (min(count, M),) distinct starts, increasing.
+    """
+    starts = num_starts(num_frames, stride)
+    return np.unique(np.linspace(0, starts - 1, min(count, starts)).round().astype(np.int64))
+
+
+def subsequence(start: int, num_frames: int, stride: int, rule: ShortRule = "exact") -> IndexArray:
+    """int64 (16,) frames of the clip at a start, at the stride that fits; short videos loop."""
+    return (start + np.arange(CLIP_LENGTH, dtype=np.int64) * stride_that_fits(num_frames, stride, rule)) % num_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestClips:
+    """The clips that a classifier is tested on; a `DrawClips`."""
+
+    __test__ = False  # no test class, whatever pytest thinks of the name
+
+    stride: int = 4
+    all_starts: bool = False
+    still: bool = False
+    """Repeat the middle frame of each clip (the paper's still videos)."""
+    rule: ShortRule = "exact"
+    """See :func:`stride_that_fits`."""
+
+    def __call__(self, num_frames: int, _: SampleDraws) -> tuple[ClipPlan, ...]:
+        starts = subsequence_starts(num_frames, self.stride, all_starts=self.all_starts, rule=self.rule)
+        clips = (subsequence(int(start), num_frames, self.stride, self.rule) for start in starts)
+        return tuple(plan_of(indices, still=self.still) for indices in clips)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvenClips:
+    """A few clips evenly over a video, whose features are averaged; a `DrawClips`."""
+
+    stride: int = 4
+    count: int = 10
+
+    def __call__(self, num_frames: int, _: SampleDraws) -> tuple[ClipPlan, ...]:
+        starts = even_starts(num_frames, self.stride, self.count)
+        return tuple(plan_of(subsequence(int(start), num_frames, self.stride)) for start in starts)
+
+
+def draw_subsequence(
+    num_frames: int, draws: SampleDraws, stride: int, *, still: bool = False, rule: ShortRule = "exact"
+) -> ClipPlan:
+    """A training clip: uniform over all M starts."""
+    start = draws.stream(Purpose.SUBSEQUENCE).integer(0, num_starts(num_frames, stride, rule))
+    return plan_of(subsequence(start, num_frames, stride, rule), still=still)
+
+
+def plan_of(indices: IndexArray, *, still: bool = False, target: int = -1) -> ClipPlan:
+    """A clip without a pretext question; `still` repeats its middle frame."""
+    if still:
+        indices = np.full_like(indices, indices[len(indices) // 2])
+    return ClipPlan(motion=Motion.SPEED, speed=-1, indices=indices, target=target)

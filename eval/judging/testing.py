@@ -1,0 +1,93 @@
+"""Looking at test videos with a trained network: clips in, one row of numbers a video out.
+
+In: a split, its test clips, a function from a batch to rows. Out: the mean of each video's rows, equal on every rank.
+Each video is looked at by one rank, whatever the number of ranks and workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from stream_train.data.batch import Batch
+from stream_train.data.fetching import DrawClips
+from stream_train.data.loader import DataConfig
+from stream_train.data.order import Positions
+from stream_train.data.reader import ShardSet
+from stream_train.data.survey import each_video_whole
+from stream_train.training.distributed import World
+from stream_train.training.precision import Precision, autocast, choose_precision
+
+RowsOf = Callable[[Batch], tuple[Tensor, Tensor]]
+"""A batch on the device -> rows (R, D), and int64 (R,) the sample that each belongs to."""
+
+
+def per_video_means(
+    rows_of: RowsOf,
+    shard_set: ShardSet,
+    data: DataConfig,
+    draw: DrawClips,
+    *,
+    positions: Positions,
+    max_clips: int,
+    world: World,
+    precision: Precision = "auto",
+    seed: int = 0,
+) -> npt.NDArray[np.float64]:
+    """The mean over each video's rows.
+
+    Args:
+        rows_of: what is averaged; called without gradients, in the precision of the run.
+        shard_set: the samples.
+        data: how they are read.
+        draw: the clips that each video gives.
+        positions: int64 (V,) the samples to look at, increasing.
+        max_clips: most clips at a time.
+        world: this process among its peers; the ranks share the videos.
+        precision: of the network's arithmetic.
+        seed: of what `draw` draws.
+
+    Returns:
+        float64 (V, D), in the order of `positions`.
+    """
+    sums: dict[int, Tensor] = {}
+    counts: dict[int, int] = {}
+    batches = each_video_whole(
+        shard_set,
+        data,
+        draw,
+        positions=positions,
+        max_clips=max_clips,
+        seed=seed,
+        rank=world.rank,
+        world_size=world.size,
+    )
+    with torch.inference_mode(), _unequal_batches(), autocast(choose_precision(precision, world.device), world.device):
+        for batch in batches:
+            rows, samples = rows_of(batch.to(world.device))
+            numbers, inverse, repeats = torch.unique(samples.cpu(), return_inverse=True, return_counts=True)
+            totals = torch.zeros(len(numbers), rows.shape[1], dtype=torch.float64)
+            totals.index_add_(0, inverse, rows.detach().double().cpu())
+            for sample, total, count in zip(numbers.tolist(), totals, repeats.tolist(), strict=True):
+                sums[sample] = sums[sample] + total if sample in sums else total
+                counts[sample] = counts.get(sample, 0) + count
+    means = {sample: (total / counts[sample]).numpy() for sample, total in sums.items()}
+    everyone = world.gather(means)
+    merged = {sample: mean for share in everyone for sample, mean in share.items()}
+    return np.stack([merged[position] for position in cast("list[int]", positions.tolist())])
+
+
+@contextmanager
+def _unequal_batches() -> Iterator[None]:
+    """Keep cuDNN from timing its algorithms anew for each number of clips, as it does to good use in training."""
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

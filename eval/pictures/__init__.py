@@ -1,0 +1,1 @@
+"""Charts, frame pictures and short videos of results."""

@@ -1,0 +1,78 @@
+"""Pictures to a video file that every player plays: H.264 in MP4, through the ffmpeg that also reads videos.
+
+In: uint8 RGB pictures. Out: an MP4, the same bytes for the same pictures and ffmpeg.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import ffmpeg
+import numpy as np
+import numpy.typing as npt
+
+from shardify.errors import WorkError, one_line
+from shardify.frames.ffmpeg_command import ffmpeg_binary
+from shardify.storage import FolderStore
+
+_QUALITY = 16
+"""x264's -crf: 0 lossless, 51 worst; at this letters stay clean."""
+_FILTERS = (
+    "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_int+bitexact,"
+    "format=pix_fmts=yuv420p,setparams=color_primaries=bt709:color_trc=bt709"
+)
+"""Colours as BT.709 has them, and said to be so; without it players guess by the size of the picture."""
+
+
+def write_movie(
+    pictures: Sequence[npt.NDArray[np.uint8]], path: Path, *, frames_per_second: float, ffmpeg_choice: str = "bundled"
+) -> None:
+    """Encode pictures, whole or not at all.
+
+    Args:
+        pictures: one or more, uint8 (H, W, 3) each, all of one size; of odd heights and widths the last line is
+            doubled, as H.264 with halved colour wants even ones.
+        path: the MP4 to write; its folder exists.
+        frames_per_second: how fast it plays.
+        ffmpeg_choice: `bundled`, `system` or a path, as in `shardify.frames.ffmpeg_command.FramesConfig`.
+
+    Raises:
+        ValueError: if there is no picture, or they differ in size.
+        UsageError: if there is no ffmpeg.
+        WorkError: if ffmpeg cannot encode it, or the disk is full.
+    """
+    shapes = {picture.shape for picture in pictures}
+    if len(shapes) != 1:
+        raise ValueError(f"a movie needs pictures of one size, not of {sorted(shapes)}")
+    height, width, _ = shapes.pop()
+    margins = ((0, height % 2), (0, width % 2), (0, 0))
+    data = b"".join(np.pad(picture, margins, mode="edge").tobytes() for picture in pictures)
+    store = FolderStore(path.parent)
+    with store.temporary(path.name) as temporary:
+        size = (width + width % 2, height + height % 2)
+        command = _command(size, temporary.name, frames_per_second, ffmpeg_binary(ffmpeg_choice))
+        done = subprocess.run(command, input=data, capture_output=True, cwd=path.parent, check=False)
+        if done.returncode != 0:
+            words = one_line(done.stderr.decode("utf-8", errors="replace"))[:300]
+            raise WorkError(f"{path}: ffmpeg could not encode it ({words or f'status {done.returncode}'})")
+        store.write_file(path.name, temporary)
+
+
+def _command(size: tuple[int, int], name: str, frames_per_second: float, binary: str) -> list[str]:
+    """The command line: raw RGB on stdin to a file in the current folder."""
+    video = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", video_size=size, framerate=frames_per_second)
+    output = video.output(
+        f"file:{name}",
+        format="mp4",
+        vcodec="libx264",
+        crf=_QUALITY,
+        vf=_FILTERS,
+        movflags="+faststart",
+        flags="+bitexact",
+        fflags="+bitexact",
+        threads=1,
+    )
+    words: list[str] = output.global_args("-hide_banner", "-loglevel", "error", "-y").compile(cmd=binary)
+    return words

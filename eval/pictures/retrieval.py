@@ -1,0 +1,118 @@
+"""Figure 5: videos, and the videos that a network finds nearest to them.
+
+In: some frames, class names and similarities. Out: a PNG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from eval.pictures.lettering import INK, PAPER, RIGHT, WRONG, Pixels, load_font, scale_frame, scaled_width, shorten
+from shardify.inspection.preview import save_picture
+
+_FRAME_HEIGHT = 96
+_MARGIN, _GAP, _GROUP_GAP = 20, 3, 26
+_BORDER = 4
+_HEADING_SIZE, _TEXT_SIZE = 17, 15
+_LINE = 1.4
+"""Line spacing in font sizes."""
+_RANKS = ("nearest", "second nearest", "third nearest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbour:
+    """A video that was found."""
+
+    class_name: str
+    frames: tuple[Pixels, ...]
+    """uint8 (H, W, 3) each, RGB; as many as the query's."""
+    similarity: float
+    """Cosine, in [-1, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """A video that was looked for, and what was found."""
+
+    class_name: str
+    frames: tuple[Pixels, ...]
+    """uint8 (H, W, 3) each, RGB."""
+    neighbours: tuple[Neighbour, ...]
+    """Nearest first."""
+
+    def __post_init__(self) -> None:
+        counts = {len(self.frames), *(len(neighbour.frames) for neighbour in self.neighbours)}
+        if len(counts) != 1 or 0 in counts:
+            raise ValueError(f"query and neighbours show {sorted(counts)} frames; all must show equally many")
+
+
+def retrieval_figure(queries: Sequence[Query], path: Path) -> None:
+    """Draw a row a query: its frames, then those of its nearest neighbours.
+
+    Under each stand class and similarity. A neighbour of the query's class is marked with a blue frame, a tick and the
+    words "same class", any other with a vermilion frame, a cross and "other class".
+
+    Args:
+        queries: one or more, with equally many frames and neighbours.
+        path: the PNG to write; its folder exists.
+
+    Raises:
+        ValueError: if there is no query, or their numbers of frames or neighbours differ.
+        WorkError: if the disk is full.
+    """
+    shapes = {(len(query.frames), len(query.neighbours)) for query in queries}
+    if len(shapes) != 1:
+        raise ValueError(f"queries show (frames, neighbours) of {sorted(shapes)}; all must show equally many")
+    num_frames, num_neighbours = shapes.pop()
+    frame_width = max(scaled_width(frame, _FRAME_HEIGHT) for query in queries for frame in _all_frames(query))
+    group_width = num_frames * (frame_width + _GAP) - _GAP + 2 * _BORDER
+    heading = round(_HEADING_SIZE * _LINE) + _GAP
+    row_height = _FRAME_HEIGHT + 2 * _BORDER + round(_TEXT_SIZE * _LINE) + _MARGIN
+    size = (
+        2 * _MARGIN + (1 + num_neighbours) * (group_width + _GROUP_GAP) - _GROUP_GAP,
+        2 * _MARGIN + heading + len(queries) * row_height - _MARGIN,
+    )
+    picture = Image.new("RGB", size, PAPER)
+    pen = ImageDraw.Draw(picture)
+    lefts = [_MARGIN + group * (group_width + _GROUP_GAP) for group in range(1 + num_neighbours)]
+    for left, title in zip(lefts, ["query", *map(_rank_name, range(num_neighbours))], strict=True):
+        font = load_font(_HEADING_SIZE, bold=True)
+        pen.text((left + group_width // 2, _MARGIN), title, fill=INK, font=font, anchor="ma")
+    for row, query in enumerate(queries):
+        top = _MARGIN + heading + row * row_height
+        _draw_group(picture, (lefts[0], top), group_width, query.frames, query.class_name, INK)
+        for left, neighbour in zip(lefts[1:], query.neighbours, strict=True):
+            is_right = neighbour.class_name == query.class_name
+            sign, verdict = ("\N{CHECK MARK}", "same class") if is_right else ("\N{BALLOT X}", "other class")
+            caption = f"{sign} {neighbour.class_name}, {verdict}, cosine {neighbour.similarity:.2f}"
+            colour = RIGHT if is_right else WRONG
+            _draw_group(picture, (left, top), group_width, neighbour.frames, caption, colour)
+    save_picture(picture, path)
+
+
+def _draw_group(
+    picture: Image.Image, place: tuple[int, int], width: int, frames: Sequence[Pixels], caption: str, colour: str
+) -> None:
+    """Frames side by side in a border, the caption centred below."""
+    left, top = place
+    bottom = top + _FRAME_HEIGHT + 2 * _BORDER
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((left, top, left + width - 1, bottom - 1), outline=colour, width=_BORDER - 1)
+    step = (width - 2 * _BORDER + _GAP) // len(frames)
+    for number, frame in enumerate(frames):
+        image = scale_frame(frame, _FRAME_HEIGHT)
+        picture.paste(image, (left + _BORDER + number * step + (step - _GAP - image.width) // 2, top + _BORDER))
+    font = load_font(_TEXT_SIZE)
+    pen.text((left + width // 2, bottom + _GAP), shorten(caption, font, width), fill=colour, font=font, anchor="ma")
+
+
+def _all_frames(query: Query) -> list[Pixels]:
+    return [*query.frames, *(frame for neighbour in query.neighbours for frame in neighbour.frames)]
+
+
+def _rank_name(rank: int) -> str:
+    return _RANKS[rank] if rank < len(_RANKS) else f"{rank + 1}th nearest"

@@ -1,0 +1,208 @@
+"""How sure a mean over test videos is: 95 % intervals by bootstrap over source groups, and over seeds.
+
+In: a number for every video, and the source group it belongs to. Out: the two ends of the interval. UCF101's clips are
+cut from shared videos, so they are resampled by the group: one by one they would look like more evidence than they are.
+
+The ends are expanded percentiles (T. Hesterberg, "What Teachers Should Know About the Bootstrap", 2015): plain ones are
+too narrow where there are few groups. An interval over one seed says nothing about other seeds. There is no interval,
+(NaN, NaN), where resampling can tell nothing: a single group, or groups and seeds that are all alike (say, every answer
+is right).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, stdtrit
+
+from eval.results.rows import FloatArray, IntArray, Metric, VideoScores
+
+NUM_RESAMPLES = 10_000
+CONFIDENCE = 0.95
+NO_INTERVAL = (math.nan, math.nan)
+
+_GROUP_KEY, _SEED_KEY = 0, 1
+"""Second half of the generator's key: groups and seeds are drawn from streams of their own."""
+_BLOCK_DRAWS = 1 << 21
+"""Groups drawn at a time; bounds the memory, changes no number."""
+_ALIKE = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRun:
+    """One metric on the V test videos of one split under one seed."""
+
+    split: str
+    values: FloatArray
+    """float64 (V,)."""
+    groups: tuple[str, ...]
+    """Source group of each; a name stands for the same group in every run."""
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 1 or not len(self.values) or len(self.values) != len(self.groups):
+            raise ValueError(f"{self.values.shape} values and {len(self.groups)} groups; one of each a video is needed")
+
+
+def measure(scores: VideoScores, *, seed: int = 0) -> dict[str, Metric]:
+    """Every metric of an evaluation: the mean over its videos, and the interval over their groups."""
+    metrics = {}
+    for name, values in scores.values.items():
+        low, high = grouped_interval(values, scores.groups, seed=seed)
+        metrics[name] = Metric(value=float(values.mean()), low=low, high=high)
+    return metrics
+
+
+def grouped_interval(
+    values: FloatArray,
+    groups: Sequence[str],
+    *,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+    num_resamples: int = NUM_RESAMPLES,
+) -> tuple[float, float]:
+    """The interval of a mean: groups are drawn with replacement, each time as many as there are.
+
+    Args:
+        values: float64 (V,).
+        groups: source group of each value.
+        seed: of the resampling, 0 <= seed < 2**63; equal arguments give equal ends.
+        confidence: how often the interval should hold the true mean, in (0, 1).
+        num_resamples: how often the groups are drawn.
+
+    Returns:
+        Its ends, (NaN, NaN) if there is one group or all groups are alike.
+
+    Raises:
+        ValueError: if there are no values, or not one group for each, or a setting is out of its range.
+    """
+    run = ScoredRun(split="", values=values, groups=tuple(groups))
+    return combined_interval([run], seed=seed, confidence=confidence, num_resamples=num_resamples)
+
+
+def combined_mean(runs: Sequence[ScoredRun]) -> float:
+    """The mean over splits of the mean over a split's runs (its seeds) of the mean over videos."""
+    return float(_shares(runs) @ np.array([run.values.mean() for run in runs]))
+
+
+def combined_interval(
+    runs: Sequence[ScoredRun],
+    *,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+    num_resamples: int = NUM_RESAMPLES,
+) -> tuple[float, float]:
+    """The interval of :func:`combined_mean`, over groups and, in splits with several runs, over these.
+
+    A group is drawn once for all runs that it is tested in, be they other seeds or, as in HMDB51, other splits; the
+    runs of a split are drawn too. With one run this is :func:`grouped_interval`.
+
+    Args:
+        runs: those of one split differ by their seed.
+        seed: of the resampling, 0 <= seed < 2**63.
+        confidence: how often the interval should hold the true mean, in (0, 1).
+        num_resamples: how often groups and runs are drawn.
+
+    Returns:
+        Its ends, (NaN, NaN) if there are no more groups than splits, or all groups and seeds are alike.
+
+    Raises:
+        ValueError: if there are no runs, or a setting is out of its range.
+    """
+    if not 0 < confidence < 1 or num_resamples < 1:
+        raise ValueError(f"confidence is {confidence} and num_resamples {num_resamples}; (0, 1) and >= 1 are allowed")
+    sums, counts = _by_group(runs)
+    tail = _tail_share(runs, sums, counts, confidence)
+    if tail is None:
+        return NO_INTERVAL
+    blocks = [_means(weights, sums, counts) for weights in _group_weights(len(sums), seed, num_resamples)]
+    estimates = (_run_weights(runs, seed, num_resamples) * np.concatenate(blocks)).sum(axis=1)
+    low, high = np.quantile(estimates[np.isfinite(estimates)], (tail, 1 - tail))
+    return float(low), float(high)
+
+
+def _splits(runs: Sequence[ScoredRun]) -> list[IntArray]:
+    """The positions of each split's runs."""
+    names = [run.split for run in runs]
+    return [np.array([i for i, name in enumerate(names) if name == split]) for split in dict.fromkeys(names)]
+
+
+def _shares(runs: Sequence[ScoredRun]) -> FloatArray:
+    """float64 (R,): the weight of each run's mean in the whole."""
+    if not runs:
+        raise ValueError("there are no runs")
+    splits = _splits(runs)
+    shares = np.empty(len(runs))
+    for positions in splits:
+        shares[positions] = 1 / (len(positions) * len(splits))
+    return shares
+
+
+def _by_group(runs: Sequence[ScoredRun]) -> tuple[FloatArray, FloatArray]:
+    """Sum of the values, and number of videos, of each group in each run: two float64 (G, R)."""
+    names = {name: i for i, name in enumerate(sorted({name for run in runs for name in run.groups}))}
+    sums, counts = np.zeros((2, len(names), len(runs)))
+    for i, run in enumerate(runs):
+        positions = [names[name] for name in run.groups]
+        np.add.at(sums[:, i], positions, run.values)
+        np.add.at(counts[:, i], positions, 1)
+    return sums, counts
+
+
+def _tail_share(runs: Sequence[ScoredRun], sums: FloatArray, counts: FloatArray, confidence: float) -> float | None:
+    """The share of resamples to cut off at each end; None if resampling can tell nothing.
+
+    Resampling n things shows (n - 1) / n of the variance that n independent ones have, and with few of them a normal
+    quantile is too small. For one sample Hesterberg's share is Phi(-sqrt(n / (n - 1)) * t[n - 1]). Here the variance
+    has several parts, the groups and each split's runs, so the ratio is that of their sums, and the degrees of freedom
+    are Satterthwaite's. With one run that is Hesterberg's share again.
+    """
+    shares, splits = _shares(runs), _splits(runs)
+    means = sums.sum(axis=0) / counts.sum(axis=0)
+    deviations = ((sums - means * counts) / counts.sum(axis=0)) @ shares
+    parts = [(float(deviations @ deviations), len(sums), len(splits))]
+    for positions in splits:
+        variance = float(means[positions].var()) / (len(positions) * len(splits) ** 2)
+        parts.append((variance, len(positions), 1))
+    if len(sums) <= len(splits) or sum(shown for shown, _, _ in parts) < (_ALIKE * max(1.0, abs(means).max())) ** 2:
+        return None
+    true = [(shown * n / (n - lost), n - lost) for shown, n, lost in parts if n > lost]
+    total = sum(variance for variance, _ in true)
+    freedom = total**2 / sum(variance**2 / degrees for variance, degrees in true)
+    widening = math.sqrt(total / sum(shown for shown, _, _ in parts))
+    return float(ndtr(-widening * stdtrit(freedom, (1 + confidence) / 2)))
+
+
+def _means(weights: FloatArray, sums: FloatArray, counts: FloatArray) -> FloatArray:
+    """float64 (B, R) means under drawn groups; NaN where a run has none of them."""
+    drawn = weights @ counts
+    return np.divide(weights @ sums, drawn, out=np.full_like(drawn, np.nan), where=drawn > 0)
+
+
+def _group_weights(num_groups: int, seed: int, num_resamples: int) -> Iterator[FloatArray]:
+    """How often each group is drawn: float64 (B, G) blocks, `num_resamples` rows in all."""
+    generator = np.random.Philox(key=[seed, _GROUP_KEY])
+    block = max(1, _BLOCK_DRAWS // num_groups)
+    for start in range(0, num_resamples, block):
+        rows = min(block, num_resamples - start)
+        yield _count_draws(generator, rows, num_groups)
+
+
+def _run_weights(runs: Sequence[ScoredRun], seed: int, num_resamples: int) -> FloatArray:
+    """float64 (num_resamples, R): the weight of each run's mean when the runs of each split are drawn."""
+    generator = np.random.Philox(key=[seed, _SEED_KEY])
+    weights = np.tile(_shares(runs), (num_resamples, 1))
+    for positions in _splits(runs):
+        if len(positions) > 1:
+            weights[:, positions] *= _count_draws(generator, num_resamples, len(positions))
+    return weights
+
+
+def _count_draws(generator: np.random.Philox, rows: int, num_things: int) -> FloatArray:
+    """float64 (rows, N): how often each of N things comes up in N draws, mapped here from the raw words."""
+    words = generator.random_raw(rows * num_things) >> np.uint64(32)
+    drawn = (words * np.uint64(num_things) >> np.uint64(32)).astype(np.int64).reshape(rows, num_things)
+    drawn += np.arange(rows)[:, None] * num_things
+    return np.bincount(drawn.ravel(), minlength=rows * num_things).reshape(rows, num_things).astype(np.float64)

@@ -1,0 +1,279 @@
+"""What an evaluation leaves behind: `row.json`, one result, and `videos.csv`, what became of every test video.
+
+In: a row, and the scores of its videos. Out: both files in one folder, whole or not at all, and the same values again
+when read. Nothing is computed here, and nothing depends on time or machine, so equal results are equal bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+
+from shardify.errors import UsageError, WorkError, one_line
+from shardify.storage import FolderStore
+from shardify.storage.locations import join_location
+
+ROW_NAME = "row.json"
+SCORES_NAME = "videos.csv"
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+_UCF101_CLIP = re.compile(r"(?P<group>.+_g\d+)_c\d+(-[0-9a-f]{10})?")
+"""UCF101's file name, with the digest that a key gets where two paths would have the same one."""
+_FIXED_COLUMNS = ("key", "group", "label", "predicted")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoScores:
+    """What an evaluation says of each of V test videos, V at least 1.
+
+    Raises:
+        ValueError: if a column has another length or type than it should, or a value is not a finite number.
+    """
+
+    keys: tuple[str, ...]
+    groups: tuple[str, ...]
+    """The source that each video was cut from, see :func:`group_of_key`; intervals resample these."""
+    labels: IntArray
+    """int64 (V,) class numbers, -1 where a video has none."""
+    predicted: IntArray | None
+    """int64 (V,) class numbers; None where an evaluation names no class, such as retrieval."""
+    values: dict[str, FloatArray]
+    """Metric name -> float64 (V,). The metric is the mean over the videos; the first is the main one."""
+
+    def __post_init__(self) -> None:
+        num_videos = len(self.keys)
+        if not num_videos:
+            raise ValueError("there is no test video")
+        if not self.values:
+            raise ValueError("there is no metric")
+        columns = {"labels": self.labels} | ({} if self.predicted is None else {"predicted": self.predicted})
+        for name, numbers in columns.items():
+            _require_column(name, numbers, num_videos, np.int64)
+        for name, values in self.values.items():
+            _require_column(name, values, num_videos, np.float64)
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} of {self.keys[int(np.isfinite(values).argmin())]} is not a finite number")
+        if len(self.groups) != num_videos:
+            raise ValueError(f"groups has {len(self.groups)} entries, but there are {num_videos} videos")
+
+
+def group_of_key(key: str) -> str:
+    """The source that a video was cut from, by its sample key.
+
+    UCF101's clips `..._gXX_cYY` of one class and one number XX are cut from shared videos; any other key is its own
+    group.
+    """
+    match = _UCF101_CLIP.fullmatch(key)
+    return match["group"] if match else key
+
+
+def _bound(value: object) -> object:
+    """JSON has no NaN: null stands for a bound that cannot be given."""
+    return math.nan if value is None else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number with its 95 % interval: accuracies in [0, 1], mean absolute errors in the units of their question."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    value: float
+    low: Annotated[float, BeforeValidator(_bound)]
+    """NaN, like `high`, where no interval can be given."""
+    high: Annotated[float, BeforeValidator(_bound)]
+
+    @property
+    def has_interval(self) -> bool:
+        return not (math.isnan(self.low) or math.isnan(self.high))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One result: one network, judged by one variant of one evaluation on one test split, with one seed.
+
+    Raises:
+        ValueError: if there is no metric, or `pretraining` does not name its question.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    evaluation: str
+    """transfer, probe, retrieval, sync, before_after or still."""
+    variant: str
+    """transfer: finetune, frozen; probe: fc-all, linear-10pct, knn-all ...; retrieval: pooled; sync and before_after:
+    frozen, finetune; still: still, moving."""
+    network: str
+    """The network's name in the config: pretrained, random, supervised ..."""
+    architecture: str
+    """c3d, r3d18 ...; "none" for features that are no network's."""
+    pretraining: dict[str, Any] | None
+    """None for random weights; else `question` (transformations; transfer, that is with action labels; torchvision ...)
+    and, as far as they are known, `data_set`, `split`, `motions`, `speed_loss`, `epochs`, `step`."""
+    weights: str
+    """sha256 of the weights, or torchvision's name for them; "" where they are drawn or there are none."""
+    data_set: str
+    """Name of the test data in its manifest."""
+    fingerprint: str
+    """Of the test split."""
+    train_split: str | None
+    test_split: str | None
+    seed: int
+    num_videos: int
+    num_groups: int
+    num_left_out: int
+    """Test videos too short for the question, by its stated rule."""
+    num_classes: int
+    chance: dict[str, float]
+    """Metric -> what guessing gives."""
+    metrics: dict[str, Metric]
+    """The first one is the main one."""
+    reported: dict[str, float]
+    """Metric -> the paper's number for the like experiment on its own data; empty if there is none."""
+    config: dict[str, Any]
+    """The resolved settings of this row, as JSON values."""
+
+    def __post_init__(self) -> None:
+        if not self.metrics:
+            raise ValueError("there is no metric")
+        if self.pretraining is not None and not isinstance(self.pretraining.get("question"), str):
+            raise ValueError(f"pretraining is {self.pretraining!r}, which does not name its question")
+
+
+def write_row(folder: Path, row: Row, scores: VideoScores) -> None:
+    """Write `videos.csv`, then `row.json`, each atomically; a folder with a `row.json` is complete.
+
+    Args:
+        folder: made if it does not exist; an earlier row there is replaced.
+        row: what was found.
+        scores: the videos it was found on, with the row's metrics in the row's order.
+
+    Raises:
+        ValueError: if row and scores disagree on the metrics, the videos or the groups.
+    """
+    if list(row.metrics) != list(scores.values):
+        raise ValueError(f"the row has the metrics {list(row.metrics)}, the videos {list(scores.values)}")
+    counts = (row.num_videos, row.num_groups)
+    found = (len(scores.keys), len(set(scores.groups)))
+    if counts != found:
+        raise ValueError(f"the row has {counts} videos and groups, but there are {found}")
+    folder.mkdir(parents=True, exist_ok=True)
+    store = FolderStore(folder)
+    store.delete(ROW_NAME)
+    store.write(SCORES_NAME, _scores_csv(scores).encode())
+    store.write(ROW_NAME, (json.dumps(row_values(row), indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_row(folder: Path, place: str | None = None) -> Row:
+    """The row in a folder.
+
+    Args:
+        folder: where it lies on this machine.
+        place: where the user finds it, if elsewhere.
+
+    Raises:
+        WorkError: if its `row.json` is missing, damaged, or something else.
+    """
+    path = join_location(place or folder, ROW_NAME)
+    try:
+        return TypeAdapter(Row).validate_json((folder / ROW_NAME).read_bytes())
+    except FileNotFoundError:
+        raise WorkError(f"{path} does not exist; the evaluation did not finish there, run it again") from None
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}"
+            for problem in error.errors(include_url=False)
+        ]
+        reason = one_line("; ".join(problems[:3]))
+        raise WorkError(
+            f"{path} is damaged or not a result row ({reason}); delete it and run the evaluation again"
+        ) from None
+
+
+def read_scores(folder: Path) -> VideoScores:
+    """The scores of a row's videos.
+
+    Raises:
+        WorkError: if its `videos.csv` is missing, damaged, or something else.
+    """
+    path = folder / SCORES_NAME
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *lines = csv.reader(file, strict=True)
+        return _parse_scores(header, lines)
+    except FileNotFoundError:
+        raise WorkError(f"{path} does not exist; run the evaluation again") from None
+    except (ValueError, csv.Error) as error:
+        reason = one_line(error)
+        raise WorkError(
+            f"{path} is damaged or not a list of test videos ({reason}); delete its folder and run the evaluation again"
+        ) from None
+
+
+def find_rows(root: Path) -> list[Path]:
+    """Folders below a folder, or that folder itself, that hold a `row.json`; sorted.
+
+    Raises:
+        UsageError: if there is no such folder.
+    """
+    if not root.is_dir():
+        reason = "is not a folder" if root.exists() else "does not exist"
+        raise UsageError(f"{root} {reason}; give a folder that evaluations wrote their results below")
+    return sorted(path.parent for path in root.rglob(ROW_NAME))
+
+
+def is_of_rows(name: str) -> bool:
+    """Whether a file, by its path below a run, is all or part of what :func:`write_row` writes."""
+    return name.rpartition("/")[2] in (ROW_NAME, SCORES_NAME)
+
+
+def row_values(row: Row) -> dict[str, Any]:
+    """A row as `row.json` holds it, in JSON values; bounds that cannot be given are None."""
+    values = asdict(row)
+    for metric in values["metrics"].values():
+        metric |= {name: None for name in ("low", "high") if math.isnan(metric[name])}
+    return values
+
+
+def _scores_csv(scores: VideoScores) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_FIXED_COLUMNS, *scores.values])
+    predicted = [""] * len(scores.keys) if scores.predicted is None else scores.predicted.tolist()
+    columns = [values.tolist() for values in scores.values.values()]
+    writer.writerows(zip(scores.keys, scores.groups, scores.labels.tolist(), predicted, *columns, strict=True))
+    return text.getvalue()
+
+
+def _parse_scores(header: list[str], lines: list[list[str]]) -> VideoScores:
+    """Raises ValueError if the table is not one of test videos."""
+    if tuple(header[: len(_FIXED_COLUMNS)]) != _FIXED_COLUMNS:
+        raise ValueError(f"the columns are {header}")
+    if wrong := [number for number, line in enumerate(lines, start=2) if len(line) != len(header)]:
+        raise ValueError(f"line {wrong[0]} has {len(lines[wrong[0] - 2])} columns, the first has {len(header)}")
+    keys, groups, labels, predicted, *values = zip(*lines, strict=True) if lines else [()] * len(header)
+    return VideoScores(
+        keys=keys,
+        groups=groups,
+        labels=np.array(labels, dtype=np.int64),
+        predicted=np.array(predicted, dtype=np.int64) if any(predicted) else None,
+        values={name: np.array(column, dtype=np.float64) for name, column in zip(header[4:], values, strict=True)},
+    )
+
+
+def _require_column(name: str, values: npt.NDArray[Any], num_videos: int, dtype: type[np.generic]) -> None:
+    if values.shape != (num_videos,) or values.dtype != dtype:
+        expected = f"{np.dtype(dtype)} ({num_videos},)"
+        raise ValueError(f"{name} is {values.dtype} {values.shape}, but {expected} is needed, one for each video")

@@ -1,0 +1,56 @@
+"""What `shardify build` is asked to do: the config of configs/shards/*.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from shardify.catalogs import SourceConfig
+from shardify.config import StrictModel
+from shardify.frames.decoding import FramesConfig
+from shardify.shards.format import Packing
+from shardify.storage.locations import WritableLocation, absolute_location
+
+
+class BuildConfig(StrictModel):
+    """One data set, from where its videos lie to where its shards go."""
+
+    source: SourceConfig
+    """Where the videos and their lists are."""
+    out: WritableLocation
+    """Folder or URL (s3://, gs://, az://) for the shards, made if absent. A rerun continues what is there."""
+    name: str | None = None
+    """The data set's name in the manifest; the source's kind if left out."""
+    frames: FramesConfig = FramesConfig()
+    """How videos become JPEG frames."""
+    pack: Packing = "mjpg"
+    """One Motion-JPEG member a video (`mjpg`), or one member a frame (`frames`: larger, slower with stock readers)."""
+    min_frames: int = Field(default=16, ge=1, le=1_000_000)
+    """Shorter videos go to rejected.jsonl; 16 frames are a clip. With 1 they stay, and clips loop their frames."""
+    videos_per_shard: int = Field(default=128, ge=1, le=1_000_000)
+    """Largest number of videos in a shard."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Mixes the videos of a split over its shards."""
+    max_rejected_share: float = Field(default=0.05, ge=0, le=1)
+    """If more of the videos than this are rejected, the command ends with exit code 1; the shards stay."""
+    max_missing_share: float = Field(default=0.2, ge=0, le=1)
+    """If more of the listed videos than this are missing, the command ends with exit code 1; the shards stay."""
+    workers: int = Field(default=0, ge=0, le=1024)
+    """Processes, one shard at a time each; 0 takes every core this process may use. Engine ray: the cluster's."""
+
+    def with_absolute_paths(self) -> BuildConfig:
+        """The same build for machines whose processes have other working folders."""
+        source = {
+            name: absolute_location(place)
+            for name in ("videos", "lists")
+            if (place := getattr(self.source, name, None)) is not None
+        }
+        program = self.frames.ffmpeg
+        frames = {"ffmpeg": str(Path(program).absolute())} if "/" in program else {}
+        changes = {
+            "out": absolute_location(self.out),
+            "source": self.source.model_copy(update=source),
+            "frames": self.frames.model_copy(update=frames),
+        }
+        return self.model_copy(update=changes)

@@ -1,0 +1,184 @@
+"""What a data set is built from (`build.json`), and everything that follows from it once all shards exist.
+
+`build.json` is written before the first shard. It holds what shapes the bytes (settings, ffmpeg's version, the plan's
+sha256) and nothing that does not: no absolute paths, no worker counts, no time limits. A rerun whose description
+differs is refused. `manifest.json`, `rejected.jsonl` and `missing.jsonl` are a pure function of the description and
+the shards' records, :func:`final_objects`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shardify.build.archives.windows import Window, windows_sha256
+from shardify.build.config import BuildConfig
+from shardify.build.plan import PlannedShard, plan_sha256
+from shardify.catalogs.base import Catalog, Missing
+from shardify.errors import WorkError
+from shardify.frames.decoding import ffmpeg_binary, ffmpeg_version, filter_chain
+from shardify.shards.format import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    MISSING_NAME,
+    REJECTED_NAME,
+    Manifest,
+    ShardRecord,
+    dump_json,
+    shard_name,
+)
+from shardify.storage import Store
+
+DESCRIPTION_NAME = "build.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildDescription:
+    """The contents of `build.json`."""
+
+    name: str
+    settings: dict[str, Any]
+    """Every setting that shapes the shards' bytes, ffmpeg's version and filter among them."""
+    classes: tuple[str, ...]
+    splits: tuple[str, ...]
+    num_videos: int
+    num_shards: int
+    plan_sha256: str
+    missing: tuple[Missing, ...]
+    archives: tuple[tuple[str, ...], ...] = ()
+    """Paths of the archives that the videos are in, by window; what is in them and missing is not known then."""
+
+    @property
+    def noun(self) -> str:
+        """What a task of the build writes, in the plural."""
+        return "windows of archives" if self.archives else "shards"
+
+    def to_json(self) -> bytes:
+        return dump_json({"format_version": FORMAT_VERSION, **asdict(self)}, indent=1)
+
+    @classmethod
+    def from_json(cls, data: bytes, origin: str = DESCRIPTION_NAME) -> BuildDescription:
+        """Raises WorkError if the bytes are not a description that this program reads."""
+        try:
+            values = json.loads(data)
+            version = values.pop("format_version")
+            if version != FORMAT_VERSION:
+                raise WorkError(f"{origin} has format version {version}, this program reads {FORMAT_VERSION}")
+            missing = tuple(Missing(name=line["name"], splits=tuple(line["splits"])) for line in values.pop("missing"))
+            classes, splits = tuple(values.pop("classes")), tuple(values.pop("splits"))
+            archives = tuple(tuple(paths) for paths in values.pop("archives", ()))
+            return cls(classes=classes, splits=splits, missing=missing, archives=archives, **values)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise WorkError(
+                f"{origin} is damaged ({type(error).__name__}: {error}); build into another folder, or delete this one"
+            ) from None
+
+
+def describe_build(
+    config: BuildConfig, catalog: Catalog, plan: Sequence[PlannedShard], windows: Sequence[Window] = ()
+) -> BuildDescription:
+    """What this config builds from this catalog, by shards or by windows of archives, with the ffmpeg at hand."""
+    binary = ffmpeg_binary(config.frames.ffmpeg)
+    settings = {
+        **config.frames.model_dump(mode="json", exclude={"ffmpeg", "time_limit_seconds"}),
+        "ffmpeg_filter": filter_chain(config.frames),
+        "ffmpeg_version": ffmpeg_version(binary),
+        "min_frames": config.min_frames,
+        "pack": config.pack,
+        "seed": config.seed,
+        "source": config.source.kind,
+        "videos_per_shard": config.videos_per_shard,
+    }
+    if windows:
+        settings["archives_per_window"] = config.source.archives_per_window
+    return BuildDescription(
+        name=config.name or config.source.kind,
+        settings=settings,
+        classes=catalog.classes,
+        splits=catalog.splits,
+        num_videos=len(catalog.videos),
+        num_shards=len(plan),
+        plan_sha256=windows_sha256(windows, catalog) if windows else plan_sha256(tuple(plan)),
+        missing=catalog.missing,
+        archives=tuple(tuple(archive.path for archive in window.archives) for window in windows),
+    )
+
+
+def differences(old: BuildDescription, new: BuildDescription) -> list[str]:
+    """Each way in which two builds differ, in words: `quality was 4 and is now 2`."""
+    found = []
+    for key in sorted(old.settings.keys() | new.settings.keys()):
+        before, now = old.settings.get(key), new.settings.get(key)
+        if before != now:
+            found.append(f"{key} was {before} and is now {now}")
+    if old.name != new.name:
+        found.append(f"name was {old.name} and is now {new.name}")
+    for noun, then, today in (("classes", old.classes, new.classes), ("splits", old.splits, new.splits)):
+        if then != today:
+            found.append(f"there were {len(then)} {noun} and are now {len(today)}{_changed_names(then, today)}")
+    if old.num_videos != new.num_videos:
+        found.append(f"the source had {old.num_videos} videos and has {new.num_videos} now")
+    if old.missing != new.missing:
+        names = _changed_names([m.name for m in old.missing], [m.name for m in new.missing])
+        found.append(f"{len(old.missing)} listed videos were missing and {len(new.missing)} are now{names}")
+    then, today = (tuple(path for paths in build.archives for path in paths) for build in (old, new))
+    if then != today:
+        found.append(f"there were {len(then)} archives and are now {len(today)}{_changed_names(then, today)}")
+    if not found and old.plan_sha256 != new.plan_sha256:
+        found.append("the source's videos have other names, labels or splits")
+    return found
+
+
+def manifest_of(description: BuildDescription, records: Iterable[ShardRecord]) -> Manifest:
+    """The manifest of a finished build."""
+    records = list(records)
+    settings = description.settings
+    return Manifest(
+        name=description.name,
+        shards=tuple(record for record in records if record.num_samples),
+        classes=description.classes,
+        splits=description.splits,
+        height=settings["height"],
+        width=settings["width"],
+        packing=settings["pack"],
+        min_frames=settings["min_frames"],
+        ffmpeg_version=settings["ffmpeg_version"],
+        ffmpeg_filter=settings["ffmpeg_filter"],
+        build={**settings, "plan_sha256": description.plan_sha256},
+        num_rejected=sum(len(record.rejected) for record in records),
+        num_missing=len(description.missing),
+    )
+
+
+def final_objects(description: BuildDescription, records: Sequence[ShardRecord]) -> dict[str, bytes]:
+    """What is written once every shard has its record: name -> bytes, the manifest last."""
+    rejected = [dump_json({"shard": record.number, **asdict(line)}) for record in records for line in record.rejected]
+    missing = [dump_json(asdict(line)) for line in description.missing]
+    return {
+        REJECTED_NAME: b"".join(rejected),
+        MISSING_NAME: b"".join(missing),
+        MANIFEST_NAME: manifest_of(description, records).to_json(),
+    }
+
+
+def read_description(store: Store) -> BuildDescription:
+    """`build.json` of a data set. Raises FileNotFoundError if there is none, WorkError if it is damaged."""
+    return BuildDescription.from_json(store.read(DESCRIPTION_NAME), f"{store.location}/{DESCRIPTION_NAME}")
+
+
+def read_record(store: Store, number: int) -> ShardRecord:
+    """One shard's record. Raises FileNotFoundError if there is none, WorkError if it is damaged."""
+    name = shard_name(number, "json")
+    return ShardRecord.from_json(store.read(name), f"{store.location}/{name}")
+
+
+def _changed_names(old: Sequence[str], new: Sequence[str]) -> str:
+    """Up to three names that came or went, in brackets."""
+    gone, come = sorted(set(old) - set(new)), sorted(set(new) - set(old))
+    words = []
+    for verb, names in (("without", gone), ("with", come)):
+        if names:
+            words.append(f"{verb} {', '.join(names[:3])}{' ...' if names[3:] else ''}")
+    return f" ({'; '.join(words)})" if words else ""

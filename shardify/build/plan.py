@@ -1,0 +1,94 @@
+"""Which videos lie in which shard, decided before any video is opened.
+
+In: a catalog. Out: numbered shards with their videos in tar order. Pure: the plan depends on nothing but the catalog,
+the shard size and the seed, so every engine, worker count and rerun writes the same bytes.
+
+Shards are packed by split signature (all videos of a shard belong to the same splits), so a split is a list of whole
+shards and several splits of one data set cost no second copy. Inside a signature the videos are mixed at random.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
+
+from shardify.catalogs.base import Catalog, Video
+from shardify.catalogs.keys import MAX_KEY_LENGTH
+from shardify.errors import UsageError
+from shardify.shards.format import dump_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedShard:
+    """One shard to be written."""
+
+    number: int
+    splits: tuple[str, ...]
+    """The splits that every video of the shard belongs to."""
+    videos: tuple[Video, ...]
+    """In tar order."""
+
+
+def make_plan(catalog: Catalog, videos_per_shard: int, seed: int) -> tuple[PlannedShard, ...]:
+    """Deal the videos of a catalog to shards.
+
+    Videos of equal split signature are ordered by sha256(seed, key) and cut into the fewest shards of at most
+    `videos_per_shard`, whose sizes differ by one at most. Signatures follow each other in the order of the catalog's
+    splits, so shard numbers are stable.
+
+    Args:
+        catalog: the source; its own order does not matter.
+        videos_per_shard: largest number of videos in a shard, at least 1.
+        seed: changes the mixing, nothing else.
+
+    Returns:
+        Shards numbered 0, 1, 2, ...; each video of the catalog is in exactly one.
+
+    Raises:
+        UsageError: if the catalog holds no video.
+        ValueError: if two videos share a key, or a key cannot be a tar member that WebDataset reads back.
+    """
+    if not catalog.videos:
+        raise UsageError(
+            f"{catalog.root}: no videos to pack ({len(catalog.missing)} listed ones are missing); "
+            "check the config's source.videos"
+        )
+    _check_keys(catalog)
+    by_signature: dict[tuple[int, ...], list[Video]] = defaultdict(list)
+    for video in catalog.videos:
+        by_signature[tuple(catalog.splits.index(split) for split in video.splits)].append(video)
+
+    shards: list[PlannedShard] = []
+    for signature, videos in sorted(by_signature.items()):
+        splits = tuple(catalog.splits[i] for i in signature)
+        mixed = sorted(videos, key=lambda video: (_mixing_rank(seed, video.key), video.key))
+        num_shards = -(-len(mixed) // videos_per_shard)
+        bounds = [len(mixed) * i // num_shards for i in range(num_shards + 1)]
+        for start, stop in pairwise(bounds):
+            shards.append(PlannedShard(number=len(shards), splits=splits, videos=tuple(mixed[start:stop])))
+    return tuple(shards)
+
+
+def plan_sha256(plan: tuple[PlannedShard, ...]) -> str:
+    """Identity of a plan: any change of a key, path, label, split or place changes it."""
+    digest = hashlib.sha256()
+    for shard in plan:
+        videos = [[video.key, video.path, video.label] for video in shard.videos]
+        digest.update(dump_json([shard.number, shard.splits, videos]))
+    return digest.hexdigest()
+
+
+def _mixing_rank(seed: int, key: str) -> bytes:
+    return hashlib.sha256(f"{seed}|{key}".encode()).digest()
+
+
+def _check_keys(catalog: Catalog) -> None:
+    key, count = Counter(video.key for video in catalog.videos).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"key {key!r} names {count} videos; catalogs must give each its own")
+    for video in catalog.videos:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", video.key) or len(video.key) > MAX_KEY_LENGTH:
+            raise ValueError(f"key {video.key!r} of {video.path}: use 1 to {MAX_KEY_LENGTH} of A-Z, a-z, 0-9, _ and -")

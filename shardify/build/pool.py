@@ -1,0 +1,116 @@
+"""Who writes the shards: this process, or a pool of local ones; :mod:`shardify.build.ray_cluster` has a cluster do it.
+
+An engine is handed tasks that are independent of each other and of their order; it returns when all are committed. It
+takes them one by one, and what it holds does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing.connection import Connection
+from multiprocessing.queues import SimpleQueue
+from typing import Protocol
+
+from shardify.build.shard_writer import Report, VideoDone
+from shardify.errors import WorkError
+from shardify.process import ANNOUNCEMENTS, start_resource_tracker
+
+POLL_SECONDS = 0.2
+TASKS_AHEAD = 2
+"""Tasks for each worker that wait for it."""
+
+
+class Task(Protocol):
+    """Work that any process can do on any machine that sees the source and the store; picklable."""
+
+    def write(self, report: Report) -> object:
+        """Write the shards, reporting each video. Done again, it writes the same bytes."""
+
+
+_report: Report | None = None
+"""Set once in each worker process."""
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_tasks(tasks: Iterable[Task], num_workers: int, report: Report) -> None:
+    """Write all shards, in this process or in a pool.
+
+    Args:
+        tasks: drawn one by one.
+        num_workers: processes; with 1 no process is started.
+        report: called in this process after each video, in any order.
+
+    Raises:
+        WorkError: if a worker process was killed, or the disk is full.
+    """
+    if num_workers > 1:
+        _run_in_pool(tasks, num_workers, report)
+    else:
+        for task in tasks:
+            task.write(report)
+
+
+def _run_in_pool(tasks: Iterable[Task], num_workers: int, report: Report) -> None:
+    context = multiprocessing.get_context("spawn")
+    start_resource_tracker()
+    reports: SimpleQueue[VideoDone] = context.SimpleQueue()
+    their_end, our_end = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(num_workers, context, initializer=_start_worker, initargs=(reports, their_end))
+    try:
+        waiting = iter(tasks)
+        pending: set[Future[None]] = set()
+        while True:
+            room = (1 + TASKS_AHEAD) * num_workers - len(pending)
+            pending |= {pool.submit(_write_in_worker, task) for task in islice(waiting, room)}
+            if not pending:
+                break
+            done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            while not reports.empty():
+                report(reports.get())
+            for future in done:
+                future.result()
+        pool.shutdown()
+    except BrokenProcessPool:
+        raise WorkError(
+            "a worker process was killed (out of memory?); finished shards are kept, run the same command again "
+            "(with fewer workers if it happens again)"
+        ) from None
+    finally:
+        our_end.close()  # ends workers that are still at it, so that an error or Ctrl-C need not wait for their shards
+        pool.shutdown(cancel_futures=True)
+        their_end.close()
+
+
+def _start_worker(reports: SimpleQueue[VideoDone], lifeline: Connection) -> None:
+    """Set up a worker process: it reports to the queue, dies with the lifeline, and leaves signals to its parent."""
+    global _report  # noqa: PLW0603 - a pool hands queues to its workers in no other way
+    _report = reports.put
+    for number in (signal.SIGINT, *ANNOUNCEMENTS):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_exit_at_end_of, args=(lifeline,), daemon=True).start()
+
+
+def _exit_at_end_of(lifeline: Connection) -> None:
+    """Leave at once when the other end of the pipe is closed, be it on purpose or because the parent was killed."""
+    try:
+        lifeline.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _write_in_worker(task: Task) -> None:
+    assert _report is not None, "the pool's initializer sets it"
+    task.write(_report)

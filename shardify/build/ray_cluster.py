@@ -1,0 +1,192 @@
+"""A Ray cluster as the engine of a build: tasks go out to whatever machines it has, and again if a machine is lost.
+
+In: tasks, whose source and store every machine of the cluster can reach (a bucket, or a shared folder at one path).
+Out: the committed shards. The driver holds a few tasks a CPU and each finished task's frame counts, never the shards.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from shardify.build.pool import TASKS_AHEAD, Task
+from shardify.build.shard_writer import Report, VideoDone
+from shardify.build.surroundings import Surroundings
+from shardify.errors import UsageError, UserFacingError, WorkError, counted, one_line
+from shardify.process import Terminated, terminable
+from shardify.storage.retrying import trust_addresses
+
+MAX_RETRIES = 20
+"""How often a task is begun again because its worker or machine was lost, or ran out of memory."""
+POLL_SECONDS = 1.0
+CONNECT_SECONDS = 10.0
+NOTICE_SECONDS = 120.0
+"""While no task ends, this is said so often."""
+OBJECT_STORE_BYTES = 100_000_000
+"""Of a Ray that is started for this build, which keeps no objects; Ray's default is a third of the memory."""
+_PASSED_ON = ("AWS_", "AZURE_", "GOOGLE_", "TEMPORAL_SSL_", "TMPDIR")
+"""Beginnings of the environment variables that a worker needs for object stores."""
+
+
+def run_on_ray(tasks: Iterable[Task], report: Report, surroundings: Surroundings | None = None) -> None:
+    """Write all shards on the cluster that RAY_ADDRESS names or that runs here, else on this machine.
+
+    Args:
+        tasks: drawn one by one.
+        report: called in this process for each video, when its task is done.
+        surroundings: what each machine is held against before it begins a task.
+
+    Raises:
+        UsageError: if Ray is not installed, the cluster cannot be reached, or one of its machines is not fit.
+        WorkError: if a task failed, or was lost too often.
+    """
+    ray = _import_ray()
+    started = not ray.is_initialized()
+    try:
+        if started:
+            _join_cluster(ray)
+        with terminable():  # Ray has brought a handler of its own
+            _run(ray, tasks, report, surroundings)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _run(ray: Any, tasks: Iterable[Task], report: Report, surroundings: Surroundings | None) -> None:
+    # Given to each task and not to ray.init, which refuses what the environment of a submitted job holds already.
+    passed_on = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+    options = {"num_cpus": 1, "max_retries": MAX_RETRIES, "runtime_env": {"env_vars": passed_on}}
+    write = ray.remote(**options)(write_and_count)
+    waiting = iter(tasks)
+    pending: list[Any] = []
+    last_said = time.monotonic()
+    while True:
+        cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        room = max(0, (1 + TASKS_AHEAD) * cores - len(pending))  # none for a while when machines are lost
+        pending += [write.remote(task, surroundings) for task in islice(waiting, room)]
+        if not pending:
+            return
+        done, pending = ray.wait(pending, timeout=POLL_SECONDS)
+        for reference in done:
+            for num_frames in _result(ray, reference):
+                report(VideoDone(num_frames=num_frames))
+        now = time.monotonic()
+        if done:
+            last_said = now
+        elif now - last_said >= NOTICE_SECONDS:
+            last_said = now
+            quiet = f"no task has ended for {NOTICE_SECONDS:.0f} s, the cluster is at {len(pending)}"
+            click.echo(f"{quiet}; `ray status` shows its machines", err=True)
+
+
+def write_and_count(task: Task, surroundings: Surroundings | None = None) -> list[int]:
+    """Run a task in a worker; the number of frames of each of its videos, 0 for a rejected one."""
+    if surroundings is not None:
+        trust_addresses()
+        surroundings.require()
+    frames: list[int] = []
+    task.write(lambda done: frames.append(done.num_frames))
+    return frames
+
+
+def _result(ray: Any, reference: Any) -> list[int]:
+    try:
+        frames: list[int] = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, UserFacingError):
+            raise cause from None
+        if isinstance(cause, OSError):
+            where = f"{cause.filename}: " if cause.filename else ""
+            raise WorkError(f"on a machine of the cluster: {where}{cause.strerror or cause}") from None
+        if isinstance(cause, ray.exceptions.RaySystemError):
+            raise UsageError(
+                f"a machine of the cluster cannot begin a task ({_first_sentence(cause)}); all its machines need "
+                "temporal-ssl and Ray in the versions of this one"
+            ) from None
+        raise
+    except ray.exceptions.RayError as error:
+        raise WorkError(
+            f"Ray could not get a task done in {MAX_RETRIES} retries ({_first_sentence(error)}); out of memory? "
+            "Finished shards are kept, run the same command again"
+        ) from None
+    return frames
+
+
+def _first_sentence(error: Exception) -> str:
+    """Of Ray's messages, which go on with tracebacks and pages of advice."""
+    return one_line(str(error).partition("\ntraceback:")[0]).partition(". ")[0].removesuffix(".")[:200]
+
+
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))  # without end by default
+    try:
+        import ray
+    except ImportError:
+        raise UsageError(
+            "the engine ray needs the package ray: pip install 'temporal-ssl[ray]' (make install brings it)"
+        ) from None
+    return ray
+
+
+def _require_answer(address: str) -> None:
+    """Raise ConnectionError if nothing listens at a `host:port`; Ray itself would wait for it for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(f"nothing answers at {address} ({error})") from None
+
+
+def _join_cluster(ray: Any) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    here = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, **quiet}
+    address = os.environ.get("RAY_ADDRESS") or "auto"
+    try:
+        if address == "local":
+            ray.init(**here)
+        elif address == "auto":
+            _refuse_forgotten_cluster()
+            try:
+                ray.init(address=address, **quiet)
+            except ConnectionError:  # none runs
+                ray.init(**here)
+        else:
+            _require_answer(address)
+            ray.init(address=address, **quiet)
+    except SystemExit:  # how Ray's handler answers SIGTERM
+        raise Terminated from None
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UsageError(f"no Ray cluster can be joined: {one_line(error)[:300]}; check RAY_ADDRESS") from None
+    where = address if ":" in address else ray.get_runtime_context().gcs_address
+    machines = sum(node["Alive"] for node in ray.nodes())
+    cores = int(ray.cluster_resources().get("CPU", 0))
+    click.echo(f"Ray at {where}: {counted(machines, 'machine')}, {counted(cores, 'core')}", err=True)
+
+
+def _refuse_forgotten_cluster() -> None:
+    """`ray start` notes the address in a file, which stays when the machine dies; Ray would wait for it for minutes."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - where Ray has it
+    noted = Path(folder, "ray", "ray_current_cluster")
+    try:
+        address = noted.read_text(encoding="utf-8").strip()
+    except OSError:
+        return
+    try:
+        _require_answer(address)
+    except ConnectionError as error:
+        raise UsageError(
+            f"{error}, where Ray runs according to {noted}; if that cluster is gone, remove the file, or set "
+            "RAY_ADDRESS (local starts Ray on this machine)"
+        ) from None

@@ -1,0 +1,242 @@
+"""Build a data set: catalog -> plan -> shards -> manifest and ledgers; all of it, or one part of several.
+
+Whatever was finished by an earlier run of the same build is kept; a run that is killed anywhere loses only the shards
+it was at. Parts write disjoint shards; whoever finds all of them there writes the manifest and the ledgers.
+
+Nothing keeps a part from replacing a shard (one that lacks videos, or was torn) while another writes the manifest. So
+the manifest is held against the records once more after it was written, and a shard is replaced by deleting its record
+and then the manifest, see :meth:`shardify.build.shard_writer.OpenShard.commit`: one of the two notices the other. Who
+replaced a shard writes the manifest after it; so only if both are killed can one be left that names other bytes than
+those there, until the build is run again.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import click
+
+from shardify.build.archived import (
+    collect_windows,
+    find_windows,
+    keep_lists,
+    require_no_damage,
+)
+from shardify.build.archives.windows import SHARDS_PER_WINDOW, plan_windows
+from shardify.build.config import BuildConfig
+from shardify.build.description import (
+    DESCRIPTION_NAME,
+    BuildDescription,
+    describe_build,
+    differences,
+    final_objects,
+    read_description,
+)
+from shardify.build.part import Part
+from shardify.build.plan import make_plan
+from shardify.build.planned import Built, Work, collect_shards, find_shards, is_whole
+from shardify.build.pool import run_tasks, usable_cores
+from shardify.build.progress import BuildProgress
+from shardify.build.ray_cluster import run_on_ray
+from shardify.build.summary import BuildSummary, PartSummary, summarise_build
+from shardify.build.surroundings import Surroundings
+from shardify.catalogs import read_catalog
+from shardify.catalogs.base import Catalog
+from shardify.errors import UnfinishedError, UsageError, WorkError
+from shardify.shards.format import MANIFEST_NAME, MISSING_NAME, REJECTED_NAME
+from shardify.storage import Store, open_store
+from shardify.storage.lock import exclusive
+
+Engine = Literal["local", "ray"]
+
+
+def build(config: BuildConfig, *, retry_failed: bool = False, engine: Engine = "local") -> BuildSummary:
+    """Build, or go on building, the data set of a config.
+
+    Args:
+        config: what to build.
+        retry_failed: also rebuild the shards that lack videos because they were rejected earlier.
+        engine: who does it: processes of this machine, or a Ray cluster.
+
+    Returns:
+        The summary; its `problems` say whether too many videos were rejected or missing.
+
+    Raises:
+        UsageError: if the source or its lists are unusable, or `out` holds a build of other settings or another source.
+        WorkError: if another build is at work on `out`, a worker was killed, or the disk is full.
+    """
+    summary = _build(config, None, retry_failed, engine)
+    assert isinstance(summary, BuildSummary)
+    return summary
+
+
+def build_part(
+    config: BuildConfig, part: Part, *, retry_failed: bool = False, engine: Engine = "local"
+) -> BuildSummary | PartSummary:
+    """Build, or go on building, one part of a data set; otherwise as :func:`build`.
+
+    Several parts may be at work on one `out` at the same time. Where there are no locks, in a bucket, so may two equal
+    builds, or one part twice: every object is written whole and is the same whoever writes it.
+
+    Returns:
+        What this part did, while shards of other parts are missing; else the summary of the whole.
+    """
+    return _build(config, part, retry_failed, engine)
+
+
+def _build(config: BuildConfig, part: Part | None, retry_failed: bool, engine: Engine) -> BuildSummary | PartSummary:
+    if engine == "ray":
+        config = config.with_absolute_paths()
+    catalog = read_catalog(config.source)
+    plan = () if catalog.archived else make_plan(catalog, config.videos_per_shard, config.seed)
+    windows = plan_windows(catalog.archived.archives, config.source.archives_per_window) if catalog.archived else ()
+    description = describe_build(config, catalog, plan, windows)
+    store = open_store(config.out, create=True)
+    with exclusive(store, doing="building", together=part is not None):
+        settle_description(store, description)
+        keep_lists(store, catalog)
+        if catalog.archived:
+            mine = windows if part is None else part.of(windows)
+            cores = 1 if engine == "ray" else config.workers or usable_cores()
+            work = find_windows(config, catalog, mine, store, retry_failed=retry_failed, num_cores=cores)
+        else:
+            shards = plan if part is None else part.of(plan)
+            work = find_shards(config, catalog, shards, store, retry_failed=retry_failed)
+        _say_what_is_there(store, catalog, description, work)
+        if work.num_tasks:
+            for name in (MANIFEST_NAME, REJECTED_NAME, MISSING_NAME):
+                store.delete(name)
+        with BuildProgress(work.num_videos) as progress:
+            if engine == "ray" and work.num_tasks:
+                common = Surroundings.here(videos=catalog.root, location=config.out, ffmpeg=config.frames.ffmpeg)
+                run_on_ray(work.tasks, progress.add, common)
+            else:
+                run_tasks(work.tasks, min(config.workers or usable_cores(), work.num_tasks), progress.add)
+            seconds = progress.seconds if work.num_tasks else 0.0
+        try:
+            built = write_final_objects(store, description)
+        except UnfinishedError as error:
+            if part is None:
+                raise
+            require_no_damage(store, part.of(windows))
+            return PartSummary(
+                location=store.location,
+                part=str(part),
+                noun=description.noun,
+                num_shards=work.num_planned,
+                num_shards_written=work.num_tasks,
+                num_shards_missing=error.num_missing,
+                num_videos=progress.num_done,
+                num_frames=progress.num_frames,
+                num_rejected=progress.num_rejected,
+                seconds=seconds,
+            )
+    return summarise_build(
+        config,
+        built,
+        num_written=sum(work.writes(record.number) for record in built.records if record.num_samples),
+        seconds=seconds,
+        frames=progress.num_frames,
+        num_unlisted=built.num_unlisted + catalog.num_unlisted,
+    )
+
+
+def finish(config: BuildConfig) -> BuildSummary:
+    """Write the manifest and the ledgers of a data set whose shards have been built, in parts or otherwise.
+
+    The videos are not looked at; what was to be built is read from the data set itself.
+
+    Raises:
+        UsageError: if nothing was built there.
+        WorkError: if shards are missing, or another build is at work.
+    """
+    store = open_store(config.out)
+    with exclusive(store, doing="building"):
+        try:
+            description = read_description(store)
+        except FileNotFoundError:
+            raise UsageError(f"{store.location} holds no {DESCRIPTION_NAME}: run `shardify build` first") from None
+        built = write_final_objects(store, description)
+    return summarise_build(config, built, num_written=0, seconds=0.0, frames=0, num_unlisted=built.num_unlisted)
+
+
+def write_final_objects(store: Store, description: BuildDescription) -> Built:
+    """Write the ledgers and the manifest from the shards' records, until those fit that are read afterwards.
+
+    They are created, not replaced: who comes late with what it has read earlier does not do away with newer ones.
+
+    Raises:
+        UnfinishedError: if a shard has not been written yet or is not whole.
+        WorkError: if an archive is damaged.
+    """
+    has_created = False
+    while True:
+        there = {name: _read_if_there(store, name) for name in (MANIFEST_NAME, MISSING_NAME, REJECTED_NAME)}
+        try:
+            built = _collect(store, description)
+        except WorkError:
+            if not has_created:
+                raise
+            store.delete(MANIFEST_NAME)  # who is replacing a shard writes it afterwards, unless that is done already
+            has_created = False
+            continue
+        objects = final_objects(built.description, built.records)
+        if there == objects:
+            return built
+        for name, data in there.items():
+            if data is not None and data != objects[name]:
+                store.delete(name)
+        for name, data in objects.items():
+            if data != there[name]:
+                has_created |= store.create(name, data) and name == MANIFEST_NAME
+
+
+def _collect(store: Store, description: BuildDescription) -> Built:
+    built = collect_windows(store, description) if description.archives else collect_shards(store, description)
+    sizes = store.sizes()
+    torn = [record.number for record in built.records if not is_whole(record, sizes)]
+    if torn:
+        raise UnfinishedError(
+            f"{store.location}: tar or index of {len(torn)} shards ({torn[0]} ...) are missing or of another size; run "
+            "`shardify build` again, which writes them anew",
+            num_missing=len({n // SHARDS_PER_WINDOW for n in torn} if description.archives else torn),
+        )
+    return built
+
+
+def _read_if_there(store: Store, name: str) -> bytes | None:
+    try:
+        return store.read(name)
+    except FileNotFoundError:
+        return None
+
+
+def settle_description(store: Store, description: BuildDescription) -> None:
+    """Write build.json, or make sure that the one there describes this very build."""
+    if not store.exists(DESCRIPTION_NAME):
+        foreign = [name for name in store.names() if name.startswith("shard-") or name == MANIFEST_NAME]
+        if foreign and not store.exists(DESCRIPTION_NAME):  # another part may have begun meanwhile
+            raise UsageError(
+                f"{store.location} holds {foreign[0]} but no {DESCRIPTION_NAME}, so it is not known what it was built "
+                "from; choose another folder with --set out=..."
+            ) from None
+        if store.create(DESCRIPTION_NAME, description.to_json()):
+            return
+    earlier = read_description(store)
+    if earlier != description:
+        raise UsageError(
+            f"{store.location} was built differently: {'; '.join(differences(earlier, description))}; "
+            "build into another folder (--set out=...) or delete this one"
+        )
+
+
+def _say_what_is_there(store: Store, catalog: Catalog, description: BuildDescription, work: Work) -> None:
+    if catalog.missing:
+        _say(f"{len(catalog.missing)} of {len(catalog.videos) + len(catalog.missing)} listed videos are missing")
+    if work.num_tasks < work.num_planned:
+        there = work.num_planned - work.num_tasks
+        _say(f"{store.location}: {there} of {work.num_planned} {description.noun} are there already")
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,298 @@
+"""One planned shard -> tar, index and record, committed as three whole objects.
+
+A :class:`ShardTask` holds all that a shard's bytes depend on; :func:`write_shard` is a plain function of it that any
+engine can run anywhere. The record (`shard-NNNNNN.json`) is written last: a shard without one does not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import zlib
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from shardify.build.plan import PlannedShard
+from shardify.build.sources import open_videos
+from shardify.catalogs.base import NO_LABEL, Video
+from shardify.frames.decoding import Frames, FramesConfig, VideoError, decode_video
+from shardify.frames.memory_file import MemoryFile
+from shardify.shards.format import (
+    MANIFEST_NAME,
+    TAR_BLOCK_BYTES,
+    Packing,
+    Reject,
+    SampleEntry,
+    ShardIndex,
+    ShardRecord,
+    dump_json,
+    shard_name,
+)
+from shardify.storage import Store, open_store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Where videos come from, how they are packed, and where shards go."""
+
+    root: str
+    """Folder or URL that the videos' paths are relative to."""
+    classes: tuple[str, ...]
+    location: str
+    """The store to write to."""
+    frames: FramesConfig
+    packing: Packing
+    min_frames: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask(Recipe):
+    """A shard to be written; picklable, so that it can be done in any process."""
+
+    shard: PlannedShard
+
+    def write(self, report: Report) -> None:
+        """Write it, see :func:`write_shard`."""
+        write_shard(self, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoDone:
+    """Told after each video, for the progress line."""
+
+    num_frames: int
+    """0 if it was rejected."""
+
+
+Report = Callable[[VideoDone], None]
+
+
+def write_shard(task: ShardTask, report: Report) -> ShardRecord:
+    """Decode a shard's videos, pack them, commit the shard.
+
+    Args:
+        task: what to write where.
+        report: called once per video, in order. If it raises, nothing is committed.
+
+    Returns:
+        The record that now stands in the store.
+
+    Raises:
+        WorkError: if the disk is full.
+        OSError: if the store cannot be written.
+    """
+    shard = task.shard
+    paths = [video.path for video in shard.videos]
+    with (
+        closing(open_videos(task.root, paths)) as sources,
+        OpenShard(task, open_store(task.location), shard.number, shard.splits) as open_shard,
+    ):
+        for video, source in zip(shard.videos, sources, strict=True):
+            report(open_shard.add(video, decode_source(source, task)))
+        return open_shard.commit()
+
+
+def decode_source(source: Path | MemoryFile | VideoError, recipe: Recipe) -> Frames | VideoError:
+    """A video's frames, or why there are none to be packed; frees the memory that it came in."""
+    if isinstance(source, VideoError):
+        return source
+    try:
+        frames = decode_video(source, recipe.frames)
+    except VideoError as error:
+        return error
+    finally:
+        if isinstance(source, MemoryFile):
+            source.close()
+    if len(frames.jpegs) < recipe.min_frames:
+        noun = "frame" if len(frames.jpegs) == 1 else "frames"
+        reason = f"{len(frames.jpegs)} {noun}, but min_frames is {recipe.min_frames}"
+        return VideoError(status="rejected", reason=reason, ffmpeg="; ".join(frames.warnings))
+    return frames
+
+
+class OpenShard:
+    """A shard that is being filled, in a temporary file until it is committed; leaving the context drops it."""
+
+    def __init__(self, recipe: Recipe, store: Store, number: int, splits: tuple[str, ...]) -> None:
+        self.number = number
+        self.num_videos = 0
+        """Added so far, rejected ones included."""
+        self._recipe = recipe
+        self._store = store
+        self._splits = splits
+        self._rejected: list[Reject] = []
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._path = stack.enter_context(self._store.temporary(shard_name(self.number, "tar")))
+            self._tar = stack.enter_context(ShardTar(self._path, self._recipe.packing))
+            self._closing = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closing.__exit__(kind, error, traceback)
+
+    def add(self, video: Video, result: Frames | VideoError) -> VideoDone:
+        """Append a video, or note why it is left out."""
+        self.num_videos += 1
+        if isinstance(result, VideoError):
+            self._rejected.append(_reject(video, result))
+            return VideoDone(num_frames=0)
+        self._tar.add(video, result, _sample_json(video, result, self._recipe))
+        return VideoDone(num_frames=len(result.jpegs))
+
+    def commit(self) -> ShardRecord:
+        """Replace whatever the store holds of this shard; at every moment it holds a whole shard or no record of one.
+
+        If it holds the very same, nothing is written. Else the manifest is deleted after the old record: whoever writes
+        a manifest meanwhile and reads the records afterwards sees that this one is gone, or else wrote it before that.
+
+        Raises:
+            WorkError: if the disk is full.
+        """
+        self._tar.close()
+        number, index = self.number, self._tar.index()
+        tar_name, index_name, record_name = (shard_name(number, part) for part in ("tar", "idx.npz", "json"))
+        index_data = index.to_bytes() if len(index) else b""
+        record = ShardRecord(
+            number=number,
+            num_samples=len(index),
+            num_frames=int(index.num_frames.sum()),
+            tar_bytes=self._path.stat().st_size if len(index) else 0,
+            tar_sha256=_file_sha256(self._path) if len(index) else "",
+            index_bytes=len(index_data),
+            index_sha256=hashlib.sha256(index_data).hexdigest() if len(index) else "",
+            splits=self._splits,
+            rejected=tuple(self._rejected),
+        )
+        if self._holds(record):
+            return record
+        self._store.delete(record_name)
+        self._store.delete(MANIFEST_NAME)
+        if len(index):
+            self._store.write_file(tar_name, self._path)
+            self._store.write(index_name, index_data)
+        else:
+            self._store.delete(tar_name)
+            self._store.delete(index_name)
+        self._store.write(record_name, record.to_json())
+        return record
+
+    def _holds(self, record: ShardRecord) -> bool:
+        """Whether the store has this record, with a tar and an index of the sizes that it names."""
+        names = [shard_name(record.number, part) for part in ("tar", "idx.npz")] if record.num_samples else []
+        try:
+            same = self._store.read(shard_name(record.number, "json")) == record.to_json()
+            sizes = [self._store.size(name) for name in names]
+        except FileNotFoundError:
+            return False
+        return same and sizes == ([record.tar_bytes, record.index_bytes] if names else [])
+
+
+class ShardTar:
+    """A tar of samples, byte-identical for equal samples, that remembers where every frame lies.
+
+    Written with `tarfile` in the plain USTAR format, one header block a member, rather than with WebDataset's writer,
+    whose import loads torch into every worker.
+    """
+
+    def __init__(self, path: Path, packing: Packing) -> None:
+        self.packing = packing
+        self._entries: list[SampleEntry] = []
+        self._file = path.open("wb")
+        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with closing(self._file):
+            if kind is None:
+                self.close()
+
+    def close(self) -> None:
+        """Write what ends a tar, and have all of it in the file."""
+        self._tar.close()
+        self._file.close()
+
+    def add(self, video: Video, frames: Frames, json: bytes) -> None:
+        """Append one video: `KEY.cls`, `KEY.json` and its frames."""
+        self._add_member(f"{video.key}.cls", str(video.label).encode())
+        self._add_member(f"{video.key}.json", json)
+        if self.packing == "mjpg":
+            offset = self._add_member(f"{video.key}.mjpg", b"".join(frames.jpegs))
+        else:
+            offsets = [self._add_member(f"{video.key}.{i:06d}.jpg", jpeg) for i, jpeg in enumerate(frames.jpegs)]
+            offset = offsets[0]
+        self._entries.append(
+            SampleEntry(
+                key=video.key,
+                label=video.label,
+                fps=frames.fps,
+                offset=offset,
+                frame_bytes=np.array([len(jpeg) for jpeg in frames.jpegs], dtype=np.int64),
+                frame_crc32=np.array([zlib.crc32(jpeg) for jpeg in frames.jpegs], dtype=np.uint32),
+            )
+        )
+
+    def index(self) -> ShardIndex:
+        """Index of all samples added so far."""
+        return ShardIndex.from_samples(self.packing, self._entries)
+
+    def _add_member(self, name: str, data: bytes) -> int:
+        """Append a member; returns the byte offset of its data."""
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        member.mode = 0o444
+        offset = self._file.tell() + TAR_BLOCK_BYTES
+        self._tar.addfile(member, io.BytesIO(data))
+        return offset
+
+
+def _sample_json(video: Video, frames: Frames, recipe: Recipe) -> bytes:
+    """The `KEY.json` member: where the video came from and how to cut its frames apart."""
+    return dump_json(
+        {
+            "path": video.path,
+            "label": video.label,
+            "label_name": recipe.classes[video.label] if video.label != NO_LABEL else None,
+            "num_frames": len(frames.jpegs),
+            "frame_bytes": [len(jpeg) for jpeg in frames.jpegs],
+            "frame_crc32": [zlib.crc32(jpeg) for jpeg in frames.jpegs],
+            "width": recipe.frames.width,
+            "height": recipe.frames.height,
+            "fps": frames.fps,
+            "source_width": frames.source_width,
+            "source_height": frames.source_height,
+            "codec": frames.codec,
+            "duration_seconds": frames.duration_seconds,
+            "warnings": frames.warnings,
+        }
+    )
+
+
+def _reject(video: Video, error: VideoError) -> Reject:
+    return Reject(
+        key=video.key,
+        path=video.path,
+        splits=video.splits,
+        status=error.status,
+        reason=error.reason,
+        ffmpeg=error.ffmpeg,
+    )
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

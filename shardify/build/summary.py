@@ -1,0 +1,185 @@
+"""What a build did: counts, reasons, and whether too many videos were lost."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shardify.build.config import BuildConfig
+from shardify.build.planned import Built
+from shardify.build.progress import format_seconds
+from shardify.errors import counted
+from shardify.shards.format import MISSING_NAME, REJECTED_NAME
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSummary:
+    """What a build did and what the data set now holds."""
+
+    location: str
+    num_shards: int
+    """Of the manifest; shards whose videos were all rejected are not among them."""
+    num_shards_written: int
+    """By this run; the others were there already."""
+    num_videos: int
+    """Videos in the plan."""
+    num_samples: int
+    num_frames: int
+    num_bytes: int
+    """Size of all tars."""
+    num_missing: int
+    num_unlisted: int
+    reasons: dict[str, int]
+    """Rejected videos by reason, most frequent first."""
+    num_transient: int
+    """Rejected videos that may go better with --retry-failed."""
+    seconds: float
+    """Time this run spent writing shards."""
+    frames_per_second: float
+    """Of this run; 0 if it wrote nothing."""
+    problems: tuple[str, ...]
+    """Shares above their limits; empty for a good build."""
+    notes: tuple[str, ...] = ()
+    """What else is to be said about the videos."""
+
+    @property
+    def num_rejected(self) -> int:
+        return sum(self.reasons.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """For --json."""
+        return {**asdict(self), "num_rejected": self.num_rejected}
+
+    def lines(self) -> list[str]:
+        """For people."""
+        size = f"{self.num_frames:,} frames, {self.num_bytes / 1e6:,.1f} MB in {counted(self.num_shards, 'shard')}"
+        lines = [f"{self.location}: {self.num_samples} of {self.num_videos} videos, {size}"]
+        if self.num_shards_written:
+            time = f"{format_seconds(self.seconds)} ({self.frames_per_second:,.0f} frames/s)"
+            lines.append(f"wrote {counted(self.num_shards_written, 'shard')} in {time}")
+        else:
+            lines.append("all shards were there already; none was written")
+        if self.num_missing or self.num_unlisted:
+            lines.append(f"{self.num_missing} listed videos are missing, {self.num_unlisted} videos are in no list")
+        for reason, count in self.reasons.items():
+            lines.append(f"rejected {count}: {reason}")
+        if self.num_transient:
+            lines.append(f"{self.num_transient} of the rejects may go better with --retry-failed")
+        return [*lines, *self.notes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSummary:
+    """What one part of a build did, while others have not."""
+
+    location: str
+    part: str
+    """`i/n`."""
+    noun: str = "shards"
+    """What is counted: shards, or windows of archives with all their shards."""
+    num_shards: int
+    """Of this part."""
+    num_shards_written: int
+    """By this run; the others were there already."""
+    num_shards_missing: int
+    """Of other parts."""
+    num_videos: int
+    """That this run looked at."""
+    num_frames: int
+    num_rejected: int
+    seconds: float
+    problems: tuple[str, ...] = ()
+    """Shares are judged when all shards are there."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For --json."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """For people."""
+        done = f"{self.num_videos} videos, {self.num_frames:,} frames, {self.num_rejected} rejected"
+        own = f"{self.num_shards} {self.noun}, {self.num_shards_written} of them written now"
+        rest = f"{self.num_shards_missing} {self.noun} of other parts are missing; the last part to end writes"
+        time = f"in {format_seconds(self.seconds)}"
+        return [
+            f"{self.location}: part {self.part} is done: {own} {time} ({done})",
+            f"{rest} the manifest, or `shardify finish`",
+        ]
+
+
+def summarise_build(
+    config: BuildConfig,
+    built: Built,
+    *,
+    num_written: int,
+    seconds: float,
+    frames: int,
+    num_unlisted: int,
+) -> BuildSummary:
+    """Sum up a finished build and hold its losses against the config's limits.
+
+    Args:
+        config: what was to be built.
+        built: its shards, and what the source held.
+        num_written: shards of the manifest that this run wrote.
+        seconds: time it took over them.
+        frames: frames in them.
+        num_unlisted: videos that no list names.
+    """
+    description, records = built.description, built.records
+    rejected = [line for record in records for line in record.rejected]
+    num_videos, num_missing = description.num_videos, len(description.missing)
+    problems = []
+    if len(rejected) > config.max_rejected_share * num_videos:
+        share = _rounded_up(len(rejected), num_videos)
+        problems.append(
+            f"{len(rejected)} of {num_videos} videos were rejected, more than max_rejected_share "
+            f"{config.max_rejected_share:g} allows; the shards are kept, the reasons are in {REJECTED_NAME}. Mend "
+            "those videos and run `shardify build` again with --retry-failed, or accept the loss: run it with --set "
+            f"max_rejected_share={share:g}"
+        )
+    if num_missing > config.max_missing_share * (num_videos + num_missing):
+        share = _rounded_up(num_missing, num_videos + num_missing)
+        problems.append(
+            f"{num_missing} of {num_videos + num_missing} listed videos are missing, more than max_missing_share "
+            f"{config.max_missing_share:g} allows; the shards are kept, the names are in {MISSING_NAME}. Put those "
+            "videos where the others are and build into another place, or accept the loss: run `shardify build` with "
+            f"--set max_missing_share={share:g}"
+        )
+    return BuildSummary(
+        location=str(config.out),
+        num_shards=sum(record.num_samples > 0 for record in records),
+        num_shards_written=num_written,
+        num_videos=num_videos,
+        num_samples=sum(record.num_samples for record in records),
+        num_frames=sum(record.num_frames for record in records),
+        num_bytes=sum(record.tar_bytes for record in records),
+        num_missing=num_missing,
+        num_unlisted=num_unlisted,
+        reasons=group_reasons([line.reason for line in rejected]),
+        num_transient=sum(line.status == "transient" for line in rejected),
+        seconds=seconds,
+        frames_per_second=frames / seconds if seconds else 0.0,
+        problems=tuple(problems),
+        notes=built.notes,
+    )
+
+
+def _rounded_up(number: int, whole: int) -> float:
+    """A share in hundredths, none too small."""
+    return -(-100 * number // whole) / 100
+
+
+def group_reasons(reasons: Sequence[str]) -> dict[str, int]:
+    """Count reasons, most frequent first; those that differ in numbers only are one, `N` where the numbers differ."""
+    groups: dict[str, list[list[str]]] = defaultdict(list)
+    for reason in reasons:
+        groups[re.sub(r"\d+", "N", reason)].append(re.split(r"(\d+)", reason))
+    counts = {
+        "".join(parts[0] if len(set(parts)) == 1 else "N" for parts in zip(*group, strict=True)): len(group)
+        for group in groups.values()
+    }
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

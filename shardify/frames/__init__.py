@@ -1,0 +1,1 @@
+"""One video to its JPEG frames, through ffmpeg."""

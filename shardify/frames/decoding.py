@@ -1,0 +1,290 @@
+"""One video file -> its frames as JPEGs: every source frame once, in order.
+
+In: a path, or a file in memory, and a :class:`FramesConfig`. Out: :class:`Frames`, or a :class:`VideoError` that says
+why there are none. One ffmpeg process decodes, rotates, scales and encodes; it is driven through ffmpeg-python and gets
+one thread a step.
+The bytes depend on the file, the config and the ffmpeg version alone, not on the CPU or on timing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from shardify.frames.ffmpeg_command import FramesConfig, ffmpeg_binary, ffmpeg_command, ffmpeg_version, filter_chain
+from shardify.frames.ffmpeg_log import FfmpegLog
+from shardify.frames.jpeg import split_jpegs
+from shardify.frames.memory_file import MemoryFile
+
+__all__ = [
+    "Frames",
+    "FramesConfig",
+    "VideoError",
+    "decode_video",
+    "ffmpeg_binary",
+    "ffmpeg_command",
+    "ffmpeg_version",
+    "filter_chain",
+    "stop_decoding",
+]
+
+_SAMPLE_ENTRY_BYTES = 4096
+"""Within this distance behind `encv` an MP4 has the `sinf` box that tells how the video is encrypted."""
+_REFUSED_OPTIONS = (
+    *("Error setting option ", "Error applying option ", "Error applying decoder options", "which is not within "),
+    *("Unrecognized option ", "Error splitting the argument list", "Unknown encoder ", "Error parsing a filter "),
+)
+"""What ffmpeg says when it cannot do as it is told, whatever the video: settings or a build of it that do not fit."""
+_NO_DECODER = ("no decoder found for", "not found for input stream")
+"""The same news in newer and in older releases."""
+
+_running: set[subprocess.Popen[bytes]] = set()
+"""Every ffmpeg that threads of this process are waiting for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """The frames of one video."""
+
+    jpegs: tuple[bytes, ...]
+    """One baseline JPEG (4:2:0, full range, BT.601, as JFIF asks) a source frame; never empty."""
+    fps: float
+    """Mean frame rate as the container tells it; 0.0 if unknown."""
+    source_width: int
+    """Pixels, after rotation; of the first frames if the size changes on the way."""
+    source_height: int
+    codec: str
+    """ffmpeg's name of the source's codec, e.g. "h264"."""
+    duration_seconds: float | None
+    """What the container claims; None if it does not say."""
+    warnings: tuple[str, ...]
+    """What ffmpeg complained about: at most 5 distinct lines of at most 200 characters, without paths or addresses."""
+
+
+class VideoError(Exception):
+    """A video that gave no usable frames."""
+
+    def __init__(self, *, status: Literal["rejected", "transient"], reason: str, ffmpeg: str = "") -> None:
+        """Args: see the attributes."""
+        super().__init__(reason)
+        self.status: Literal["rejected", "transient"] = status
+        """`rejected`: the file is at fault, another try ends the same way; `transient`: the circumstances are."""
+        self.reason = reason
+        """Short and for people."""
+        self.ffmpeg = ffmpeg
+        """ffmpeg's own words on it, bounded and without paths or addresses."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive the way from a worker process."""
+        return functools.partial(VideoError, status=self.status, reason=self.reason, ffmpeg=self.ffmpeg), ()
+
+
+def decode_video(
+    video: str | os.PathLike[str] | MemoryFile, config: FramesConfig, *, cpu_flags: str | None = None
+) -> Frames:
+    """Decode one video into JPEG frames.
+
+    The frames are those that ffmpeg decodes of the first video stream (cover pictures are none), rotated as the file
+    asks, none dropped or repeated whatever their timestamps. Damaged videos give the frames that could be
+    decoded, and ffmpeg's complaints as warnings.
+
+    Args:
+        video: a local file, whose name may hold any characters, or one in memory; the result is the same.
+        config: geometry, quality and limits.
+        cpu_flags: ffmpeg's -cpuflags, for tests ("0" switches SIMD off).
+
+    Raises:
+        VideoError: if there are no frames, too many, or the run did not end by itself.
+        UsageError: if there is no ffmpeg to run.
+    """
+    if isinstance(video, MemoryFile):
+        with video.path() as path:
+            return _decode(str(path), (video.fileno(),), config, cpu_flags)
+    return _decode(str(Path(video).absolute()), (), config, cpu_flags)
+
+
+def stop_decoding() -> None:
+    """End every ffmpeg that threads of this process have running, for who cannot wait; their videos come to nothing."""
+    for process in tuple(_running):
+        process.kill()
+
+
+def _decode(source: str, descriptors: tuple[int, ...], config: FramesConfig, cpu_flags: str | None) -> Frames:
+    """Decode the file at an absolute path; `descriptors` are those that ffmpeg must inherit to open it."""
+    _require_content(source)
+    command = ffmpeg_command(source, config, cpu_flags=cpu_flags)
+    log = FfmpegLog(source=source)
+    with _run(command, log, config.time_limit_seconds, descriptors) as (process, timed_out):
+        assert process.stdout is not None
+        stream = process.stdout.read()
+    if timed_out.is_set():
+        reason = f"not decoded within {config.time_limit_seconds:g} s (frames.time_limit_seconds)"
+        raise VideoError(status="transient", reason=reason)
+    _require_own_end(process.returncode, log)
+    if log.complaints:
+        _require_readable(source, log)
+    try:
+        jpegs = split_jpegs(stream)
+    except ValueError as error:
+        raise VideoError(status="rejected", reason=f"ffmpeg wrote damaged frames: {error}") from None
+    _require_all_frames(len(jpegs), log, config)
+    video = log.video
+    width, height = video.size if video is not None else (0, 0)
+    return Frames(
+        jpegs=jpegs,
+        fps=video.fps if video is not None else 0.0,
+        source_width=width,
+        source_height=height,
+        codec=video.codec if video is not None else "unknown",
+        duration_seconds=log.duration_seconds,
+        warnings=log.complaints,
+    )
+
+
+@contextlib.contextmanager
+def _run(
+    command: list[str], log: FfmpegLog, time_limit_seconds: float, descriptors: tuple[int, ...] = ()
+) -> Iterator[tuple[subprocess.Popen[bytes], threading.Event]]:
+    """Run ffmpeg while the caller reads its stdout; on leaving it has ended and the log is complete.
+
+    It gets a session of its own, so that Ctrl-C reaches us only: ffmpeg would end in good order with half a video.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "FFREPORT"}
+    environment["AV_LOG_FORCE_NOCOLOR"] = "1"
+    timed_out = threading.Event()
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+            pass_fds=descriptors,
+        )
+    except OSError as error:
+        raise VideoError(status="transient", reason=f"ffmpeg could not be started: {error.strerror}") from None
+
+    def give_up() -> None:
+        timed_out.set()
+        process.kill()
+
+    timer = threading.Timer(time_limit_seconds, give_up)
+    with process:
+        assert process.stderr is not None
+        reader = threading.Thread(target=_read_log, args=(log, process.stderr), daemon=True)
+        _running.add(process)
+        try:
+            timer.start()
+            reader.start()
+            yield process, timed_out
+            process.wait()
+        finally:
+            _running.discard(process)
+            timer.cancel()
+            process.kill()
+            with contextlib.suppress(RuntimeError):  # a signal came while it was being started
+                reader.join()
+
+
+def _read_log(log: FfmpegLog, stream: IO[bytes]) -> None:
+    with contextlib.suppress(ValueError):  # closed, since a signal came while this thread was being started
+        log.read(_lines(stream))
+
+
+def _lines(stream: IO[bytes], max_bytes: int = 4096) -> Iterator[bytes]:
+    """Lines of a pipe; longer ones come in pieces, so that none fills the memory."""
+    return iter(functools.partial(stream.readline, max_bytes), b"")
+
+
+def _require_content(source: str) -> None:
+    """Look at the file ourselves first: the system's words on a failure are better than ffmpeg's."""
+    try:
+        facts = Path(source).stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise VideoError(status="rejected", reason="not a regular file")
+        with Path(source).open("rb"):
+            pass
+    except OSError as error:
+        raise VideoError(status="transient", reason=f"cannot be read: {error.strerror}") from None
+    if facts.st_size == 0:
+        raise VideoError(status="rejected", reason="the file is empty")
+
+
+def _require_own_end(returncode: int, log: FfmpegLog) -> None:
+    """Raise unless ffmpeg came to its own end; a status other than 0 is one, and the frames count."""
+    words = "; ".join(log.complaints)
+    if returncode < 0:
+        raise VideoError(status="transient", reason=f"ffmpeg was ended by signal {-returncode}", ffmpeg=words)
+    if log.was_asked_to_stop:
+        raise VideoError(status="transient", reason="ffmpeg was asked to stop by a signal", ffmpeg=words)
+    if log.says("Cannot allocate memory"):
+        raise VideoError(status="transient", reason="ffmpeg ran out of memory", ffmpeg=words)
+
+
+def _require_readable(source: str, log: FfmpegLog) -> None:
+    """Raise if the cause of ffmpeg's complaints is that the disk cannot be read, or that the video is encrypted.
+
+    ffmpeg speaks of I/O errors where only the data is bad, and decodes encrypted video to garbage without saying why.
+    """
+    words = "; ".join(log.complaints)
+    try:
+        is_encrypted = _read_to_end(source)
+    except OSError as error:
+        reason = f"cannot be read to its end: {error.strerror}"
+        raise VideoError(status="transient", reason=reason, ffmpeg=words) from None
+    if is_encrypted and "mp4" in log.container:
+        raise VideoError(status="rejected", reason="its video is encrypted", ffmpeg=words)
+
+
+def _read_to_end(source: str, block_bytes: int = 1 << 20) -> bool:
+    """Read every byte; whether there is an encrypted sample entry among them (`encv` with `sinf`, ISO/IEC 23001-7)."""
+    is_encrypted = False
+    window = b""
+    with Path(source).open("rb", buffering=0) as file:
+        while block := file.read(block_bytes):
+            window = window[-_SAMPLE_ENTRY_BYTES:] + block
+            entry = window.find(b"encv")
+            is_encrypted |= entry >= 0 and window.find(b"sinf", entry, entry + _SAMPLE_ENTRY_BYTES) >= 0
+    return is_encrypted
+
+
+def _require_all_frames(num_jpegs: int, log: FfmpegLog, config: FramesConfig) -> None:
+    """Raise unless there are frames, not too many, and as many as were decoded."""
+    words = "; ".join(log.complaints)
+    if num_jpegs > config.max_frames:  # how far ffmpeg's threads got beyond the limit is chance: no words of theirs
+        reason = f"more than {config.max_frames} frames (frames.max_frames)"
+        raise VideoError(status="rejected", reason=reason)
+    if num_jpegs == 0 and any(map(log.says, _REFUSED_OPTIONS)):
+        raise VideoError(status="transient", reason="ffmpeg refused an option it was given", ffmpeg=words)
+    if num_jpegs == 0:
+        raise VideoError(status="rejected", reason=_why_no_frames(log), ffmpeg=words)
+    if log.frames_decoded is not None and log.frames_decoded != num_jpegs:
+        reason = f"{log.frames_decoded} frames were decoded but {num_jpegs} came out"
+        raise VideoError(status="rejected", reason=reason, ffmpeg=words)
+
+
+def _why_no_frames(log: FfmpegLog) -> str:
+    """The reason for an empty result, from the outermost layer that failed inward."""
+    videos = [stream for stream in log.streams.values() if stream.medium == "Video"]
+    media = " and ".join(sorted({stream.medium.lower() for stream in log.streams.values()}))
+    reasons = (
+        (log.says("moov atom not found"), "no index (moov atom) in it: cut short, never finished, or not a video"),
+        (not log.streams, "not a video, or its header is damaged"),
+        (not videos, f"no video stream, only {media}"),
+        (all(stream.is_attached_picture for stream in videos), "no video stream, only a cover picture"),
+        (log.says("max pixel count"), "its pictures are larger than allowed (frames.max_source_pixels)"),
+        (any(map(log.says, _NO_DECODER)), "ffmpeg has no decoder for its codec"),
+        (log.video is None, "ffmpeg did not begin to decode it"),
+        (log.packets_read == 0, "it announces video but holds no video data"),
+        (True, f"none of its {log.packets_read} video packets could be decoded"),
+    )
+    return next(reason for applies, reason in reasons if applies)

@@ -1,0 +1,142 @@
+"""Which ffmpeg to use, and the command line that makes it turn a video into Motion-JPEG.
+
+In: a :class:`FramesConfig`. Out: a list of words, put together by ffmpeg-python; nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+
+import ffmpeg
+import imageio_ffmpeg
+from pydantic import Field
+
+from shardify.config import StrictModel
+from shardify.errors import UsageError
+from shardify.frames.ffmpeg_log import LOG_LEVEL
+
+_OLDEST_FFMPEG = (5, 1)
+"""First release with -fps_mode."""
+_MAX_INT32 = 2**31 - 1
+"""Largest -max_pixels that ffmpeg takes, and largest number of frames that a shard's index holds."""
+_SOURCE = "SOURCE"
+"""Stands for the source while the command line is put together."""
+
+
+class FramesConfig(StrictModel):
+    """How videos become JPEG frames."""
+
+    height: int = Field(default=128, ge=16, le=4096)
+    """Height of the stored frames in pixels."""
+    width: int = Field(default=171, ge=16, le=4096)
+    """Width of the stored frames in pixels; the source's aspect ratio is not kept."""
+    quality: int = Field(default=3, ge=1, le=31)
+    """ffmpeg's -q:v, 1 best, 31 worst; 3 gives about 5 KB a frame for UCF101 at 128x171."""
+    max_frames: int = Field(default=10_000, ge=1, le=_MAX_INT32)
+    """Videos with more frames are rejected."""
+    max_source_pixels: int = Field(default=8192 * 8192, ge=1, le=_MAX_INT32)
+    """Larger pictures (with the decoder's padding) are not decoded; bounds the memory that a damaged header claims."""
+    time_limit_seconds: float = Field(default=600.0, gt=0, le=86_400)
+    """A video that takes longer is given up; at most a day."""
+    ffmpeg: str = "bundled"
+    """`bundled` (imageio-ffmpeg's binary), `system` (the one on PATH) or the path of a binary."""
+
+
+@functools.cache
+def ffmpeg_binary(choice: str = "bundled", *, key: str = "frames.ffmpeg") -> str:
+    """Path of the ffmpeg to use.
+
+    Args:
+        choice: `bundled`, `system` or a path, as in :class:`FramesConfig`.
+        key: the config key that the choice comes from, for the message.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if choice == "bundled":
+        try:
+            return str(imageio_ffmpeg.get_ffmpeg_exe())
+        except RuntimeError:
+            raise UsageError(f"imageio-ffmpeg brings no ffmpeg here; set {key} to system or to a path") from None
+    binary = shutil.which("ffmpeg" if choice == "system" else choice)
+    if binary is None:
+        where = "no ffmpeg on PATH" if choice == "system" else f"{choice} is not a program"
+        raise UsageError(f"{key} = {choice!r}: {where}; install it, or use bundled")
+    return binary
+
+
+@functools.cache
+def ffmpeg_version(binary: str) -> str:
+    """The version that a binary reports of itself, e.g. "7.0.2-static" or "n9.0.2-17-g2a571b6068".
+
+    Raises:
+        UsageError: if it is not an ffmpeg, or one older than 5.1.
+    """
+    try:
+        done = subprocess.run(
+            [binary, "-version"], stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError):
+        raise UsageError(f"{binary} does not run as ffmpeg; set frames.ffmpeg to bundled, system or a path") from None
+    first_line = done.stdout.decode("utf-8", errors="replace").partition("\n")[0]
+    match = re.match(r"ffmpeg version (\S+)", first_line)
+    if match is None:
+        raise UsageError(f"{binary} is not ffmpeg: -version says {first_line[:80]!r}; set frames.ffmpeg to bundled")
+    release = re.match(r"n?(\d+)\.(\d+)", match[1])
+    if release is not None and (int(release[1]), int(release[2])) < _OLDEST_FFMPEG:
+        raise UsageError(f"{binary} is ffmpeg {match[1]}; 5.1 or newer is needed; set frames.ffmpeg to bundled")
+    return match[1]
+
+
+def filter_chain(config: FramesConfig) -> str:
+    """The video filters between decoder and JPEG encoder, in ffmpeg's syntax; part of a data set's identity.
+
+    Colours are as JFIF asks: BT.601, full range, chroma samples centred between their pixels. accurate_rnd and bitexact
+    make the scaler independent of the CPU.
+    """
+    flags = "bicubic+accurate_rnd+bitexact+full_chroma_int+full_chroma_inp"
+    scale = f"scale=w={config.width}:h={config.height}:flags={flags}:out_range=full:out_color_matrix=bt601"
+    scale += ":out_h_chr_pos=128:out_v_chr_pos=128"
+    return f"{scale},format=pix_fmts=yuv420p,setsar=sar=1"
+
+
+def ffmpeg_command(source: str, config: FramesConfig, *, cpu_flags: str | None = None) -> list[str]:
+    """The whole command line: `source` in, Motion-JPEG on stdout, the story on stderr.
+
+    Args:
+        source: absolute path of the video.
+        config: geometry, quality and limits.
+        cpu_flags: ffmpeg's -cpuflags.
+    """
+    global_options = ["-hide_banner", "-nostdin", "-nostats", "-loglevel", LOG_LEVEL, "-filter_threads", "1"]
+    if cpu_flags is not None:
+        global_options += ["-cpuflags", cpu_flags]
+    video = ffmpeg.input(
+        _SOURCE,
+        protocol_whitelist="file",
+        r=25,  # number the frames instead of trusting their timestamps: the encoder refuses any that do not increase
+        flags="+bitexact",
+        threads=1,
+        max_pixels=config.max_source_pixels,
+    )
+    output = video.output(
+        "pipe:1",
+        map="0:V:0",
+        vf=filter_chain(config),
+        format="mjpeg",
+        vcodec="mjpeg",
+        dct="int",  # the SIMD transforms round differently
+        huffman="optimal",
+        qmin=1,
+        flags="+bitexact",
+        fflags="+bitexact",
+        fps_mode="passthrough",
+        threads=1,
+        **{"q:v": config.quality, "frames:v": config.max_frames + 1},
+    )
+    command: list[str] = output.global_args(*global_options).compile(cmd=ffmpeg_binary(config.ffmpeg))
+    # Put in here, as ffmpeg-python refuses names that are not UTF-8. The prefix makes any name a local file's.
+    return [f"file:{source}" if word == _SOURCE else word for word in command]

@@ -1,0 +1,1 @@
+"""Finished shards: checked, summarised and drawn."""

@@ -1,0 +1,154 @@
+"""What is in a data set, for people: `shardify inspect` and `shardify urls`.
+
+In: a store that holds a finished data set. Out: plain dictionaries (for --json) and lines of text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import json
+import tarfile
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from shardify.build.summary import group_reasons
+from shardify.catalogs.base import NO_LABEL
+from shardify.errors import UsageError, counted
+from shardify.index_sequences import NUM_SPEEDS, frames_for_speed
+from shardify.shards.format import (
+    REJECTED_NAME,
+    TAR_BLOCK_BYTES,
+    Manifest,
+    ShardIndex,
+    ShardRecord,
+    read_index,
+    read_manifest,
+    shard_name,
+)
+from shardify.storage import Store
+
+
+def shard_urls(store: Store, split: str | None = None) -> list[str]:
+    """What stock readers open, one URL a shard; of all shards if no split is named."""
+    return [store.url(shard_name(shard.number, "tar")) for shard in read_manifest(store).shards_of(split)]
+
+
+def summarise_dataset(store: Store) -> dict[str, Any]:
+    """Counts of a whole data set: samples, frames and bytes by split, by class and by length; rejects by reason."""
+    manifest = read_manifest(store)
+    indexes = [read_index(store, shard) for shard in manifest.shards]
+    lengths = np.concatenate([index.num_frames for index in indexes] or [np.empty(0, dtype=np.int64)])
+    labels = Counter(label for index in indexes for label in index.labels.tolist())
+    rejected = [json.loads(line) for line in store.read(REJECTED_NAME).splitlines()] if manifest.num_rejected else []
+    return {
+        "name": manifest.name,
+        "location": store.location,
+        "packing": manifest.packing,
+        "height": manifest.height,
+        "width": manifest.width,
+        "ffmpeg_version": manifest.ffmpeg_version,
+        "fingerprint": manifest.fingerprint(None) if manifest.shards else None,
+        **_counts(manifest.shards),
+        "splits": {split: _split_counts(manifest, split) for split in manifest.splits},
+        "classes": {name: labels[label] for label, name in enumerate(manifest.classes)},
+        "num_unlabelled": labels[NO_LABEL],
+        "lengths": _length_histogram(lengths),
+        "rejected": group_reasons([line["reason"] for line in rejected]),
+        "num_missing": manifest.num_missing,
+    }
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """The summary as text."""
+    num_rejected, bytes_per_frame = (
+        sum(summary["rejected"].values()),
+        summary["num_bytes"] / max(summary["num_frames"], 1),
+    )
+    lines = [
+        f"{summary['name']} ({summary['location']})",
+        f"  {_sizes(summary)}",
+        f"  frames of {summary['width']}x{summary['height']} pixels, {bytes_per_frame:,.0f} bytes each with headers",
+        f"  packing {summary['packing']}, ffmpeg {summary['ffmpeg_version']}",
+        f"  {counted(num_rejected, 'video')} rejected, {summary['num_missing']} listed ones missing",
+    ]
+    lines += [f"    rejected {count}: {reason}" for reason, count in summary["rejected"].items()]
+    if summary["splits"]:
+        lines += ["splits", *_table({split: _sizes(counts) for split, counts in summary["splits"].items()})]
+    if summary["lengths"]:
+        lines += ["samples by number of frames", *_table(summary["lengths"])]
+    if summary["classes"]:
+        lines += ["samples by class", *_table(summary["classes"])]
+    return lines
+
+
+def sample_record(store: Store, key: str) -> dict[str, Any]:
+    """Everything known of one sample: its place, and its `KEY.json` member.
+
+    Raises:
+        UsageError: if no sample has this key.
+    """
+    keys: list[str] = []
+    for shard in read_manifest(store).shards:
+        index = read_index(store, shard)
+        if key in index.keys:
+            position = index.keys.index(key)
+            place = {"key": key, "shard": shard.number, "position": position, "splits": shard.splits}
+            member: dict[str, Any] = json.loads(read_member(store, shard, index, position, "json"))
+            return {**place, "offset": index[position].offset, **member}
+        keys += index.keys
+    close = difflib.get_close_matches(key, keys, n=3)
+    hint = f"; close to it: {', '.join(close)}" if close else ""
+    raise UsageError(f"{store.location} has no sample {key!r}{hint}")
+
+
+def read_member(store: Store, shard: ShardRecord, index: ShardIndex, position: int, extension: str) -> bytes:
+    """A sample's `KEY.cls` or `KEY.json`: the members between the end of the sample before and its first frame."""
+    start = 0
+    if position:
+        before = index[position - 1]
+        end = int(before.frame_offsets(index.packing)[-1] + before.frame_bytes[-1])
+        start = -(-end // TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES
+    sample = index[position]
+    data = store.read_range(shard_name(shard.number, "tar"), start, sample.offset - TAR_BLOCK_BYTES - start)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        member = tar.extractfile(f"{sample.key}.{extension}")
+        assert member is not None, "the writer puts plain files only"
+        return member.read()
+
+
+def _counts(shards: tuple[ShardRecord, ...]) -> dict[str, int]:
+    return {
+        "num_shards": len(shards),
+        "num_samples": sum(shard.num_samples for shard in shards),
+        "num_frames": sum(shard.num_frames for shard in shards),
+        "num_bytes": sum(shard.tar_bytes for shard in shards),
+    }
+
+
+def _split_counts(manifest: Manifest, split: str) -> dict[str, int]:
+    return _counts(tuple(shard for shard in manifest.shards if split in shard.splits))
+
+
+def _length_histogram(lengths: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, int]:
+    """Samples by the speeds that their length allows: 16, 31, 61 and 121 frames are the steps."""
+    edges = [1, *(frames_for_speed(kappa) for kappa in range(NUM_SPEEDS))]
+    names = [f"{low} to {high - 1}" for low, high in pairwise(edges)] + [f"{edges[-1]} and more"]
+    bins = np.searchsorted(edges, lengths, side="right") - 1
+    counts = np.bincount(bins, minlength=len(edges)).tolist()
+    return {name: count for name, count in zip(names, counts, strict=True) if count}
+
+
+def _sizes(counts: dict[str, int]) -> str:
+    return (
+        f"{counted(counts['num_samples'], 'sample')}, {counted(counts['num_frames'], 'frame')}, "
+        f"{counts['num_bytes'] / 1e6:,.1f} MB in {counted(counts['num_shards'], 'shard')}"
+    )
+
+
+def _table(rows: dict[str, Any]) -> list[str]:
+    width = max(len(name) for name in rows)
+    return [f"  {name:<{width}}  {value}" for name, value in rows.items()]

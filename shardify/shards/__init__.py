@@ -1,0 +1,1 @@
+"""The shard contract: names, index, manifest and records."""

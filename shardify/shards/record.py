@@ -1,0 +1,95 @@
+"""What a shard's `shard-NNNNNN.json` holds: its manifest entry and its ledger lines. Part of
+:mod:`shardify.shards.format`.
+
+In: JSON of any content. Out: records whose fields have the types they should, or a WorkError.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from shardify.errors import WorkError, one_line
+
+RejectStatus = Literal["rejected", "transient"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """A ledger line: a video that is in no shard."""
+
+    key: str
+    path: str
+    splits: tuple[str, ...]
+    status: RejectStatus
+    """`transient` (a time limit, a read error) may go better with `--retry-failed`."""
+    reason: str
+    ffmpeg: str = ""
+    """ffmpeg's own words, if it said any."""
+
+    def __post_init__(self) -> None:
+        _require(self, str, "key", "path", "reason", "ffmpeg")
+        _require_names(self.splits)
+        if self.status not in get_args(RejectStatus):
+            raise ValueError(f"status is {self.status!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardRecord:
+    """What `shard-NNNNNN.json` holds: the shard's manifest entry and its ledger lines.
+
+    A shard whose videos were all rejected has num_samples 0 and neither tar nor index.
+    """
+
+    number: int
+    num_samples: int
+    num_frames: int
+    tar_bytes: int
+    tar_sha256: str
+    index_bytes: int
+    index_sha256: str
+    splits: tuple[str, ...]
+    """Every split that all samples of the shard belong to."""
+    rejected: tuple[Reject, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(self, int, "number", "num_samples", "num_frames", "tar_bytes", "index_bytes")
+        _require(self, str, "tar_sha256", "index_sha256")
+        _require_names(self.splits)
+
+    def to_json(self) -> bytes:
+        return dump_json(asdict(self))
+
+    @classmethod
+    def from_json(cls, data: bytes, origin: str = "the shard's record") -> ShardRecord:
+        """Raises WorkError if the bytes are not such a record."""
+        try:
+            values = json.loads(data, object_hook=_with_tuples)
+            return cls(**values | {"rejected": tuple(Reject(**line) for line in values["rejected"])})
+        except (ValueError, TypeError, KeyError) as error:
+            reason = one_line(error)
+            raise WorkError(f"{origin} is damaged ({reason}); delete it and run `shardify build` again") from None
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _require(record: ShardRecord | Reject, kind: type[int | str], *names: str) -> None:
+    """Raise TypeError unless fields are strings, or whole numbers of at least 0; JSON may hold anything."""
+    for name in names:
+        value = getattr(record, name)
+        if type(value) is not kind or (isinstance(value, int) and value < 0):
+            raise TypeError(f"{name} is {value!r}")
+
+
+def _require_names(splits: object) -> None:
+    if not (isinstance(splits, tuple) and all(isinstance(name, str) for name in splits)):
+        raise TypeError(f"splits is {splits!r}")
+
+
+def dump_json(values: Any, indent: int | None = None) -> bytes:
+    """JSON with one spelling for equal values: sorted keys, no stray spaces, a final newline."""
+    separators = (",", ":") if indent is None else (",", ": ")
+    return (json.dumps(values, sort_keys=True, indent=indent, separators=separators) + "\n").encode()

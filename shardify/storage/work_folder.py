@@ -1,0 +1,216 @@
+"""Where results are worked on: a local folder, or the local copy of a place in an object store.
+
+In: a location. Out: a folder for code that writes files, and :meth:`WorkFolder.publish`, which sends to the store what
+is new, each file whole or not at all. In a local folder, publishing has nothing to do.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from shardify.errors import UsageError, WorkError
+from shardify.storage import FolderStore, open_store
+from shardify.storage.locations import check_location, check_writable, is_url, join_location, split_location
+from shardify.storage.object_store import ObjectStore
+
+Wanted = Collection[str] | Callable[[str], bool]
+"""Names, as paths below the location, or which of all names."""
+
+FETCH_THREADS = 8
+
+_Stamp = tuple[int, int, int]
+"""Size, time of the last change and inode: other contents have another one."""
+
+
+class WorkFolder:
+    """A folder to write results in.
+
+    Args:
+        location: a local folder, or a URL.
+        last: file names that tell readers that all others are there; they are published after them.
+    """
+
+    def __init__(self, location: str | Path, *, last: Collection[str] = ()) -> None:
+        self.location = check_location(location)
+        self._last = last
+        self._store = ObjectStore(self.location) if is_url(location) else None
+        self._path = None if self._store else Path(location)
+        self._published: dict[str, _Stamp] = {}
+
+    @property
+    def path(self) -> Path:
+        """Where the files lie on this machine; of a URL only while :meth:`opened`."""
+        assert self._path is not None, f"{self.location} is not open"
+        return self._path
+
+    def place(self, name: str) -> str:
+        """Where the user finds a file."""
+        return join_location(self.location, name)
+
+    @contextmanager
+    def opened(self, wanted: Wanted = (), *, create: bool = True) -> Iterator[WorkFolder]:
+        """Make the folder, with the wanted ones of the files that lie at its URL; a copy is removed afterwards.
+
+        Args:
+            wanted: what to fetch; of a local folder, everything is there anyway.
+            create: make a local folder that does not exist; of a URL, insist on one that may be written.
+
+        Raises:
+            UsageError: if the folder cannot be made, or the place cannot be reached as it is set up.
+            WorkError: if the store fails for long, or the disk is full.
+        """
+        if self._store is None:
+            if create:
+                open_store(self.location, create=True)
+            yield self
+            return
+        if create:
+            check_writable(self.location)
+        with _temporary_folder() as path:
+            self._path = path
+            try:
+                self._fetch(self._store, wanted)
+                yield self
+            finally:
+                self._path = None
+                self._published = {}
+
+    def publish(self) -> None:
+        """Send files that are new or have changed, in the order of their last changes; hidden ones stay here.
+
+        Raises:
+            UsageError: if nothing can be written there.
+            WorkError: if the store fails for long; what was sent is whole.
+        """
+        if self._store is None:
+            return
+        stamps = {name: _stamp(path) for name, path in self._files()}
+        new = [name for name, stamp in stamps.items() if self._published.get(name) != stamp]
+        for name in sorted(new, key=lambda name: (name.rpartition("/")[2] in self._last, stamps[name][1], name)):
+            self._store.write(name, (self.path / name).read_bytes())
+            self._published[name] = stamps[name]
+
+    def _files(self) -> Iterator[tuple[str, Path]]:
+        for path in self.path.rglob("*"):
+            name = path.relative_to(self.path).as_posix()
+            if _is_visible(name) and path.is_file():
+                yield name, path
+
+    def _fetch(self, store: ObjectStore, wanted: Wanted) -> None:
+        names = [name for name in store.tree() if wanted(name)] if callable(wanted) else wanted
+        with ThreadPoolExecutor(FETCH_THREADS) as threads:
+            for _ in threads.map(lambda name: self._fetch_one(store, name), filter(_is_visible, names)):
+                pass
+        self._published = {name: _stamp(path) for name, path in self._files()}
+
+    def _fetch_one(self, store: ObjectStore, name: str) -> None:
+        try:
+            data = store.read(name)
+        except FileNotFoundError:
+            return
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+@contextmanager
+def work_folder(
+    location: str | Path, wanted: Wanted = (), *, last: Collection[str] = (), create: bool = True
+) -> Iterator[WorkFolder]:
+    """A new :class:`WorkFolder`, open; arguments and errors as there."""
+    with WorkFolder(location, last=last).opened(wanted, create=create) as folder:
+        yield folder
+
+
+@contextmanager
+def fetched(location: str | Path) -> Iterator[Path]:
+    """One file, to be read on this machine: itself, or a copy of an object that is removed afterwards.
+
+    Raises:
+        FileNotFoundError: if there is no such object; a local path is not looked at.
+        UsageError: if the place cannot be reached as it is set up.
+        WorkError: if the store fails for long, or the disk is full.
+    """
+    location = check_location(location)
+    if not is_url(location):
+        yield Path(location)
+        return
+    place, name = split_location(location)
+    store = ObjectStore(place)
+    with _temporary_folder() as folder:
+        path = folder / name
+        with path.open("wb") as file:
+            for piece in store.stream(name, store.size(name)):
+                file.write(piece)
+        yield path
+
+
+@contextmanager
+def placed(location: str | Path) -> Iterator[Path]:
+    """A path to write one file to, which afterwards lies at a location; the folder above it is made.
+
+    Raises:
+        UsageError: if nothing can be written there.
+        WorkError: if the store fails for long, or the disk is full.
+    """
+    location = check_writable(location)
+    place, name = split_location(location)
+    if not is_url(location):
+        open_store(place, create=True)
+        yield Path(location)
+        return
+    with _temporary_folder() as folder:
+        yield folder / name
+        ObjectStore(place).write_file(name, folder / name)
+
+
+def require_writable(location: str | Path) -> None:
+    """Find out whether files can be written to a place before much work is done for them; no folder is made.
+
+    Raises:
+        UsageError: if they cannot.
+        WorkError: if the store fails for long.
+    """
+    place = check_writable(location)
+    if is_url(place):
+        store, name = ObjectStore(place), f".{uuid4().hex}{FolderStore.TEMPORARY_SUFFIX}"
+        store.write(name, b"")
+        store.delete(name)
+        return
+    path = Path(location).absolute()
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        reason = "may not be written" if existing.is_dir() else "is a file"
+        raise UsageError(f"cannot write to {location}: {existing} {reason}; give a place that can be written")
+
+
+def _is_visible(name: str) -> bool:
+    """Whether no part of a name is hidden, or leads elsewhere."""
+    return not any(part.startswith(".") or not part for part in name.split("/"))
+
+
+def _stamp(path: Path) -> _Stamp:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """An empty folder, removed afterwards. Raises WorkError if the disk below it is full."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="temporal-ssl-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise WorkError(
+                f"no space left in {tempfile.gettempdir()}; free some, or name another folder in TMPDIR, and run the "
+                "same command again, nothing finished is lost"
+            ) from None
+        raise

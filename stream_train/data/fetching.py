@@ -1,0 +1,209 @@
+"""Requests to frames: which frames the samples of a batch need, and bringing them, ahead of time where it takes long.
+
+In: a :class:`BatchRequest`, which may name what is asked for next. Out: per sample its index line, draws, clip plans
+and JPEG bytes. Folders are read at once, in the calling thread; for object stores and the cache a few threads fetch the
+samples of this request and the next one, and the shards that the requests after those will be the first to need.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+
+import numpy as np
+
+from shardify.errors import DamageError
+from shardify.shards.format import SampleEntry
+from shardify.storage import open_store
+from shardify.storage.traffic import Traffic, count
+from stream_train.data.clips import frames_needed
+from stream_train.data.order import Positions, Slot
+from stream_train.data.reader import FrameReader, ShardSet
+from stream_train.data.reader_config import IndexedReaderConfig
+from stream_train.data.shard_access import choose_access, open_access
+from stream_train.draws import Domain, SampleDraws
+from stream_train.transformations.sampling import ClipPlan
+
+SAMPLE_THREADS = 16
+"""Samples that a process fetches at once."""
+SHARD_THREADS = 2
+"""Shards that a process fetches ahead at once."""
+MAX_SUBSTITUTES = 100
+"""Samples after a damaged one that are tried in its place."""
+
+DrawClips = Callable[[int, SampleDraws], Sequence[ClipPlan]]
+"""A pretext task's sampler: a video's length and draws -> its clips, always equally many. Must be picklable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRequest:
+    """What one batch of this rank is made of."""
+
+    number: int
+    """The global batch's number."""
+    slots: tuple[Slot, ...]
+    clips: tuple[int, int] | None = None
+    """Half-open range of each video's clips, where a long video is judged in parts; None is all of them."""
+    following: BatchRequest | None = None
+    """What the same process will be asked for next."""
+    new_shards: tuple[int, ...] = ()
+    """Places, in the split, of shards that a request some batches later is the first to need."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedSample:
+    """One video of a batch, ready to be decoded."""
+
+    slot: Slot
+    """Which sample it is; another one than was asked for if that one was damaged."""
+    entry: SampleEntry
+    draws: SampleDraws
+    plans: Sequence[ClipPlan]
+    jpegs: Mapping[int, memoryview]
+    """JPEG bytes by frame index, of at least the frames that the plans name."""
+
+
+class SampleFetcher:
+    """Fetches the samples of requests. One for each process.
+
+    Args:
+        shard_set: the samples.
+        config: the reader.
+        draw: which clips a video gives.
+        seed: of the draws.
+        domain: of the draws; only in training may another sample stand in for a damaged one.
+        open_shards: how many shards to keep open.
+        positions: the samples of the split that take part, increasing; None is all of them.
+    """
+
+    def __init__(
+        self,
+        shard_set: ShardSet,
+        config: IndexedReaderConfig,
+        draw: DrawClips,
+        seed: int,
+        domain: Domain,
+        *,
+        open_shards: int,
+        positions: Positions | None = None,
+    ) -> None:
+        store = open_store(shard_set.location)
+        kind = choose_access(store, shard_set.shards, config)
+        self._access = open_access(store, kind, config)
+        self._reader = FrameReader(shard_set, self._access, open_shards)
+        self._shard_set = shard_set
+        self._draw = draw
+        self._seed = seed
+        self._domain = domain
+        self._positions = positions
+        self._substitutes = domain is Domain.TRAINING and config.on_damage == "substitute"
+        self._threads = None if kind == "local" else ThreadPoolExecutor(SAMPLE_THREADS, "samples")
+        self._shard_threads = ThreadPoolExecutor(SHARD_THREADS, "shards") if kind == "cached" else None
+        self._begun: dict[tuple[object, ...], list[Future[FetchedSample]]] = {}
+
+    def fetch(self, request: BatchRequest) -> Iterator[FetchedSample]:
+        """The samples of a request, in its order.
+
+        Raises:
+            WorkError: if one cannot be read, and none may stand in for it.
+        """
+        if self._threads is None:
+            yield from (self._sample(slot, request.clips) for slot in request.slots)
+            return
+        if self._shard_threads is not None:
+            for place in request.new_shards:
+                self._shard_threads.submit(self._access.prepare, self._shard_set.shards[place])
+        futures = self._begun.pop(_identity(request), None) or self._begin(request)
+        if request.following is not None:
+            self._begun[_identity(request.following)] = self._begin(request.following)
+        for future in futures:
+            start = time.perf_counter()
+            sample = future.result()
+            count(Traffic(loader_wait_seconds=time.perf_counter() - start))
+            yield sample
+
+    def close(self) -> None:
+        """Begin nothing more: what waits for a thread is given up, though not what has one."""
+        for threads in (self._threads, self._shard_threads):
+            if threads is not None:
+                threads.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, request: BatchRequest) -> list[Future[FetchedSample]]:
+        assert self._threads is not None
+        return [self._threads.submit(self._sample, slot, request.clips) for slot in request.slots]
+
+    def _sample(self, slot: Slot, clips: tuple[int, int] | None) -> FetchedSample:
+        try:
+            return self._intact_sample(slot, clips)
+        except DamageError:
+            if not self._substitutes:
+                raise
+        for substitute in islice(self._after(slot), MAX_SUBSTITUTES):
+            try:
+                sample = self._intact_sample(substitute, clips)
+            except DamageError:
+                continue
+            count(Traffic(substitutes=1))
+            return sample
+        return self._intact_sample(slot, clips)
+
+    def _intact_sample(self, slot: Slot, clips: tuple[int, int] | None) -> FetchedSample:
+        entry = self._reader.entry(slot.position)
+        draws = SampleDraws(self._seed, slot.epoch, slot.position, self._domain)
+        plans = self._draw(entry.num_frames, draws)[slice(*(clips or (None,)))]
+        jpegs = self._reader.read(slot.position, frames_needed(plans))
+        return FetchedSample(slot=slot, entry=entry, draws=draws, plans=plans, jpegs=jpegs)
+
+    def _after(self, slot: Slot) -> Iterator[Slot]:
+        """The samples that follow a slot's in the split, and in the end those before it."""
+        if self._positions is None:
+            later, earlier = range(slot.position + 1, self._shard_set.num_samples), range(slot.position)
+            return (replace(slot, position=position) for position in chain(later, earlier))
+        place = int(np.searchsorted(self._positions, slot.position))
+        others = np.concatenate((self._positions[place + 1 :], self._positions[:place]))
+        return (replace(slot, position=int(position)) for position in others)
+
+
+def look_ahead(
+    requests: Iterator[BatchRequest], shard_set: ShardSet, *, num_workers: int, ahead_batches: int
+) -> Iterator[BatchRequest]:
+    """Tell each request what comes after it.
+
+    The loader deals requests to its workers in turn, so the one that a worker gets next is `num_workers` later.
+
+    Args:
+        requests: in order.
+        shard_set: the samples.
+        num_workers: processes that carry requests out; 0 is this one.
+        ahead_batches: how many requests before its first use a shard is named in `new_shards`.
+    """
+    stride = max(num_workers, 1)
+    last_use: dict[int, int] = {}
+    waiting: deque[BatchRequest] = deque()
+    numbered = enumerate(requests)
+
+    def take(count: int) -> tuple[int, ...]:
+        """Let so many more requests in; the shards that none of the `ahead_batches` before them needed."""
+        new: dict[int, None] = {}
+        for number, request in islice(numbered, count):
+            waiting.append(request)
+            for place in (shard_set.place(slot.position) for slot in request.slots):
+                if number - last_use.get(place, -ahead_batches - 1) > ahead_batches:
+                    new[place] = None
+                last_use[place] = number
+        return tuple(new)
+
+    new_shards = take(max(stride, ahead_batches) + 1)
+    while waiting:
+        request = waiting.popleft()
+        following = waiting[stride - 1] if len(waiting) >= stride else None
+        yield replace(request, following=following, new_shards=new_shards)
+        new_shards = take(1)
+
+
+def _identity(request: BatchRequest) -> tuple[object, ...]:
+    return request.number, request.slots, request.clips

@@ -1,0 +1,70 @@
+"""How shards are read: the `data.reader` section of training and evaluation configs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from shardify.config import StrictModel
+from shardify.errors import UsageError
+from shardify.storage.locations import LocalFolder, check_local
+
+CACHE_VARIABLE = "TEMPORAL_SSL_CACHE"
+
+Access = Literal["auto", "ranged", "cached"]
+
+
+class CacheConfig(StrictModel):
+    """The node's cache of whole shards; every process of the node that names the same folder shares it."""
+
+    folder: LocalFolder | None = None
+    """Local folder, made if absent; null: $TEMPORAL_SSL_CACHE, else temporal-ssl in the user's cache folder."""
+    max_gigabytes: float = Field(default=100, gt=0)
+    """Most that the cache may hold, in 10^9 bytes; the shards used least recently make room."""
+
+    @property
+    def resolved_folder(self) -> Path:
+        """The folder, with the environment asked where the config names none. Raises UsageError if it names a URL."""
+        if self.folder is not None:
+            return self.folder.expanduser()
+        if named := os.environ.get(CACHE_VARIABLE):
+            try:
+                return Path(check_local(named)).expanduser()
+            except UsageError as error:
+                raise UsageError(f"{CACHE_VARIABLE}: {error}") from None
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "temporal-ssl"
+
+    @property
+    def max_bytes(self) -> int:
+        return int(self.max_gigabytes * 1e9)
+
+
+class IndexedReaderConfig(StrictModel):
+    """Read by the shards' indexes, only what clips need; exact order and resume."""
+
+    kind: Literal["indexed"] = "indexed"
+    window_shards: int = Field(default=4, ge=1, le=10_000)
+    """Shards of a lane that are shuffled together; more mixes better and keeps more of them open."""
+    access: Access = "auto"
+    """`ranged` reads the bytes of the chosen frames, `cached` brings whole shards to the node's cache first. `auto` is
+    ranged for folders; for object stores it is cached if the split's shards all fit into the cache and on its disk,
+    else ranged."""
+    cache: CacheConfig = CacheConfig()
+    ahead_batches: PositiveInt = 128
+    """How many batches before its first use a shard is fetched into the cache."""
+    on_damage: Literal["stop", "substitute"] = "stop"
+    """In training, what to do with a sample that fails its checksums twice: stop, or take the next intact sample of the
+    split in its place, and count it."""
+
+
+class SequentialReaderConfig(StrictModel):
+    """Read whole shards front to back with stock WebDataset; also for shards without an index."""
+
+    kind: Literal["sequential"] = "sequential"
+    shuffle_samples: NonNegativeInt = 200
+    """Samples in WebDataset's shuffle buffer, in each worker; 0 keeps the order of the shards."""
+    samples_per_epoch: PositiveInt | None = None
+    """Videos counted as one epoch; needed only where there is no manifest and the tars cannot be counted."""

@@ -1,0 +1,178 @@
+"""What a network can be trained to answer about clips: which clips a video gives, which heads answer, how it is judged.
+
+In: a video's length and draws; later the heads' outputs and the batch. Out: clip plans; loss terms; additive counts and
+the figures made from them. Pretext tasks (`stream_train.tasks`) and the questions of the evaluations are
+:class:`ClipTask`s, trained by one loop.
+
+Axes: N clips of a batch, K motion classes, S speeds.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stream_train.data.batch import Batch
+from stream_train.draws import SampleDraws
+from stream_train.networks.base import Backbone, ClassifierInit, build_head
+from stream_train.training.distributed import World
+from stream_train.transformations.sampling import CLIP_LENGTH, ClipPlan
+
+IGNORED = -1
+"""Class index of a clip that a head does not judge."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossTerm:
+    """One part of the loss, summed over this rank's clips, so that ranks with unequal slices average rightly."""
+
+    total: Tensor
+    """Scalar float32 sum of the clips' losses; carries the gradient."""
+    count: Tensor
+    """Scalar int64: how many clips were summed; may be 0."""
+    weight: float = 1.0
+    """What the mean over all clips of all ranks is multiplied by in the whole loss."""
+
+    def __post_init__(self) -> None:
+        if self.total.ndim or self.count.ndim:
+            raise ValueError(f"a loss term is two scalars, not {tuple(self.total.shape)} and {tuple(self.count.shape)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A step's whole loss."""
+
+    loss: Tensor
+    """What to call backward on: its gradient, averaged over the ranks, is that of the loss over the global batch."""
+    value: Tensor
+    """Scalar float64: the loss over the global batch, detached, equal on every rank."""
+    totals: dict[str, Tensor]
+    """Name -> float64 (2,): the term's sum and count over all ranks, detached."""
+
+
+class ClipTask(abc.ABC):
+    """A question about clips; picklable, since the loader's workers draw its clips."""
+
+    @property
+    def min_frames(self) -> int:
+        """Frames of the shortest video that gives clips of their own; shorter ones loop, or must be left out."""
+        return CLIP_LENGTH
+
+    @property
+    def clips_per_answer(self) -> int:
+        """Clips that are looked at together; the heads give a row of logits for each such group."""
+        return 1
+
+    @abc.abstractmethod
+    def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
+        """The clips of one video in one epoch, always equally many."""
+
+    @abc.abstractmethod
+    def head_sizes(self) -> dict[str, int]:
+        """Name -> number of classes of each linear head on the last feature."""
+
+    @abc.abstractmethod
+    def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
+        """The loss terms of a batch; the names are the same for every batch.
+
+        Args:
+            outputs: head name -> logits (N, classes).
+            batch: what the logits were computed from.
+        """
+
+    @abc.abstractmethod
+    def count(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Int64 counts that add up over batches and ranks, such as confusion matrices."""
+
+    @abc.abstractmethod
+    def count_baselines(self, batch: Batch, num_frames: Tensor) -> dict[str, Tensor]:
+        """Counts for what can be guessed without looking at the frames.
+
+        Args:
+            batch: the clips, on the CPU or on the device.
+            num_frames: int64 (N,) length of each clip's video, on the batch's device.
+        """
+
+    @abc.abstractmethod
+    def figures_of(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
+        """The figures to report, from added-up counts (of :meth:`count`, with or without the baselines)."""
+
+    @abc.abstractmethod
+    def guesses(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Accuracy name -> what guessing without looking reaches, given the figures of :meth:`figures_of`."""
+
+    @abc.abstractmethod
+    def class_names(self) -> dict[str, Sequence[str]]:
+        """Name of each square count -> the names of its rows and columns, for figures."""
+
+
+class ClipModel(nn.Module):
+    """A backbone and one linear head for each of the task's questions.
+
+    Args:
+        backbone: gives the features.
+        head_sizes: name -> number of classes of each head.
+        classifier_init: how the heads start.
+        feature_dim: length of what :meth:`features` gives, if not the backbone's.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head_sizes: Mapping[str, int],
+        classifier_init: ClassifierInit,
+        feature_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        length = backbone.feature_dim if feature_dim is None else feature_dim
+        self.heads = nn.ModuleDict(
+            {name: build_head(length, size, classifier_init) for name, size in head_sizes.items()}
+        )
+
+    def forward(self, clips: Tensor) -> dict[str, Tensor]:
+        """Clips float32 (N, 3, T, H, W) in [-1, 1] -> head name -> logits (N, classes)."""
+        features = self.features(clips)
+        return {name: head(features) for name, head in self.heads.items()}
+
+    def features(self, clips: Tensor) -> Tensor:
+        """What the heads read: float (N, feature_dim)."""
+        features: Tensor = self.backbone(clips)
+        return features
+
+
+def combine(terms: Mapping[str, LossTerm], world: World) -> Objective:
+    """The loss over the global batch: each term's sum divided by its count over all ranks, weighted, added.
+
+    DistributedDataParallel averages gradients over ranks, so the local loss is scaled up by the number of ranks.
+    """
+    local = torch.stack([torch.stack((term.total.detach().double(), term.count.double())) for term in terms.values()])
+    totals = dict(zip(terms, world.sum(local), strict=True))
+    counts = {name: total[1].clamp(min=1) for name, total in totals.items()}
+    value = torch.stack([term.weight * totals[name][0] / counts[name] for name, term in terms.items()]).sum()
+    loss = torch.stack([term.weight * term.total / counts[name].float() for name, term in terms.items()]).sum()
+    return Objective(loss=loss * world.size, value=value, totals=totals)
+
+
+def cross_entropy_term(logits: Tensor, targets: Tensor, weight: float = 1.0) -> LossTerm:
+    """Cross-entropy of logits (N, K), in float32, with int64 (N,) targets; IGNORED ones are left out."""
+    total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
+    return LossTerm(total=total, count=(targets != IGNORED).sum(), weight=weight)
+
+
+def count_confusion(targets: Tensor, logits: Tensor) -> Tensor:
+    """Int64 (K, K): how often clips of class i (rows) are called class j (columns)."""
+    return count_pairs(targets, logits.argmax(dim=1), logits.shape[1])
+
+
+def count_pairs(rows: Tensor, columns: Tensor, size: int) -> Tensor:
+    """Int64 (size, size) counts of (row, column) pairs, leaving out pairs with IGNORED; never waits for a GPU."""
+    judged = (rows != IGNORED) & (columns != IGNORED)
+    cells = torch.where(judged, rows * size + columns, size * size)
+    counts = torch.zeros(size * size + 1, dtype=torch.int64, device=rows.device)
+    return counts.scatter_add(0, cells, torch.ones_like(cells))[:-1].reshape(size, size)

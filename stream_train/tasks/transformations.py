@@ -1,0 +1,151 @@
+"""Recognising temporal transformations: which motion type a clip shows, and how fast it plays (section 3.2).
+
+Two linear heads read the last feature: motion (speed, random, periodic, warp, or the chosen subset in that order) and
+speed (kappa, 0 to 3). The loss is the cross-entropy of each, averaged over its own clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import NonNegativeFloat, model_validator
+from torch import Tensor
+
+from shardify.config import StrictModel
+from stream_train.data.batch import Batch
+from stream_train.draws import SampleDraws
+from stream_train.tasks.base import IGNORED, ClipTask, LossTerm, count_confusion, count_pairs, cross_entropy_term
+from stream_train.transformations.sampling import (
+    NUM_SPEEDS,
+    ClipPlan,
+    Motion,
+    SamplingConfig,
+    draw_clips,
+    largest_speed,
+)
+
+
+class TransformationsConfig(StrictModel):
+    """The paper's task, with every subset of Table 1."""
+
+    kind: Literal["transformations"] = "transformations"
+    sampling: SamplingConfig = SamplingConfig()
+    """Which clips a video gives; no motions beside speed leaves only the speed loss ("Speed" of Table 1)."""
+    speed_loss: bool = True
+    """Whether the speed is recognised too (the two columns of Table 1)."""
+    speed_loss_on: Literal["speed", "speed_and_periodic"] = "speed"
+    """Clips in the speed loss: the speed clips (the paper), or the periodic ones too, which share their speed (the
+    released code)."""
+    motion_weight: NonNegativeFloat = 1.0
+    """Weight of the motion loss beside the speed loss; 4 reads the paper's sum of four motion terms literally."""
+
+    @model_validator(mode="after")
+    def _has_a_question(self) -> TransformationsConfig:
+        if not self.sampling.motions and not self.speed_loss:
+            raise ValueError("sampling.motions is empty and speed_loss is false, so nothing is left to learn")
+        return self
+
+
+@dataclass(frozen=True)
+class Transformations(ClipTask):
+    """The task of section 3; see :class:`TransformationsConfig`."""
+
+    config: TransformationsConfig
+
+    @property
+    def motions(self) -> tuple[Motion, ...]:
+        """The motion classes in the order of their logits; empty where only speed is learnt."""
+        chosen = tuple(Motion[name.upper()] for name in self.config.sampling.motions)
+        return (Motion.SPEED, *chosen) if chosen else ()
+
+    def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
+        return draw_clips(num_frames, draws, self.config.sampling)
+
+    def head_sizes(self) -> dict[str, int]:
+        sizes = {"motion": len(self.motions)} if self.motions else {}
+        return sizes | ({"speed": NUM_SPEEDS} if self.config.speed_loss else {})
+
+    def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
+        terms = {}
+        if "motion" in outputs:
+            terms["motion"] = cross_entropy_term(
+                outputs["motion"], self.motion_targets(batch), self.config.motion_weight
+            )
+        if "speed" in outputs:
+            with_periodic = self.config.speed_loss_on == "speed_and_periodic"
+            motions = (Motion.SPEED, Motion.PERIODIC) if with_periodic else (Motion.SPEED,)
+            terms["speed"] = cross_entropy_term(outputs["speed"], speed_targets(batch, motions), weight=1.0)
+        return terms
+
+    def count(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        counts = {}
+        if "motion" in outputs:
+            counts["motion"] = count_confusion(self.motion_targets(batch), outputs["motion"])
+        if "speed" in outputs:
+            counts["speed"] = count_confusion(speed_targets(batch), outputs["speed"])
+        return counts
+
+    def count_baselines(self, batch: Batch, num_frames: Tensor) -> dict[str, Tensor]:
+        if not self.config.speed_loss:
+            return {}
+        rule = self.config.sampling.frames_for_speed
+        fastest = torch.tensor([largest_speed(n, rule) for n in num_frames.tolist()], device=num_frames.device)
+        return {"speed_by_length": count_pairs(fastest, speed_targets(batch), NUM_SPEEDS)}
+
+    def figures_of(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
+        """Accuracies in [0, 1]; a figure without any clip is left out.
+
+        `nonrandom_motion_accuracy` is over the clips that are not random, with all classes allowed as answers: telling
+        random clips apart and guessing among the other three gives 1/3 there, though 1/2 over all clips.
+        `speed_best_constant` always answers the most frequent speed, `speed_best_from_length` the most frequent one
+        among the videos that allow the same speeds: what can be had without looking.
+        """
+        shares: dict[str, tuple[Tensor, Tensor]] = {}
+        if "motion" in counts:
+            confusion = counts["motion"]
+            shares["motion_accuracy"] = (confusion.diagonal().sum(), confusion.sum())
+            if Motion.RANDOM in self.motions:
+                others = [i for i, motion in enumerate(self.motions) if motion != Motion.RANDOM]
+                shares["nonrandom_motion_accuracy"] = (confusion.diagonal()[others].sum(), confusion[others].sum())
+        if "speed" in counts:
+            shares["speed_accuracy"] = (counts["speed"].diagonal().sum(), counts["speed"].sum())
+        if "speed_by_length" in counts:
+            table = counts["speed_by_length"]
+            shares["speed_best_constant"] = (table.sum(dim=0).max(), table.sum())
+            shares["speed_best_from_length"] = (table.max(dim=1).values.sum(), table.sum())
+        return {name: int(hits) / int(total) for name, (hits, total) in shares.items() if int(total)}
+
+    def guesses(self, figures: Mapping[str, float]) -> dict[str, float]:
+        guesses = {}
+        if self.motions:
+            guesses["motion_accuracy"] = 1 / len(self.motions)
+        if Motion.RANDOM in self.motions:
+            guesses["nonrandom_motion_accuracy"] = 1 / (len(self.motions) - 1)
+        if "speed_best_from_length" in figures:
+            guesses["speed_accuracy"] = figures["speed_best_from_length"]
+        return guesses
+
+    def class_names(self) -> dict[str, Sequence[str]]:
+        names: dict[str, Sequence[str]] = {}
+        if self.motions:
+            names["motion"] = [motion.name.lower() for motion in self.motions]
+        if self.config.speed_loss:
+            names["speed"] = [f"speed {kappa}" for kappa in range(NUM_SPEEDS)]
+        return names
+
+    def motion_targets(self, batch: Batch) -> Tensor:
+        """Int64 (N,) class of each clip among :attr:`motions`, IGNORED where the mask leaves it out."""
+        classes = torch.full((len(Motion),), IGNORED, dtype=torch.int64)
+        for index, motion in enumerate(self.motions):
+            classes[motion] = index
+        targets = classes.to(batch.motion.device)[batch.motion]
+        return torch.where(batch.motion_mask, targets, IGNORED)
+
+
+def speed_targets(batch: Batch, motions: Sequence[Motion] = (Motion.SPEED,)) -> Tensor:
+    """Int64 (N,) kappa of the clips of these motion types, IGNORED for all others."""
+    chosen = torch.isin(batch.motion, torch.tensor(motions, device=batch.motion.device))
+    return torch.where(chosen, batch.speed, IGNORED)

@@ -1,0 +1,290 @@
+"""The state of a run, in a folder or an object store: saved whole or not at all, found again and compared.
+
+A checkpoint holds tensors and plain values only, so that it loads with `weights_only`. The settings and the data that
+it belongs to are saved inside it: a run is never continued with other ones by accident.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shardify.errors import UsageError, WorkError, one_line
+from shardify.storage import Store, open_store
+from shardify.storage.locations import is_url, join_location
+from shardify.storage.lock import this_process
+from shardify.storage.work_folder import fetched
+
+FORMAT_VERSION = 1
+DATA_KEYS = ("split", "data_set.fingerprint", "data_set.num_samples", "data_set.height", "data_set.width")
+"""Identity keys that `accept_changed_data` lets differ."""
+
+NOTE_NAME = ".trainer"
+"""Beside checkpoints in an object store: the process that was the last to begin to train there."""
+_NAME = re.compile(r"checkpoint-(\d{8,})\.pt")
+
+
+def checkpoint_name(step: int) -> str:
+    """`checkpoint-00001234.pt`."""
+    return f"checkpoint-{step:08d}.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Everything that continuing a run needs; the schedule and the stream follow from the step."""
+
+    step: int
+    """Optimiser steps done."""
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    identity: dict[str, Any]
+    """Settings and data that the state belongs to, as dotted keys."""
+    interval: dict[str, Any] = field(default_factory=dict)
+    """What the next line of metrics.jsonl has summed up so far, where the run was stopped between two of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFolder:
+    """The checkpoints of one run, the newest few."""
+
+    folder: str | Path
+    """Where they lie: a local folder, or a URL."""
+    keep: int = 2
+    skipped: list[str] = field(default_factory=list)
+    """Files that :meth:`newest` could not read, with the reason."""
+    known: set[int] = field(default_factory=set)
+    """Steps that were found when the run was taken up, or saved since."""
+    predecessors: list[str] = field(default_factory=list)
+    """The process that was the last to begin here before this one."""
+
+    def announce(self) -> None:
+        """Leave word of this process in an object store, where there are no locks, for who else trains there.
+
+        Raises:
+            UsageError: if nothing can be written there.
+            WorkError: if the store fails for long.
+        """
+        if is_url(self.folder):
+            self.predecessors.extend(filter(None, [self._note()]))
+            self._store.write(NOTE_NAME, this_process().encode())
+
+    def steps(self) -> list[int]:
+        """Steps of all complete checkpoints, increasing."""
+        if not is_url(self.folder) and not Path(self.folder).is_dir():
+            return []
+        matches = (_NAME.fullmatch(name) for name in self._store.names())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def place(self, step: int) -> str:
+        """Where a checkpoint lies."""
+        return join_location(self.folder, checkpoint_name(step))
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint atomically and durably, then remove the oldest beyond `keep`.
+
+        Files of later steps, which could not be read when the run was taken up, neither count nor go.
+
+        Raises:
+            WorkError: if the disk is full, the store fails for long, or another process has saved later steps
+                meanwhile; the earlier checkpoints stay.
+        """
+        self.require_alone()
+        name = checkpoint_name(checkpoint.step)
+        with self._store.temporary(name) as path:
+            with path.open("wb") as file:
+                _save_to(file, {"format_version": FORMAT_VERSION, **vars(checkpoint)})
+            self._store.write_file(name, path)
+        self.known.add(checkpoint.step)
+        for step in [step for step in self.steps() if step <= checkpoint.step][: -self.keep]:
+            self._store.delete(checkpoint_name(step))
+
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint that can be read, None if there are no files; unreadable ones go to `skipped`.
+
+        Raises:
+            WorkError: if there are checkpoints but none can be read, or the store fails for long.
+        """
+        steps = self.steps()
+        self.known.update(steps)
+        for step in reversed(steps):
+            try:
+                return read_checkpoint(self.place(step))
+            except DamagedCheckpointError as error:
+                self.skipped.append(str(error))
+        if self.skipped:
+            raise WorkError(
+                f"none of the {len(self.skipped)} checkpoints in {self.folder} can be read, the newest: "
+                f"{self.skipped[0]}; delete them to start the run anew"
+            )
+        return None
+
+    @cached_property
+    def _store(self) -> Store:
+        return open_store(self.folder)
+
+    def require_alone(self) -> None:
+        """Object stores have no locks: a second trainer shows by what it saves.
+
+        Raises:
+            WorkError: if another process has saved later steps than this one.
+        """
+        later = [step for step in self.steps() if step > max(self.known, default=-1)]
+        if later:
+            others = [name for name in (self._note(), *self.predecessors) if name and name != this_process()]
+            raise WorkError(
+                f"another process{f' ({others[0]})' if others else ''} is training in {self.folder}: it has saved "
+                f"{checkpoint_name(later[-1])} meanwhile; stop one of them, or give another out, and run the same "
+                "command again"
+            )
+
+    def _note(self) -> str:
+        """Who was the last to begin; empty where that is not known."""
+        try:
+            return one_line(self._store.read(NOTE_NAME).decode(errors="replace"))
+        except FileNotFoundError:
+            return ""
+
+
+class DamagedCheckpointError(WorkError):
+    """A file is not the checkpoint that it should be; an earlier one may be."""
+
+
+def read_checkpoint(place: str | Path) -> Checkpoint:
+    """Read a checkpoint, on the CPU, after checking every byte against the file's own checksums.
+
+    Args:
+        place: the file, or its URL.
+
+    Raises:
+        DamagedCheckpointError: if the file is missing, damaged, or not a checkpoint of this program.
+        WorkError: if the store fails for long, or the disk is full.
+    """
+    try:
+        with fetched(place) as path:
+            values = _read_values(path, str(place))
+    except FileNotFoundError:
+        raise DamagedCheckpointError(f"there is no checkpoint {place}") from None
+    if not isinstance(values, dict) or "format_version" not in values:
+        raise DamagedCheckpointError(f"{place} is not a checkpoint of this program")
+    if values.pop("format_version") != FORMAT_VERSION:
+        raise DamagedCheckpointError(f"{place} was written by another version of this program")
+    try:
+        _require_types(values)
+        return Checkpoint(**values)
+    except (TypeError, ValueError) as error:
+        reason = one_line(error)[:200]
+        raise DamagedCheckpointError(f"{place} is not a checkpoint of this program ({reason})") from None
+
+
+def _read_values(path: Path, place: str) -> Any:
+    try:
+        return _read_checked(path)
+    except FileNotFoundError:
+        raise
+    except _DAMAGE as error:
+        raise DamagedCheckpointError(f"{place} is damaged or no checkpoint ({one_line(error)[:200]})") from None
+
+
+def _require_types(values: Mapping[str, Any]) -> None:
+    step = values.get("step")
+    if not isinstance(step, int) or step < 0:
+        raise ValueError(f"its step is {step!r}")
+    for name in ("model", "optimizer", "identity", "interval"):
+        value = values.get(name, {} if name == "interval" else None)
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise ValueError(f"its {name} is not a mapping with names")
+
+
+def restore_model(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Give a model the weights of a checkpoint.
+
+    Raises:
+        WorkError: if they do not fit.
+    """
+    try:
+        model.load_state_dict(dict(state))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise WorkError(f"the weights of {origin} do not fit the network ({one_line(error)[:200]})") from None
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], origin: str) -> None:
+    """Give an optimiser the state of a checkpoint.
+
+    Raises:
+        WorkError: if it does not fit.
+    """
+    try:
+        optimizer.load_state_dict(dict(state))
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise WorkError(f"the optimiser's state in {origin} does not fit ({one_line(error)[:200]})") from None
+
+
+def require_same(
+    saved: Mapping[str, Any], current: Mapping[str, Any], *, origin: str, accept_changed_data: bool = False
+) -> None:
+    """Refuse to continue what was started with other settings or other data.
+
+    Args:
+        saved: identity that the files in the way carry.
+        current: identity of the run that is asked for.
+        origin: what carries `saved`; starts the message.
+        accept_changed_data: let DATA_KEYS differ.
+
+    Raises:
+        UsageError: naming every difference.
+    """
+    keys = sorted(set(saved) | set(current))
+    differing = [key for key in keys if saved.get(key) != current.get(key)]
+    if accept_changed_data:
+        differing = [key for key in differing if key not in DATA_KEYS]
+    if not differing:
+        return
+    listed = "; ".join(f"{key} was {_shown(saved, key)}, now {_shown(current, key)}" for key in differing)
+    advice = "give another out for a new run, or restore them to continue"
+    if set(differing) <= set(DATA_KEYS):
+        advice = "give another out for a new run, or --set accept_changed_data=true to continue on other data"
+    raise UsageError(f"{origin} belongs to a run with other settings ({listed}); {advice}")
+
+
+_DAMAGE = (
+    *(OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError),
+)
+"""What zipfile and torch.load raise on bytes that are not what they expect."""
+
+
+def _read_checked(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _save_to(file: Any, values: dict[str, Any]) -> None:
+    """`torch.save`, with a full disk reported as the OSError that it is."""
+    try:
+        torch.save(values, file)
+    except RuntimeError as error:  # the zip writer hides the OSError of the write below it
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__ or cause.__context__
+        raise cause or error from None
+
+
+def _shown(identity: Mapping[str, Any], key: str) -> str:
+    if key not in identity:
+        return "not set"
+    text = repr(identity[key])
+    return text if len(text) <= 60 else f"{text[:12]}..."

@@ -1,0 +1,129 @@
+"""The config of a training run, and which of its keys may change when a run is continued."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+
+from shardify.config import StrictModel
+from shardify.storage.locations import WritableLocation
+from stream_train.data.loader import DataConfig
+from stream_train.networks import NetworkConfig
+from stream_train.tasks import TaskConfig
+from stream_train.training.distributed import DeviceChoice
+from stream_train.training.optim import OptimizerConfig
+from stream_train.training.precision import Precision
+
+CONFIG_NAME = "config.yaml"
+"""The resolved config, saved in the run's folder."""
+
+NEUTRAL_KEYS = (
+    "shards",
+    "out",
+    "device",
+    "threads",
+    "log_every_steps",
+    "checkpoint",
+    "validation",
+    "accept_changed_data",
+    "data.num_workers",
+    "data.prefetch_batches",
+    "data.reader.access",
+    "data.reader.cache",
+    "data.reader.ahead_batches",
+    "data.reader.on_damage",
+)
+"""Keys, with all below them, that do not change which clips are seen or what is computed from them."""
+
+
+class CheckpointConfig(StrictModel):
+    """When the state of a run is saved."""
+
+    every_steps: PositiveInt = 500
+    """A killed run repeats at most this many steps; the end of the run is always saved."""
+    keep: PositiveInt = 2
+    """How many checkpoints are kept, the newest ones."""
+
+
+class ValidationConfig(StrictModel):
+    """How a network is judged on held-out videos, with draws that are the same every time."""
+
+    split: str | None
+    """Split of the same shards to judge on; null is every sample."""
+    draws_per_video: PositiveInt = 2
+    """How often each video is looked at, each time with other clips."""
+    every_epochs: NonNegativeInt = 0
+    """Judge while training, after every so many epochs; 0 only on `stream-train validate`."""
+
+
+class TrainConfig(StrictModel):
+    """What any training run is asked to do: a pretext task's, or the fine-tuning that judges a network."""
+
+    shards: str
+    """Where the data set lies: the folder, or the place in an object store, that `shardify build` wrote."""
+    split: str | None = None
+    """Split to train on, such as train1; null is every sample."""
+    out: WritableLocation
+    """Folder, or URL such as s3://bucket/run, for the checkpoints, metrics, figures and exported weights; the same
+    command continues a run there."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Seed of the initial weights, the order of the videos, and everything drawn for them."""
+    epochs: PositiveInt
+    """Times that every video is seen."""
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    device: DeviceChoice = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    precision: Precision = "auto"
+    """Arithmetic of the network; auto is bfloat16 autocast on a GPU and float32 on a CPU."""
+    sync_batchnorm: bool = False
+    """Whether BatchNorm's statistics are taken over all ranks (GPUs only) instead of each rank's clips."""
+    threads: int = Field(default=0, ge=0, le=1024)
+    """Threads of CPU arithmetic in each process; 0 leaves PyTorch's choice. Bit-identical repeats need equal counts."""
+    log_every_steps: PositiveInt = 20
+    """Steps that a line of metrics.jsonl sums up."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    validation: ValidationConfig | None = None
+    """Held-out judgement; null leaves it out."""
+    accept_changed_data: bool = False
+    """Continue a run although the data set under it has changed."""
+
+    @field_validator("shards")
+    @classmethod
+    def _not_empty(cls, shards: str) -> str:
+        if not shards.strip():
+            raise ValueError("give the folder that holds the data set's manifest.json")
+        return shards
+
+    def num_steps(self, num_samples: int) -> int:
+        """Optimiser steps of the whole run: the epochs' videos in batches that run on across epochs."""
+        return -(-self.epochs * num_samples // self.data.videos_per_batch)
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that make this run what it is, as dotted keys; see NEUTRAL_KEYS for the ones left out."""
+        return flatten(without_neutral(self.model_dump(mode="json")))
+
+
+class PretrainConfig(TrainConfig):
+    """One pre-training run."""
+
+    task: TaskConfig = TaskConfig()
+    network: NetworkConfig
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping with dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def without_neutral(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings without NEUTRAL_KEYS; `prefix` is what stands before the keys of `values`, such as `data.`."""
+    return {
+        key: without_neutral(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in values.items()
+        if f"{prefix}{key}" not in NEUTRAL_KEYS
+    }

@@ -1,0 +1,213 @@
+"""Which of several training processes this one is, and the few sums they share.
+
+One process without `torchrun` is a world of one: every function here then returns its input. Under `torchrun` the
+processes, on one machine or many, meet through gloo, on GPUs also nccl, and each uses the GPU of its local rank.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from shardify.errors import UsageError, UserFacingError, WorkError, one_line
+from stream_train.training.preemption import stopping_with_launcher
+
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+Value = TypeVar("Value")
+
+PATIENCE = timedelta(hours=24)
+"""How long processes wait for each other: while the main one builds shards or draws pictures, the others have nothing
+to do. That one has died is torchrun's to notice, or, on another machine, known by its broken connections."""
+
+_BROKEN = re.compile(r"Connection (closed|reset|refused)|Broken pipe|gloo|NCCL|ncclRemoteError", re.IGNORECASE)
+"""In what torch says if a peer is gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """This process among its peers."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files and talks to the user."""
+        return self.rank == 0
+
+    def on_main(self, say: Callable[[str], None]) -> Callable[[str], None]:
+        """`say` on the main process, silence on the others."""
+        return say if self.is_main else lambda _: None
+
+    def enter_thread(self) -> None:
+        """Let a new thread use this process's GPU, if it has one."""
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+
+    def is_idle(self) -> bool:
+        """Whether the device has finished everything it was given; a CPU always has."""
+        return self.device.type == "cpu" or torch.cuda.current_stream(self.device).query()
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum over all ranks of a tensor of one shape and dtype; equal on every rank."""
+        if self.size > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+        return value
+
+    def add_up(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Sums over the ranks of named tensors, on the CPU; a rank may hold any of the names, or none."""
+        gathered = self.gather({name: value.cpu() for name, value in counts.items()})
+        names = sorted({name for one in gathered for name in one})
+        return {name: torch.stack([one[name] for one in gathered if name in one]).sum(dim=0) for name in names}
+
+    def gather(self, value: Value) -> list[Value]:
+        """Every rank's value, in the order of the ranks; any picklable object."""
+        gathered = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(gathered, value)
+        return gathered
+
+    def copy_from_main(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite tensors, in place, with the main process's."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def from_main(self, value: Any) -> Any:
+        """The main process's value, on every rank; any picklable object."""
+        if self.size == 1:
+            return value
+        holder = [value]
+        dist.broadcast_object_list(holder, src=0)
+        return holder[0]
+
+    def any(self, flag: bool) -> bool:
+        """Whether a flag is up on any rank; never waits for a GPU."""
+        return bool(self.sum(torch.tensor(int(flag))).item())
+
+    def do_on_main(self, action: Callable[[], Value]) -> Value | None:
+        """Let the main process do something while the others wait; if it fails, all end, and only it says why.
+
+        Returns:
+            What it returned; None on the other ranks.
+
+        Raises:
+            UserFacingError: on the main process; the others leave with its exit code.
+        """
+        result, problem = None, None
+        if self.is_main:
+            try:
+                result = action()
+            except UserFacingError as error:
+                problem = error
+        exit_code = self.from_main(problem and problem.exit_code)
+        if problem is not None:
+            raise problem
+        if exit_code is not None:
+            raise SystemExit(exit_code)
+        return result
+
+    def distribute(self, model: nn.Module) -> nn.Module:
+        """The model in DistributedDataParallel, which averages gradients over the ranks; alone, the model itself."""
+        if self.size == 1:
+            return model
+        if self.device.type == "cuda":
+            return DistributedDataParallel(model, device_ids=[self.device])
+        parallel = DistributedDataParallel(model)
+        # DDP wants a hook without annotations, or with ones that are not strings
+        parallel.register_comm_hook(self.size, lambda size, bucket: _mean_in_rank_order(size, bucket))  # noqa: PLW0108
+        return parallel
+
+
+def _mean_in_rank_order(size: int, bucket: Any) -> torch.futures.Future[Tensor]:
+    """The mean of all ranks' gradients, each element added up in the order of the ranks.
+
+    Gloo's own sum takes the ranks in an order that depends on where in its bucket an element lies. Buckets are laid out
+    anew after a process's first step, so over three or more ranks a continued run would differ in its last bits.
+    """
+    mine = bucket.buffer()
+    gathered = [torch.empty_like(mine) for _ in range(size)]
+
+    def add(done: torch.futures.Future[Any]) -> Tensor:
+        done.value()  # raises if a peer is gone; what was gathered is then whatever lay in memory
+        total = gathered[0]
+        for other in gathered[1:]:
+            total += other
+        return total.div_(size)
+
+    work = dist.all_gather(gathered, mine, async_op=True)
+    return cast("torch.futures.Future[Tensor]", work.get_future().then(add))
+
+
+@contextmanager
+def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
+    """Join the processes that `torchrun` started, or stand alone; leave them at the end, and stop if torchrun is gone.
+
+    Args:
+        choice: where to compute; `auto` takes a GPU if there is one.
+        threads: threads of CPU arithmetic in this process; 0 leaves PyTorch's choice.
+
+    Raises:
+        UsageError: if a GPU is asked for and there is none, or there are more local processes than GPUs.
+        WorkError: if another process is gone.
+    """
+    rank, size, local_rank = (int(os.environ.get(name, default)) for name, default in _TORCHRUN)
+    device = _choose_device(choice, local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", local_rank + 1)))
+    if threads:
+        torch.set_num_threads(threads)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True  # all batches have one shape
+    if size == 1:
+        yield World(device=device)
+        return
+    if device.type == "cuda":  # gloo beside nccl, for what lies in the memory of the CPU
+        dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device, timeout=PATIENCE)
+    else:
+        dist.init_process_group("gloo", timeout=PATIENCE)
+    try:
+        with stopping_with_launcher():
+            yield World(rank=rank, size=size, device=device)
+    except (RuntimeError, dist.DistError) as error:
+        if not _BROKEN.search(str(error)):
+            raise
+        raise WorkError(
+            f"rank {rank} lost another process of this run ({one_line(error)[:200]}); what that one said "
+            "last tells why; run the same command again to continue"
+        ) from None
+    finally:
+        dist.destroy_process_group()
+
+
+def rank_of_process() -> int:
+    """The rank that `torchrun` gave this process, 0 without it; usable before :func:`joined_world`."""
+    return int(os.environ.get("RANK", "0"))
+
+
+_TORCHRUN = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+
+
+def _choose_device(choice: DeviceChoice, local_rank: int, num_local: int) -> torch.device:
+    available = torch.cuda.is_available()
+    if choice == "cpu" or (choice == "auto" and not available):
+        return torch.device("cpu")
+    if not available:
+        raise UsageError("device is cuda, but PyTorch finds no GPU here; set device to auto or cpu")
+    if num_local > torch.cuda.device_count():
+        raise UsageError(
+            f"{num_local} processes of this machine would share its {torch.cuda.device_count()} GPUs; start at most "
+            "one process a GPU (torchrun --nproc_per_node, make GPUS=...)"
+        )
+    return torch.device("cuda", local_rank)

@@ -1,0 +1,103 @@
+"""Trained networks as files of their own: weights in safetensors, with all that is needed to build the network again.
+
+In: a module and what describes it; later, the file or its URL. Out: the network with its weights, and the description.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+
+from shardify.errors import UsageError, WorkError, one_line
+from shardify.storage import FolderStore
+from shardify.storage.locations import is_url
+from shardify.storage.work_folder import fetched
+from stream_train.networks import Backbone, NetworkConfig, build_backbone
+from stream_train.tasks.base import ClipModel
+
+METADATA_KEY = "temporal_ssl"
+
+
+def export_weights(path: Path, module: nn.Module, metadata: Mapping[str, Any]) -> None:
+    """Write a module's weights as safetensors, atomically; equal weights and metadata give equal bytes.
+
+    The metadata is one JSON text under METADATA_KEY: safetensors keeps several in no particular order.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    data = serialise(tensors, metadata={METADATA_KEY: json.dumps(metadata)})
+    FolderStore(path.parent).write(path.name, data)
+
+
+def load_backbone(place: str | Path, origin: str | None = None) -> tuple[Backbone, dict[str, Any]]:
+    """Build the network that `backbone.safetensors` describes, with its weights.
+
+    Args:
+        place: the file, or its URL.
+        origin: what messages call it, if not that.
+
+    Returns:
+        The backbone in evaluation mode, and the file's metadata (network, crop, num_frames, data_set, step ...).
+
+    Raises:
+        UsageError: if there is no such file.
+        WorkError: if it is damaged, or not an export of this program.
+    """
+    with _reading_export(place, "backbone.safetensors", origin) as path:
+        metadata, state = _read_export(path)
+        backbone = _described_backbone(metadata)
+        backbone.load_state_dict(state)
+    return backbone.eval(), metadata
+
+
+def load_model(place: str | Path) -> tuple[ClipModel, dict[str, Any]]:
+    """Build the network with its heads that `network.safetensors` describes; otherwise as :func:`load_backbone`."""
+    with _reading_export(place, "network.safetensors") as path:
+        metadata, state = _read_export(path)
+        backbone = _described_backbone(metadata)
+        if any(name.startswith("added.") for name in state):
+            raise UsageError(
+                f"{place} has fully connected layers between backbone and head that it does not describe; give a run "
+                "of `stream-train pretrain` or `video-eval transfer`"
+            )
+        weights = {
+            name.split(".")[1]: value for name, value in state.items() if re.fullmatch(r"heads\.\w+\.weight", name)
+        }
+        model = ClipModel(backbone, {name: len(weight) for name, weight in weights.items()}, "torch")
+        model.load_state_dict(state)
+    return model.eval(), metadata
+
+
+@contextmanager
+def _reading_export(place: str | Path, usual_name: str, origin: str | None = None) -> Iterator[Path]:
+    origin = origin or str(place)
+    absent = UsageError(f"there is no file {origin}; give the {usual_name} of a finished run")
+    if not is_url(place) and not Path(place).is_file():
+        raise absent
+    try:
+        with fetched(place) as path:
+            yield path
+    except FileNotFoundError:
+        raise absent from None
+    except (SafetensorError, OSError, KeyError, ValueError, ValidationError, RuntimeError) as error:
+        raise WorkError(f"{origin} is damaged, or was not exported by this program ({one_line(error)[:200]})") from None
+
+
+def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        metadata: dict[str, Any] = json.loads((file.metadata() or {})[METADATA_KEY])
+    return metadata, load_file(path)
+
+
+def _described_backbone(metadata: Mapping[str, Any]) -> Backbone:
+    network: NetworkConfig = TypeAdapter(NetworkConfig).validate_python(metadata["network"])
+    return build_backbone(network, crop=metadata["crop"], num_frames=metadata["num_frames"])

@@ -1,0 +1,315 @@
+"""Pre-training: config -> objects -> loop, continued from wherever an earlier run of the same command stopped.
+
+In: shards and a config. Out, in the run's folder or at its URL: config.yaml, checkpoints, metrics.jsonl, TensorBoard's
+files, backbone.safetensors, network.safetensors, curves.png, and with a held-out split validation.json and confusion
+matrices.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from shardify.errors import WorkError
+from shardify.storage import open_store
+from shardify.storage.lock import exclusive
+from shardify.storage.traffic import traffic
+from stream_train.data import build_stream, reading_line
+from stream_train.data.batch import Batch
+from stream_train.data.device_ops import prepare_clips
+from stream_train.data.order import slots_of_rank
+from stream_train.tasks import build_model, build_task
+from stream_train.tasks.base import Objective, combine
+from stream_train.training.checkpoint import Checkpoint
+from stream_train.training.config import PretrainConfig
+from stream_train.training.distributed import World, joined_world
+from stream_train.training.exports import export_weights
+from stream_train.training.metrics import (
+    METRICS_NAME,
+    Interval,
+    MetricsLog,
+    Progress,
+    Record,
+    as_counts,
+    describe_accuracies,
+    describe_traffic,
+    read_metrics,
+    traffic_figures,
+)
+from stream_train.training.optim import learning_rate, set_learning_rate
+from stream_train.training.pictures import CURVES_NAME, VALIDATION_PREFIX, draw_curves
+from stream_train.training.precision import autocast, choose_precision
+from stream_train.training.preemption import Aside, Stopped, StopRequest, promise_to_save
+from stream_train.training.run import Run, Say, build_run, publish, resume
+from stream_train.training.validation import judge, write_judgement
+from stream_train.transformations.sampling import CLIP_LENGTH
+
+BACKBONE_NAME = "backbone.safetensors"
+NETWORK_NAME = "network.safetensors"
+
+
+def pretrain(config: PretrainConfig, say: Say) -> None:
+    """Train a network, or continue, or, if the run is complete, only make its exports and figures again.
+
+    Raises:
+        UsageError: if the config does not fit the data, the machine, or the run that the folder holds.
+        WorkError: if data cannot be read, nothing can be saved, or the loss is no longer a finite number.
+        Stopped: if a signal announced the end; everything is saved.
+    """
+    before = traffic()
+    with joined_world(config.device, config.threads) as world:
+        run = build_pretraining(config, world, say)
+        fit(run, lambda: reading_line(run.data, config.data))
+        moved = describe_traffic(traffic_figures(world.add_up(as_counts(traffic() - before))))
+        if moved:
+            run.say(f"in all: {', '.join(moved)}")
+
+
+def build_pretraining(config: PretrainConfig, world: World, say: Say) -> Run:
+    """The run that a config describes; errors as `stream_train.training.run.build_run`."""
+    task = build_task(config.task)
+    make_model = partial(build_model, config.network, task, crop=config.data.crop)
+    return build_run(config, task, config.network, make_model, world=world, say=say)
+
+
+def fit(run: Run, opening: Callable[[], str] | None = None) -> None:
+    """Train what a run has left to do, and export what it has learnt; errors as :func:`pretrain`.
+
+    Args:
+        run: as it was built.
+        opening: what to tell the user before the first step.
+    """
+    with ExitStack() as stack:
+        run.world.do_on_main(lambda: open_folder(run, stack))
+        if not run.world.is_main:
+            stack.enter_context(run.folder.opened(create=False))
+        resume(run)
+        if run.step < run.num_steps or judgement_is_missing(run):
+            if opening is not None:
+                run.say(f"{opening()}; writing to {run.config.out}")
+            train(run)
+        run.world.do_on_main(lambda: finish(run))
+
+
+def open_folder(run: Run, stack: ExitStack) -> None:
+    """Make the run's folder, and keep a second trainer out of it; in object stores, one is noticed when it saves."""
+    stack.enter_context(exclusive(open_store(run.config.out, create=True), doing="training"))
+    stack.enter_context(run.folder.opened((METRICS_NAME,)))
+
+
+def train(run: Run) -> None:
+    """The loop: batches in; optimiser steps, records, held-out judgements and checkpoints out.
+
+    Raises:
+        Stopped: if a signal announced the end; everything is saved.
+    """
+    is_main = run.world.is_main
+    with (
+        StopRequest(promise_to_save if is_main else None).listening() as request,
+        MetricsLog(run.folder.path, run.step, enabled=is_main) as log,
+        Progress(run.num_steps, run.step, enabled=is_main) as progress,
+    ):
+        interval = Interval(run.step, run.world, run.begun)
+        if judgement_is_missing(run):
+            judge_held_out(run, log, progress, request)
+        for batch in measured_batches(run, progress, request):
+            if batch is None:
+                stop(run, request, interval)
+            interval.add(*compute_gradients(run, batch))
+            run.step += 1
+            if run.world.device.type == "cpu" or run.record_is_due():  # asking a GPU at every step would hold it up
+                interval.require_finite(advice=lambda: last_good(run))
+            run.optimizer.step()
+            if run.record_is_due():
+                record = summarise(run, interval) | progress.speed()
+                log.write(record)
+                progress.show(record)
+                if run.validation_is_due():
+                    judge_held_out(run, log, progress, request)
+                if run.checkpoint_is_due():
+                    save(run)
+                interval = Interval(run.step, run.world, moved_before=interval.moved_until)
+                progress.restart()
+
+
+def measured_batches(run: Run, progress: Progress, request: StopRequest) -> Iterator[Batch | None]:
+    """This rank's batches on its device, telling the progress how long the device waited for each.
+
+    A GPU that still has work queued when the batch arrives did not wait. Before each batch the ranks agree on whether
+    any of them was asked to stop; then None comes in its place. A rank that waits for its batch leaves the wait when it
+    is asked itself; what reached only others, it learns when its batch is there.
+    """
+    videos = run.config.data.videos_per_batch
+    my_videos = len(slots_of_rank(videos, run.world.rank, run.world.size))
+    batches = Aside(lambda: begin_stream(run), request)
+    try:
+        while run.step < run.num_steps:
+            start = time.perf_counter()
+            batch = batches.next()
+            if run.world.any(batch is None):
+                yield None
+            assert batch is not None
+            seconds = time.perf_counter() - start if run.world.is_idle() else 0.0
+            progress.waited(seconds, num_clips=len(batch) // my_videos * videos)
+            yield batch.to(run.world.device)
+    finally:
+        batches.close()
+
+
+def begin_stream(run: Run) -> Iterator[Batch]:
+    """This rank's batches from where the run is, read in the thread that asks for them."""
+    run.world.enter_thread()
+    return iter(
+        build_stream(
+            run.data,
+            run.config.data,
+            run.task.draw_clips,
+            seed=run.config.seed,
+            rank=run.world.rank,
+            world_size=run.world.size,
+            start_sample=run.samples_consumed,
+            num_batches=run.num_steps - run.step,
+            positions=run.positions,
+        )
+    )
+
+
+def compute_gradients(run: Run, batch: Batch) -> tuple[Objective, Tensor, dict[str, Tensor]]:
+    """Forward and backward for one batch, with the learning rate of this step set.
+
+    Returns:
+        The loss, the norm of the gradient over all parameters, and this rank's counts of right and wrong answers.
+    """
+    set_learning_rate(run.optimizer, learning_rate(run.config.optimizer, run.step, run.num_steps))
+    run.optimizer.zero_grad()
+    with autocast(choose_precision(run.config.precision, run.world.device), run.world.device):
+        outputs = run.forward(prepare_clips(batch))
+    objective = combine(run.task.losses(outputs, batch), run.world)
+    torch.autograd.backward(objective.loss)
+    gradients = [parameter.grad for parameter in run.model.parameters() if parameter.grad is not None]
+    with torch.no_grad():
+        return objective, nn.utils.get_total_norm(gradients), run.task.count(outputs, batch)
+
+
+def summarise(run: Run, interval: Interval) -> Record:
+    """The interval as a line of metrics.jsonl, without the speed."""
+    rate = learning_rate(run.config.optimizer, run.step - 1, run.num_steps)
+    figures = run.task.figures_of(interval.counts())
+    moved = traffic_figures(interval.traffic())
+    return {"step": run.step, "epoch": run.epoch, **interval.losses(), **figures, "learning_rate": rate, **moved}
+
+
+def judge_held_out(run: Run, log: MetricsLog, progress: Progress, request: StopRequest) -> None:
+    """Judge on the held-out split, with the main process's BatchNorm statistics, write it down and show it.
+
+    Raises:
+        Stopped: if a signal announced the end; the run then begins with this judgement when it goes on.
+    """
+    assert run.held_out is not None
+    run.world.copy_from_main(run.model.buffers())
+    judgement = judge(run.model, run.task, run.held_out, run.config, step=run.step, world=run.world, request=request)
+    if judgement is None:
+        stop(run, request)
+    if run.world.is_main:
+        write_judgement(run.folder.path, judgement)
+    named = {f"{VALIDATION_PREFIX}{name}": value for name, value in judgement.figures.items()}
+    log.write({"step": run.step, "epoch": run.epoch, **named})
+    progress.tell(f"step {run.step}/{run.num_steps}  held out  {'  '.join(describe_accuracies(judgement.figures))}")
+    run.world.do_on_main(lambda: publish(run))
+
+
+def judgement_is_missing(run: Run) -> bool:
+    """Whether the run was stopped while its last step was judged; the same on every rank."""
+    if not run.step or not run.validation_is_due():
+        return False
+
+    def is_missing() -> bool:
+        names = {name for record in read_metrics(run.folder.path) if record["step"] == run.step for name in record}
+        return not any(name.startswith(VALIDATION_PREFIX) for name in names)
+
+    return bool(run.world.from_main(run.world.do_on_main(is_missing)))
+
+
+def save(run: Run, begun: dict[str, Any] | None = None) -> None:
+    """Write a checkpoint, on the main process, after everything that it continues.
+
+    Args:
+        run: what is saved.
+        begun: what the next record has summed up so far.
+
+    Raises:
+        WorkError: if a weight is not a finite number: such a state is not worth keeping. Or if nothing can be saved.
+    """
+    if not all(bool(parameter.isfinite().all()) for parameter in run.model.parameters()):
+        raise WorkError(f"step {run.step}: a weight is not a finite number, so training stopped; {last_good(run)}")
+    checkpoint = Checkpoint(
+        step=run.step,
+        model=run.model.state_dict(),
+        optimizer=run.optimizer.state_dict(),
+        identity=run.identity,
+        interval=begun or {},
+    )
+
+    def write() -> None:
+        publish(run)  # the metrics first: what a checkpoint lies beside is never older than it
+        run.checkpoints.save(checkpoint)
+
+    run.world.do_on_main(write)
+    run.saved_step = run.step
+
+
+def stop(run: Run, request: StopRequest, interval: Interval | None = None) -> NoReturn:
+    """Save at once, between two records, too; the next run's record then sums up the same steps as if none had stopped.
+
+    Args:
+        run: what is saved, if anything was done since the last checkpoint.
+        request: what asked for it.
+        interval: the steps since the last record.
+
+    Raises:
+        Stopped: always.
+    """
+    if run.step > run.saved_step:
+        begun = interval.state() if interval else {}
+        if interval and begun:
+            interval.require_finite(advice=lambda: last_good(run))
+        save(run, begun)
+    names = run.world.gather(request.signal_name)
+    name = next(name for name in names if name is not None)
+    run.say(f"stopped by {name} after step {run.step} of {run.num_steps}; the same command continues")
+    raise Stopped(name)
+
+
+def last_good(run: Run) -> str:
+    """Where the last good state is and what to do, for the message that ends a broken run."""
+    steps = run.checkpoints.steps()
+    where = f"the last good checkpoint is {run.checkpoints.place(steps[-1])}" if steps else "there is no checkpoint yet"
+    return f"{where}. Lower optimizer.learning_rate, or train in float32 (precision), and start a new run"
+
+
+def finish(run: Run) -> None:
+    """Export the weights and draw the curves."""
+    out = run.folder.path
+    metadata = {
+        "network": run.network.model_dump(mode="json"),
+        "data_set.name": run.data.name,
+        "class_names": {name: list(names) for name, names in run.task.class_names().items()},
+        "crop": run.config.data.crop,
+        "num_frames": CLIP_LENGTH,
+        "step": run.step,
+        **run.identity,
+    }
+    export_weights(out / BACKBONE_NAME, run.model.backbone, metadata)
+    export_weights(out / NETWORK_NAME, run.model, metadata)
+    records = read_metrics(out)
+    figures = {name.removeprefix(VALIDATION_PREFIX): value for record in records for name, value in record.items()}
+    title = f"{run.network.kind}, {run.num_samples} videos, {run.config.epochs} epochs"
+    draw_curves(records, out / CURVES_NAME, title, run.task.guesses(figures))
+    publish(run)
+    run.say(f"{run.config.out}: {BACKBONE_NAME}, {NETWORK_NAME}, {CURVES_NAME}")

@@ -1,0 +1,259 @@
+"""A run in memory: built from a config, then taken up from the newest checkpoint of its folder.
+
+In: a config, this process's place among its peers. Out: a :class:`Run`, ready for `stream_train.training.loop`'s loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from shardify.config import dump_config
+from shardify.errors import UsageError, WorkError
+from shardify.storage import FolderStore
+from shardify.storage.locations import is_url
+from shardify.storage.work_folder import WorkFolder
+from stream_train.data import DataSet, open_data
+from stream_train.data.clips import check_crop
+from stream_train.data.loader import check_ranks
+from stream_train.data.order import Positions
+from stream_train.data.reader import ShardSet, open_shard_set
+from stream_train.draws import SampleDraws
+from stream_train.networks import NetworkConfig
+from stream_train.tasks.base import ClipModel, ClipTask
+from stream_train.training.checkpoint import (
+    Checkpoint,
+    CheckpointFolder,
+    checkpoint_name,
+    require_same,
+    restore_model,
+    restore_optimizer,
+)
+from stream_train.training.config import CONFIG_NAME, TrainConfig
+from stream_train.training.distributed import World
+from stream_train.training.optim import build_optimizer
+from stream_train.training.precision import choose_precision, place_model
+
+Say = Callable[[str], None]
+"""Tells the user a line; called on the main process only."""
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A run in memory. Only steps and `begun`, and the insides of the model and the optimiser, change."""
+
+    config: TrainConfig
+    world: World
+    say: Say
+    data: DataSet
+    positions: Positions | None
+    """The samples that take part; None is all of the split."""
+    held_out: ShardSet | None
+    task: ClipTask
+    network: NetworkConfig
+    model: ClipModel
+    forward: nn.Module
+    """The model itself, or DistributedDataParallel around it."""
+    optimizer: torch.optim.Optimizer
+    folder: WorkFolder
+    """For everything but the checkpoints; the main process's is published, the others' stay empty."""
+    checkpoints: CheckpointFolder
+    num_steps: int
+    step: int = 0
+    """Optimiser steps done."""
+    saved_step: int = 0
+    """Of the newest checkpoint."""
+    begun: dict[str, Any] = field(default_factory=dict)
+    """What the next record has summed up of the steps before `step`; see `stream_train.training.metrics.Interval`."""
+
+    @property
+    def num_samples(self) -> int:
+        """Videos in an epoch."""
+        return self.data.num_samples if self.positions is None else len(self.positions)
+
+    @property
+    def samples_consumed(self) -> int:
+        """Videos seen by all ranks: with the config, the whole state of the stream."""
+        return self.step * self.config.data.videos_per_batch
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done."""
+        return self.samples_consumed / self.num_samples
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What this run is, as dotted keys; saved in each checkpoint."""
+        return self.config.identity() | data_identity(self.data)
+
+    def checkpoint_is_due(self) -> bool:
+        return self.step == self.num_steps or self.step % self.config.checkpoint.every_steps == 0
+
+    def validation_is_due(self) -> bool:
+        """After the step that ends every so many epochs, and after the last."""
+        if self.config.validation is None or self.config.validation.every_epochs == 0:
+            return False
+        period = self.config.validation.every_epochs * self.num_samples
+        before = self.samples_consumed - self.config.data.videos_per_batch
+        return self.step == self.num_steps or self.samples_consumed // period > before // period
+
+    def record_is_due(self) -> bool:
+        """At checkpoints too, so that no figure spans a place where the run may be continued."""
+        due = self.step % self.config.log_every_steps == 0
+        return due or self.checkpoint_is_due() or self.validation_is_due()
+
+
+def build_run(
+    config: TrainConfig,
+    task: ClipTask,
+    network: NetworkConfig,
+    make_model: Callable[[], ClipModel],
+    *,
+    world: World,
+    say: Say,
+    positions: Positions | None = None,
+) -> Run:
+    """Open the data and build the objects; nothing is written yet.
+
+    Args:
+        config: how to train, on what.
+        task: what is learnt.
+        network: describes the model's backbone.
+        make_model: builds the model, with what is new in it drawn from torch's global generator.
+        world: this process among its peers.
+        say: tells the user a line; called on the main process only.
+        positions: int64, the samples of the split that take part, increasing; None is all of them.
+    """
+    check_ranks(config.data, world.size)
+    choose_precision(config.precision, world.device)
+    if config.sync_batchnorm and world.device.type == "cpu":
+        raise UsageError("sync_batchnorm works on GPUs only; set it to false to train on a CPU")
+    data = open_data(config.shards, config.split, config.data)
+    check_crop(config.data, data.geometry)
+    held_out = open_held_out(config)
+    torch.manual_seed(config.seed)
+    model = make_model()
+    if config.sync_batchnorm:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    check_batch_norm(model, task, config.data.videos_per_batch // world.size)
+    place_model(model, world.device)
+    return Run(
+        config=config,
+        world=world,
+        say=world.on_main(say),
+        data=data,
+        positions=positions,
+        held_out=held_out,
+        task=task,
+        network=network,
+        model=model,
+        forward=model,
+        optimizer=build_optimizer(config.optimizer, model),
+        folder=WorkFolder(config.out),
+        checkpoints=CheckpointFolder(folder=config.out, keep=config.checkpoint.keep),
+        num_steps=config.num_steps(data.num_samples if positions is None else len(positions)),
+    )
+
+
+def open_held_out(config: TrainConfig) -> ShardSet | None:
+    """The split to judge on, if any. Raises UsageError if the data set has no such split."""
+    if config.validation is None:
+        return None
+    try:
+        return open_shard_set(config.shards, config.validation.split)
+    except UsageError as error:
+        raise UsageError(
+            f"validation.split: {error}; name one, or leave the judgement out with validation=null"
+        ) from None
+
+
+def check_batch_norm(model: ClipModel, task: ClipTask, fewest_videos: int) -> None:
+    """Raises UsageError if a rank would have a single clip, of which BatchNorm after pooling has no statistics."""
+    num_clips = fewest_videos * len(task.draw_clips(task.min_frames, SampleDraws(0, 0, 0)))
+    if num_clips < 2 * task.clips_per_answer and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+        raise UsageError(
+            "a process would have a batch of one clip (or pair), from which BatchNorm cannot take statistics; raise "
+            "data.videos_per_batch, or start fewer processes"
+        )
+
+
+def data_identity(data: DataSet) -> dict[str, Any]:
+    """What tells this data set from others, wherever it lies."""
+    height, width = data.geometry
+    return {
+        "data_set.fingerprint": data.fingerprint,
+        "data_set.num_samples": data.num_samples,
+        "data_set.height": height,
+        "data_set.width": width,
+    }
+
+
+def resume(run: Run) -> None:
+    """Take up the newest readable checkpoint, if there is one, and settle what the folder's run is.
+
+    The main process reads it, and hands it to the others: object stores are asked once, whatever the number of ranks.
+
+    Raises:
+        UsageError: if it belongs to other settings or data, or nothing can be written there.
+        WorkError: if none can be read, or the ranks see different ones.
+    """
+    checkpoint: Checkpoint | None = run.world.from_main(run.world.do_on_main(run.checkpoints.newest))
+    require_shared(run, checkpoint)
+    if checkpoint is not None:
+        origin = run.checkpoints.place(checkpoint.step)
+        accept = run.config.accept_changed_data
+        require_same(checkpoint.identity, run.identity, origin=origin, accept_changed_data=accept)
+        restore_model(run.model, checkpoint.model, origin)
+        restore_optimizer(run.optimizer, checkpoint.optimizer, origin)
+        run.step = run.saved_step = checkpoint.step
+        run.begun = checkpoint.interval
+        if run.step > run.num_steps:
+            raise UsageError(
+                f"{origin} has done {run.step} steps, but {run.config.epochs} epochs of this data are only "
+                f"{run.num_steps}; give another out for a new run"
+            )
+    for problem in run.checkpoints.skipped:
+        run.say(f"{problem}; trying the one before")
+    if run.step == run.num_steps:
+        run.say(f"{run.config.out} is complete: {run.num_steps} steps, {run.config.epochs} epochs")
+    elif run.step:
+        run.say(f"continuing {run.config.out} after step {run.step} of {run.num_steps}")
+    run.world.do_on_main(lambda: write_config(run))
+    run.forward = run.world.distribute(run.model)
+
+
+def publish(run: Run) -> None:
+    """Send the run's files to where they belong, on the main process.
+
+    Raises:
+        WorkError: if another process has gone on with the run meanwhile: its files are newer than these.
+    """
+    run.checkpoints.require_alone()
+    run.folder.publish()
+
+
+def write_config(run: Run) -> None:
+    """Write config.yaml; the first thing that a run writes, so that a place that cannot be written is noticed."""
+    FolderStore(run.folder.path).write(CONFIG_NAME, dump_config(run.config).encode())
+    publish(run)
+    run.checkpoints.announce()
+
+
+def require_shared(run: Run, checkpoint: Checkpoint | None) -> None:
+    """Raises WorkError if a local folder is not the same one on every rank's machine.
+
+    Were the main process to start on another machine next time, the run would begin anew.
+    """
+    if is_url(run.config.out):
+        return
+    is_there = checkpoint is None or checkpoint.step in run.checkpoints.steps()
+    if not all(run.world.gather(is_there)):
+        assert checkpoint is not None
+        raise WorkError(
+            f"the ranks see different checkpoints in {run.config.out} (some have no "
+            f"{checkpoint_name(checkpoint.step)}); it must be one folder, shared by all, or a place in an object store"
+        )

@@ -1,0 +1,183 @@
+"""Judging a pre-trained network on held-out videos: every video equally often, with the same draws every time.
+
+In: a model and a split. Out: the task's figures and confusion matrices, beside what can be had without looking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shardify.config import load_config
+from shardify.errors import UsageError
+from shardify.shards.format import dump_json
+from shardify.storage import FolderStore
+from shardify.storage.locations import join_location
+from shardify.storage.work_folder import fetched, work_folder
+from stream_train.data.batch import Batch
+from stream_train.data.device_ops import prepare_clips
+from stream_train.data.reader import ShardSet, open_shard_set
+from stream_train.data.survey import each_sample_once, sample_lengths
+from stream_train.tasks import build_model, build_task
+from stream_train.tasks.base import ClipModel, ClipTask
+from stream_train.training.checkpoint import CheckpointFolder, restore_model
+from stream_train.training.config import CONFIG_NAME, PretrainConfig, TrainConfig
+from stream_train.training.distributed import World, joined_world
+from stream_train.training.pictures import draw_confusion
+from stream_train.training.precision import autocast, choose_precision, place_model
+from stream_train.training.preemption import StopRequest, until_stopped
+
+RESULT_NAME = "validation.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What a network gets right on a split; validation.json holds these fields."""
+
+    step: int
+    """Optimiser steps of the network."""
+    shards_fingerprint: str
+    split: str | None
+    num_videos: int
+    draws_per_video: int
+    figures: dict[str, float]
+    """Accuracies and baselines by name, in [0, 1]."""
+    counts: dict[str, list[list[int]]]
+    """Confusion matrices (rows: what a clip is, columns: what the network says) and baseline tables."""
+    class_names: dict[str, list[str]]
+    """Rows and columns of the confusion matrices."""
+
+
+def judge(
+    model: ClipModel,
+    task: ClipTask,
+    shard_set: ShardSet,
+    config: TrainConfig,
+    *,
+    step: int,
+    world: World,
+    request: StopRequest | None = None,
+) -> Judgement | None:
+    """Look at every video of a split as often as the config says, with BatchNorm in evaluation mode.
+
+    The ranks share the videos; the result is the same on each, and whatever their number. The model is left in the
+    mode it came in.
+
+    Returns:
+        None if any rank was asked to stop before all had done their share.
+    """
+    request = request or StopRequest()
+    assert config.validation is not None
+    repetitions = config.validation.draws_per_video
+    lengths = sample_lengths(shard_set)
+
+    def begin() -> Iterator[Batch]:
+        world.enter_thread()
+        return each_sample_once(
+            shard_set,
+            config.data,
+            task.draw_clips,
+            seed=config.seed,
+            repetitions=repetitions,
+            rank=world.rank,
+            world_size=world.size,
+        )
+
+    counts: dict[str, Tensor] = {}
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode(), autocast(choose_precision(config.precision, world.device), world.device):
+        for cpu_batch in until_stopped(begin, request):
+            batch = cpu_batch.to(world.device)
+            new = task.count(model(prepare_clips(batch)), batch)
+            new |= task.count_baselines(batch, lengths[cpu_batch.sample].to(world.device))
+            counts = {name: counts[name] + count if name in counts else count for name, count in new.items()}
+    model.train(was_training)
+    if world.any(request.is_made()):
+        return None
+    totals = world.add_up(counts)
+    return Judgement(
+        step=step,
+        shards_fingerprint=shard_set.fingerprint,
+        split=shard_set.split,
+        num_videos=shard_set.num_samples,
+        draws_per_video=repetitions,
+        figures=task.figures_of(totals),
+        counts={name: total.tolist() for name, total in totals.items()},
+        class_names={name: list(names) for name, names in task.class_names().items()},
+    )
+
+
+def validate(run: str | Path, overrides: tuple[str, ...] = ()) -> Judgement:
+    """Judge the newest checkpoint of a run; writes validation.json and confusion matrices beside it.
+
+    Args:
+        run: the run's folder, or its URL.
+        overrides: `--set` values over the run's own config, such as `validation.split=test2`.
+
+    Raises:
+        UsageError: if there is no run or checkpoint, or no split to judge on is set.
+        WorkError: if no checkpoint or some shard cannot be read.
+    """
+    config = load_run_config(run, overrides)
+    if config.validation is None:
+        raise UsageError(f"{run} names no held-out split; add --set validation.split=... (null is every sample)")
+    checkpoint = CheckpointFolder(folder=run).newest()
+    if checkpoint is None:
+        raise UsageError(f"{run} holds no checkpoint yet; run `stream-train pretrain` on its config first")
+    shard_set = open_shard_set(config.shards, config.validation.split)
+    with joined_world(config.device, config.threads) as world, work_folder(run, create=False) as folder:
+        task = build_task(config.task)
+        model = build_model(config.network, task, crop=config.data.crop)
+        restore_model(model, checkpoint.model, origin=str(run))
+        place_model(model, world.device)
+        judgement = judge(model, task, shard_set, config, step=checkpoint.step, world=world)
+        assert judgement is not None  # nobody listens for signals
+        if world.is_main:
+            write_judgement(folder.path, judgement)
+            folder.publish()
+    return judgement
+
+
+def load_run_config(run: str | Path, overrides: tuple[str, ...] = ()) -> PretrainConfig:
+    """The config that a run saved. Raises UsageError if there is none there."""
+    try:
+        with fetched(join_location(run, CONFIG_NAME)) as path:
+            if path.is_file():
+                return load_config(PretrainConfig, path, overrides)
+    except FileNotFoundError:
+        pass
+    raise UsageError(f"{run} holds no {CONFIG_NAME}; give the out folder of a `stream-train pretrain` run")
+
+
+def write_judgement(run: Path, judgement: Judgement) -> None:
+    """Write validation.json and a picture of each confusion matrix."""
+    FolderStore(run).write(RESULT_NAME, dump_json(asdict(judgement), indent=1))
+    for name, names in judgement.class_names.items():
+        title = f"{name}, {judgement.num_videos} held-out videos, step {judgement.step}"
+        draw_confusion(np.array(judgement.counts[name]), names, run / confusion_name(name), title)
+
+
+def judgement_lines(judgement: Judgement, run: str | Path) -> list[str]:
+    """The judgement as text: confusion matrices, figures, and where the pictures are."""
+    looked = f"{judgement.num_videos} videos, each with {judgement.draws_per_video} draws"
+    lines = [f"step {judgement.step}, split {judgement.split or 'all'}: {looked}"]
+    for name, names in judgement.class_names.items():
+        width = max(len(word) for word in names) + 2
+        lines += ["", f"{name} (rows: what a clip is, columns: what the network says)"]
+        lines.append(" " * width + "".join(word.rjust(width) for word in names))
+        for word, row in zip(names, judgement.counts[name], strict=True):
+            lines.append(word.rjust(width) + "".join(str(count).rjust(width) for count in row))
+    lines += ["", *(f"{name.replace('_', ' ')}: {value:.3f}" for name, value in judgement.figures.items())]
+    files = [RESULT_NAME, *(confusion_name(name) for name in judgement.class_names)]
+    return [*lines, "", ", ".join(join_location(run, name) for name in files)]
+
+
+def confusion_name(name: str) -> str:
+    """`confusion_motion.png`."""
+    return f"confusion_{name}.png"
