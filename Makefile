@@ -126,6 +126,7 @@ demo: install ## everything on synthetic videos: shards, pretraining, validation
 	$(synthetic)
 	$(BIN)/python -m shardify build $(DEMO_SHARDS_CONFIG)
 	$(BIN)/python -m shardify preview $(DEMO_SHARDS) --out $(DEMO_RUN)
+	$(BIN)/python -m stream_train preview $(DEMO_SHARDS) --out $(DEMO_RUN)
 	$(BIN)/python -m stream_train pretrain configs/pretrain/demo.yaml
 	$(BIN)/python -m stream_train validate $(DEMO_RUN)
 	@printf '\nThe pictures:\n'; ls -1 $(DEMO_RUN)/*.png
@@ -173,6 +174,7 @@ report: install ## one HTML page of a run: tables, curves, pictures, configs
 
 $(DEMO_RUN)/backbone.safetensors: $(DEMO_SHARDS)/manifest.json
 	$(BIN)/python -m shardify preview $(DEMO_SHARDS) --out $(DEMO_RUN)
+	$(BIN)/python -m stream_train preview $(DEMO_SHARDS) --out $(DEMO_RUN)
 	$(BIN)/python -m stream_train pretrain configs/pretrain/demo.yaml
 	$(BIN)/python -m stream_train validate $(DEMO_RUN)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import click
 
 from eval.config import EvalConfig
-from shardify.cli import CommandGroup, json_option, set_option
+from shardify.command import CommandGroup, json_option, set_option
 from shardify.config import dump_config, load_config
 from shardify.storage.work_folder import require_writable
 from stream_train.training.distributed import joined_world, rank_of_process
@@ -123,7 +123,7 @@ def _features_line(summary: dict[str, object]) -> str:
 @click.option("--out", default=None, help="Folder for one CSV file a table.")
 def tables_command(folders: tuple[str, ...], out: str | None) -> None:
     """Print the paper's tables, measured beside reported, from the results below FOLDERS (none: reported only)."""
-    from eval.tables import tables_markdown, tables_of, write_tables
+    from eval.tables.build import tables_markdown, tables_of, write_tables
 
     tables = tables_of(folders)
     click.echo(tables_markdown(tables), nl=False)
@@ -137,6 +137,6 @@ def tables_command(folders: tuple[str, ...], out: str | None) -> None:
 @click.option("--out", default=None, help="The HTML file; RUN/report.html if left out.")
 def report_command(run: str, out: str | None) -> None:
     """Put everything below the folder RUN into one HTML page."""
-    from eval.report import write_report
+    from eval.report.page import write_report
 
     click.echo(write_report(run, out))

@@ -7,63 +7,26 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator
 
+from eval.features.extraction import FeatureConfig
 from eval.features.labels import LabelBudget
 from eval.features.linear import LinearConfig
 from eval.features.neighbours import NeighboursConfig
+from eval.judging.config import EvalDataConfig, FineTuneOptimizer, SplitPair
 from eval.judging.models import FrozenNorm
 from eval.judging.networks import CheckpointWeights, WeightsConfig
 from eval.judging.subsequences import ShortRule
 from shardify.config import StrictModel
 from shardify.storage.locations import WritableLocation, is_url, join_location
-from stream_train.data.loader import DataConfig
-from stream_train.data.reader_config import IndexedReaderConfig
-from stream_train.training.config import CheckpointConfig, TrainConfig
+from stream_train.training.config import CheckpointConfig
 from stream_train.training.distributed import DeviceChoice
-from stream_train.training.optim import OptimizerConfig
 from stream_train.training.precision import Precision
 
-Layer = Literal["pooled", "features"]
 ALL_LABELS = LabelBudget.parse("100%")
 BUDGETS = tuple(LabelBudget.parse(value) for value in ("100%", "10%", 10, 5, 1))
-
-
-class SplitPair(StrictModel):
-    """A training and a test split that belong together."""
-
-    train: str | None
-    """null is every sample."""
-    test: str | None
-
-
-class EvalDataConfig(DataConfig):
-    """How clips are read and batched; the defaults are those of fine-tuning (section 5 of the method)."""
-
-    videos_per_batch: int = Field(default=24, ge=1, le=8192)
-    """Videos in the global training batch, each with one clip."""
-    reader: IndexedReaderConfig = IndexedReaderConfig()
-    """Tests look at every video once and subsets of the training videos are drawn, so shards need their indexes."""
-    max_test_clips: PositiveInt = 64
-    """Most clips that a rank puts through a network at a time when it tests."""
-
-
-class FineTuneOptimizer(OptimizerConfig):
-    """AdamW as in pre-training, more slowly."""
-
-    learning_rate: PositiveFloat = 5e-5
-
-
-class FeatureConfig(StrictModel):
-    """One vector a video: the mean over some of its clips."""
-
-    layer: Layer = "pooled"
-    """The last convolution's output averaged over frames and places, or the network's last feature."""
-    stride: PositiveInt = 4
-    clips_per_video: PositiveInt = 10
-    """Clips evenly over a video."""
 
 
 class FitSection(StrictModel):
@@ -224,10 +187,3 @@ def _placed(entry: WeightsConfig, out: str) -> WeightsConfig:
         return entry
     is_whole = is_url(entry.path) or Path(entry.path).is_absolute()
     return CheckpointWeights(path=entry.path if is_whole else join_location(out, *Path(entry.path).parts))
-
-
-class FitConfig(TrainConfig):
-    """A training run of an evaluation: a run's keys, and what tells its question from others."""
-
-    question: dict[str, Any]
-    """Everything else that decides what is learnt; part of the run's identity."""

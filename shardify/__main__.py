@@ -11,7 +11,7 @@ def run() -> None:
 
 
 def _run() -> None:
-    from shardify.cli import main  # which takes a while
+    from shardify.cli import main
 
     main(prog_name="shardify")
 

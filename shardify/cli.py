@@ -2,74 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import time
 from typing import Any
 
 import click
 from tqdm import tqdm
 
 from shardify.build.config import BuildConfig
-from shardify.build.part import parse_part
+from shardify.build.plan import parse_part
 from shardify.build.run import Engine, build, build_part, finish
 from shardify.build.summary import BuildSummary, PartSummary
+from shardify.command import CommandGroup, json_option, set_option
 from shardify.config import load_config
-from shardify.errors import UsageError, UserFacingError, WorkError, counted, one_line
+from shardify.errors import WorkError, counted
 from shardify.inspection.summary import sample_record, shard_urls, summarise_dataset, summary_lines
 from shardify.inspection.verify import verify
-from shardify.process import answer_interrupt, is_first_process, terminable
-from shardify.shards.format import read_manifest
+from shardify.shards.manifest import read_manifest
 from shardify.storage import open_store
-
-FIRST_PROCESS_SECONDS = 10.0
-
-set_option = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a config key, for example --set out=/data/shards; may be given several times.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-
-
-class CommandGroup(click.Group):
-    """A click group whose commands end with one clear line and the right exit code, never with a traceback.
-
-    0 good, 1 the work failed, 2 the request was wrong, 75 stopped by SIGTERM or SIGUSR1, 130 interrupted. Programming
-    errors keep their traceback. What all of a machine's processes under torchrun would say, one says.
-    """
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with terminable():
-                return super().invoke(ctx)
-        except UserFacingError as error:
-            if isinstance(error, UsageError):
-                _let_first_process_speak()
-            self._end(ctx, f"error: {error}", error.exit_code)
-        except click.UsageError:
-            _let_first_process_speak()
-            raise
-        except KeyboardInterrupt as interrupt:
-            ctx.exit(answer_interrupt(interrupt))
-        except OSError as error:
-            if error.errno in (None, errno.EPIPE):  # a closed pipe (`| head`) is click's matter
-                raise
-            where = f"{error.filename}: " if error.filename else ""
-            self._end(ctx, f"error: {where}{error.strerror}", WorkError.exit_code)
-
-    @staticmethod
-    def _end(ctx: click.Context, message: str, exit_code: int) -> None:
-        click.echo(one_line(message), err=True)
-        ctx.exit(exit_code)
-
-
-def _let_first_process_speak() -> None:
-    """Wait for the machine's first process to find the same wrong with the request; torchrun then ends this one."""
-    if not is_first_process():
-        time.sleep(FIRST_PROCESS_SECONDS)
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -183,12 +132,12 @@ def urls_command(dataset: str, split: str | None) -> None:
 
 @main.command("preview")
 @click.argument("dataset")
-@click.option("--out", required=True, help="Folder or URL for the pictures.")
+@click.option("--out", required=True, help="Folder or URL for the picture.")
 def preview_command(dataset: str, out: str) -> None:
-    """Draw a contact sheet of DATASET and the temporal transformations of one of its videos, as PNG."""
-    from shardify.inspection.preview import write_preview
+    """Draw a contact sheet of DATASET, a row of frames for each class, as PNG."""
+    from shardify.inspection.preview import write_contact_sheet
 
-    _print(list(write_preview(open_store(dataset), out)))
+    _print([write_contact_sheet(open_store(dataset), out)])
 
 
 def _record_lines(record: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import math
 import multiprocessing
+import multiprocessing.connection
 import multiprocessing.resource_tracker
 import os
 import signal
@@ -171,3 +172,41 @@ def _end(exit_code: int) -> NoReturn:
         with suppress(OSError, ValueError):  # nobody listens any more
             stream.flush()
     os._exit(exit_code)
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+SIGNALS = (*ANNOUNCEMENTS, signal.SIGINT)
+
+
+WORKER_GRACE_SECONDS = 60
+"""How long a loader's process lives on after SIGTERM: its main process, which has got the same, ends it before."""
+
+
+def outlive_announcement() -> None:
+    """Keep a loader's process alive while its main process, which has got the same signal, finishes and saves."""
+
+    def end_later(_: int, __: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.alarm(WORKER_GRACE_SECONDS)
+
+    signal.signal(signal.SIGTERM, end_later)
+    for number in (signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def end_with_parent() -> None:
+    """End this process as soon as the one that began it is gone, be it by SIGKILL and with a fork server in between."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True, name="parent").start()
+
+
+def _end_after(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)

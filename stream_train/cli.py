@@ -7,8 +7,9 @@ from dataclasses import asdict
 
 import click
 
-from shardify.cli import CommandGroup, json_option, set_option
+from shardify.command import CommandGroup, json_option, set_option
 from shardify.config import dump_config, load_config
+from shardify.storage import open_store
 from stream_train.training.config import PretrainConfig
 from stream_train.training.distributed import rank_of_process
 
@@ -56,3 +57,13 @@ def validate_command(run: str, overrides: tuple[str, ...], as_json: bool) -> Non
         click.echo(json.dumps(asdict(judgement)))
     else:
         click.echo("\n".join(judgement_lines(judgement, run)))
+
+
+@main.command("preview")
+@click.argument("dataset")
+@click.option("--out", required=True, help="Folder or URL for the picture.")
+def preview_command(dataset: str, out: str) -> None:
+    """Draw the temporal transformations of one video of DATASET (a folder or URL of shards), as PNG."""
+    from stream_train.transformations.preview import write_transformations
+
+    click.echo(write_transformations(open_store(dataset), out))

@@ -12,7 +12,8 @@ from typing import Any
 from helpers_shards import build_config, make_source
 
 from shardify.build.config import BuildConfig
-from shardify.shards.format import read_index, read_manifest
+from shardify.shards.index import read_index
+from shardify.shards.manifest import read_manifest
 from shardify.storage import open_store
 
 

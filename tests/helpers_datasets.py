@@ -13,7 +13,10 @@ import simplejpeg
 from shardify.build.shard_writer import ShardTar
 from shardify.catalogs.base import Video
 from shardify.frames.decoding import Frames
-from shardify.shards.format import Manifest, Packing, ShardRecord, dump_json, shard_name
+from shardify.shards.format import shard_name
+from shardify.shards.index import Packing
+from shardify.shards.manifest import Manifest
+from shardify.shards.record import ShardRecord, dump_json
 from shardify.storage import open_store
 
 

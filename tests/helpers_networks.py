@@ -6,15 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stream_train.networks import (
-    Backbone,
-    C3DConfig,
-    C3DLargeConfig,
-    NetworkConfig,
-    R2Plus1D18Config,
-    R3D18Config,
-    build_backbone,
-)
+from stream_train.networks import NetworkConfig, build_backbone
+from stream_train.networks.base import Backbone
+from stream_train.networks.c3d import C3DConfig, C3DLargeConfig
+from stream_train.networks.r2plus1d import R2Plus1D18Config
+from stream_train.networks.r3d import R3D18Config
 
 CONFIGS: dict[str, NetworkConfig] = {
     "c3d": C3DConfig(),

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from shardify.storage import FolderStore, Store
+from shardify.storage.folder_store import FolderStore
+from shardify.storage.store import Store
 
 LOCATION = "s3://bucket/made-up"
 

@@ -16,7 +16,7 @@ from helpers_training import tiny_config
 from PIL import Image, ImageDraw
 
 from shardify.config import dump_config
-from shardify.shards.format import dump_json
+from shardify.shards.record import dump_json
 from stream_train.training.validation import Judgement, write_judgement
 
 NUM_VIDEOS = 24

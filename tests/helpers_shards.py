@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shardify.build.config import BuildConfig
-from shardify.frames.decoding import ffmpeg_binary
+from shardify.frames.ffmpeg_command import ffmpeg_binary
 
 CLASSES = ("Fall", "Spin", "Zoom")
 GROUPS = (1, 2, 3, 4)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shardify.storage import FolderStore
+from shardify.storage.folder_store import FolderStore
 
 ACCESSES = ("read", "sizes", "size", "exists", "create", "write", "write_file", "delete")
 """What a process does to a folder; between two of these, others may do anything."""

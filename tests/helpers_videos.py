@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from shardify.frames.decoding import ffmpeg_binary
+from shardify.frames.ffmpeg_command import ffmpeg_binary
 
 WIDTH, HEIGHT = 160, 128
 """Size of the numbered frames in pixels."""

@@ -20,14 +20,15 @@ from helpers_turns import interrupt
 
 import shardify.build.archives.windows
 import shardify.build.archives.writer
-from shardify.build.part import Part
+from shardify.build.plan import Part
 from shardify.build.run import build, build_part, finish
 from shardify.build.shard_writer import decode_source
 from shardify.build.summary import BuildSummary, PartSummary
 from shardify.errors import UsageError, WorkError
 from shardify.frames.decoding import Frames, VideoError
 from shardify.inspection.verify import verify
-from shardify.shards.format import read_index, read_manifest
+from shardify.shards.index import read_index
+from shardify.shards.manifest import read_manifest
 from shardify.storage import open_store
 from shardify.storage.object_store import ObjectStore
 from shardify.storage.retrying import RETRY_VARIABLE

@@ -23,8 +23,9 @@ from shardify.build.run import build
 from shardify.build.shard_writer import decode_source
 from shardify.config import dump_config
 from shardify.errors import UsageError
-from shardify.frames.decoding import Frames, VideoError, ffmpeg_binary
-from shardify.storage import FolderStore
+from shardify.frames.decoding import Frames, VideoError
+from shardify.frames.ffmpeg_command import ffmpeg_binary
+from shardify.storage.folder_store import FolderStore
 
 
 def test_a_rerun_decodes_and_writes_nothing(

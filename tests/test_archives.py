@@ -13,8 +13,7 @@ import pytest
 from helpers_archives import write_tar
 
 from shardify.build.archives.reading import ArchiveDamageError, read_members
-from shardify.catalogs.archived import Archive, FolderMembers, ListedMembers, find_archives, folder_of
-from shardify.catalogs.base import Listed
+from shardify.catalogs.archived import Archive, FolderMembers, Listed, ListedMembers, find_archives, folder_of
 from shardify.catalogs.keys import MAX_KEY_LENGTH, member_key
 from shardify.errors import UsageError, WorkError
 

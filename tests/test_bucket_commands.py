@@ -21,14 +21,15 @@ from click.testing import CliRunner
 from helpers_processes import descendants, finish, start
 from helpers_shards import build_config, contents, make_source
 
-import shardify.storage.scan
+import shardify.storage.streams
 from eval.cli import main as video_eval
 from shardify.build.run import build
 from shardify.cli import main as shardify_main
 from shardify.config import dump_config
 from shardify.errors import UsageError
 from shardify.inspection.verify import verify
-from shardify.shards.format import read_index, read_manifest
+from shardify.shards.index import read_index
+from shardify.shards.manifest import read_manifest
 from shardify.storage import open_store
 from shardify.storage.object_store import ObjectStore
 from shardify.storage.traffic import take
@@ -117,7 +118,7 @@ def test_verify_names_what_is_damaged_in_a_bucket(source: Path, s3_url: str) -> 
 
 def test_verify_fetches_every_byte_once(source: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In pieces, whatever the size of the shards."""
-    monkeypatch.setattr(shardify.storage.scan, "PIECE_BYTES", 10_000)
+    monkeypatch.setattr(shardify.storage.streams, "PIECE_BYTES", 10_000)
     build(build_config(source, Path("x")).model_copy(update={"out": s3_url}))
     store = open_store(s3_url)
     assert max(shard.tar_bytes for shard in read_manifest(store).shards) > 100_000

@@ -20,13 +20,15 @@ from helpers_shards import NUM_VIDEOS, build_config, contents, make_source, make
 
 from shardify.build.config import BuildConfig
 from shardify.build.run import build
-from shardify.build.sources import ahead, open_videos
+from shardify.build.sources import open_videos
 from shardify.errors import UsageError, WorkError
-from shardify.frames.decoding import FramesConfig, VideoError, decode_video, stop_decoding
+from shardify.frames.decoding import VideoError, decode_video, stop_decoding
+from shardify.frames.ffmpeg_command import FramesConfig
 from shardify.frames.memory_file import MemoryFile
 from shardify.storage import open_store
 from shardify.storage.object_store import ObjectStore
 from shardify.storage.retrying import RETRY_VARIABLE
+from shardify.storage.streams import ahead
 from shardify.storage.traffic import take
 
 SMALL = FramesConfig(height=32, width=48)

@@ -27,7 +27,10 @@ from shardify.build.run import build, finish
 from shardify.build.summary import group_reasons
 from shardify.errors import UsageError, WorkError
 from shardify.frames.decoding import Frames, VideoError, decode_video
-from shardify.shards.format import Manifest, Packing, Reject, ShardRecord, read_index, read_manifest, shard_name
+from shardify.shards.format import shard_name
+from shardify.shards.index import Packing, read_index
+from shardify.shards.manifest import Manifest, read_manifest
+from shardify.shards.record import Reject, ShardRecord
 from shardify.storage import open_store
 
 Decode = Callable[..., Frames]
@@ -385,14 +388,14 @@ def test_an_interrupted_retry_leaves_no_record_of_half_a_shard(
     fail_decoding("Spin_g03", VideoError(status="transient", reason="read error"))
     build(build_config(source, tmp_path, max_rejected_share=1.0))
     monkeypatch.undo()
-    write = shardify.storage.FolderStore.write
+    write = shardify.storage.folder_store.FolderStore.write
 
     def crash_at_index(self: Any, name: str, data: bytes) -> None:
         if name.endswith(".idx.npz"):
             raise MemoryError
         write(self, name, data)
 
-    monkeypatch.setattr("shardify.storage.FolderStore.write", crash_at_index)
+    monkeypatch.setattr("shardify.storage.folder_store.FolderStore.write", crash_at_index)
     with pytest.raises(MemoryError):
         build(build_config(source, tmp_path), retry_failed=True)
     assert not (tmp_path / "manifest.json").exists()

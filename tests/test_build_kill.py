@@ -21,8 +21,8 @@ import yaml
 from helpers_shards import build_config, build_values, contents, make_source
 
 from shardify.build.run import build
-from shardify.frames.decoding import ffmpeg_binary
-from shardify.shards.format import read_manifest
+from shardify.frames.ffmpeg_command import ffmpeg_binary
+from shardify.shards.manifest import read_manifest
 from shardify.storage import open_store
 
 pytestmark = pytest.mark.slow

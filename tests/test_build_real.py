@@ -14,7 +14,8 @@ from shardify.build.config import BuildConfig
 from shardify.build.run import build
 from shardify.inspection.summary import sample_record
 from shardify.inspection.verify import verify
-from shardify.shards.format import read_index, read_manifest
+from shardify.shards.index import read_index
+from shardify.shards.manifest import read_manifest
 from shardify.storage import open_store
 
 pytestmark = pytest.mark.slow

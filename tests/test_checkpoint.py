@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from shardify.errors import UsageError, WorkError
-from shardify.storage import FolderStore
-from stream_train.networks import C3DConfig, build_backbone
+from shardify.storage.folder_store import FolderStore
+from stream_train.networks import build_backbone
+from stream_train.networks.c3d import C3DConfig
 from stream_train.training.checkpoint import (
     Checkpoint,
     CheckpointFolder,

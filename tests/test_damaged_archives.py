@@ -14,13 +14,14 @@ from helpers_archives import archived_config, samples, write_tar
 from helpers_shards import NUM_VIDEOS, contents
 
 from shardify.build.config import BuildConfig
-from shardify.build.part import Part
+from shardify.build.plan import Part
 from shardify.build.run import build, build_part, finish
 from shardify.build.shard_writer import OpenShard
 from shardify.errors import WorkError
 from shardify.inspection.verify import verify
-from shardify.shards.format import ShardRecord
-from shardify.storage import FolderStore, open_store
+from shardify.shards.record import ShardRecord
+from shardify.storage import open_store
+from shardify.storage.folder_store import FolderStore
 
 
 def cut(path: Path, num_bytes: int = 5_000) -> None:

@@ -21,9 +21,10 @@ from torch import nn
 from shardify.errors import UsageError, WorkError
 from stream_train.data.batch import Batch
 from stream_train.data.order import slots_of_rank
-from stream_train.tasks.base import ClipModel, combine
+from stream_train.tasks.base import ClipModel
 from stream_train.training.checkpoint import checkpoint_name
 from stream_train.training.distributed import World, joined_world
+from stream_train.training.objective import combine
 
 pytestmark = pytest.mark.slow
 

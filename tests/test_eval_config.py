@@ -9,8 +9,9 @@ import pytest
 import yaml
 from helpers_eval import tiny_eval_config, tiny_eval_values
 
-from eval.config import BUDGETS, EvalConfig, SplitPair
+from eval.config import BUDGETS, EvalConfig
 from eval.features.labels import LabelBudget
+from eval.judging.config import SplitPair
 from eval.judging.networks import CheckpointWeights, RandomWeights
 from shardify.config import dump_config, load_config, validate_config
 from shardify.errors import UsageError

@@ -25,7 +25,7 @@ from eval.judging.question import Question
 from eval.judging.setting import Setting
 from eval.judging.subsequences import TestClips
 from shardify.errors import UsageError
-from stream_train.networks import Backbone
+from stream_train.networks.base import Backbone
 from stream_train.training.checkpoint import CheckpointFolder
 from stream_train.training.exports import export_weights
 from stream_train.training.metrics import Interval, read_metrics

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from eval.judging.models import JudgedModel, PairModel
 from eval.judging.networks import Network
-from stream_train.networks import Backbone
+from stream_train.networks.base import Backbone
 
 NAMES = ("c3d", "r3d18", "r3d18-official", "r2plus1d18-official")
 every_kind = pytest.mark.parametrize("name", NAMES)

@@ -26,12 +26,11 @@ from helpers_report import (
 )
 from helpers_results import pretraining_of, write_result
 
-from eval.report import write_report
-from eval.report.page import read_contents, render
+from eval.report.page import read_contents, render, write_report
 from eval.results.combined import combine
 from eval.results.rows import Row, find_rows, read_row
 from shardify.errors import UsageError, WorkError
-from shardify.shards.format import read_manifest
+from shardify.shards.manifest import read_manifest
 from shardify.storage import open_store
 
 NETWORK_ATTRIBUTES = {"src", "href", "srcset", "action", "formaction", "poster", "data", "xlink:href", "background"}
@@ -344,7 +343,7 @@ def test_the_templates_are_installed_with_the_package() -> None:
         ("validation.json", "stream-train validate {run}"),
         ("confusion_motion.png", "stream-train validate {run}"),
         ("confusion_speed.png", "stream-train validate {run}"),
-        ("transformations.png", "shardify preview {shards} --out {run}"),
+        ("transformations.png", "stream-train preview {shards} --out {run}"),
         ("contact_sheet.png", "shardify preview {shards} --out {run}"),
     ],
 )

@@ -12,7 +12,7 @@ from helpers_browser import BINARIES, Browser, find_browser, started_browser
 from helpers_report import make_evaluations, make_pretraining, read_page
 from helpers_results import pretraining_of, write_result
 
-from eval.report import write_report
+from eval.report.page import write_report
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock, Conv3DSimple
 
 from eval.evaluations.guided_backpropagation import guided_gradient, saliency_maps
-from stream_train.networks import C3DConfig, NetworkConfig, build_head
+from stream_train.networks import NetworkConfig
+from stream_train.networks.base import build_head
+from stream_train.networks.c3d import C3DConfig
 
 Array = npt.NDArray[np.float64]
 Place = tuple[int, int, int, int]

@@ -26,7 +26,8 @@ from PIL import Image
 
 from eval.evaluations.guided_backpropagation import guided_gradient, saliency_maps
 from eval.pictures.saliency import SaliencyBlock
-from shardify.frames.decoding import FramesConfig, decode_video
+from shardify.frames.decoding import decode_video
+from shardify.frames.ffmpeg_command import FramesConfig
 from stream_train.training.exports import load_model
 
 KEYS = ucf_keys()

@@ -9,7 +9,7 @@ import math
 import pytest
 
 from eval.results.rows import Metric
-from eval.tables import build_tables, tables_markdown
+from eval.tables.build import build_tables, tables_markdown
 from eval.tables.format import Number, Table, TableRow, to_csv, to_markdown
 
 

@@ -28,7 +28,7 @@ from helpers_video_eval import (
 )
 from safetensors.torch import load_file
 
-from eval.config import FitConfig
+from eval.judging.config import FitConfig
 from eval.results.rows import Row, read_row, read_scores
 from shardify.config import load_config
 from stream_train.data.reader import open_shard_set

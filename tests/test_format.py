@@ -13,17 +13,10 @@ import webdataset as wds
 from helpers_datasets import numbered_jpeg, write_dataset
 
 from shardify.errors import UsageError, WorkError
-from shardify.shards.format import (
-    Manifest,
-    Reject,
-    SampleEntry,
-    ShardIndex,
-    ShardRecord,
-    dump_json,
-    read_index,
-    read_manifest,
-    shard_name,
-)
+from shardify.shards.format import shard_name
+from shardify.shards.index import SampleEntry, ShardIndex, read_index
+from shardify.shards.manifest import Manifest, read_manifest
+from shardify.shards.record import Reject, ShardRecord, dump_json
 from shardify.storage import open_store
 
 

@@ -25,14 +25,8 @@ from PIL import Image
 
 from shardify.config import validate_config
 from shardify.errors import UsageError
-from shardify.frames.decoding import (
-    Frames,
-    FramesConfig,
-    decode_video,
-    ffmpeg_binary,
-    ffmpeg_version,
-    filter_chain,
-)
+from shardify.frames.decoding import Frames, decode_video
+from shardify.frames.ffmpeg_command import FramesConfig, ffmpeg_binary, ffmpeg_version, filter_chain
 
 CONFIG = FramesConfig()
 SMALL = FramesConfig(height=96, width=128)

@@ -20,7 +20,7 @@ from test_makefile import TARGETS, VARIABLES, commands, overrides, run
 from torch.distributed.run import get_args_parser
 
 from shardify.build.config import BuildConfig
-from shardify.build.part import parse_part
+from shardify.build.plan import parse_part
 from shardify.cli import main as shardify
 from shardify.config import load_config
 from stream_train.cli import main as stream_train

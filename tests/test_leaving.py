@@ -16,7 +16,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from shardify.cli import CommandGroup
+from shardify.command import CommandGroup
 from shardify.errors import UsageError, WorkError
 from shardify.frames import decoding as frames
 from shardify.frames.ffmpeg_log import FfmpegLog
@@ -251,7 +251,7 @@ def test_of_a_machine_s_processes_the_first_says_what_all_find(
 ) -> None:
     """The others let it, as long as torchrun takes to end them then; what only they have found they say."""
     waited: list[float] = []
-    monkeypatch.setattr("shardify.cli.time.sleep", waited.append)
+    monkeypatch.setattr("shardify.command.time.sleep", waited.append)
     monkeypatch.setenv("LOCAL_RANK", str(local_rank))
     result = invoke_failing(error, "fail")
     is_said = local_rank == 0 or not isinstance(error, KeyboardInterrupt)

@@ -18,9 +18,10 @@ import pytest
 from obstore.store import HTTPStore
 
 from shardify.errors import UsageError, WorkError
-from shardify.storage import Store, open_store
+from shardify.storage import open_store
 from shardify.storage.locations import check_url, join_location
 from shardify.storage.object_store import ObjectStore
+from shardify.storage.store import Store
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -12,9 +12,10 @@ from helpers_fault_proxy import FaultProxy
 from helpers_s3 import S3Server
 
 from shardify.errors import UsageError, WorkError
-from shardify.storage import Store, open_store
+from shardify.storage import open_store
 from shardify.storage.object_store import CHUNK_BYTES, ObjectStore
 from shardify.storage.retrying import RETRY_VARIABLE
+from shardify.storage.store import Store
 from shardify.storage.traffic import Traffic, take
 
 

@@ -18,7 +18,8 @@ import pytest
 import simplejpeg
 from helpers_videos import read_numbers, run_ffmpeg, write_numbered_video
 
-from shardify.frames.decoding import FramesConfig, VideoError, _run, decode_video, ffmpeg_binary
+from shardify.frames.decoding import VideoError, _run, decode_video
+from shardify.frames.ffmpeg_command import FramesConfig, ffmpeg_binary
 from shardify.frames.ffmpeg_log import MAX_COMPLAINT_CHARS, MAX_COMPLAINTS, FfmpegLog
 
 CONFIG = FramesConfig(time_limit_seconds=120)

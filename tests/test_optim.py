@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from stream_train.networks import C3DConfig, build_backbone
+from stream_train.networks import build_backbone
+from stream_train.networks.c3d import C3DConfig
 from stream_train.training.optim import OptimizerConfig, build_optimizer, learning_rate, set_learning_rate
 
 

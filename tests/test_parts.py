@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers_shards import build_config, contents, make_source
 
-from shardify.build.part import Part, parse_part
+from shardify.build.plan import Part, parse_part
 from shardify.build.run import build, build_part, finish
 from shardify.build.summary import BuildSummary, PartSummary
 from shardify.config import dump_config

@@ -18,8 +18,7 @@ from helpers_turns import KilledError, interleave, interrupt
 import shardify.build.run
 import shardify.build.shard_writer
 from shardify.build.description import BuildDescription, final_objects, read_description
-from shardify.build.part import Part
-from shardify.build.plan import make_plan
+from shardify.build.plan import Part, make_plan
 from shardify.build.planned import find_shards
 from shardify.build.run import build, build_part, write_final_objects
 from shardify.build.shard_writer import Recipe, decode_source
@@ -27,8 +26,10 @@ from shardify.build.summary import BuildSummary, PartSummary
 from shardify.catalogs import read_catalog
 from shardify.errors import UnfinishedError
 from shardify.frames.decoding import Frames, VideoError
-from shardify.shards.format import ShardRecord, read_manifest, shard_name
-from shardify.storage import FolderStore
+from shardify.shards.format import shard_name
+from shardify.shards.manifest import read_manifest
+from shardify.shards.record import ShardRecord
+from shardify.storage.folder_store import FolderStore
 
 NUM_INTERLEAVINGS = 60
 

@@ -17,21 +17,15 @@ from helpers_training import assert_same_run, records, run_tiny
 
 from shardify import process as leaving
 from shardify.errors import WorkError
-from shardify.process import STOPPED_EXIT_CODE
+from shardify import process
+from shardify.process import SIGNALS, STOPPED_EXIT_CODE, outlive_announcement
 from shardify.storage.work_folder import work_folder
 from stream_train.data.batch import Batch
 from stream_train.data.loader import ClipStream
 from stream_train.training import preemption
 from stream_train.training.checkpoint import CheckpointFolder
 from stream_train.training.loop import compute_gradients
-from stream_train.training.preemption import (
-    SIGNALS,
-    Aside,
-    Stopped,
-    StopRequest,
-    outlive_announcement,
-    promise_to_save,
-)
+from stream_train.training.preemption import Aside, Stopped, StopRequest, promise_to_save
 from stream_train.training.run import Run
 from stream_train.training.validation import judge
 
@@ -337,7 +331,7 @@ def test_a_loader_s_process_lives_on_for_a_while(monkeypatch: pytest.MonkeyPatch
 
     assert in_child(signalled(signal.SIGUSR1, signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)) == 0
     assert in_child(signalled(signal.SIGTERM, signal.SIGTERM)) == -signal.SIGTERM
-    monkeypatch.setattr(preemption, "WORKER_GRACE_SECONDS", 1)
+    monkeypatch.setattr(process, "WORKER_GRACE_SECONDS", 1)
 
     def forever() -> None:
         signalled(signal.SIGTERM)()

@@ -19,10 +19,9 @@ from helpers_processes import descendants, finish, start
 from helpers_s3 import S3Server
 from helpers_training import assert_same_run, tiny_values
 
-from shardify.process import STOPPED_EXIT_CODE
+from shardify.process import SIGNALS, STOPPED_EXIT_CODE
 from shardify.storage import open_store
 from stream_train.training.checkpoint import CheckpointFolder
-from stream_train.training.preemption import SIGNALS
 
 pytestmark = pytest.mark.slow
 

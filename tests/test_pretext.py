@@ -14,11 +14,12 @@ from torch import Tensor
 
 from shardify.errors import UsageError
 from stream_train.draws import SampleDraws
-from stream_train.networks import C3DConfig
+from stream_train.networks.c3d import C3DConfig
 from stream_train.tasks import build_model, build_task
-from stream_train.tasks.base import LossTerm, combine
+from stream_train.tasks.base import LossTerm
 from stream_train.tasks.transformations import Transformations, speed_targets
 from stream_train.training.distributed import World
+from stream_train.training.objective import combine
 
 SUBSETS = [subset for size in range(4) for subset in itertools.combinations(("random", "periodic", "warp"), size)]
 

@@ -1,4 +1,4 @@
-"""The pictures show the frames they name, one row a class and one a transformation, and nothing is cut off."""
+"""The pictures show the frames they name, one row a class, and nothing is cut off."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import simplejpeg
 from helpers_shards import CLASSES, build_config, make_source, make_video
 from PIL import Image
 
 from shardify.build.run import build
 from shardify.errors import UsageError, WorkError
-from shardify.inspection.preview import Strip, _draw, contact_strips, transformation_strips, write_preview
-from shardify.shards.format import SampleEntry, read_index, read_manifest, shard_name
-from shardify.storage import Store, open_store
+from shardify.inspection.preview import contact_strips, write_contact_sheet
+from shardify.inspection.strips import Strip, draw_strips
+from shardify.shards.format import shard_name
+from shardify.shards.index import SampleEntry, read_index
+from shardify.shards.manifest import read_manifest
+from shardify.storage import open_store
+from shardify.storage.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +41,6 @@ def flat_store(folder: Path, lengths: list[int], min_frames: int = 16) -> Store:
     return open_store(config.out)
 
 
-def assert_frames_are_those_named(store: Store, strip: Strip, key: str) -> None:
-    manifest = read_manifest(store)
-    shard, entry = next((s, e) for s in manifest.shards for e in read_index(store, s) if e.key == key)
-    offsets = entry.frame_offsets(manifest.packing)
-    for frame, caption in zip(strip.frames, strip.captions, strict=True):
-        number = int(caption)
-        jpeg = store.read_range(shard_name(shard.number, "tar"), int(offsets[number]), int(entry.frame_bytes[number]))
-        assert np.array_equal(frame, simplejpeg.decode_jpeg(jpeg))
-
-
 def test_contact_sheet_has_a_row_per_class_with_its_first_and_last_frame(store: Store) -> None:
     strips = contact_strips(store, read_manifest(store))
     assert [strip.title for strip in strips] == list(CLASSES)
@@ -60,36 +53,6 @@ def test_contact_sheet_has_a_row_per_class_with_its_first_and_last_frame(store: 
         assert len(captions) == 8
 
 
-def test_transformations_of_a_long_video(store: Store) -> None:
-    strips = transformation_strips(store, read_manifest(store))
-    assert [strip.title for strip in strips] == [*(f"speed {k}" for k in range(4)), "random", "periodic", "warp"]
-    numbers = {strip.title: [int(caption) for caption in strip.captions] for strip in strips}
-    for kappa in range(4):
-        assert numbers[f"speed {kappa}"] == [j << kappa for j in range(16)]
-    assert sorted(numbers["random"]) == list(range(16)) != numbers["random"]
-    assert numbers["periodic"] == [0, 2, 4, 6, 8, 10, 12, 14, 16, 14, 12, 10, 8, 6, 4, 2]
-    steps = np.diff(numbers["warp"])
-    assert steps.min() >= 1
-    assert steps.max() <= 8
-    assert len(set(steps.tolist())) > 2
-    for strip in strips:
-        assert_frames_are_those_named(store, strip, "Spin__v_Spin_g04_c01")
-
-
-@pytest.mark.parametrize(("num_frames", "speeds"), [(16, 1), (30, 1), (31, 2), (61, 3), (121, 4)])
-def test_transformations_fit_the_longest_video(tmp_path: Path, num_frames: int, speeds: int) -> None:
-    store = flat_store(tmp_path, [num_frames])
-    strips = transformation_strips(store, read_manifest(store))
-    assert len(strips) == speeds + 3
-    assert all(int(caption) < num_frames for strip in strips for caption in strip.captions)
-
-
-def test_short_videos_loop(tmp_path: Path) -> None:
-    store = flat_store(tmp_path, [5], min_frames=1)
-    speed, *_ = transformation_strips(store, read_manifest(store))
-    assert [int(caption) for caption in speed.captions] == [j % 5 for j in range(16)]
-
-
 def test_unlabelled_samples_are_shown_by_key(tmp_path: Path) -> None:
     store = flat_store(tmp_path, [20, 17])
     assert sorted(strip.title for strip in contact_strips(store, read_manifest(store))) == ["v0", "v1"]
@@ -97,18 +60,15 @@ def test_unlabelled_samples_are_shown_by_key(tmp_path: Path) -> None:
 
 def test_pictures_have_clear_margins(store: Store, tmp_path: Path) -> None:
     """Nothing is drawn into the margins, so nothing is cut off there."""
-    paths = write_preview(store, tmp_path / "new" / "folder")
-    assert paths == tuple(
-        str(tmp_path / "new" / "folder" / name) for name in ("contact_sheet.png", "transformations.png")
-    )
-    for path in paths:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("L")).astype(int)
-        assert pixels.shape[0] > 200
-        assert pixels.shape[1] > 800
-        for edge in (pixels[:8], pixels[-8:], pixels[:, :8], pixels[:, -8:]):
-            assert edge.min() == 255
-        assert pixels.min() < 60
+    path = write_contact_sheet(store, tmp_path / "new" / "folder")
+    assert path == str(tmp_path / "new" / "folder" / "contact_sheet.png")
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("L")).astype(int)
+    assert pixels.shape[0] > 200
+    assert pixels.shape[1] > 800
+    for edge in (pixels[:8], pixels[-8:], pixels[:, :8], pixels[:, -8:]):
+        assert edge.min() == 255
+    assert pixels.min() < 60
 
 
 def test_long_class_names_widen_the_picture(store: Store) -> None:
@@ -118,7 +78,7 @@ def test_long_class_names_widen_the_picture(store: Store) -> None:
         Strip(**vars(strip) | {"title": title})
         for strip, title in zip(contact_strips(store, manifest), long, strict=True)
     ]
-    narrow, broad = _draw(contact_strips(store, manifest)), _draw(wide)
+    narrow, broad = draw_strips(contact_strips(store, manifest)), draw_strips(wide)
     assert broad.width > narrow.width + 100
     assert broad.height == narrow.height
 
@@ -142,7 +102,7 @@ def test_a_damaged_frame_is_named_instead_of_drawn(tmp_path: Path) -> None:
     store, key = damage(flat_store(tmp_path, [20]), tmp_path, flip)
     message = rf"shard-000000\.tar: frame 0 of sample {key} \(bytes \d+ to \d+\) does not match its checksum; .*damaged"
     with pytest.raises(WorkError, match=message):
-        write_preview(store, tmp_path / "pictures")
+        write_contact_sheet(store, tmp_path / "pictures")
     assert not list((tmp_path / "pictures").iterdir())
 
 
@@ -155,7 +115,7 @@ def test_a_frame_that_is_no_picture_is_named(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(
         WorkError, match=rf"shard-000000\.tar: frame 0 of sample {key} is no sound JPEG \(.*verify --deep"
     ):
-        write_preview(store, tmp_path / "pictures")
+        write_contact_sheet(store, tmp_path / "pictures")
 
 
 def test_a_full_disk_leaves_no_half_picture(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,31 +123,29 @@ def test_a_full_disk_leaves_no_half_picture(store: Store, tmp_path: Path, monkey
         path.write_bytes(b"half a picture")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    write_preview(store, tmp_path)
+    write_contact_sheet(store, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     monkeypatch.setattr(Image.Image, "save", fill)
     with pytest.raises(WorkError, match=r"no space left while writing .*contact_sheet\.png"):
-        write_preview(store, tmp_path)
+        write_contact_sheet(store, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_file_in_the_way_is_a_usage_error(store: Store, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(UsageError, match="is a file; give a place that can be written"):
-        write_preview(store, tmp_path / "out")
+        write_contact_sheet(store, tmp_path / "out")
 
 
 def test_pictures_may_go_to_a_bucket(
     store: Store, tmp_path: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    names = ("contact_sheet.png", "transformations.png")
-    assert write_preview(store, f"{s3_url}/pictures") == tuple(f"{s3_url}/pictures/{name}" for name in names)
-    write_preview(store, "here")
+    name = "contact_sheet.png"
+    assert write_contact_sheet(store, f"{s3_url}/pictures") == f"{s3_url}/pictures/{name}"
+    write_contact_sheet(store, "here")
     bucket = open_store(f"{s3_url}/pictures")
-    assert {name: bucket.read(name) for name in bucket.names()} == {
-        name: (tmp_path / "here" / name).read_bytes() for name in names
-    }
+    assert {name: bucket.read(name) for name in bucket.names()} == {name: (tmp_path / "here" / name).read_bytes()}
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
@@ -197,5 +155,5 @@ def test_places_that_take_no_pictures_are_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=words):
-        write_preview(store, out)
+        write_contact_sheet(store, out)
     assert list(tmp_path.iterdir()) == []

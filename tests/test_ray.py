@@ -22,7 +22,7 @@ from helpers_shards import build_config, contents, make_source
 
 from shardify.build import ray_cluster as ray_engine
 from shardify.build.config import BuildConfig
-from shardify.build.part import Part
+from shardify.build.plan import Part
 from shardify.build.ray_cluster import run_on_ray
 from shardify.build.run import build, build_part
 from shardify.build.shard_writer import Report, VideoDone

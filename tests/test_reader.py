@@ -15,8 +15,8 @@ from helpers_datasets import write_dataset
 from helpers_remote import LOCATION, RemoteFolder, put_afar
 
 from shardify.errors import DamageError, WorkError
-from shardify.shards.format import ShardRecord
-from shardify.storage import FolderStore
+from shardify.shards.record import ShardRecord
+from shardify.storage.folder_store import FolderStore
 from shardify.storage.traffic import take
 from stream_train.data.fetching import SAMPLE_THREADS, BatchRequest, SampleFetcher
 from stream_train.data.order import Slot

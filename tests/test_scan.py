@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import shardify.storage.scan
+import shardify.storage.streams
 from shardify.errors import WorkError
-from shardify.storage import FolderStore
-from shardify.storage.scan import Scan
+from shardify.storage.folder_store import FolderStore
+from shardify.storage.streams import Scan
 
 DATA = np.random.default_rng(0).integers(0, 256, 1000, dtype=np.uint8).tobytes()
 
@@ -29,7 +29,7 @@ class CountingStore(FolderStore):
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CountingStore:
     (tmp_path / "a").write_bytes(DATA)
-    monkeypatch.setattr(shardify.storage.scan, "PIECE_BYTES", 64)
+    monkeypatch.setattr(shardify.storage.streams, "PIECE_BYTES", 64)
     return CountingStore(tmp_path)
 
 

@@ -22,8 +22,7 @@ import pytest
 
 from shardify.errors import DamageError, WorkError
 from shardify.storage.traffic import Traffic, take
-from stream_train.data.open_file import OpenFile
-from stream_train.data.shard_cache import CacheFullError, ShardCache
+from stream_train.data.shard_cache import CacheFullError, OpenFile, ShardCache
 
 
 def made_up(number: int, num_bytes: int = 1000) -> tuple[bytes, str]:

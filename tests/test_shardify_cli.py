@@ -15,7 +15,8 @@ import yaml
 from click.testing import CliRunner, Result
 from helpers_shards import NUM_VIDEOS, build_values, make_source
 
-from shardify.cli import CommandGroup, main
+from shardify.cli import main
+from shardify.command import CommandGroup
 from shardify.errors import UsageError, WorkError
 
 

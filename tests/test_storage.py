@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from shardify.errors import UsageError, WorkError
-from shardify.storage import FolderStore, open_store
+from shardify.storage import open_store
+from shardify.storage.folder_store import FolderStore
 from shardify.storage.lock import exclusive, this_process
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from helpers_shards import build_config, make_source
 
-from shardify.build.ray_cluster import write_and_count
+from shardify.build.ray_cluster import Surroundings, write_and_count
 from shardify.build.run import build
 from shardify.build.shard_writer import Report
-from shardify.build.surroundings import Surroundings
 from shardify.errors import UsageError
 
 

@@ -15,7 +15,8 @@ import pytest
 from shardify.catalogs.ucf101 import UCF101Config, read_ucf101
 from shardify.config import dump_config, load_config
 from shardify.errors import UsageError, WorkError
-from shardify.frames.decoding import FramesConfig, decode_video, ffmpeg_binary
+from shardify.frames.decoding import decode_video
+from shardify.frames.ffmpeg_command import FramesConfig, ffmpeg_binary
 from shardify.synthetic.scenes import MOTIONS
 from shardify.synthetic.videos import (
     SyntheticConfig,

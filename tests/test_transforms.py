@@ -9,15 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardify.index_sequences import frames_for_speed, periodic_prose_indices, periodic_window_indices
 from stream_train.draws import SampleDraws
-from stream_train.transformations.sampling import (
-    ClipPlan,
-    Motion,
-    SamplingConfig,
-    draw_clips,
-    largest_speed,
+from stream_train.transformations.sampling import ClipPlan, Motion, SamplingConfig, draw_clips, largest_speed
+from stream_train.transformations.sequences import (
+    frames_for_speed,
     periodic_indices,
+    periodic_prose_indices,
+    periodic_window_indices,
     random_indices,
     speed_indices,
     warp_indices,

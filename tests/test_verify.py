@@ -23,7 +23,10 @@ from shardify.build.run import build
 from shardify.errors import UsageError, WorkError
 from shardify.frames.decoding import Frames, VideoError, decode_video
 from shardify.inspection.verify import VerifyReport, verify
-from shardify.shards.format import Manifest, Packing, ShardIndex, ShardRecord, read_index, read_manifest, shard_name
+from shardify.shards.format import shard_name
+from shardify.shards.index import Packing, ShardIndex, read_index
+from shardify.shards.manifest import Manifest, read_manifest
+from shardify.shards.record import ShardRecord
 from shardify.storage import open_store
 
 

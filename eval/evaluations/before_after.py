@@ -22,11 +22,11 @@ from eval.judging.question import Question
 from eval.judging.setting import Say, settings_of
 from eval.judging.subsequences import plan_of
 from eval.results.rows import Row
-from shardify.index_sequences import CLIP_LENGTH
 from stream_train.data.batch import Batch
 from stream_train.draws import Purpose, SampleDraws
 from stream_train.training.distributed import World
 from stream_train.transformations.sampling import ClipPlan
+from stream_train.transformations.sequences import CLIP_LENGTH
 
 PIECE_LENGTH = CLIP_LENGTH // 2
 MAX_GAP = 16

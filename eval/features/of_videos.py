@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
-from eval.config import EvalDataConfig, FeatureConfig
-from eval.features.extraction import backbone_rows, extract
+from eval.features.extraction import FeatureConfig, backbone_rows, extract
 from eval.features.vectors import check_file_name, write_vectors
+from eval.judging.config import EvalDataConfig
 from eval.judging.networks import CheckpointWeights, Network, export_of, open_network, pretraining_of
 from eval.judging.samples import Samples, open_samples
 from eval.judging.setting import Say
@@ -29,7 +29,7 @@ from shardify.catalogs.files import is_video, scan_files
 from shardify.catalogs.folder import FlatConfig, FolderConfig
 from shardify.config import StrictModel, override_values, validate_config
 from shardify.errors import UsageError
-from shardify.frames.decoding import FramesConfig
+from shardify.frames.ffmpeg_command import FramesConfig
 from shardify.shards.format import MANIFEST_NAME, REJECTED_NAME
 from shardify.storage import open_store
 from shardify.storage.locations import Location, is_url, split_location

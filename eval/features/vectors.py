@@ -22,7 +22,7 @@ from safetensors.numpy import save as serialise
 
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, WorkError, one_line
-from shardify.storage import FolderStore
+from shardify.storage.folder_store import FolderStore
 from stream_train.training.exports import METADATA_KEY
 
 VectorArray = npt.NDArray[np.float32]

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from eval.config import FineTuneOptimizer, FitConfig
+from eval.judging.config import FineTuneOptimizer, FitConfig
 from eval.judging.models import FrozenNorm, JudgedModel
 from eval.judging.samples import Samples
 from eval.judging.setting import Setting, weights_of

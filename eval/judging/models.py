@@ -11,8 +11,14 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
-from stream_train.networks import Backbone, NetworkConfig, build_fully_connected
-from stream_train.networks.base import BEHIND_CONVOLUTIONS, initialise_xavier, set_batch_norm
+from stream_train.networks import NetworkConfig
+from stream_train.networks.base import (
+    BEHIND_CONVOLUTIONS,
+    Backbone,
+    build_fully_connected,
+    initialise_xavier,
+    set_batch_norm,
+)
 from stream_train.networks.c3d import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM
 from stream_train.tasks.base import ClipModel
 

@@ -22,10 +22,12 @@ from shardify.errors import UsageError, WorkError, one_line
 from shardify.storage import open_store
 from shardify.storage.locations import Location, absolute_location, is_url, join_location, split_location
 from shardify.storage.work_folder import fetched
-from stream_train.networks import Backbone, NetworkConfig, build_backbone, load_torchvision
+from stream_train.networks import NetworkConfig, build_backbone
+from stream_train.networks.base import Backbone
+from stream_train.networks.torchvision_weights import load_torchvision
 from stream_train.training.exports import load_backbone
 from stream_train.training.loop import BACKBONE_NAME
-from stream_train.transformations.sampling import CLIP_LENGTH
+from stream_train.transformations.sequences import CLIP_LENGTH
 
 
 class CheckpointWeights(StrictModel):

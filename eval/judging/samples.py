@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eval.config import EvalConfig, SplitPair
+from eval.config import EvalConfig
+from eval.judging.config import SplitPair
 from eval.results.rows import IntArray, VideoScores, group_of_key
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError

@@ -20,7 +20,7 @@ from eval.results.paper import reported_for
 from eval.results.rows import ROW_NAME, SCORES_NAME, Row, VideoScores, read_row, read_scores, write_row
 from shardify.config import dump_config
 from shardify.errors import UsageError
-from shardify.storage import FolderStore
+from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import join_location
 from shardify.storage.work_folder import work_folder
 from stream_train.data.loader import DataConfig

@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-from shardify.index_sequences import CLIP_LENGTH, IndexArray
 from stream_train.draws import Purpose, SampleDraws
 from stream_train.transformations.sampling import ClipPlan, Motion
+from stream_train.transformations.sequences import CLIP_LENGTH, IndexArray
 
 NUM_SPACED_STARTS = 32
 """The released code takes every floor(M / 32)-th of a video's M starts."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from shardify.errors import WorkError, one_line
 from shardify.frames.ffmpeg_command import ffmpeg_binary
-from shardify.storage import FolderStore
+from shardify.storage.folder_store import FolderStore
 
 _QUALITY = 16
 """x264's -crf: 0 lossless, 51 worst; at this letters stay clean."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from eval.pictures.lettering import INK, PAPER, RIGHT, WRONG, Pixels, load_font, scale_frame, scaled_width, shorten
-from shardify.inspection.preview import save_picture
+from shardify.inspection.strips import save_picture
 
 _FRAME_HEIGHT = 96
 _MARGIN, _GAP, _GROUP_GAP = 20, 3, 26

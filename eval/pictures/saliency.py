@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from eval.pictures.lettering import FAINT, INK, PAPER, Pixels, load_font, scale_frame, scaled_width, shorten, wrap
 from eval.pictures.movie import write_movie
-from shardify.inspection.preview import save_picture
+from shardify.inspection.strips import save_picture
 
 FIGURE_COLUMNS = 8
 """Frames of a clip that the picture shows."""

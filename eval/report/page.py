@@ -23,7 +23,7 @@ from eval.report.summary import summary_sentences
 from eval.report.words import Missing
 from eval.results.combined import combine
 from eval.results.rows import ROW_NAME, find_rows, read_row
-from eval.tables import build_tables
+from eval.tables.build import build_tables
 from eval.tables.format import Table, TableRow
 from shardify.errors import UsageError
 from shardify.storage import open_store

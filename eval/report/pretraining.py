@@ -16,13 +16,14 @@ from eval.report.words import Missing, as_percent, count_words
 from eval.results.rows import ROW_NAME
 from shardify.config import load_config
 from shardify.errors import UsageError, WorkError
-from shardify.inspection.preview import CONTACT_SHEET_NAME, TRANSFORMATIONS_NAME
+from shardify.inspection.preview import CONTACT_SHEET_NAME
 from shardify.storage.locations import is_url
 from stream_train.tasks import build_task
 from stream_train.training.config import CONFIG_NAME, PretrainConfig
 from stream_train.training.metrics import METRICS_NAME, Record, figure_names, read_metrics
 from stream_train.training.pictures import CURVES_NAME
 from stream_train.training.validation import RESULT_NAME, Judgement, confusion_name
+from stream_train.transformations.preview import TRANSFORMATIONS_NAME
 
 _SIGNS = (CONFIG_NAME, METRICS_NAME, RESULT_NAME, CURVES_NAME, CONTACT_SHEET_NAME, TRANSFORMATIONS_NAME)
 """Any of these in a folder, and no result row, makes it one of pre-training."""
@@ -188,9 +189,11 @@ def _missing(
     missing += [
         Missing(what=f"a confusion matrix ({name})", command=validate) for name in matrices if name not in present
     ]
-    preview = f"shardify preview {config.shards if config else 'SHARDS'} --out {location}"
+    preview = f"preview {config.shards if config else 'SHARDS'} --out {location}"
     if TRANSFORMATIONS_NAME not in present:
-        missing.append(Missing(what=f"the strips of transformations ({TRANSFORMATIONS_NAME})", command=preview))
+        missing.append(
+            Missing(what=f"the strips of transformations ({TRANSFORMATIONS_NAME})", command=f"stream-train {preview}")
+        )
     if CONTACT_SHEET_NAME not in present:
-        missing.append(Missing(what=f"the contact sheet ({CONTACT_SHEET_NAME})", command=preview))
+        missing.append(Missing(what=f"the contact sheet ({CONTACT_SHEET_NAME})", command=f"shardify {preview}"))
     return missing

@@ -12,8 +12,9 @@ from typing import Any
 from eval.report.words import count_words
 from shardify.errors import UsageError, UserFacingError
 from shardify.inspection.summary import summarise_dataset
-from shardify.shards.format import read_manifest
-from shardify.storage import Store, open_store
+from shardify.shards.manifest import read_manifest
+from shardify.storage import open_store
+from shardify.storage.store import Store
 from stream_train.training.validation import Judgement
 
 

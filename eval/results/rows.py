@@ -20,7 +20,7 @@ import numpy.typing as npt
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from shardify.errors import UsageError, WorkError, one_line
-from shardify.storage import FolderStore
+from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import join_location
 
 ROW_NAME = "row.json"

@@ -25,11 +25,11 @@ from shardify.build.archives.windows import (
 from shardify.build.archives.writer import WindowTask
 from shardify.build.config import BuildConfig
 from shardify.build.description import BuildDescription
-from shardify.build.planned import Built, Work, is_whole, read_records
+from shardify.build.work import Built, Work, is_whole, read_records
 from shardify.catalogs.base import Catalog
 from shardify.errors import UnfinishedError
-from shardify.shards.format import ShardRecord
-from shardify.storage import Store
+from shardify.shards.record import ShardRecord
+from shardify.storage.store import Store
 
 
 def keep_lists(store: Store, catalog: Catalog) -> None:

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from shardify.catalogs import SourceConfig
 from shardify.config import StrictModel
-from shardify.frames.decoding import FramesConfig
-from shardify.shards.format import Packing
+from shardify.frames.ffmpeg_command import FramesConfig
+from shardify.shards.index import Packing
 from shardify.storage.locations import WritableLocation, absolute_location
 
 

@@ -18,18 +18,11 @@ from shardify.build.config import BuildConfig
 from shardify.build.plan import PlannedShard, plan_sha256
 from shardify.catalogs.base import Catalog, Missing
 from shardify.errors import WorkError
-from shardify.frames.decoding import ffmpeg_binary, ffmpeg_version, filter_chain
-from shardify.shards.format import (
-    FORMAT_VERSION,
-    MANIFEST_NAME,
-    MISSING_NAME,
-    REJECTED_NAME,
-    Manifest,
-    ShardRecord,
-    dump_json,
-    shard_name,
-)
-from shardify.storage import Store
+from shardify.frames.ffmpeg_command import ffmpeg_binary, ffmpeg_version, filter_chain
+from shardify.shards.format import FORMAT_VERSION, MANIFEST_NAME, MISSING_NAME, REJECTED_NAME
+from shardify.shards.manifest import Manifest
+from shardify.shards.record import ShardRecord, dump_json
+from shardify.storage.store import Store
 
 DESCRIPTION_NAME = "build.json"
 
@@ -166,12 +159,6 @@ def final_objects(description: BuildDescription, records: Sequence[ShardRecord])
 def read_description(store: Store) -> BuildDescription:
     """`build.json` of a data set. Raises FileNotFoundError if there is none, WorkError if it is damaged."""
     return BuildDescription.from_json(store.read(DESCRIPTION_NAME), f"{store.location}/{DESCRIPTION_NAME}")
-
-
-def read_record(store: Store, number: int) -> ShardRecord:
-    """One shard's record. Raises FileNotFoundError if there is none, WorkError if it is damaged."""
-    name = shard_name(number, "json")
-    return ShardRecord.from_json(store.read(name), f"{store.location}/{name}")
 
 
 def _changed_names(old: Sequence[str], new: Sequence[str]) -> str:

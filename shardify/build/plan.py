@@ -12,13 +12,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 from shardify.catalogs.base import Catalog, Video
 from shardify.catalogs.keys import MAX_KEY_LENGTH
 from shardify.errors import UsageError
-from shardify.shards.format import dump_json
+from shardify.shards.record import dump_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,3 +94,34 @@ def _check_keys(catalog: Catalog) -> None:
     for video in catalog.videos:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", video.key) or len(video.key) > MAX_KEY_LENGTH:
             raise ValueError(f"key {video.key!r} of {video.path}: use 1 to {MAX_KEY_LENGTH} of A-Z, a-z, 0-9, _ and -")
+
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Every n-th of the planned tasks, beginning with the i-th."""
+
+    number: int
+    """From 1 to `count`."""
+    count: int
+
+    def of(self, planned: Sequence[Item]) -> Sequence[Item]:
+        """This part's share; the shares of all parts are disjoint and together everything."""
+        return planned[self.number - 1 :: self.count]
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+
+def parse_part(text: str) -> Part:
+    """`3/16` -> the third of sixteen parts.
+
+    Raises:
+        UsageError: if it is not two whole numbers i/n with 1 <= i <= n.
+    """
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
+    if match and 1 <= int(match[1]) <= int(match[2]):
+        return Part(number=int(match[1]), count=int(match[2]))
+    raise UsageError(f"part {text!r}: write it as i/n with i from 1 to n, for example 3/16 for the third of 16 parts")

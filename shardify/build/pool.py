@@ -38,13 +38,6 @@ _report: Report | None = None
 """Set once in each worker process."""
 
 
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def run_tasks(tasks: Iterable[Task], num_workers: int, report: Report) -> None:
     """Write all shards, in this process or in a pool.
 

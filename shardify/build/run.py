@@ -32,20 +32,21 @@ from shardify.build.description import (
     final_objects,
     read_description,
 )
-from shardify.build.part import Part
-from shardify.build.plan import make_plan
-from shardify.build.planned import Built, Work, collect_shards, find_shards, is_whole
-from shardify.build.pool import run_tasks, usable_cores
+from shardify.build.plan import Part, make_plan
+from shardify.build.planned import collect_shards, find_shards
+from shardify.build.pool import run_tasks
 from shardify.build.progress import BuildProgress
-from shardify.build.ray_cluster import run_on_ray
+from shardify.build.ray_cluster import Surroundings, run_on_ray
 from shardify.build.summary import BuildSummary, PartSummary, summarise_build
-from shardify.build.surroundings import Surroundings
+from shardify.build.work import Built, Work, is_whole
 from shardify.catalogs import read_catalog
 from shardify.catalogs.base import Catalog
 from shardify.errors import UnfinishedError, UsageError, WorkError
+from shardify.process import usable_cores
 from shardify.shards.format import MANIFEST_NAME, MISSING_NAME, REJECTED_NAME
-from shardify.storage import Store, open_store
+from shardify.storage import open_store
 from shardify.storage.lock import exclusive
+from shardify.storage.store import Store
 
 Engine = Literal["local", "ray"]
 

@@ -8,24 +8,18 @@ access, ends the work with one line; one video that is not there any more is tha
 from __future__ import annotations
 
 import io
-import queue
-import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from shardify.errors import WorkError
 from shardify.frames.decoding import VideoError
 from shardify.frames.memory_file import MemoryFile
 from shardify.storage.locations import is_url, join_location
+from shardify.storage.streams import _BUFFER_BYTES, PieceReader, ahead
 
 if TYPE_CHECKING:
     from shardify.storage.object_store import ObjectStore
-
-Item = TypeVar("Item")
-
-_BUFFER_BYTES = 1 << 20
-_POLL_SECONDS = 0.2
 
 
 def open_videos(root: str, paths: Sequence[str]) -> Generator[Path | MemoryFile | VideoError]:
@@ -68,57 +62,6 @@ def open_archive(root: str, path: str, num_bytes: int) -> io.BufferedReader[Any]
         raise WorkError(f"{join_location(root, path)} cannot be read: {error.strerror}") from None
 
 
-def ahead(items: Iterable[Item], num_items: int) -> Generator[Item]:
-    """Draw items in a thread, so that the next ones come while the caller is busy; errors arrive in their turn.
-
-    Args:
-        items: drawn from in one other thread alone.
-        num_items: so many wait to be taken, and one more is being drawn.
-    """
-    drawn: queue.Queue[Item | _End] = queue.Queue(num_items)
-    abandoned = threading.Event()
-
-    def put(item: Item | _End) -> None:
-        while not abandoned.is_set():
-            try:
-                return drawn.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                pass
-        return None
-
-    def draw() -> None:
-        try:
-            for item in items:
-                put(item)
-                if abandoned.is_set():
-                    return
-        except BaseException as error:  # noqa: BLE001 - raised where the items are used
-            put(_End(error))
-        else:
-            put(_End(None))
-
-    # not an executor's thread: an interpreter that exits would wait for it, and an outage is long
-    threading.Thread(target=draw, daemon=True).start()
-    try:
-        while True:
-            item = drawn.get()
-            if not isinstance(item, _End):
-                yield item
-            elif item.error is not None:
-                raise item.error
-            else:
-                return
-    finally:
-        abandoned.set()
-
-
-class _End:
-    """Behind the last item: nothing, or what went wrong."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
-
-
 def _fetch(store: ObjectStore, path: str) -> MemoryFile | VideoError:
     memory = MemoryFile(path)
     try:
@@ -140,27 +83,3 @@ def _pieces(store: ObjectStore, path: str, num_bytes: int) -> Iterator[bytes]:
         raise WorkError(
             f"{store.url(path)} is not there any more; put it back and run the same command again"
         ) from None
-
-
-class PieceReader(io.RawIOBase):
-    """Pieces of bytes as a file that is read from first to last."""
-
-    def __init__(self, pieces: Generator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._rest:
-            self._rest = memoryview(next(self._pieces, b""))
-        num_bytes = min(len(buffer), len(self._rest))
-        buffer[:num_bytes] = self._rest[:num_bytes]
-        self._rest = self._rest[num_bytes:]
-        return num_bytes
-
-    def close(self) -> None:
-        if not self.closed:
-            self._pieces.close()
-        super().close()

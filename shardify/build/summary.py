@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shardify.build.config import BuildConfig
-from shardify.build.planned import Built
 from shardify.build.progress import format_seconds
+from shardify.build.work import Built
 from shardify.errors import counted
 from shardify.shards.format import MISSING_NAME, REJECTED_NAME
 

@@ -15,18 +15,6 @@ from shardify.config import StrictModel
 from shardify.errors import UsageError
 from shardify.storage.locations import Location, join_location
 
-__all__ = [
-    "NO_LABEL",
-    "Archived",
-    "Catalog",
-    "Listed",
-    "Missing",
-    "Video",
-    "VideosConfig",
-    "make_archived_catalog",
-    "make_catalog",
-]
-
 NO_LABEL = -1
 """Label of a video from a source without classes."""
 

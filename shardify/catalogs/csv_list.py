@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Literal
 
-from shardify.catalogs.base import NO_LABEL, Catalog, Listed, VideosConfig, make_catalog
+from shardify.catalogs.archived import Listed
+from shardify.catalogs.base import NO_LABEL, Catalog, VideosConfig, make_catalog
 from shardify.catalogs.files import Row, read_csv, read_label_map, scan_files
 from shardify.errors import UsageError
 from shardify.storage.locations import Location

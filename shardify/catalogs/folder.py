@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from shardify.catalogs.archived import AllMembers, FolderMembers
-from shardify.catalogs.base import NO_LABEL, Catalog, Listed, VideosConfig, make_archived_catalog, make_catalog
+from shardify.catalogs.archived import AllMembers, FolderMembers, Listed
+from shardify.catalogs.base import NO_LABEL, Catalog, VideosConfig, make_archived_catalog, make_catalog
 from shardify.catalogs.files import ARCHIVE_SUFFIXES, is_video, read_label_map, scan_files
 from shardify.errors import UsageError
 from shardify.storage.locations import Location

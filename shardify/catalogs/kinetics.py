@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from shardify.catalogs.archived import Member
-from shardify.catalogs.base import NO_LABEL, Catalog, Listed, VideosConfig, make_archived_catalog, make_catalog
+from shardify.catalogs.archived import Listed, Member
+from shardify.catalogs.base import NO_LABEL, Catalog, VideosConfig, make_archived_catalog, make_catalog
 from shardify.catalogs.files import Row, is_archive, is_video, list_names, read_csv, read_label_map, scan_files
 from shardify.errors import UsageError
 from shardify.storage.locations import Location, is_url, join_location

@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from shardify.catalogs.base import Catalog, Listed, VideosConfig, make_catalog
+from shardify.catalogs.archived import Listed
+from shardify.catalogs.base import Catalog, VideosConfig, make_catalog
 from shardify.catalogs.files import Line, list_names, read_lines, scan_files
 from shardify.errors import UsageError
 from shardify.storage.locations import Location, join_location, split_location

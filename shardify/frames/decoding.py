@@ -19,22 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from shardify.frames.ffmpeg_command import FramesConfig, ffmpeg_binary, ffmpeg_command, ffmpeg_version, filter_chain
+from shardify.frames.ffmpeg_command import FramesConfig, ffmpeg_command
 from shardify.frames.ffmpeg_log import FfmpegLog
 from shardify.frames.jpeg import split_jpegs
 from shardify.frames.memory_file import MemoryFile
-
-__all__ = [
-    "Frames",
-    "FramesConfig",
-    "VideoError",
-    "decode_video",
-    "ffmpeg_binary",
-    "ffmpeg_command",
-    "ffmpeg_version",
-    "filter_chain",
-    "stop_decoding",
-]
 
 _SAMPLE_ENTRY_BYTES = 4096
 """Within this distance behind `encv` an MP4 has the `sinf` box that tells how the video is encrypted."""

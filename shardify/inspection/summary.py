@@ -18,18 +18,11 @@ import numpy as np
 from shardify.build.summary import group_reasons
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, counted
-from shardify.index_sequences import NUM_SPEEDS, frames_for_speed
-from shardify.shards.format import (
-    REJECTED_NAME,
-    TAR_BLOCK_BYTES,
-    Manifest,
-    ShardIndex,
-    ShardRecord,
-    read_index,
-    read_manifest,
-    shard_name,
-)
-from shardify.storage import Store
+from shardify.shards.format import REJECTED_NAME, shard_name
+from shardify.shards.index import TAR_BLOCK_BYTES, ShardIndex, read_index
+from shardify.shards.manifest import Manifest, read_manifest
+from shardify.shards.record import ShardRecord
+from shardify.storage.store import Store
 
 
 def shard_urls(store: Store, split: str | None = None) -> list[str]:
@@ -134,8 +127,8 @@ def _split_counts(manifest: Manifest, split: str) -> dict[str, int]:
 
 
 def _length_histogram(lengths: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, int]:
-    """Samples by the speeds that their length allows: 16, 31, 61 and 121 frames are the steps."""
-    edges = [1, *(frames_for_speed(kappa) for kappa in range(NUM_SPEEDS))]
+    """Samples by length; from 16, 31, 61 and 121 frames on, a clip may be 1, 2, 4 and 8 times as fast (section 3.1)."""
+    edges = [1, 16, 31, 61, 121]
     names = [f"{low} to {high - 1}" for low, high in pairwise(edges)] + [f"{edges[-1]} and more"]
     bins = np.searchsorted(edges, lengths, side="right") - 1
     counts = np.bincount(bins, minlength=len(edges)).tolist()

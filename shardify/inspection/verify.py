@@ -20,22 +20,16 @@ import numpy.typing as npt
 import simplejpeg
 
 from shardify.build.archives.windows import sum_up
-from shardify.build.description import final_objects, read_description, read_record
-from shardify.build.pool import usable_cores
+from shardify.build.description import final_objects, read_description
 from shardify.errors import WorkError
-from shardify.shards.format import (
-    MANIFEST_NAME,
-    Manifest,
-    SampleEntry,
-    ShardIndex,
-    ShardRecord,
-    read_index,
-    read_manifest,
-    shard_name,
-)
-from shardify.storage import Store
+from shardify.process import usable_cores
+from shardify.shards.format import MANIFEST_NAME, shard_name
+from shardify.shards.index import SampleEntry, ShardIndex, read_index
+from shardify.shards.manifest import Manifest, read_manifest
+from shardify.shards.record import ShardRecord, read_record
 from shardify.storage.locations import SCHEMES, can_list
-from shardify.storage.scan import Scan
+from shardify.storage.store import Store
+from shardify.storage.streams import Scan
 
 _MAX_NAMED_FRAMES = 5
 _PARSING = threading.Lock()

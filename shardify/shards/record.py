@@ -1,5 +1,4 @@
-"""What a shard's `shard-NNNNNN.json` holds: its manifest entry and its ledger lines. Part of
-:mod:`shardify.shards.format`.
+"""What a shard's `shard-NNNNNN.json` holds: its manifest entry and its ledger lines.
 
 In: JSON of any content. Out: records whose fields have the types they should, or a WorkError.
 """
@@ -11,6 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from shardify.errors import WorkError, one_line
+from shardify.shards.format import shard_name
+from shardify.storage.store import Store
 
 RejectStatus = Literal["rejected", "transient"]
 
@@ -93,3 +94,13 @@ def dump_json(values: Any, indent: int | None = None) -> bytes:
     """JSON with one spelling for equal values: sorted keys, no stray spaces, a final newline."""
     separators = (",", ":") if indent is None else (",", ": ")
     return (json.dumps(values, sort_keys=True, indent=indent, separators=separators) + "\n").encode()
+
+
+def read_record(store: Store, number: int) -> ShardRecord:
+    """One shard's record. Raises FileNotFoundError if there is none, WorkError if it is damaged."""
+    name = shard_name(number, "json")
+    return ShardRecord.from_json(store.read(name), f"{store.location}/{name}")
+
+
+RECORD_THREADS = 16
+"""Records that are read at once: an object store takes its time for each."""

@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 import click
 
 from shardify.errors import WorkError, one_line
-from shardify.storage import FolderStore, Store
+from shardify.storage.folder_store import FolderStore
+from shardify.storage.store import Store
 
 LOCK_NAME = ".lock"
 

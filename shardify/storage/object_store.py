@@ -1,6 +1,6 @@
 """Object stores as places for data sets and results: `s3://`, `gs://`, `az://`, and `https://` for reading.
 
-In: a URL. Out: a :class:`ObjectStore`, which is a :class:`shardify.storage.Store`. obstore does the transport;
+In: a URL. Out: a :class:`ObjectStore`, which is a :class:`shardify.storage.store.Store`. obstore does the transport;
 trying again, and counting, is :mod:`shardify.storage.retrying`'s. Credentials and endpoints come from each cloud's
 usual environment variables. Clients are made in the process that uses them: obstore's threads do not survive a fork.
 """
@@ -24,10 +24,10 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import HTTPStore, from_url
 
 from shardify.errors import UsageError, WorkError
-from shardify.storage import Store
 from shardify.storage.clouds import CLOUDS, allows_http, check_variables, profile_credentials
 from shardify.storage.locations import can_list, check_location, check_writable
 from shardify.storage.retrying import may_pass, persistently, reason_of
+from shardify.storage.store import Store
 from shardify.storage.traffic import Traffic, count
 
 if TYPE_CHECKING:

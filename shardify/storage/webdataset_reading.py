@@ -11,10 +11,10 @@ from typing import Any
 
 import webdataset
 
-from shardify.build.sources import PieceReader
 from shardify.errors import UsageError
 from shardify.storage.locations import WRITABLE_SCHEMES
 from shardify.storage.object_store import ObjectStore
+from shardify.storage.streams import PieceReader
 
 BUFFER_BYTES = 1 << 20
 

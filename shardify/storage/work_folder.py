@@ -16,7 +16,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from shardify.errors import UsageError, WorkError
-from shardify.storage import FolderStore, open_store
+from shardify.storage import open_store
+from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import check_location, check_writable, is_url, join_location, split_location
 from shardify.storage.object_store import ObjectStore
 

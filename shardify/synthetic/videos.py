@@ -24,12 +24,12 @@ import ffmpeg
 import numpy as np
 from pydantic import Field, model_validator
 
-from shardify.build.pool import usable_cores
 from shardify.config import StrictModel
 from shardify.errors import UsageError, WorkError
-from shardify.frames.decoding import ffmpeg_binary
-from shardify.shards.format import dump_json
-from shardify.storage import FolderStore
+from shardify.frames.ffmpeg_command import ffmpeg_binary
+from shardify.process import usable_cores
+from shardify.shards.record import dump_json
+from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import LocalFolder
 from shardify.synthetic.scenes import MOTIONS, ImageArray, draw_appearance, render
 

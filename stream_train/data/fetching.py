@@ -17,7 +17,7 @@ from itertools import chain, islice
 import numpy as np
 
 from shardify.errors import DamageError
-from shardify.shards.format import SampleEntry
+from shardify.shards.index import SampleEntry
 from shardify.storage import open_store
 from shardify.storage.traffic import Traffic, count
 from stream_train.data.clips import frames_needed

@@ -19,8 +19,8 @@ import torch
 from pydantic import Field
 from torch.utils.data import Dataset, get_worker_info
 
-from shardify.build.pool import usable_cores
 from shardify.errors import UsageError, UserFacingError
+from shardify.process import usable_cores
 from shardify.storage.locations import is_url
 from stream_train.data.batch import Batch
 from stream_train.data.clips import ClipConfig, ClipDecoder, ClipView, centre_view, check_crop, draw_views

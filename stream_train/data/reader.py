@@ -20,7 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shardify.errors import DamageError
-from shardify.shards.format import Manifest, SampleEntry, ShardIndex, ShardRecord, read_manifest
+from shardify.shards.index import SampleEntry, ShardIndex
+from shardify.shards.manifest import Manifest, read_manifest
+from shardify.shards.record import ShardRecord
 from shardify.storage import open_store
 from shardify.storage.traffic import Traffic, count
 from stream_train.data.shard_access import OpenShard, ShardAccess, direct_access, fetch_index

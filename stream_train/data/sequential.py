@@ -27,9 +27,13 @@ from torch.utils.data import IterableDataset, get_worker_info
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, UserFacingError, WorkError
 from shardify.frames.jpeg import split_jpegs
-from shardify.shards.format import MANIFEST_NAME, TAR_BLOCK_BYTES, ShardRecord, read_manifest, shard_name
-from shardify.storage import Store, open_store
+from shardify.shards.format import MANIFEST_NAME, shard_name
+from shardify.shards.index import TAR_BLOCK_BYTES
+from shardify.shards.manifest import read_manifest
+from shardify.shards.record import ShardRecord
+from shardify.storage import open_store
 from shardify.storage.locations import can_list, is_url
+from shardify.storage.store import Store
 from shardify.storage.webdataset_reading import teach_webdataset
 from stream_train.data.batch import Batch
 from stream_train.data.clips import ClipDecoder, draw_views

@@ -15,12 +15,14 @@ from typing import Literal, Protocol
 import click
 
 from shardify.errors import DamageError, WorkError
-from shardify.shards.format import ShardIndex, ShardRecord, read_index, shard_name
-from shardify.storage import FolderStore, Store
+from shardify.shards.format import shard_name
+from shardify.shards.index import ShardIndex, read_index
+from shardify.shards.record import ShardRecord
+from shardify.storage.folder_store import FolderStore
+from shardify.storage.store import Store
 from shardify.storage.traffic import Traffic, count
-from stream_train.data.open_file import OpenFile
 from stream_train.data.reader_config import IndexedReaderConfig
-from stream_train.data.shard_cache import CacheFullError, ShardCache
+from stream_train.data.shard_cache import CacheFullError, OpenFile, ShardCache
 
 LOCAL_GAP_BYTES = 32 * 1024
 REMOTE_GAP_BYTES = 128 * 1024

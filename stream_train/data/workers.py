@@ -21,11 +21,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from shardify.errors import UserFacingError, WorkError, one_line
-from shardify.process import start_resource_tracker
+from shardify.process import SIGNALS, end_with_parent, outlive_announcement, start_resource_tracker
 from shardify.storage.traffic import Traffic, count, take
 from stream_train.data.batch import Batch
 from stream_train.data.fetching import BatchRequest
-from stream_train.training.preemption import SIGNALS, end_with_parent, outlive_announcement
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,17 +10,10 @@ from typing import Annotated
 from pydantic import Field
 
 from shardify.errors import UsageError
-from stream_train.networks.base import (
-    Backbone,
-    ClassifierInit,
-    ConvDim,
-    build_fully_connected,
-    build_head,
-)
+from stream_train.networks.base import Backbone
 from stream_train.networks.c3d import C3DConfig, C3DLargeConfig, build_c3d
 from stream_train.networks.r2plus1d import R2Plus1D18Config, build_r2plus1d18
 from stream_train.networks.r3d import R3D18Config, build_r3d18
-from stream_train.networks.torchvision_weights import load_torchvision, to_torchvision
 
 NetworkConfig = Annotated[C3DConfig | C3DLargeConfig | R3D18Config | R2Plus1D18Config, Field(discriminator="kind")]
 
@@ -49,20 +42,3 @@ def build_backbone(config: NetworkConfig, *, crop: int = 112, num_frames: int = 
     if min(backbone.conv_dim) < 1:
         raise UsageError(f"a crop of {crop} pixels is too small for {config.kind}: nothing is left behind its stem")
     return backbone
-
-
-__all__ = [
-    "Backbone",
-    "C3DConfig",
-    "C3DLargeConfig",
-    "ClassifierInit",
-    "ConvDim",
-    "NetworkConfig",
-    "R2Plus1D18Config",
-    "R3D18Config",
-    "build_backbone",
-    "build_fully_connected",
-    "build_head",
-    "load_torchvision",
-    "to_torchvision",
-]

@@ -8,9 +8,7 @@ from __future__ import annotations
 from stream_train.networks import NetworkConfig, build_backbone
 from stream_train.tasks.base import ClipModel, ClipTask
 from stream_train.tasks.transformations import Transformations, TransformationsConfig
-from stream_train.transformations.sampling import CLIP_LENGTH
-
-__all__ = ["TaskConfig", "build_model", "build_task"]
+from stream_train.transformations.sequences import CLIP_LENGTH
 
 TaskConfig = TransformationsConfig
 """The config of any task; with a second one, a union told apart by `kind`."""

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from stream_train.data.batch import Batch
 from stream_train.draws import SampleDraws
 from stream_train.networks.base import Backbone, ClassifierInit, build_head
-from stream_train.training.distributed import World
-from stream_train.transformations.sampling import CLIP_LENGTH, ClipPlan
+from stream_train.transformations.sampling import ClipPlan
+from stream_train.transformations.sequences import CLIP_LENGTH
 
 IGNORED = -1
 """Class index of a clip that a head does not judge."""
@@ -41,18 +41,6 @@ class LossTerm:
     def __post_init__(self) -> None:
         if self.total.ndim or self.count.ndim:
             raise ValueError(f"a loss term is two scalars, not {tuple(self.total.shape)} and {tuple(self.count.shape)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """A step's whole loss."""
-
-    loss: Tensor
-    """What to call backward on: its gradient, averaged over the ranks, is that of the loss over the global batch."""
-    value: Tensor
-    """Scalar float64: the loss over the global batch, detached, equal on every rank."""
-    totals: dict[str, Tensor]
-    """Name -> float64 (2,): the term's sum and count over all ranks, detached."""
 
 
 class ClipTask(abc.ABC):
@@ -144,19 +132,6 @@ class ClipModel(nn.Module):
         """What the heads read: float (N, feature_dim)."""
         features: Tensor = self.backbone(clips)
         return features
-
-
-def combine(terms: Mapping[str, LossTerm], world: World) -> Objective:
-    """The loss over the global batch: each term's sum divided by its count over all ranks, weighted, added.
-
-    DistributedDataParallel averages gradients over ranks, so the local loss is scaled up by the number of ranks.
-    """
-    local = torch.stack([torch.stack((term.total.detach().double(), term.count.double())) for term in terms.values()])
-    totals = dict(zip(terms, world.sum(local), strict=True))
-    counts = {name: total[1].clamp(min=1) for name, total in totals.items()}
-    value = torch.stack([term.weight * totals[name][0] / counts[name] for name, term in terms.items()]).sum()
-    loss = torch.stack([term.weight * term.total / counts[name].float() for name, term in terms.items()]).sum()
-    return Objective(loss=loss * world.size, value=value, totals=totals)
 
 
 def cross_entropy_term(logits: Tensor, targets: Tensor, weight: float = 1.0) -> LossTerm:

@@ -18,14 +18,8 @@ from shardify.config import StrictModel
 from stream_train.data.batch import Batch
 from stream_train.draws import SampleDraws
 from stream_train.tasks.base import IGNORED, ClipTask, LossTerm, count_confusion, count_pairs, cross_entropy_term
-from stream_train.transformations.sampling import (
-    NUM_SPEEDS,
-    ClipPlan,
-    Motion,
-    SamplingConfig,
-    draw_clips,
-    largest_speed,
-)
+from stream_train.transformations.sampling import ClipPlan, Motion, SamplingConfig, draw_clips, largest_speed
+from stream_train.transformations.sequences import NUM_SPEEDS
 
 
 class TransformationsConfig(StrictModel):

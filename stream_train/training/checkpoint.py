@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from shardify.errors import UsageError, WorkError, one_line
-from shardify.storage import Store, open_store
+from shardify.storage import open_store
 from shardify.storage.locations import is_url, join_location
 from shardify.storage.lock import this_process
+from shardify.storage.store import Store
 from shardify.storage.work_folder import fetched
 
 FORMAT_VERSION = 1

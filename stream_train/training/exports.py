@@ -19,10 +19,11 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from shardify.errors import UsageError, WorkError, one_line
-from shardify.storage import FolderStore
+from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import is_url
 from shardify.storage.work_folder import fetched
-from stream_train.networks import Backbone, NetworkConfig, build_backbone
+from stream_train.networks import NetworkConfig, build_backbone
+from stream_train.networks.base import Backbone
 from stream_train.tasks.base import ClipModel
 
 METADATA_KEY = "temporal_ssl"

@@ -25,7 +25,6 @@ from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.data.order import slots_of_rank
 from stream_train.tasks import build_model, build_task
-from stream_train.tasks.base import Objective, combine
 from stream_train.training.checkpoint import Checkpoint
 from stream_train.training.config import PretrainConfig
 from stream_train.training.distributed import World, joined_world
@@ -34,21 +33,20 @@ from stream_train.training.metrics import (
     METRICS_NAME,
     Interval,
     MetricsLog,
-    Progress,
     Record,
     as_counts,
-    describe_accuracies,
-    describe_traffic,
     read_metrics,
     traffic_figures,
 )
+from stream_train.training.objective import Objective, combine
 from stream_train.training.optim import learning_rate, set_learning_rate
 from stream_train.training.pictures import CURVES_NAME, VALIDATION_PREFIX, draw_curves
 from stream_train.training.precision import autocast, choose_precision
 from stream_train.training.preemption import Aside, Stopped, StopRequest, promise_to_save
+from stream_train.training.progress import Progress, describe_accuracies, describe_traffic
 from stream_train.training.run import Run, Say, build_run, publish, resume
 from stream_train.training.validation import judge, write_judgement
-from stream_train.transformations.sampling import CLIP_LENGTH
+from stream_train.transformations.sequences import CLIP_LENGTH
 
 BACKBONE_NAME = "backbone.safetensors"
 NETWORK_NAME = "network.safetensors"

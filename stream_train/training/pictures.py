@@ -14,7 +14,7 @@ from matplotlib.colors import PowerNorm, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from shardify.storage import FolderStore
+from shardify.storage.folder_store import FolderStore
 from stream_train.training.metrics import Record, figure_names
 
 CURVES_NAME = "curves.png"

@@ -7,8 +7,6 @@ continued.
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.connection
 import os
 import signal
 import threading
@@ -20,8 +18,8 @@ from types import FrameType
 from typing import Generic, TypeVar
 
 from shardify.process import (
-    ANNOUNCEMENTS,
     INTERRUPTED_EXIT_CODE,
+    SIGNALS,
     STOPPED_EXIT_CODE,
     end_unless_repeated,
     expect_announcement,
@@ -30,7 +28,6 @@ from shardify.process import (
 
 Value = TypeVar("Value")
 
-SIGNALS = (*ANNOUNCEMENTS, signal.SIGINT)
 SAME_KEY_SECONDS = 0.5
 """A terminal and torchrun may both pass on one Ctrl-C; after so long, it is another one, which means at once."""
 WAIT_SECONDS = 1.0
@@ -39,8 +36,6 @@ POLL_SECONDS = 0.2
 STDERR_DESCRIPTOR = 2
 LAUNCHER_SECONDS = 1.0
 """How often a rank looks whether torchrun still lives."""
-WORKER_GRACE_SECONDS = 60
-"""How long a loader's process lives on after SIGTERM: its main process, which has got the same, ends it before."""
 
 
 class Stopped(SystemExit):
@@ -170,30 +165,6 @@ def until_stopped(begin: Callable[[], Iterator[Value]], request: StopRequest) ->
         return
     finally:
         items.close()
-
-
-def outlive_announcement() -> None:
-    """Keep a loader's process alive while its main process, which has got the same signal, finishes and saves."""
-
-    def end_later(_: int, __: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.alarm(WORKER_GRACE_SECONDS)
-
-    signal.signal(signal.SIGTERM, end_later)
-    for number in (signal.SIGUSR1, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def end_with_parent() -> None:
-    """End this process as soon as the one that began it is gone, be it by SIGKILL and with a fork server in between."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True, name="parent").start()
-
-
-def _end_after(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch import nn
 
 from shardify.config import dump_config
 from shardify.errors import UsageError, WorkError
-from shardify.storage import FolderStore
+from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import is_url
 from shardify.storage.work_folder import WorkFolder
 from stream_train.data import DataSet, open_data

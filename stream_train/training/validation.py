@@ -15,8 +15,8 @@ from torch import Tensor
 
 from shardify.config import load_config
 from shardify.errors import UsageError
-from shardify.shards.format import dump_json
-from shardify.storage import FolderStore
+from shardify.shards.record import dump_json
+from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import join_location
 from shardify.storage.work_folder import fetched, work_folder
 from stream_train.data.batch import Batch

@@ -1,8 +1,8 @@
 """Which temporal transformations of a sample are drawn: the one place with randomness over index sequences.
 
-In: a video's length and its draws. Out: one :class:`ClipPlan` a clip. The sequences themselves are the pure functions
-re-exported here from `shardify.index_sequences`; section numbers refer to the paper (section 3.1), and where the paper
-and the authors' released code differ, every difference is a switch of :class:`SamplingConfig`.
+In: a video's length and its draws. Out: one :class:`ClipPlan` a clip. The sequences themselves are pure functions in
+`stream_train.transformations.sequences`. Where the paper (section 3.1) and the authors' code differ, every difference is a
+switch of :class:`SamplingConfig`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy.typing as npt
 from pydantic import field_validator
 
 from shardify.config import StrictModel
-from shardify.index_sequences import (
+from stream_train.draws import Purpose, SampleDraws
+from stream_train.transformations.sequences import (
     CLIP_LENGTH,
     NUM_SPEEDS,
     IndexArray,
@@ -29,21 +30,6 @@ from shardify.index_sequences import (
     step_of,
     warp_indices,
 )
-from stream_train.draws import Purpose, SampleDraws
-
-__all__ = [
-    "CLIP_LENGTH",
-    "NUM_SPEEDS",
-    "ClipPlan",
-    "Motion",
-    "SamplingConfig",
-    "draw_clips",
-    "largest_speed",
-    "periodic_indices",
-    "random_indices",
-    "speed_indices",
-    "warp_indices",
-]
 
 
 class Motion(enum.IntEnum):

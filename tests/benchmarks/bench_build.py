@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from shardify.build.config import BuildConfig
-from shardify.build.pool import usable_cores
 from shardify.build.run import build
 from shardify.build.summary import BuildSummary
 from shardify.catalogs import read_catalog
 from shardify.catalogs.folder import FlatConfig
 from shardify.frames.ffmpeg_command import FramesConfig, ffmpeg_command
+from shardify.process import usable_cores
 from shardify.synthetic.videos import SyntheticConfig, write_synthetic
 
 SHARDS_PER_WORKER = 4

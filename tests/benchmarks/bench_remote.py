@@ -22,7 +22,8 @@ import time
 import uuid
 from pathlib import Path
 
-from shardify.shards.format import Manifest, ShardRecord
+from shardify.shards.manifest import Manifest
+from shardify.shards.record import ShardRecord
 from shardify.storage import open_store
 from shardify.storage.traffic import take
 from stream_train.data.loader import ClipStream, DataConfig

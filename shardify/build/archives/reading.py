@@ -19,11 +19,12 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import PurePosixPath
 from typing import IO, Any, Self, cast
 
-from shardify.build.sources import PieceReader, open_archive
+from shardify.build.sources import open_archive
 from shardify.catalogs.archived import Archive
 from shardify.errors import WorkError, one_line
 from shardify.frames.memory_file import MemoryFile
 from shardify.storage.locations import join_location
+from shardify.storage.streams import PieceReader
 
 _BLOCK_BYTES = 1 << 18
 _PACKED_BLOCK_BYTES = 1 << 14

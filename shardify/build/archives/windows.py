@@ -24,16 +24,14 @@ from typing import Any, Literal
 from shardify.catalogs.archived import Archive, Listed
 from shardify.catalogs.base import Catalog, Missing
 from shardify.errors import UnfinishedError, UsageError, WorkError, one_line
-from shardify.shards.record import ShardRecord, dump_json
-from shardify.storage import Store
+from shardify.shards.record import RECORD_THREADS, ShardRecord, dump_json
+from shardify.storage.store import Store
 
 LISTED_NAME = "listed.jsonl"
 """What the lists name, kept beside the shards: who finishes a build can say what is missing without the lists."""
 SHARDS_PER_WINDOW = 1000
 MAX_WINDOWS = 1000
 """So shard numbers have six digits at most."""
-RECORD_THREADS = 16
-"""Records that are read at once: an object store takes its time for each."""
 
 WindowState = Literal["begun", "damaged", "complete"]
 

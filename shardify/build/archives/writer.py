@@ -35,7 +35,8 @@ from shardify.errors import WorkError
 from shardify.frames.decoding import Frames, VideoError, stop_decoding
 from shardify.frames.memory_file import MemoryFile
 from shardify.shards.format import MANIFEST_NAME
-from shardify.storage import Store, open_store
+from shardify.storage import open_store
+from shardify.storage.store import Store
 
 MAX_WAITING_BYTES = 1 << 30
 """Videos that wait to be decoded take at most so much memory, one more aside."""

@@ -1,8 +1,7 @@
 """Which frames of a video become a clip: the temporal transformations of section 3.1 as pure index sequences.
 
 In: the values that were drawn (speed, offset, permutation, turning point, steps). Out: int64 (16,) frame indices.
-No randomness lives here; the drawing is in `stream_train.transformations.sampling`. This module sits in the lowest
-package because `shardify preview` pictures the same sequences that training samples.
+No randomness lives here; the drawing is in `stream_train.transformations.sampling`.
 """
 
 from __future__ import annotations

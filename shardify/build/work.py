@@ -1,0 +1,63 @@
+"""What is still to be written, what was built, and reading the records of shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from shardify.build.description import BuildDescription
+from shardify.build.pool import Task
+from shardify.shards.format import shard_name
+from shardify.shards.record import RECORD_THREADS, ShardRecord, read_record
+from shardify.storage.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a run has to do."""
+
+    tasks: Iterable[Task]
+    """Drawn once."""
+    num_tasks: int
+    num_planned: int
+    """Tasks of the whole build, or of this part of it, those that were done before included."""
+    num_videos: int | None
+    """That the tasks will look at; None if it is not known yet."""
+    writes: Callable[[int], bool]
+    """Whether the shard of a number is written by one of the tasks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A build all of whose shards are there."""
+
+    description: BuildDescription
+    """With all that is known by then."""
+    records: Sequence[ShardRecord]
+    """Of all shards, by number."""
+    num_unlisted: int = 0
+    """Videos in archives that do not belong to the data set."""
+    notes: tuple[str, ...] = ()
+    """What else is to be said about it."""
+
+
+def read_records(store: Store, numbers: Sequence[int]) -> tuple[list[ShardRecord], list[int]]:
+    """The records of some shards, and the numbers of those that have none: somebody may be rewriting them."""
+
+    def read(number: int) -> ShardRecord | None:
+        try:
+            return read_record(store, number)
+        except FileNotFoundError:
+            return None
+
+    with ThreadPoolExecutor(RECORD_THREADS) as pool:
+        found = list(pool.map(read, numbers))
+    missing = [number for number, record in zip(numbers, found, strict=True) if record is None]
+    return [record for record in found if record is not None], missing
+
+
+def is_whole(record: ShardRecord, sizes: Mapping[str, int]) -> bool:
+    """Whether a shard's tar and index are there too, by the sizes of all objects of the store."""
+    there = [sizes.get(shard_name(record.number, "tar")), sizes.get(shard_name(record.number, "idx.npz"))]
+    return not record.num_samples or there == [record.tar_bytes, record.index_bytes]

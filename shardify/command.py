@@ -1,0 +1,64 @@
+"""What the three commands share: options, exit codes, and errors as one line."""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import Any
+
+import click
+
+from shardify.errors import UsageError, UserFacingError, WorkError, one_line
+from shardify.process import answer_interrupt, is_first_process, terminable
+
+FIRST_PROCESS_SECONDS = 10.0
+
+
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a config key, for example --set out=/data/shards; may be given several times.",
+)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+class CommandGroup(click.Group):
+    """A click group whose commands end with one clear line and the right exit code, never with a traceback.
+
+    0 good, 1 the work failed, 2 the request was wrong, 75 stopped by SIGTERM or SIGUSR1, 130 interrupted. Programming
+    errors keep their traceback. What all of a machine's processes under torchrun would say, one says.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with terminable():
+                return super().invoke(ctx)
+        except UserFacingError as error:
+            if isinstance(error, UsageError):
+                _let_first_process_speak()
+            self._end(ctx, f"error: {error}", error.exit_code)
+        except click.UsageError:
+            _let_first_process_speak()
+            raise
+        except KeyboardInterrupt as interrupt:
+            ctx.exit(answer_interrupt(interrupt))
+        except OSError as error:
+            if error.errno in (None, errno.EPIPE):  # a closed pipe (`| head`) is click's matter
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            self._end(ctx, f"error: {where}{error.strerror}", WorkError.exit_code)
+
+    @staticmethod
+    def _end(ctx: click.Context, message: str, exit_code: int) -> None:
+        click.echo(one_line(message), err=True)
+        ctx.exit(exit_code)
+
+
+def _let_first_process_speak() -> None:
+    """Wait for the machine's first process to find the same wrong with the request; torchrun then ends this one."""
+    if not is_first_process():
+        time.sleep(FIRST_PROCESS_SECONDS)

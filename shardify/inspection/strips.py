@@ -1,0 +1,164 @@
+"""Rows of frames as one picture.
+
+In: samples of shards, and indices of their frames. Out: strips, and a PNG that shows them below each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image, ImageDraw, ImageFont
+
+from shardify.errors import WorkError, one_line
+from shardify.shards.format import shard_name
+from shardify.shards.index import SampleEntry
+from shardify.shards.manifest import Manifest, read_manifest
+from shardify.storage.folder_store import FolderStore
+from shardify.storage.store import Store
+from shardify.storage.work_folder import require_writable, work_folder
+
+_MARGIN = 16
+
+
+_GAP = 4
+
+
+_FRAME_HEIGHT = 72
+
+
+_FONT_SIZE = 14
+
+
+_SMALL_FONT_SIZE = 12
+
+
+_INK = "#202124"
+
+
+_FAINT = "#6b6f76"
+
+
+_PAPER = "#ffffff"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """One row of a picture."""
+
+    title: str
+    subtitle: str
+    frames: tuple[npt.NDArray[np.uint8], ...]
+    """uint8 (H, W, 3) each."""
+    captions: tuple[str, ...]
+    """What stands under each frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundSample:
+    """A sample and where it lies."""
+
+    shard: int
+    entry: SampleEntry
+
+
+def make_strip(
+    store: Store, manifest: Manifest, found: FoundSample, indices: npt.NDArray[np.int64], title: str, subtitle: str
+) -> Strip:
+    """Read and decode some frames; samples shorter than the clip loop."""
+    indices = indices % found.entry.num_frames
+    return Strip(
+        title=title,
+        subtitle=subtitle,
+        frames=tuple(_read_frame(store, manifest, found, int(i)) for i in indices),
+        captions=tuple(str(i) for i in indices),
+    )
+
+
+def _read_frame(store: Store, manifest: Manifest, found: FoundSample, frame: int) -> npt.NDArray[np.uint8]:
+    """One frame, uint8 (H, W, 3), checked against its checksum."""
+    entry, name = found.entry, shard_name(found.shard, "tar")
+    start = int(entry.frame_offsets(manifest.packing)[frame])
+    jpeg = store.read_range(name, start, int(entry.frame_bytes[frame]))
+    origin = f"{store.location}/{name}"
+    entry.check(frame, jpeg, start, origin)
+    try:
+        picture: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(jpeg)
+    except ValueError as error:
+        raise WorkError(
+            f"{origin}: frame {frame} of sample {entry.key} is no sound JPEG ({one_line(error)}); "
+            "run `shardify verify --deep`, then rebuild that shard"
+        ) from None
+    return picture
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a PNG, whole or not at all, into a folder that exists.
+
+    Raises:
+        WorkError: if the disk is full.
+    """
+    store = FolderStore(path.parent)
+    with store.temporary(path.name) as temporary:
+        picture.save(temporary, format="PNG")
+        store.write_file(path.name, temporary)
+
+
+def draw_strips(strips: Sequence[Strip]) -> Image.Image:
+    """Lay strips out below each other, titles in a column on the left, captions under the frames."""
+    font, small = ImageFont.load_default(_FONT_SIZE), ImageFont.load_default(_SMALL_FONT_SIZE)
+    height, width = strips[0].frames[0].shape[:2]
+    frame_width = max(1, round(_FRAME_HEIGHT * width / height))
+    texts = [(font, strip.title) for strip in strips] + [(small, strip.subtitle) for strip in strips]
+    title_width = max(int(font_.getlength(text)) for font_, text in texts) + _MARGIN
+    row_height = _FRAME_HEIGHT + _SMALL_FONT_SIZE + 4 * _GAP
+    columns = max(len(strip.frames) for strip in strips)
+    size = (
+        2 * _MARGIN + title_width + columns * (frame_width + _GAP) - _GAP,
+        2 * _MARGIN + len(strips) * row_height - 2 * _GAP,
+    )
+    picture = Image.new("RGB", size, _PAPER)
+    pen = ImageDraw.Draw(picture)
+    for row, strip in enumerate(strips):
+        top = _MARGIN + row * row_height
+        middle = top + _FRAME_HEIGHT // 2
+        pen.text((_MARGIN, middle - _GAP), strip.title, fill=_INK, font=font, anchor="ls")
+        pen.text((_MARGIN, middle + _GAP), strip.subtitle, fill=_FAINT, font=small, anchor="lt")
+        for column, (frame, caption) in enumerate(zip(strip.frames, strip.captions, strict=True)):
+            left = _MARGIN + title_width + column * (frame_width + _GAP)
+            image = Image.fromarray(frame).resize((frame_width, _FRAME_HEIGHT), Image.Resampling.LANCZOS)
+            picture.paste(image, (left, top))
+            below = (left + frame_width // 2, top + _FRAME_HEIGHT + _GAP)
+            pen.text(below, caption, fill=_FAINT, font=small, anchor="mt")
+    return picture
+
+
+def write_strips(
+    store: Store, out: str | Path, name: str, strips_of: Callable[[Store, Manifest], Sequence[Strip]]
+) -> str:
+    """Draw strips of a data set into one PNG.
+
+    Args:
+        store: where the data set lies.
+        out: folder for the picture, made if absent, or URL.
+        name: name of the picture's file.
+        strips_of: chooses what is shown.
+
+    Returns:
+        Where the picture lies.
+
+    Raises:
+        UsageError: if there is no finished data set, it holds no sample, or nothing can be written to `out`.
+        WorkError: if a shard is damaged, or the disk is full.
+    """
+    require_writable(out)
+    manifest = read_manifest(store)
+    manifest.shards_of(None)  # raises unless there is a sample
+    with work_folder(out) as folder:
+        save_picture(draw_strips(strips_of(store, manifest)), folder.path / name)
+        folder.publish()
+        return folder.place(name)

@@ -1,0 +1,149 @@
+"""Bytes of objects on the way: drawn ahead in a thread, read as a file, or scanned once with a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import queue
+import threading
+from collections.abc import Generator, Iterable
+from typing import Any, TypeVar
+
+from shardify.storage.store import Store
+
+Item = TypeVar("Item")
+
+
+_BUFFER_BYTES = 1 << 20
+
+
+_POLL_SECONDS = 0.2
+
+
+def ahead(items: Iterable[Item], num_items: int) -> Generator[Item]:
+    """Draw items in a thread, so that the next ones come while the caller is busy; errors arrive in their turn.
+
+    Args:
+        items: drawn from in one other thread alone.
+        num_items: so many wait to be taken, and one more is being drawn.
+    """
+    drawn: queue.Queue[Item | _End] = queue.Queue(num_items)
+    abandoned = threading.Event()
+
+    def put(item: Item | _End) -> None:
+        while not abandoned.is_set():
+            try:
+                return drawn.put(item, timeout=_POLL_SECONDS)
+            except queue.Full:
+                pass
+        return None
+
+    def draw() -> None:
+        try:
+            for item in items:
+                put(item)
+                if abandoned.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001 - raised where the items are used
+            put(_End(error))
+        else:
+            put(_End(None))
+
+    # not an executor's thread: an interpreter that exits would wait for it, and an outage is long
+    threading.Thread(target=draw, daemon=True).start()
+    try:
+        while True:
+            item = drawn.get()
+            if not isinstance(item, _End):
+                yield item
+            elif item.error is not None:
+                raise item.error
+            else:
+                return
+    finally:
+        abandoned.set()
+
+
+class _End:
+    """Behind the last item: nothing, or what went wrong."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+class PieceReader(io.RawIOBase):
+    """Pieces of bytes as a file that is read from first to last."""
+
+    def __init__(self, pieces: Generator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = memoryview(next(self._pieces, b""))
+        num_bytes = min(len(buffer), len(self._rest))
+        buffer[:num_bytes] = self._rest[:num_bytes]
+        self._rest = self._rest[num_bytes:]
+        return num_bytes
+
+    def close(self) -> None:
+        if not self.closed:
+            self._pieces.close()
+        super().close()
+
+
+PIECE_BYTES = 8 << 20
+
+
+class Scan:
+    """A reading of an object of a known size.
+
+    Args:
+        store: where it lies.
+        name: its name.
+        num_bytes: its size.
+    """
+
+    def __init__(self, store: Store, name: str, num_bytes: int) -> None:
+        self._store = store
+        self._name = name
+        self._num_bytes = num_bytes
+        self._digest = hashlib.sha256()
+        self._start = 0
+        self._held = b""
+        """The bytes from `_start` to where the reading is."""
+
+    def stretch(self, start: int, stop: int) -> bytes:
+        """Bytes [start, stop), fewer where the object ends before; stretches are asked for in rising order.
+
+        Raises:
+            WorkError: if the object has become shorter, or cannot be read.
+        """
+        stop = min(stop, self._num_bytes)
+        if start >= stop:
+            return b""
+        if start < self._start:  # only an index that is not this object's asks so
+            return self._store.read_range(self._name, start, stop - start)
+        while self._position < stop:
+            self._read_on(keep_from=start)
+        return self._held[start - self._start : stop - self._start]
+
+    def sha256(self) -> str:
+        """The digest of the whole object, in hexadecimal digits, for which the rest of it is read."""
+        while self._position < self._num_bytes:
+            self._read_on(keep_from=self._num_bytes)
+        return self._digest.hexdigest()
+
+    @property
+    def _position(self) -> int:
+        return self._start + len(self._held)
+
+    def _read_on(self, *, keep_from: int) -> None:
+        position = self._position
+        piece = self._store.read_range(self._name, position, min(PIECE_BYTES, self._num_bytes - position))
+        self._digest.update(piece)
+        kept = self._held[keep_from - self._start :]
+        self._held, self._start = kept + piece, position - len(kept)
