@@ -1,8 +1,8 @@
 """Which temporal transformations of a sample are drawn: the one place with randomness over index sequences.
 
 In: a video's length and its draws. Out: one :class:`ClipPlan` a clip. The sequences themselves are pure functions in
-`stream_train.transformations.sequences`. Where the paper (section 3.1) and the authors' code differ, every difference is a
-switch of :class:`SamplingConfig`.
+`stream_train.transformations.sequences`. Where the paper (section 3.1) and the authors' code differ, every difference
+is a switch of :class:`SamplingConfig`.
 """
 
 from __future__ import annotations

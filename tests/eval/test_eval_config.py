@@ -17,7 +17,7 @@ from shardify.config import dump_config, load_config, validate_config
 from shardify.errors import UsageError
 
 SECTIONS = ("transfer", "probe", "retrieval", "sync", "before_after", "still", "saliency")
-CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs" / "eval"
+CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs" / "eval"
 CONFIGS = sorted(CONFIG_FOLDER.glob("*.yaml"))
 
 

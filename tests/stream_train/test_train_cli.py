@@ -18,7 +18,7 @@ from stream_train.cli import main
 from stream_train.training.config import PretrainConfig
 from stream_train.training.exports import load_backbone
 
-CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs" / "pretrain"
+CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs" / "pretrain"
 CONFIGS = sorted(CONFIG_FOLDER.glob("*.yaml"))
 
 

@@ -28,7 +28,7 @@ from shardify.synthetic.videos import (
     write_synthetic,
 )
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "shards"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "shards"
 
 
 def small(out: Path, **changes: Any) -> SyntheticConfig:

@@ -43,7 +43,7 @@ class Node:
         log.mkdir(exist_ok=True)
         (folder / "tmp").mkdir()
         self.folder = folder
-        module = Path(__file__).with_name("helpers_logged_training.py")
+        module = Path(__file__).parents[2] / "helpers" / "helpers_logged_training.py"
         words = [word for override in overrides for word in ("--set", override)]
         variables = {"OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "tmp"), "CLIP_LOG": str(log)}
         self.process = subprocess.Popen(

@@ -177,7 +177,7 @@ def test_another_program_may_run_a_command_and_goes_on() -> None:
 @pytest.mark.parametrize("package", ["shardify", "stream_train", "eval"])
 def test_modules_and_console_scripts_run_the_same(package: str) -> None:
     name = {"stream_train": "stream-train", "eval": "video-eval"}.get(package, package)
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert project["scripts"][name] == f"{package}.__main__:run"
 
 

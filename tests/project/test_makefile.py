@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 EVALUATIONS = ("transfer", "probe", "retrieval", "sync", "before-after", "still", "saliency", "eval-all")
 TARGETS = (

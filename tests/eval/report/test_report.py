@@ -322,7 +322,7 @@ def test_names_and_texts_are_escaped(tmp_path: Path) -> None:
 
 
 def test_the_templates_are_installed_with_the_package() -> None:
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[3]
     settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     assert "eval.report" in settings["packages"]
     patterns = settings["package-data"]["eval.report"]

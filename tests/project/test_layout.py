@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("shardify", "stream_train", "eval")
 """Lowest first: a package may import those before it, never those after it."""
 TOP_LEVEL = {
@@ -83,9 +83,12 @@ def test_packages_are_listed_explicitly_and_completely() -> None:
     assert all((ROOT / package.replace(".", "/") / "__init__.py").is_file() for package in found)
 
 
-def test_tests_are_flat() -> None:
-    assert {path.parent for path in TESTS} == {ROOT / "tests", ROOT / "tests" / "benchmarks"}
+def test_tests_mirror_the_packages_without_name_clashes() -> None:
+    folders = {path.parent.relative_to(ROOT / "tests") for path in TESTS}
+    mirrored = {path.parent.relative_to(ROOT) for path in SOURCES}
+    assert folders <= {*mirrored, *map(Path, (".", "benchmarks", "helpers", "project"))}
     assert all(re.fullmatch(r"(test|bench|helpers)_\w+|conftest", path.stem) for path in TESTS)
+    assert len({path.stem for path in TESTS}) == len(TESTS)
 
 
 def test_nothing_is_called_utils() -> None:

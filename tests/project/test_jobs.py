@@ -27,7 +27,7 @@ from stream_train.cli import main as stream_train
 from stream_train.data.loader import check_ranks
 from stream_train.training.config import PretrainConfig
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 JOBS = ROOT / "configs" / "jobs"
 BUCKET = {"BUCKET": "s3://b", "VIDEOS": "s3://b/videos", "LISTS": "s3://b/list.csv"}
 """What the user sets, where a file asks for it."""

@@ -54,7 +54,7 @@ def start(
     location: str, access: str, cache: Path, workers: int, rank: int, ranks: int, first: int, out: Path
 ) -> subprocess.Popen[bytes]:
     words = (location, access, cache, workers, rank, ranks, first, NUM_BATCHES - first, out)
-    command = [sys.executable, str(Path(__file__).with_name("helpers_stream.py")), *map(str, words)]
+    command = [sys.executable, str(Path(__file__).parents[2] / "helpers" / "helpers_stream.py"), *map(str, words)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from shardify.synthetic.videos import SyntheticConfig, write_synthetic
 
-BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture(scope="module")

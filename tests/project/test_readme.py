@@ -23,7 +23,7 @@ from shardify.storage.retrying import DEFAULT_RETRY_SECONDS, FIRST_CONTACT_SECON
 from stream_train.data.reader_config import IndexedReaderConfig
 from stream_train.training.config import PretrainConfig
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTIONS = [
     *(

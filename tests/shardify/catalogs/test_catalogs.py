@@ -17,7 +17,7 @@ from shardify.config import load_config
 from shardify.errors import UsageError
 from shardify.synthetic.videos import SyntheticConfig
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "shards"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "shards"
 
 # Keys
 

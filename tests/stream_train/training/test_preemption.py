@@ -17,7 +17,6 @@ from helpers_training import assert_same_run, records, run_tiny
 
 from shardify import process as leaving
 from shardify.errors import WorkError
-from shardify import process
 from shardify.process import SIGNALS, STOPPED_EXIT_CODE, outlive_announcement
 from shardify.storage.work_folder import work_folder
 from stream_train.data.batch import Batch
@@ -331,7 +330,7 @@ def test_a_loader_s_process_lives_on_for_a_while(monkeypatch: pytest.MonkeyPatch
 
     assert in_child(signalled(signal.SIGUSR1, signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)) == 0
     assert in_child(signalled(signal.SIGTERM, signal.SIGTERM)) == -signal.SIGTERM
-    monkeypatch.setattr(process, "WORKER_GRACE_SECONDS", 1)
+    monkeypatch.setattr(leaving, "WORKER_GRACE_SECONDS", 1)
 
     def forever() -> None:
         signalled(signal.SIGTERM)()
