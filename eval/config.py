@@ -5,25 +5,16 @@ A config is a setting (which data, which networks, which recipes); a command ans
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from typing import Any
-
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from eval.features.extraction import FeatureConfig
 from eval.features.labels import LabelBudget
 from eval.features.linear import LinearConfig
 from eval.features.neighbours import NeighboursConfig
-from eval.judging.config import EvalDataConfig, FineTuneOptimizer, SplitPair
+from eval.judging.config import FineTuneOptimizer, JudgingConfig
 from eval.judging.models import FrozenNorm
-from eval.judging.networks import CheckpointWeights, WeightsConfig
 from eval.judging.subsequences import ShortRule
 from shardify.config import StrictModel
-from shardify.storage.locations import WritableLocation, is_url, join_location
-from stream_train.training.config import CheckpointConfig
-from stream_train.training.distributed import DeviceChoice
-from stream_train.training.precision import Precision
 
 ALL_LABELS = LabelBudget.parse("100%")
 BUDGETS = tuple(LabelBudget.parse(value) for value in ("100%", "10%", 10, 5, 1))
@@ -129,28 +120,9 @@ class SaliencySection(StrictModel):
     stride: PositiveInt = 4
 
 
-class EvalConfig(StrictModel):
+class EvalConfig(JudgingConfig):
     """One setting for all evaluations."""
 
-    shards: str
-    """The data set: the folder, or the place in an object store, that `shardify build` wrote."""
-    test_shards: str | None = None
-    """Where the test splits lie, if in another data set; its classes must be the same."""
-    splits: tuple[SplitPair, ...] = (SplitPair(train="train1", test="test1"),)
-    """Splits to train and test on, one after the other; `[1, 2, 3]` is short for train1 and test1 and so on."""
-    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
-    """Seeds of new weights, order and draws; each is a row of its own."""
-    out: WritableLocation
-    """Folder, or URL such as s3://bucket/run/eval, for all results; the same command goes on with what is missing."""
-    networks: dict[str, WeightsConfig]
-    """What is judged, by name; the paper's place in the tables is that of the name `pretrained`."""
-    data: EvalDataConfig = EvalDataConfig()
-    device: DeviceChoice = "auto"
-    precision: Precision = "auto"
-    sync_batchnorm: bool = False
-    threads: int = Field(default=0, ge=0, le=1024)
-    log_every_steps: PositiveInt = 20
-    checkpoint: CheckpointConfig = CheckpointConfig()
     transfer: TransferSection = TransferSection()
     probe: ProbeSection = ProbeSection()
     retrieval: RetrievalSection = RetrievalSection()
@@ -158,32 +130,3 @@ class EvalConfig(StrictModel):
     before_after: BeforeAfterSection = BeforeAfterSection()
     still: StillSection = StillSection()
     saliency: SaliencySection = SaliencySection()
-
-    @field_validator("splits", mode="before")
-    @classmethod
-    def _numbered(cls, splits: Any) -> Any:
-        if not isinstance(splits, (list, tuple)) or not splits:
-            raise ValueError("give a list such as [1] or [{train: train1, test: test1}]")
-        return [{"train": f"train{s}", "test": f"test{s}"} if type(s) is int else s for s in splits]  # True is none
-
-    @field_validator("networks")
-    @classmethod
-    def _names_are_folders(cls, networks: dict[str, WeightsConfig]) -> dict[str, WeightsConfig]:
-        bad = [name for name in networks if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name)]
-        if bad or not networks:
-            raise ValueError(f"names are letters, digits and _ . + -, at least one entry; not allowed: {bad}")
-        return networks
-
-    @field_validator("networks")
-    @classmethod
-    def _spell_out_paths(cls, networks: dict[str, WeightsConfig], info: ValidationInfo) -> dict[str, WeightsConfig]:
-        out = info.data.get("out")  # declared, and so checked, before; absent if it was refused
-        return {name: entry if out is None else _placed(entry, out) for name, entry in networks.items()}
-
-
-def _placed(entry: WeightsConfig, out: str) -> WeightsConfig:
-    """The same entry with its whole path, if that was given below `out`."""
-    if not isinstance(entry, CheckpointWeights) or not entry.below_out:
-        return entry
-    is_whole = is_url(entry.path) or Path(entry.path).is_absolute()
-    return CheckpointWeights(path=entry.path if is_whole else join_location(out, *Path(entry.path).parts))

@@ -9,18 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from eval.config import EvalConfig
 from eval.judging.config import SplitPair
 from eval.results.rows import IntArray, VideoScores, group_of_key
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError
 from stream_train.data.clips import ClipConfig, ClipDecoder
 from stream_train.data.reader import FrameReader, ShardSet, open_shard_set, pick_from_indexes
+
+if TYPE_CHECKING:
+    from eval.config import EvalConfig
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eval.config import EvalConfig
 from eval.judging.networks import Network, TrivialFeatures, entry_of, open_network, require_networks
 from eval.judging.samples import Samples, open_pair
 from eval.results.intervals import measure
@@ -27,6 +26,9 @@ from stream_train.data.loader import DataConfig
 from stream_train.training.checkpoint import require_same
 from stream_train.training.config import CONFIG_NAME, flatten, without_neutral
 from stream_train.training.distributed import World
+
+if TYPE_CHECKING:
+    from eval.config import EvalConfig
 
 Say = Callable[[str], None]
 
