@@ -14,6 +14,8 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
+from shardify.arrays import IntArray
+
 Words = npt.NDArray[np.uint64]
 
 _WORD = 1 << 64
@@ -101,7 +103,7 @@ class Stream:
         """Uniform in [low, high); see :meth:`integers`."""
         return int(self.integers(low, high, 1)[0])
 
-    def integers(self, low: int, high: int, count: int) -> npt.NDArray[np.int64]:
+    def integers(self, low: int, high: int, count: int) -> IntArray:
         """int64 (count,) uniform in [low, high), by the high half of word * range.
 
         The bias is below 2**-48 for ranges up to 65536.
@@ -120,7 +122,7 @@ class Stream:
     def boolean(self, probability: float = 0.5) -> bool:
         return self.uniform() < probability
 
-    def permutation(self, count: int) -> npt.NDArray[np.int64]:
+    def permutation(self, count: int) -> IntArray:
         """int64 (count,): 0..count-1 in the order of `count` raw words (stable, so ties keep their order)."""
         return np.argsort(self.words(count), kind="stable").astype(np.int64, copy=False)
 

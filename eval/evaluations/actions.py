@@ -19,6 +19,7 @@ from eval.judging.setting import Setting
 from eval.judging.subsequences import ShortRule, TestClips, draw_subsequence
 from eval.judging.testing import per_video_means
 from eval.results.rows import VideoScores
+from shardify.arrays import FloatArray, IntArray
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.draws import SampleDraws
@@ -47,7 +48,7 @@ class ActionTask(Question):
         return batch.label
 
 
-def class_probabilities(setting: Setting, model: ClipModel, clips: TestClips) -> npt.NDArray[np.float64]:
+def class_probabilities(setting: Setting, model: ClipModel, clips: TestClips) -> FloatArray:
     """Softmax over classes, averaged over each test video's clips.
 
     Args:
@@ -81,14 +82,14 @@ def action_scores(samples: Samples, probabilities: npt.NDArray[np.floating[Any]]
     return scores_of(samples, samples.positions, {"accuracy": predicted == samples.labels}, predicted)
 
 
-def confusion_of(scores: VideoScores, num_classes: int) -> npt.NDArray[np.int64]:
+def confusion_of(scores: VideoScores, num_classes: int) -> IntArray:
     """int64 (K, K): rows are what videos are, columns what they are called."""
     assert scores.predicted is not None
     cells = scores.labels * num_classes + scores.predicted
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def missing_classes(setting: Setting, trained: npt.NDArray[np.int64]) -> list[str]:
+def missing_classes(setting: Setting, trained: IntArray) -> list[str]:
     """Sentences about classes without videos, for the user.
 
     Args:

@@ -22,7 +22,8 @@ from eval.judging.samples import open_pair
 from eval.judging.setting import Say, Setting, details_of, measured_row, settings_of
 from eval.judging.subsequences import TestClips
 from eval.pictures.label_curves import draw_label_curves
-from eval.results.rows import IntArray, Row, VideoScores, is_of_rows
+from eval.results.rows import Row, VideoScores, is_of_rows
+from shardify.arrays import IntArray
 from shardify.storage.work_folder import work_folder
 from stream_train.training.distributed import World
 

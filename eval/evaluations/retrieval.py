@@ -19,7 +19,8 @@ from eval.features.neighbours import normalise, rank_neighbours, topk_chance, to
 from eval.judging.samples import Samples, read_frames, scores_of
 from eval.judging.setting import Say, Setting, details_of, measured_row, settings_of, write_result
 from eval.pictures.retrieval import Neighbour, Query, retrieval_figure
-from eval.results.rows import IntArray, Row
+from eval.results.rows import Row
+from shardify.arrays import ImageArray, IntArray
 from shardify.catalogs.base import NO_LABEL
 from shardify.storage.folder_store import FolderStore
 from stream_train.training.distributed import World
@@ -96,7 +97,7 @@ def query_of(setting: Setting, position: int, nearest: IntArray, similarities: n
     return Query(class_name=class_name(setting.test, position), frames=frames, neighbours=neighbours)
 
 
-def frames_shown(samples: Samples, position: int) -> tuple[npt.NDArray[np.uint8], ...]:
+def frames_shown(samples: Samples, position: int) -> tuple[ImageArray, ...]:
     """The first, the middle and the last quarter's frame of a video."""
     last = int(samples.num_frames[position]) - 1
     return tuple(read_frames(samples, position, [round(last * share) for share in (0.25, 0.5, 0.75)]))

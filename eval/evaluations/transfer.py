@@ -15,7 +15,8 @@ from eval.judging.fitting import Fit, fit_model
 from eval.judging.setting import Say, Setting, details_of, measured_row, settings_of, write_result
 from eval.judging.subsequences import TestClips
 from eval.pictures.charts import class_figure
-from eval.results.rows import IntArray, Row, VideoScores
+from eval.results.rows import Row, VideoScores
+from shardify.arrays import IntArray
 from stream_train.training.distributed import World
 from stream_train.training.pictures import draw_confusion
 

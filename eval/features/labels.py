@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from eval.features.vectors import LabelArray
+from shardify.arrays import IntArray
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError
 from stream_train.draws import Domain, Stream
@@ -94,7 +94,7 @@ class LabelBudget:
         )
 
 
-def choose_labelled(labels: LabelArray, keys: Sequence[str], budget: LabelBudget, seed: int) -> LabelArray:
+def choose_labelled(labels: IntArray, keys: Sequence[str], budget: LabelBudget, seed: int) -> IntArray:
     """Draw the videos whose labels may be used, from each class on its own.
 
     The videos of a class, sorted by key, are put in an order drawn for (seed, class); the budget takes the first of

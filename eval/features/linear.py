@@ -11,8 +11,9 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 from sklearn.linear_model import LogisticRegression
 
-from eval.features.neighbours import FloatArray, Predictions, normalise, require_labels
-from eval.features.vectors import LabelArray, VectorArray
+from eval.features.neighbours import Predictions, normalise, require_labels
+from eval.features.vectors import VectorArray
+from shardify.arrays import FloatArray, IntArray
 from shardify.config import StrictModel
 from shardify.errors import one_line
 
@@ -33,7 +34,7 @@ class LinearConfig(StrictModel):
 
 
 def classify_linearly(
-    train: VectorArray, train_labels: LabelArray, queries: VectorArray, config: LinearConfig, *, num_classes: int
+    train: VectorArray, train_labels: IntArray, queries: VectorArray, config: LinearConfig, *, num_classes: int
 ) -> Predictions:
     """Fit a linear classifier to the training videos and apply it to the queries.
 
@@ -67,7 +68,7 @@ def classify_linearly(
 
 
 def _fitted_probabilities(
-    train: VectorArray, train_labels: LabelArray, queries: VectorArray, config: LinearConfig
+    train: VectorArray, train_labels: IntArray, queries: VectorArray, config: LinearConfig
 ) -> tuple[FloatArray, str | None]:
     """float64 (Q, classes seen) in increasing order of class, and a line about what went wrong."""
     model = LogisticRegression(C=config.inverse_penalty, solver="lbfgs", max_iter=config.max_iterations)

@@ -17,13 +17,13 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from eval.features.vectors import LabelArray, VectorArray
+from eval.features.vectors import VectorArray
+from shardify.arrays import FloatArray, IntArray
 from shardify.config import StrictModel
 
 TOP_KS = (1, 5, 10, 20, 50)
 """The columns of Table 4."""
 
-FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 _ROWS = 16_384
@@ -46,7 +46,7 @@ class NeighboursConfig(StrictModel):
 class Predictions:
     """What a classifier says about V videos, K classes."""
 
-    predicted: LabelArray
+    predicted: IntArray
     """int64 (V,) the class of the highest score, the smallest of several."""
     scores: FloatArray
     """float64 (V, K) in [0, 1], each row sums to 1."""
@@ -91,7 +91,7 @@ def normalise(train: VectorArray, *others: VectorArray) -> tuple[VectorArray, ..
 
 def rank_neighbours(
     queries: VectorArray, targets: VectorArray, k: int, *, device: torch.device | str = "cpu"
-) -> tuple[LabelArray, VectorArray]:
+) -> tuple[IntArray, VectorArray]:
     """The k targets of the highest cosine similarity to each query, best first.
 
     Similarities are computed in float64 and rounded to float32, so that targets which are equal up to a factor tie
@@ -131,7 +131,7 @@ def rank_neighbours(
 
 
 def topk_hits(
-    ranked_labels: LabelArray, query_labels: LabelArray, ks: Sequence[int] = TOP_KS, *, num_targets: int
+    ranked_labels: IntArray, query_labels: IntArray, ks: Sequence[int] = TOP_KS, *, num_targets: int
 ) -> dict[str, BoolArray]:
     """Whether any of the k nearest targets has the query's class (Table 4).
 
@@ -156,7 +156,7 @@ def topk_hits(
     return {f"top{k}": matches[:, :k].any(axis=1) for k in ks}
 
 
-def topk_chance(target_labels: LabelArray, query_labels: LabelArray, ks: Sequence[int] = TOP_KS) -> dict[str, float]:
+def topk_chance(target_labels: IntArray, query_labels: IntArray, ks: Sequence[int] = TOP_KS) -> dict[str, float]:
     """What :func:`topk_hits` averages to if each query's neighbours are drawn at random.
 
     With n of N targets in the query's class, none of k is with probability C(N - n, k) / C(N, k).
@@ -180,7 +180,7 @@ def topk_chance(target_labels: LabelArray, query_labels: LabelArray, ks: Sequenc
 
 def classify_by_neighbours(
     train: VectorArray,
-    train_labels: LabelArray,
+    train_labels: IntArray,
     queries: VectorArray,
     config: NeighboursConfig,
     *,
@@ -220,7 +220,7 @@ def classify_by_neighbours(
     return Predictions(predicted=predicted, scores=scores / scores.sum(axis=1, keepdims=True))
 
 
-def require_labels(train: VectorArray, train_labels: LabelArray, num_classes: int) -> None:
+def require_labels(train: VectorArray, train_labels: IntArray, num_classes: int) -> None:
     """Raise ValueError unless each training vector has a class in [0, num_classes), and there is one."""
     if not len(train) or train_labels.shape != (len(train),):
         raise ValueError(f"training vectors {train.shape} do not fit labels {train_labels.shape}")

@@ -20,13 +20,13 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
+from shardify.arrays import IntArray
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, WorkError, one_line
 from shardify.storage.folder_store import FolderStore
 from stream_train.training.exports import METADATA_KEY
 
 VectorArray = npt.NDArray[np.float32]
-LabelArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +40,7 @@ class Vectors:
 
     keys: tuple[str, ...]
     """Names of the videos, unique."""
-    labels: LabelArray
+    labels: IntArray
     """int64 (V,) index into classes, -1 where there is none."""
     values: VectorArray
     """float32 (V, D), D >= 1."""

@@ -13,7 +13,7 @@ from eval.judging.config import FineTuneOptimizer, FitConfig
 from eval.judging.models import FrozenNorm, JudgedModel
 from eval.judging.samples import Samples
 from eval.judging.setting import Setting, weights_of
-from eval.results.rows import IntArray
+from shardify.arrays import IntArray
 from stream_train.data.loader import DataConfig
 from stream_train.tasks.base import ClipTask
 from stream_train.training.config import ValidationConfig

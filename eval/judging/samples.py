@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from eval.judging.config import SplitPair
-from eval.results.rows import IntArray, VideoScores, group_of_key
+from eval.results.rows import VideoScores, group_of_key
+from shardify.arrays import ImageArray, IntArray
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError
 from stream_train.data.clips import ClipConfig, ClipDecoder
@@ -151,7 +151,7 @@ def scores_of(
     )
 
 
-def read_frames(samples: Samples, position: int, frames: Sequence[int]) -> list[npt.NDArray[np.uint8]]:
+def read_frames(samples: Samples, position: int, frames: Sequence[int]) -> list[ImageArray]:
     """Decoded frames of a sample, for pictures: uint8 (H, W, 3) each, in the order asked for.
 
     Raises:

@@ -11,9 +11,10 @@ from typing import Literal
 
 import numpy as np
 
+from shardify.arrays import IntArray
 from stream_train.draws import Purpose, SampleDraws
 from stream_train.transformations.sampling import ClipPlan, Motion
-from stream_train.transformations.sequences import CLIP_LENGTH, IndexArray
+from stream_train.transformations.sequences import CLIP_LENGTH
 
 NUM_SPACED_STARTS = 32
 """The released code takes every floor(M / 32)-th of a video's M starts."""
@@ -47,7 +48,7 @@ def num_starts(num_frames: int, stride: int, rule: ShortRule = "exact") -> int:
 
 def subsequence_starts(
     num_frames: int, stride: int, *, all_starts: bool = False, rule: ShortRule = "exact"
-) -> IndexArray:
+) -> IntArray:
     """Where the test's clips begin: every max(1, floor(M / 32)) frames, so min(M, 32 to 63) of the M starts.
 
     Args:
@@ -63,7 +64,7 @@ def subsequence_starts(
     return np.arange(0, starts, 1 if all_starts else max(1, starts // NUM_SPACED_STARTS), dtype=np.int64)
 
 
-def even_starts(num_frames: int, stride: int, count: int) -> IndexArray:
+def even_starts(num_frames: int, stride: int, count: int) -> IntArray:
     """`count` starts evenly over the M there are, first and last included; all of them where M is smaller.
 
     Returns:
@@ -73,7 +74,7 @@ def even_starts(num_frames: int, stride: int, count: int) -> IndexArray:
     return np.unique(np.linspace(0, starts - 1, min(count, starts)).round().astype(np.int64))
 
 
-def subsequence(start: int, num_frames: int, stride: int, rule: ShortRule = "exact") -> IndexArray:
+def subsequence(start: int, num_frames: int, stride: int, rule: ShortRule = "exact") -> IntArray:
     """int64 (16,) frames of the clip at a start, at the stride that fits; short videos loop."""
     return (start + np.arange(CLIP_LENGTH, dtype=np.int64) * stride_that_fits(num_frames, stride, rule)) % num_frames
 
@@ -117,7 +118,7 @@ def draw_subsequence(
     return plan_of(subsequence(start, num_frames, stride, rule), still=still)
 
 
-def plan_of(indices: IndexArray, *, still: bool = False, target: int = -1) -> ClipPlan:
+def plan_of(indices: IntArray, *, still: bool = False, target: int = -1) -> ClipPlan:
     """A clip without a pretext question; `still` repeats its middle frame."""
     if still:
         indices = np.full_like(indices, indices[len(indices) // 2])

@@ -11,14 +11,13 @@ from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from shardify.arrays import FloatArray, IntArray
 from stream_train.data.batch import Batch
 from stream_train.data.fetching import DrawClips
 from stream_train.data.loader import DataConfig
-from stream_train.data.order import Positions
 from stream_train.data.reader import ShardSet
 from stream_train.data.survey import each_video_whole
 from stream_train.training.distributed import World
@@ -34,12 +33,12 @@ def per_video_means(
     data: DataConfig,
     draw: DrawClips,
     *,
-    positions: Positions,
+    positions: IntArray,
     max_clips: int,
     world: World,
     precision: Precision = "auto",
     seed: int = 0,
-) -> npt.NDArray[np.float64]:
+) -> FloatArray:
     """The mean over each video's rows.
 
     Args:

@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 
-from eval.results.rows import IntArray, Metric
+from eval.results.rows import Metric
+from shardify.arrays import IntArray
 from stream_train.training.pictures import save_figure, write_title
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")

@@ -9,9 +9,9 @@ import functools
 from pathlib import Path
 
 import matplotlib as mpl
-import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageFont
+
+from shardify.arrays import ImageArray
 
 INK, FAINT, PAPER = "#202124", "#5f6368", "#ffffff"
 RIGHT, WRONG = "#0072b2", "#d55e00"
@@ -19,7 +19,6 @@ RIGHT, WRONG = "#0072b2", "#d55e00"
 
 _ELLIPSIS = "…"
 
-Pixels = npt.NDArray[np.uint8]
 """uint8 (H, W, 3), RGB."""
 
 
@@ -51,12 +50,12 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines
 
 
-def scaled_width(frame: Pixels, height: int) -> int:
+def scaled_width(frame: ImageArray, height: int) -> int:
     """Width of a frame brought to a height, its aspect kept."""
     rows, columns, _ = frame.shape
     return max(1, round(height * int(columns) / int(rows)))
 
 
-def scale_frame(frame: Pixels, height: int) -> Image.Image:
+def scale_frame(frame: ImageArray, height: int) -> Image.Image:
     """A frame brought to a height, its aspect kept."""
     return Image.fromarray(frame).resize((scaled_width(frame, height), height), Image.Resampling.LANCZOS)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import ffmpeg
 import numpy as np
-import numpy.typing as npt
 
+from shardify.arrays import ImageArray
 from shardify.errors import WorkError, one_line
 from shardify.frames.ffmpeg_command import ffmpeg_binary
 from shardify.storage.folder_store import FolderStore
@@ -27,7 +27,7 @@ _FILTERS = (
 
 
 def write_movie(
-    pictures: Sequence[npt.NDArray[np.uint8]], path: Path, *, frames_per_second: float, ffmpeg_choice: str = "bundled"
+    pictures: Sequence[ImageArray], path: Path, *, frames_per_second: float, ffmpeg_choice: str = "bundled"
 ) -> None:
     """Encode pictures, whole or not at all.
 

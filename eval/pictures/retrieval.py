@@ -11,7 +11,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from eval.pictures.lettering import INK, PAPER, RIGHT, WRONG, Pixels, load_font, scale_frame, scaled_width, shorten
+from eval.pictures.lettering import INK, PAPER, RIGHT, WRONG, load_font, scale_frame, scaled_width, shorten
+from shardify.arrays import ImageArray
 from shardify.inspection.strips import save_picture
 
 _FRAME_HEIGHT = 96
@@ -28,7 +29,7 @@ class Neighbour:
     """A video that was found."""
 
     class_name: str
-    frames: tuple[Pixels, ...]
+    frames: tuple[ImageArray, ...]
     """uint8 (H, W, 3) each, RGB; as many as the query's."""
     similarity: float
     """Cosine, in [-1, 1]."""
@@ -39,7 +40,7 @@ class Query:
     """A video that was looked for, and what was found."""
 
     class_name: str
-    frames: tuple[Pixels, ...]
+    frames: tuple[ImageArray, ...]
     """uint8 (H, W, 3) each, RGB."""
     neighbours: tuple[Neighbour, ...]
     """Nearest first."""
@@ -95,7 +96,7 @@ def retrieval_figure(queries: Sequence[Query], path: Path) -> None:
 
 
 def _draw_group(
-    picture: Image.Image, place: tuple[int, int], width: int, frames: Sequence[Pixels], caption: str, colour: str
+    picture: Image.Image, place: tuple[int, int], width: int, frames: Sequence[ImageArray], caption: str, colour: str
 ) -> None:
     """Frames side by side in a border, the caption centred below."""
     left, top = place
@@ -110,7 +111,7 @@ def _draw_group(
     pen.text((left + width // 2, bottom + _GAP), shorten(caption, font, width), fill=colour, font=font, anchor="ma")
 
 
-def _all_frames(query: Query) -> list[Pixels]:
+def _all_frames(query: Query) -> list[ImageArray]:
     return [*query.frames, *(frame for neighbour in query.neighbours for frame in neighbour.frames)]
 
 

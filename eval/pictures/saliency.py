@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from eval.pictures.lettering import FAINT, INK, PAPER, Pixels, load_font, scale_frame, scaled_width, shorten, wrap
+from eval.pictures.lettering import FAINT, INK, PAPER, load_font, scale_frame, scaled_width, shorten, wrap
 from eval.pictures.movie import write_movie
+from shardify.arrays import ImageArray
 from shardify.inspection.strips import save_picture
 
 FIGURE_COLUMNS = 8
@@ -57,7 +58,7 @@ class SaliencyBlock:
     """One clip and how some networks see it."""
 
     title: str
-    frames: npt.NDArray[np.uint8]
+    frames: ImageArray
     """uint8 (T, H, W, 3), RGB: what the networks saw, cropped."""
     indices: npt.NDArray[np.integer]
     """Integers (T,): the frames' numbers in their video."""
@@ -109,7 +110,7 @@ def saliency_movie(blocks: Sequence[SaliencyBlock], path: Path) -> None:
     write_movie(moments * MOVIE_LOOPS, path, frames_per_second=MOVIE_FRAMES_PER_SECOND)
 
 
-def overlay_heat(frame: Pixels, saliency: npt.NDArray[np.floating], height: int) -> Image.Image:
+def overlay_heat(frame: ImageArray, saliency: npt.NDArray[np.floating], height: int) -> Image.Image:
     """A map as heat over its darkened, grey frame.
 
     Args:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-from eval.results.rows import FloatArray, IntArray, Metric, VideoScores
+from eval.results.rows import Metric, VideoScores
+from shardify.arrays import FloatArray, IntArray
 
 NUM_RESAMPLES = 10_000
 CONFIDENCE = 0.95

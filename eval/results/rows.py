@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
+from shardify.arrays import FloatArray, IntArray
 from shardify.errors import UsageError, WorkError, one_line
 from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import join_location
@@ -26,8 +27,6 @@ from shardify.storage.locations import join_location
 ROW_NAME = "row.json"
 SCORES_NAME = "videos.csv"
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 _UCF101_CLIP = re.compile(r"(?P<group>.+_g\d+)_c\d+(-[0-9a-f]{10})?")
 """UCF101's file name, with the digest that a key gets where two paths would have the same one."""

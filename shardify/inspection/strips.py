@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageDraw, ImageFont
 
+from shardify.arrays import ImageArray, IntArray
 from shardify.errors import WorkError, one_line
 from shardify.shards.format import shard_name
 from shardify.shards.index import SampleEntry
@@ -52,7 +51,7 @@ class Strip:
 
     title: str
     subtitle: str
-    frames: tuple[npt.NDArray[np.uint8], ...]
+    frames: tuple[ImageArray, ...]
     """uint8 (H, W, 3) each."""
     captions: tuple[str, ...]
     """What stands under each frame."""
@@ -67,7 +66,7 @@ class FoundSample:
 
 
 def make_strip(
-    store: Store, manifest: Manifest, found: FoundSample, indices: npt.NDArray[np.int64], title: str, subtitle: str
+    store: Store, manifest: Manifest, found: FoundSample, indices: IntArray, title: str, subtitle: str
 ) -> Strip:
     """Read and decode some frames; samples shorter than the clip loop."""
     indices = indices % found.entry.num_frames
@@ -79,7 +78,7 @@ def make_strip(
     )
 
 
-def _read_frame(store: Store, manifest: Manifest, found: FoundSample, frame: int) -> npt.NDArray[np.uint8]:
+def _read_frame(store: Store, manifest: Manifest, found: FoundSample, frame: int) -> ImageArray:
     """One frame, uint8 (H, W, 3), checked against its checksum."""
     entry, name = found.entry, shard_name(found.shard, "tar")
     start = int(entry.frame_offsets(manifest.packing)[frame])
@@ -87,7 +86,7 @@ def _read_frame(store: Store, manifest: Manifest, found: FoundSample, frame: int
     origin = f"{store.location}/{name}"
     entry.check(frame, jpeg, start, origin)
     try:
-        picture: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(jpeg)
+        picture: ImageArray = simplejpeg.decode_jpeg(jpeg)
     except ValueError as error:
         raise WorkError(
             f"{origin}: frame {frame} of sample {entry.key} is no sound JPEG ({one_line(error)}); "

@@ -16,9 +16,9 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
 
+from shardify.arrays import ImageArray
 from shardify.build.archives.windows import sum_up
 from shardify.build.description import final_objects, read_description
 from shardify.errors import WorkError
@@ -277,7 +277,7 @@ def _wrong_frames(jpegs: Sequence[bytes | memoryview], entry: SampleEntry) -> It
 
 def _decodes(jpeg: bytes, manifest: Manifest) -> bool:
     try:
-        picture: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(jpeg)
+        picture: ImageArray = simplejpeg.decode_jpeg(jpeg)
     except ValueError:
         return False
     return picture.shape == (manifest.height, manifest.width, 3)

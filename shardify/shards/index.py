@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from shardify.arrays import FloatArray, IntArray
 from shardify.errors import DamageError, WorkError
 from shardify.shards.format import FORMAT_VERSION, MANIFEST_NAME, shard_name
 from shardify.shards.record import ShardRecord
@@ -39,7 +40,7 @@ class SampleEntry:
     """Frames a second of the source; 0 if ffmpeg names none."""
     offset: int
     """Byte offset in the tar of the first frame's JPEG."""
-    frame_bytes: npt.NDArray[np.int64]
+    frame_bytes: IntArray
     """int64 (num_frames,) JPEG sizes."""
     frame_crc32: npt.NDArray[np.uint32]
     """uint32 (num_frames,) checksums of the JPEGs."""
@@ -52,7 +53,7 @@ class SampleEntry:
     def num_frames(self) -> int:
         return len(self.frame_bytes)
 
-    def frame_offsets(self, packing: Packing) -> npt.NDArray[np.int64]:
+    def frame_offsets(self, packing: Packing) -> IntArray:
         """int64 (num_frames,) byte offsets of the JPEGs in the tar.
 
         Frames of one member follow each other directly; frame members are padded to tar blocks and have a header each.
@@ -81,15 +82,15 @@ class ShardIndex:
 
     packing: Packing
     keys: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
+    labels: IntArray
     """int64 (S,), NO_LABEL where there is none."""
-    fps: npt.NDArray[np.float64]
+    fps: FloatArray
     """float64 (S,)"""
-    offsets: npt.NDArray[np.int64]
+    offsets: IntArray
     """int64 (S,) byte offset of each sample's first frame."""
-    num_frames: npt.NDArray[np.int64]
+    num_frames: IntArray
     """int64 (S,)"""
-    frame_bytes: npt.NDArray[np.int64]
+    frame_bytes: IntArray
     """int64 (F,)"""
     frame_crc32: npt.NDArray[np.uint32]
     """uint32 (F,)"""

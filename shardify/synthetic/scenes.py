@@ -22,8 +22,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-ImageArray = npt.NDArray[np.uint8]
+from shardify.arrays import FloatArray, ImageArray
 
 RATE_SPREAD = 0.1
 """A scene runs at 1 - RATE_SPREAD to 1 + RATE_SPREAD times the base rates."""

@@ -24,6 +24,7 @@ import ffmpeg
 import numpy as np
 from pydantic import Field, model_validator
 
+from shardify.arrays import ImageArray
 from shardify.config import StrictModel
 from shardify.errors import UsageError, WorkError
 from shardify.frames.ffmpeg_command import ffmpeg_binary
@@ -31,7 +32,7 @@ from shardify.process import usable_cores
 from shardify.shards.record import dump_json
 from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import LocalFolder
-from shardify.synthetic.scenes import MOTIONS, ImageArray, draw_appearance, render
+from shardify.synthetic.scenes import MOTIONS, draw_appearance, render
 
 SETTINGS_NAME = "synthetic.json"
 VIDEOS_NAME = "videos"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shardify.arrays import IntArray
 from shardify.errors import UsageError, counted
 from shardify.storage import open_store
 from stream_train.data.fetching import DrawClips
 from stream_train.data.loader import ClipStream, DataConfig
-from stream_train.data.order import Positions
 from stream_train.data.reader import ShardSet, open_shard_set
 from stream_train.data.reader_config import SequentialReaderConfig
 from stream_train.data.sequential import SequentialClipStream, TarSet, open_tar_set
@@ -62,7 +62,7 @@ def build_stream(
     world_size: int = 1,
     start_sample: int = 0,
     num_batches: int,
-    positions: Positions | None = None,
+    positions: IntArray | None = None,
 ) -> BatchStream:
     """The stream of this rank's batches; arguments as for `stream_train.data.loader.ClipStream`."""
     place = {"seed": seed, "rank": rank, "world_size": world_size, "start_sample": start_sample}

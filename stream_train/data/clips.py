@@ -16,12 +16,12 @@ import simplejpeg
 import torch
 from pydantic import Field, model_validator
 
+from shardify.arrays import ImageArray
 from shardify.config import StrictModel
 from shardify.errors import UsageError, WorkError
 from stream_train.draws import Purpose, SampleDraws, Stream
 from stream_train.transformations.sampling import ClipPlan
 
-Frame = npt.NDArray[np.uint8]
 Scale = Annotated[float, Field(gt=0, le=1)]
 Side = Annotated[int, Field(ge=1, le=4096)]
 """Pixels of a height or width."""
@@ -167,7 +167,7 @@ class ClipDecoder:
         jpegs: Mapping[int, memoryview | bytes],
         plans: Sequence[ClipPlan],
         views: Sequence[ClipView],
-        out: npt.NDArray[np.uint8],
+        out: ImageArray,
         origin: str,
     ) -> None:
         """Fill `out` with the video's clips.
@@ -197,13 +197,13 @@ class ClipDecoder:
                     pixels = sizes[view.size] = _resized(stored, view.size)
                 out[clip, place] = pixels[view.top : view.top + crop, view.left : view.left + crop]
 
-    def picture(self, jpeg: memoryview | bytes, frame: int, origin: str) -> Frame:
+    def picture(self, jpeg: memoryview | bytes, frame: int, origin: str) -> ImageArray:
         """One whole frame as it is stored, uint8 (H, W, 3); errors as :meth:`decode`."""
         return self._pixels(jpeg, frame, origin).copy()
 
-    def _pixels(self, jpeg: memoryview | bytes, frame: int, origin: str) -> Frame:
+    def _pixels(self, jpeg: memoryview | bytes, frame: int, origin: str) -> ImageArray:
         try:
-            pixels: Frame = simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=self._buffer)
+            pixels: ImageArray = simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=self._buffer)
         except ValueError as error:
             raise WorkError(
                 f"{origin}: frame {frame} cannot be decoded ({error}); run `shardify verify --deep`"
@@ -221,7 +221,7 @@ def frames_needed(plans: Sequence[ClipPlan]) -> list[int]:
     return [int(frame) for frame in np.unique(np.concatenate([plan.indices for plan in plans]))]
 
 
-def _resized(pixels: Frame, size: tuple[int, int]) -> Frame:
+def _resized(pixels: ImageArray, size: tuple[int, int]) -> ImageArray:
     """Bilinear without smoothing, for stored 256x256 frames (section 7), sampling at the pixels' centres.
 
     The released code's TensorFlow samples at their corners, up to half a source pixel away.

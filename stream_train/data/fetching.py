@@ -16,12 +16,13 @@ from itertools import chain, islice
 
 import numpy as np
 
+from shardify.arrays import IntArray
 from shardify.errors import DamageError
 from shardify.shards.index import SampleEntry
 from shardify.storage import open_store
 from shardify.storage.traffic import Traffic, count
 from stream_train.data.clips import frames_needed
-from stream_train.data.order import Positions, Slot
+from stream_train.data.order import Slot
 from stream_train.data.reader import FrameReader, ShardSet
 from stream_train.data.reader_config import IndexedReaderConfig
 from stream_train.data.shard_access import choose_access, open_access
@@ -89,7 +90,7 @@ class SampleFetcher:
         domain: Domain,
         *,
         open_shards: int,
-        positions: Positions | None = None,
+        positions: IntArray | None = None,
     ) -> None:
         store = open_store(shard_set.location)
         kind = choose_access(store, shard_set.shards, config)

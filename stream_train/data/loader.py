@@ -19,13 +19,14 @@ import torch
 from pydantic import Field
 from torch.utils.data import Dataset, get_worker_info
 
+from shardify.arrays import IntArray
 from shardify.errors import UsageError, UserFacingError
 from shardify.process import usable_cores
 from shardify.storage.locations import is_url
 from stream_train.data.batch import Batch
 from stream_train.data.clips import ClipConfig, ClipDecoder, ClipView, centre_view, check_crop, draw_views
 from stream_train.data.fetching import BatchRequest, DrawClips, SampleFetcher, look_ahead
-from stream_train.data.order import Positions, SampleOrder, slots_of_rank
+from stream_train.data.order import SampleOrder, slots_of_rank
 from stream_train.data.reader import MAX_OPEN_SHARDS, OPEN_SHARDS, ShardSet
 from stream_train.data.reader_config import IndexedReaderConfig, SequentialReaderConfig
 from stream_train.data.workers import Delivery, delivered, delivery, make_loader
@@ -74,7 +75,7 @@ class ClipStream:
         world_size: int = 1,
         start_sample: int = 0,
         num_batches: int,
-        positions: Positions | None = None,
+        positions: IntArray | None = None,
     ) -> None:
         check_crop(config, shard_set.geometry)
         check_ranks(config, world_size)
@@ -119,7 +120,7 @@ class VideoClips(Dataset[Delivery]):
         draw: DrawClips,
         seed: int,
         domain: Domain,
-        positions: Positions | None = None,
+        positions: IntArray | None = None,
     ) -> None:
         self.shard_set = shard_set
         self._config = config

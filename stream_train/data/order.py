@@ -17,11 +17,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from shardify.arrays import IntArray
 from stream_train.draws import Domain, Stream
-
-Positions = npt.NDArray[np.int64]
 
 
 class _Part(enum.IntEnum):
@@ -63,9 +61,9 @@ class SampleOrder:
         self._seed = seed
         self._num_lanes = num_lanes
         self._window_shards = window_shards
-        self._cached: tuple[int, Positions] | None = None
+        self._cached: tuple[int, IntArray] | None = None
 
-    def epoch(self, epoch: int) -> Positions:
+    def epoch(self, epoch: int) -> IntArray:
         """int64 (num_samples,): every position once, in the order of this epoch."""
         if self._cached is None or self._cached[0] != epoch:
             self._cached = (epoch, self._compute(epoch))
@@ -77,14 +75,14 @@ class SampleOrder:
             epoch, within = divmod(place, self.num_samples)
             yield Slot(epoch=epoch, position=int(self.epoch(epoch)[within]))
 
-    def _compute(self, epoch: int) -> Positions:
+    def _compute(self, epoch: int) -> IntArray:
         lanes = [self._lane(pieces, lane, epoch) for lane, pieces in enumerate(self._deal(self._pieces(epoch), epoch))]
         shortest = min(len(lane) for lane in lanes)
         body = np.stack([lane[:shortest] for lane in lanes], axis=1).reshape(-1)
         tail = np.concatenate([lane[shortest:] for lane in lanes])
         return np.concatenate((body, tail[self._stream(_Part.TAIL, 0, epoch).permutation(len(tail))]))
 
-    def _pieces(self, epoch: int) -> list[Positions]:
+    def _pieces(self, epoch: int) -> list[IntArray]:
         """Whole shards; with fewer shards than lanes, each shard is shuffled and cut so that lanes can share it."""
         shards = [
             np.arange(start, start + size, dtype=np.int64)
@@ -94,13 +92,13 @@ class SampleOrder:
         if len(shards) >= self._num_lanes:
             return shards
         cuts = -(-self._num_lanes // len(shards))
-        pieces: list[Positions] = []
+        pieces: list[IntArray] = []
         for number, shard in enumerate(shards):
             shuffled = shard[self._stream(_Part.CUT, number, epoch).permutation(len(shard))]
             pieces += [piece for piece in np.array_split(shuffled, cuts) if len(piece)]
         return pieces
 
-    def _deal(self, pieces: list[Positions], epoch: int) -> list[list[Positions]]:
+    def _deal(self, pieces: list[IntArray], epoch: int) -> list[list[IntArray]]:
         """Largest first, each to the lane with the fewest samples; then every lane in random order."""
         rank = self._stream(_Part.DEAL, 0, epoch).permutation(len(pieces))
         by_size = sorted(range(len(pieces)), key=lambda i: (-len(pieces[i]), rank[i]))
@@ -112,7 +110,7 @@ class SampleOrder:
             heapq.heappush(load, (samples + len(pieces[i]), lane))
         return [[pieces[i] for i in sorted(lane, key=lambda i: int(rank[i]))] for lane in dealt]
 
-    def _lane(self, pieces: list[Positions], lane: int, epoch: int) -> Positions:
+    def _lane(self, pieces: list[IntArray], lane: int, epoch: int) -> IntArray:
         stream = self._stream(_Part.WINDOW, lane, epoch)
         windows = []
         for first in range(0, len(pieces), self._window_shards):

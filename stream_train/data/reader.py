@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from shardify.arrays import IntArray
 from shardify.errors import DamageError
 from shardify.shards.index import SampleEntry, ShardIndex
 from shardify.shards.manifest import Manifest, read_manifest
@@ -69,7 +69,7 @@ class ShardSet:
         """Height and width of the stored frames."""
         return self.manifest.height, self.manifest.width
 
-    def sizes_within(self, positions: npt.NDArray[np.int64]) -> tuple[int, ...]:
+    def sizes_within(self, positions: IntArray) -> tuple[int, ...]:
         """How many of some increasing positions lie in each shard."""
         return tuple(np.diff(np.searchsorted(positions, self.starts)).tolist())
 

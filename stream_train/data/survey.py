@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shardify.arrays import IntArray
 from stream_train.data.batch import Batch
 from stream_train.data.fetching import BatchRequest, DrawClips
 from stream_train.data.loader import DataConfig, VideoClips, load
-from stream_train.data.order import Positions, Slot
+from stream_train.data.order import Slot
 from stream_train.data.reader import ShardSet, pick_from_indexes
 from stream_train.draws import Domain, SampleDraws
 
@@ -50,7 +51,7 @@ def each_video_whole(
     config: DataConfig,
     draw: DrawClips,
     *,
-    positions: Positions,
+    positions: IntArray,
     max_clips: int,
     seed: int = 0,
     rank: int = 0,

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from shardify.arrays import FloatArray, IntArray
 from shardify.storage.folder_store import FolderStore
 from stream_train.training.metrics import Record, figure_names
 
@@ -64,9 +64,7 @@ def draw_curves(records: Sequence[Record], path: Path, title: str, guesses: Mapp
     save_figure(figure, path)
 
 
-def draw_confusion(
-    counts: npt.NDArray[np.int64], names: Sequence[str], path: Path, title: str, *, noun: str = "clip"
-) -> None:
+def draw_confusion(counts: IntArray, names: Sequence[str], path: Path, title: str, *, noun: str = "clip") -> None:
     """A confusion matrix, shaded by the share of its row; for two classes as for hundreds.
 
     Cells hold share and count as long as they are legible, then the share in percent, then nothing; then the shades
@@ -118,7 +116,7 @@ def _curve(axes: Axes, records: Sequence[Record], name: str, label: str) -> str:
     return colour
 
 
-def _write_cells(axes: Axes, counts: npt.NDArray[np.int64], shares: npt.NDArray[np.float64]) -> None:
+def _write_cells(axes: Axes, counts: IntArray, shares: FloatArray) -> None:
     """Share and count into every cell, or, of more classes, the share in percent into those that hold something."""
     has_room = len(counts) <= _MAX_COUNTED
     for (row, column), share in np.ndenumerate(shares):

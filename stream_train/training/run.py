@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from shardify.arrays import IntArray
 from shardify.config import dump_config
 from shardify.errors import UsageError, WorkError
 from shardify.storage.folder_store import FolderStore
@@ -20,7 +21,6 @@ from shardify.storage.work_folder import WorkFolder
 from stream_train.data import DataSet, open_data
 from stream_train.data.clips import check_crop
 from stream_train.data.loader import check_ranks
-from stream_train.data.order import Positions
 from stream_train.data.reader import ShardSet, open_shard_set
 from stream_train.draws import SampleDraws
 from stream_train.networks import NetworkConfig
@@ -50,7 +50,7 @@ class Run:
     world: World
     say: Say
     data: DataSet
-    positions: Positions | None
+    positions: IntArray | None
     """The samples that take part; None is all of the split."""
     held_out: ShardSet | None
     task: ClipTask
@@ -115,7 +115,7 @@ def build_run(
     *,
     world: World,
     say: Say,
-    positions: Positions | None = None,
+    positions: IntArray | None = None,
 ) -> Run:
     """Open the data and build the objects; nothing is written yet.
 

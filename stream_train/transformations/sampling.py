@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import field_validator
 
+from shardify.arrays import IntArray
 from shardify.config import StrictModel
 from stream_train.draws import Purpose, SampleDraws
 from stream_train.transformations.sequences import (
     CLIP_LENGTH,
     NUM_SPEEDS,
-    IndexArray,
     frames_for_speed,
     periodic_indices,
     periodic_prose_indices,
@@ -75,7 +74,7 @@ class ClipPlan:
     motion: Motion
     speed: int
     """kappa of the clip, or -1 where it has none (random and warp)."""
-    indices: IndexArray
+    indices: IntArray
     """int64 (16,) frames of the sample, each in [0, num_frames)."""
     motion_mask: bool = True
     """False where the clip cannot be told from another class, so that the motion loss leaves it out."""
@@ -168,7 +167,7 @@ def _draw_warp(length: int, fastest: int, draws: SampleDraws, config: SamplingCo
             return ClipPlan(motion=Motion.WARP, speed=-1, indices=indices + offset)
 
 
-def _is_contiguous(indices: npt.NDArray[np.int64]) -> bool:
+def _is_contiguous(indices: IntArray) -> bool:
     return bool((np.diff(indices) == 1).all())
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-IndexArray = npt.NDArray[np.int64]
+from shardify.arrays import IntArray
 
 CLIP_LENGTH = 16
 NUM_SPEEDS = 4
@@ -35,7 +35,7 @@ def frames_for_speed(kappa: int) -> int:
     return (CLIP_LENGTH - 1) * step_of(kappa) + 1
 
 
-def speed_indices(kappa: int, offset: int = 0) -> IndexArray:
+def speed_indices(kappa: int, offset: int = 0) -> IntArray:
     """Every q-th frame (tau = 0): offset + j * 2**kappa for j = 0..15.
 
     Args:
@@ -51,7 +51,7 @@ def speed_indices(kappa: int, offset: int = 0) -> IndexArray:
     return _from(offset) + np.arange(CLIP_LENGTH, dtype=np.int64) * step_of(kappa)
 
 
-def random_indices(permutation: Sequence[int] | npt.NDArray[np.integer], offset: int = 0) -> IndexArray:
+def random_indices(permutation: Sequence[int] | npt.NDArray[np.integer], offset: int = 0) -> IntArray:
     """Sixteen consecutive frames in a permuted order (tau = 1, always kappa = 0).
 
     Args:
@@ -70,7 +70,7 @@ def random_indices(permutation: Sequence[int] | npt.NDArray[np.integer], offset:
     return _from(offset) + order
 
 
-def periodic_indices(kappa: int, turn: int, offset: int = 0) -> IndexArray:
+def periodic_indices(kappa: int, turn: int, offset: int = 0) -> IntArray:
     """Forward to the turning point, then backward (tau = 2, displayed formula of section 3.1).
 
     With q = 2**kappa, sbar = turn // q and delta = turn - sbar * q, the clip starts at rho = max(0, (15 - 2 sbar) q -
@@ -90,7 +90,7 @@ def periodic_indices(kappa: int, turn: int, offset: int = 0) -> IndexArray:
     return _from(offset) + _forward_backward(kappa, turn, shifts=1)
 
 
-def periodic_prose_indices(kappa: int, turn: int, offset: int = 0) -> IndexArray:
+def periodic_prose_indices(kappa: int, turn: int, offset: int = 0) -> IntArray:
     """The periodic clip as the paper's prose builds it: 0..s, then s-1..2s-15q, sub-sampled by q afterwards.
 
     It differs from :func:`periodic_indices` only in the way back, which is shifted by 2 delta instead of delta.
@@ -99,7 +99,7 @@ def periodic_prose_indices(kappa: int, turn: int, offset: int = 0) -> IndexArray
     return _from(offset) + _forward_backward(kappa, turn, shifts=2)
 
 
-def periodic_window_indices(kappa: int, window: int, overshoot: int, offset: int = 0) -> IndexArray:
+def periodic_window_indices(kappa: int, window: int, overshoot: int, offset: int = 0) -> IntArray:
     """The periodic clip of the authors' released code: a random 16-frame window of a longer way there and back.
 
     The way there is 0, q, ..., 13q; the way back the same frames reversed, all shifted by `overshoot`.
@@ -127,7 +127,7 @@ def periodic_window_indices(kappa: int, window: int, overshoot: int, offset: int
     return _from(offset) + both[window : window + CLIP_LENGTH]
 
 
-def warp_indices(steps: Sequence[int] | npt.NDArray[np.integer], offset: int = 0) -> IndexArray:
+def warp_indices(steps: Sequence[int] | npt.NDArray[np.integer], offset: int = 0) -> IntArray:
     """A clip whose speed changes from frame to frame (tau = 3): offset + the cumulative sum of 15 steps.
 
     Args:
@@ -149,7 +149,7 @@ def warp_indices(steps: Sequence[int] | npt.NDArray[np.integer], offset: int = 0
     return _from(offset) + np.concatenate(([0], np.cumsum(distances)))
 
 
-def _forward_backward(kappa: int, turn: int, shifts: int) -> IndexArray:
+def _forward_backward(kappa: int, turn: int, shifts: int) -> IntArray:
     q = step_of(kappa)
     if not 2 * q + 1 <= turn < 13 * q:
         raise ValueError(f"turn = {turn}, but at kappa = {kappa} it must lie in {2 * q + 1}..{13 * q - 1}")

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
 
+from shardify.arrays import ImageArray
 from shardify.frames.ffmpeg_command import ffmpeg_binary
 
 WIDTH, HEIGHT = 160, 128
@@ -17,7 +17,6 @@ WIDTH, HEIGHT = 160, 128
 _ROWS, _COLUMNS = 4, 4
 _BITS = _ROWS * _COLUMNS
 
-Pixels = npt.NDArray[np.uint8]
 """uint8 (height, width, 3), RGB."""
 
 
@@ -28,7 +27,7 @@ def run_ffmpeg(*arguments: str | Path, stdin: bytes | None = None) -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-def numbered_frame(number: int, width: int = WIDTH, height: int = HEIGHT) -> Pixels:
+def numbered_frame(number: int, width: int = WIDTH, height: int = HEIGHT) -> ImageArray:
     """A frame that shows its number as 16 black or white blocks, the lowest bit at the top left."""
     bits = (number >> np.arange(_BITS)) & 1
     blocks = (40 + 175 * bits).astype(np.uint8).reshape(_ROWS, _COLUMNS)
@@ -36,7 +35,7 @@ def numbered_frame(number: int, width: int = WIDTH, height: int = HEIGHT) -> Pix
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 
-def read_number(image: Pixels) -> int:
+def read_number(image: ImageArray) -> int:
     """The number that a frame shows, whatever its size."""
     height, width, _ = image.shape
     rows = (np.arange(_ROWS) * 2 + 1) * height // (2 * _ROWS)
@@ -51,7 +50,7 @@ def read_numbers(jpegs: Iterable[bytes]) -> list[int]:
 
 
 def write_video(
-    path: Path, images: Sequence[Pixels], *options: str | Path, fps: float = 25, filters: str = "null"
+    path: Path, images: Sequence[ImageArray], *options: str | Path, fps: float = 25, filters: str = "null"
 ) -> Path:
     """Encode RGB images into a video file; the options come before the output."""
     height, width, _ = images[0].shape

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,6 +21,7 @@ from eval.features.neighbours import NeighboursConfig, classify_by_neighbours
 from eval.judging.setting import Setting
 from eval.judging.subsequences import TestClips
 from eval.results.rows import VideoScores
+from shardify.arrays import FloatArray
 from stream_train.data.fetching import BatchRequest
 from stream_train.data.loader import VideoClips
 from stream_train.data.order import Slot
@@ -40,7 +40,7 @@ def telling(tmp_path_factory: pytest.TempPathFactory) -> Setting:
 
 def probabilities(
     setting: Setting, logits: Callable[[Tensor, Tensor], Tensor], clips: TestClips | None = None
-) -> npt.NDArray[np.float64]:
+) -> FloatArray:
     """Of a model that answers by frame and class numbers; it comes in training mode, as after a step."""
     return class_probabilities(setting, Oracle("action", logits).train(), clips or TestClips())  # type: ignore[arg-type]
 

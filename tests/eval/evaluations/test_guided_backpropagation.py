@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from helpers_networks import every_network, narrow, random_clips, randomise_norms
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock, Conv3DSimple
 
 from eval.evaluations.guided_backpropagation import guided_gradient, saliency_maps
+from shardify.arrays import FloatArray
 from stream_train.networks import NetworkConfig
 from stream_train.networks.base import build_head
 from stream_train.networks.c3d import C3DConfig
 
-Array = npt.NDArray[np.float64]
 Place = tuple[int, int, int, int]
 
 
@@ -121,7 +120,7 @@ def test_the_winner_of_each_clip_is_explained() -> None:
 # Against loops
 
 
-def convolve(inputs: Array, weight: Array) -> Array:
+def convolve(inputs: FloatArray, weight: FloatArray) -> FloatArray:
     """3x3x3, padding 1, stride 1; (C, T, H, W) -> (O, T, H, W)."""
     padded = np.pad(inputs, ((0, 0), (1, 1), (1, 1), (1, 1)))
     result = np.zeros((len(weight), *inputs.shape[1:]))
@@ -130,7 +129,7 @@ def convolve(inputs: Array, weight: Array) -> Array:
     return result
 
 
-def convolve_back(gradient: Array, weight: Array) -> Array:
+def convolve_back(gradient: FloatArray, weight: FloatArray) -> FloatArray:
     """Every output hands its gradient to the inputs it was made of, weight by weight."""
     channels, frames, height, width = weight.shape[1], *gradient.shape[1:]
     padded = np.zeros((channels, frames + 2, height + 2, width + 2))
@@ -139,7 +138,7 @@ def convolve_back(gradient: Array, weight: Array) -> Array:
     return padded[:, 1:-1, 1:-1, 1:-1]
 
 
-def norm_scale(norm: nn.BatchNorm3d) -> tuple[Array, Array]:
+def norm_scale(norm: nn.BatchNorm3d) -> tuple[FloatArray, FloatArray]:
     """Scale and shift of each channel in evaluation mode."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -148,7 +147,7 @@ def norm_scale(norm: nn.BatchNorm3d) -> tuple[Array, Array]:
     return tuple(values.detach().numpy()[:, None, None, None] for values in (scale, shift))  # type: ignore[return-value]
 
 
-def pool(inputs: Array) -> tuple[Array, dict[Place, Place]]:
+def pool(inputs: FloatArray) -> tuple[FloatArray, dict[Place, Place]]:
     """Largest of 1x2x2, and where each came from."""
     channels, frames, height, width = inputs.shape
     result = np.zeros((channels, frames, height // 2, width // 2))
@@ -160,7 +159,7 @@ def pool(inputs: Array) -> tuple[Array, dict[Place, Place]]:
     return result, sources
 
 
-def guided(gradient: Array, inputs: Array) -> Array:
+def guided(gradient: FloatArray, inputs: FloatArray) -> FloatArray:
     return np.where((inputs > 0) & (gradient > 0), gradient, 0)
 
 
@@ -182,7 +181,7 @@ class TinyNet(nn.Module):
         return logits
 
 
-def looped_gradient(net: TinyNet, clip: Array) -> tuple[Array, Array]:
+def looped_gradient(net: TinyNet, clip: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Logits and the winner's guided gradient of one clip (3, T, H, W), layer by layer, forward and back."""
     (conv1, norm1, _), (conv2, norm2) = net.block.conv1, net.block.conv2
     weights = [layer.weight.detach().numpy() for layer in (net.conv, conv1, conv2)]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from helpers_eval import LENGTHS, tiny_setting, ucf_keys
@@ -35,6 +34,7 @@ from eval.features.linear import classify_linearly
 from eval.features.vectors import Vectors
 from eval.judging.setting import Setting
 from eval.results.rows import Row, read_row, read_scores
+from shardify.arrays import FloatArray, IntArray
 from shardify.config import load_config
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
@@ -215,23 +215,20 @@ def test_predictions_follow_from_the_vectors_of_the_drawn_videos(
     assert np.array_equal(scores.predicted[sure], (probabilities > 0.5)[sure])
 
 
-Floats = npt.NDArray[np.float64]
-
-
-def standardised(train: Floats, queries: Floats) -> tuple[Floats, Floats]:
+def standardised(train: FloatArray, queries: FloatArray) -> tuple[FloatArray, FloatArray]:
     deviation = train.std(axis=0)
     scale = np.where(deviation > 1e-6 * np.abs(train).max(axis=0), 1 / np.where(deviation > 0, deviation, 1), 0)
     return (train - train.mean(axis=0)) * scale, (queries - train.mean(axis=0)) * scale
 
 
-def slow_linear(train: Floats, labels: npt.NDArray[np.int64], queries: Floats) -> Floats:
+def slow_linear(train: FloatArray, labels: IntArray, queries: FloatArray) -> FloatArray:
     """Probability of the second class."""
     train, queries = standardised(train, queries)
-    probabilities: Floats = LogisticRegression(max_iter=5000).fit(train, labels).predict_proba(queries)[:, 1]
+    probabilities: FloatArray = LogisticRegression(max_iter=5000).fit(train, labels).predict_proba(queries)[:, 1]
     return probabilities
 
 
-def slow_neighbours(train: Floats, labels: npt.NDArray[np.int64], queries: Floats) -> Floats:
+def slow_neighbours(train: FloatArray, labels: IntArray, queries: FloatArray) -> FloatArray:
     """Share of the second class's votes; there are fewer than 20 videos, so that all of them vote."""
     train, queries = standardised(train, queries)
     shares = []

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from eval.features.linear import LinearConfig, classify_linearly
+from shardify.arrays import IntArray
 
 Float32 = npt.NDArray[np.float32]
 
@@ -28,7 +29,7 @@ def fixed_point(function: Callable[[float], float]) -> float:
     return low
 
 
-def clusters(num_videos: int, *, seed: int, num_classes: int = 5) -> tuple[Float32, npt.NDArray[np.int64]]:
+def clusters(num_videos: int, *, seed: int, num_classes: int = 5) -> tuple[Float32, IntArray]:
     """Classes far apart, and of very different scale from dimension to dimension."""
     centres = np.random.default_rng(0).normal(size=(num_classes, 16)) * 20
     labels = np.arange(num_videos) % num_classes

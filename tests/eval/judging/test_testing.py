@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import simplejpeg
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from eval.judging.subsequences import EvenClips, TestClips, draw_subsequence, plan_of
 from eval.judging.testing import per_video_means
+from shardify.arrays import FloatArray
 from stream_train.data.batch import Batch
 from stream_train.data.fetching import DrawClips
 from stream_train.data.loader import DataConfig
@@ -49,7 +49,7 @@ def colour_sums(batch: Batch) -> tuple[Tensor, Tensor]:
     return batch.frames.long().sum(dim=(1, 2, 3)), batch.sample
 
 
-def slow_means(draw: DrawClips, positions: list[int]) -> npt.NDArray[np.float64]:
+def slow_means(draw: DrawClips, positions: list[int]) -> FloatArray:
     """The same from the pictures themselves, centre-cropped from 48 x 64 to 24 x 24, a clip at a time."""
     means = []
     for position in positions:
@@ -64,7 +64,7 @@ def slow_means(draw: DrawClips, positions: list[int]) -> npt.NDArray[np.float64]
     return np.stack(means)
 
 
-def means(shard_set: ShardSet, draw: DrawClips = CLIPS, **changes: Any) -> npt.NDArray[np.float64]:
+def means(shard_set: ShardSet, draw: DrawClips = CLIPS, **changes: Any) -> FloatArray:
     """Of all videos in batches of 7, but for what is changed."""
     values: dict[str, Any] = {
         "rows_of": colour_sums,
@@ -151,12 +151,12 @@ class Peer(World):
         return list(self.shares)
 
 
-def by_ranks(shard_set: ShardSet, size: int, **changes: Any) -> list[tuple[npt.NDArray[np.float64], list[int]]]:
+def by_ranks(shard_set: ShardSet, size: int, **changes: Any) -> list[tuple[FloatArray, list[int]]]:
     """What each rank returns, and whose clips it saw."""
     shares: list[Any] = [None] * size
     barrier = threading.Barrier(size)
 
-    def run(rank: int) -> tuple[npt.NDArray[np.float64], list[int]]:
+    def run(rank: int) -> tuple[FloatArray, list[int]]:
         seen: list[int] = []
 
         def rows_of(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 import pytest
 from helpers_figures import LONG_NAMES, Box, overlapping
 from PIL import Image, ImageDraw
@@ -18,11 +17,10 @@ from eval.pictures.lettering import INK, RIGHT, WRONG, load_font, shorten, wrap
 from eval.pictures.movie import write_movie
 from eval.pictures.retrieval import Neighbour, Query, retrieval_figure
 from eval.pictures.saliency import SaliencyBlock, SaliencyRow, overlay_heat, saliency_figure, saliency_movie
+from shardify.arrays import ImageArray
 from shardify.errors import UsageError, WorkError
 from shardify.frames.decoding import decode_video
 from shardify.frames.ffmpeg_command import FramesConfig, ffmpeg_binary
-
-Pixels = npt.NDArray[np.uint8]
 
 
 def test_texts_are_shortened_and_wrapped_to_a_width() -> None:
@@ -67,7 +65,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, Box]]]:
         assert not overlapping(boxes)
 
 
-def plain_frame(colour: Sequence[int], height: int = 12, width: int = 16) -> Pixels:
+def plain_frame(colour: Sequence[int], height: int = 12, width: int = 16) -> ImageArray:
     return np.broadcast_to(np.array(colour, np.uint8), (height, width, 3)).copy()
 
 
@@ -86,7 +84,7 @@ def block_of(
     return SaliencyBlock(title=title, frames=frames, indices=4 * np.arange(num_frames) + 7, rows=rows)
 
 
-def places_of(picture: Pixels, colour: Sequence[int]) -> tuple[int, int, int, int] | None:
+def places_of(picture: ImageArray, colour: Sequence[int]) -> tuple[int, int, int, int] | None:
     """Top, left, bottom, right of all pixels of a colour."""
     rows, columns = np.nonzero((picture == np.array(colour)).all(axis=2))
     return (rows.min(), columns.min(), rows.max(), columns.max()) if len(rows) else None
@@ -161,7 +159,7 @@ def test_saliency_blocks_whose_parts_do_not_fit_are_refused(tmp_path: Path) -> N
 # Movies
 
 
-def read_movie(path: Path) -> Pixels:
+def read_movie(path: Path) -> ImageArray:
     """All frames, uint8 (T, H, W, 3)."""
     video = decode_video(path, FramesConfig())
     command = [ffmpeg_binary(), "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
@@ -219,7 +217,7 @@ def test_movies_that_cannot_be_written_leave_nothing(tmp_path: Path) -> None:
 # Retrieval
 
 
-def video_frames(number: int, count: int = 3, size: tuple[int, int] = (12, 16)) -> tuple[Pixels, ...]:
+def video_frames(number: int, count: int = 3, size: tuple[int, int] = (12, 16)) -> tuple[ImageArray, ...]:
     return tuple(plain_frame(colour_of(3 * number + i), *size) for i in range(count))
 
 

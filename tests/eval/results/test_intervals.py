@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from eval.results.intervals import ScoredRun, combined_interval, combined_mean, grouped_interval, measure
-from eval.results.rows import FloatArray, VideoScores
+from eval.results.rows import VideoScores
+from shardify.arrays import FloatArray, IntArray
 
 
-def names(numbers: FloatArray | range | np.typing.NDArray[np.int64]) -> tuple[str, ...]:
+def names(numbers: FloatArray | range | IntArray) -> tuple[str, ...]:
     return tuple(f"g{int(number)}" for number in numbers)
 
 

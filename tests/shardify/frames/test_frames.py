@@ -11,18 +11,10 @@ import av
 import numpy as np
 import pytest
 import simplejpeg
-from helpers_videos import (
-    HEIGHT,
-    WIDTH,
-    Pixels,
-    numbered_frame,
-    read_numbers,
-    run_ffmpeg,
-    write_numbered_video,
-    write_video,
-)
+from helpers_videos import HEIGHT, WIDTH, numbered_frame, read_numbers, run_ffmpeg, write_numbered_video, write_video
 from PIL import Image
 
+from shardify.arrays import ImageArray
 from shardify.config import validate_config
 from shardify.errors import UsageError
 from shardify.frames.decoding import Frames, decode_video
@@ -141,7 +133,7 @@ CORNERS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200), 
 """Colours of the corners of the test picture: top left, top right, bottom left, bottom right."""
 
 
-def corners_picture(width: int = 192, height: int = 128) -> Pixels:
+def corners_picture(width: int = 192, height: int = 128) -> ImageArray:
     picture = np.empty((height, width, 3), dtype=np.uint8)
     colours = np.array(list(CORNERS.values()), dtype=np.uint8).reshape(2, 2, 3)
     picture[:] = colours.repeat(height // 2, axis=0).repeat(width // 2, axis=1)

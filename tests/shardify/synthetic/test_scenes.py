@@ -9,25 +9,26 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from shardify.arrays import FloatArray
 from shardify.synthetic.scenes import MOTIONS, Appearance, Shape, draw_appearance, render
 
 HEIGHT, WIDTH = 48, 64
 
 
-def scene(class_name: str, number: int, times: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def scene(class_name: str, number: int, times: npt.ArrayLike) -> FloatArray:
     """Frames of one scene, float64 (F, H, W, 3); the same number has its own looks and start in every class."""
     rng = np.random.default_rng([number, list(MOTIONS).index(class_name)])
     return render(draw_appearance(HEIGHT, WIDTH, rng), class_name, times, rng).astype(np.float64)
 
 
-def shrink(frames: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def shrink(frames: FloatArray) -> FloatArray:
     """Means over blocks of 8 x 8 pixels, (F, H / 8 * W / 8 * 3)."""
     blocks = frames.reshape(len(frames), HEIGHT // 8, 8, WIDTH // 8, 8, 3)
-    means: npt.NDArray[np.float64] = blocks.mean(axis=(2, 4))
+    means: FloatArray = blocks.mean(axis=(2, 4))
     return means.reshape(len(frames), -1)
 
 
-def nearest_mean_accuracy(features: npt.NDArray[np.float64], num_trained: int) -> float:
+def nearest_mean_accuracy(features: FloatArray, num_trained: int) -> float:
     """Classify by the nearest class mean; features (classes, scenes, D), the first scenes of each class train."""
     features = (features - features.mean(axis=(0, 1))) / features.std(axis=(0, 1))
     means = features[:, :num_trained].mean(axis=1)
@@ -46,11 +47,11 @@ def test_one_frame_says_nothing_about_the_class_and_motion_says_much() -> None:
     assert nearest_mean_accuracy(statistics, 100) > 0.4
 
 
-def motion_statistics(frames: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def motion_statistics(frames: FloatArray) -> FloatArray:
     """How much changes from frame to frame, how steadily, and how far back towards where it was."""
     steps = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
     spans = [np.abs(frames[lag:] - frames[:-lag]).mean() for lag in (2, 3, 6)]
-    statistics: npt.NDArray[np.float64] = np.log([steps.mean(), steps.std() + 0.01, steps.max(), *spans])
+    statistics: FloatArray = np.log([steps.mean(), steps.std() + 0.01, steps.max(), *spans])
     return statistics
 
 
