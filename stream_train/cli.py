@@ -48,15 +48,15 @@ def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
 @json_option
 def validate_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Judge the newest checkpoint in RUN, a folder or URL, on its held-out split."""
-    from stream_train.training.validation import judgement_lines, validate
+    from stream_train.training.validation import validate_run, validation_lines
 
-    judgement = validate(run, overrides)
+    validation = validate_run(run, overrides)
     if rank_of_process() != 0:
         return
     if as_json:
-        click.echo(json.dumps(asdict(judgement)))
+        click.echo(json.dumps(asdict(validation)))
     else:
-        click.echo("\n".join(judgement_lines(judgement, run)))
+        click.echo("\n".join(validation_lines(validation, run)))
 
 
 @main.command("preview")

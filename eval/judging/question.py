@@ -35,7 +35,7 @@ class Question(ClipTask):
     def count_baselines(self, _: Batch, __: Tensor) -> dict[str, Tensor]:
         return {}
 
-    def figures_of(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
+    def compute_metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
         confusion = counts[self.head]
         return {f"{self.head}_accuracy": int(confusion.diagonal().sum()) / max(int(confusion.sum()), 1)}
 

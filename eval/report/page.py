@@ -155,7 +155,7 @@ def read_contents(run: Path, location: str | None = None) -> Contents:
         missing_evaluations=tuple(missing_evaluations(rows)),
         saliency=tuple(picture for picture in strays if picture.is_named(SALIENCY)),
         others=tuple(picture for picture in strays if not picture.is_named(SALIENCY)),
-        shards=read_shards(pretraining.shards, pretraining.judgement) if pretraining and pretraining.shards else None,
+        shards=read_shards(pretraining.shards, pretraining.validation) if pretraining and pretraining.shards else None,
         settings=tuple(_read_settings(run, rows)),
         run=location,
     )

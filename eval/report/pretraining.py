@@ -1,4 +1,4 @@
-"""What the page says of a pre-training run: settings, progress, held-out judgement, and what is not there.
+"""What the page says of a pre-training run: settings, progress, held-out validation, and what is not there.
 
 In: the folder of `stream-train pretrain`. Out: :class:`Pretraining`, in words.
 """
@@ -20,9 +20,9 @@ from shardify.inspection.preview import CONTACT_SHEET_NAME
 from shardify.storage.locations import is_url
 from stream_train.tasks import build_task
 from stream_train.training.config import CONFIG_NAME, PretrainConfig
-from stream_train.training.metrics import METRICS_NAME, Record, figure_names, read_metrics
+from stream_train.training.metrics import METRICS_NAME, Record, metric_names, read_metrics
 from stream_train.training.pictures import CURVES_NAME
-from stream_train.training.validation import RESULT_NAME, Judgement, confusion_name
+from stream_train.training.validation import RESULT_NAME, Validation, confusion_name
 from stream_train.transformations.preview import TRANSFORMATIONS_NAME
 
 _SIGNS = (CONFIG_NAME, METRICS_NAME, RESULT_NAME, CURVES_NAME, CONTACT_SHEET_NAME, TRANSFORMATIONS_NAME)
@@ -49,14 +49,14 @@ class Pretraining:
     """Why the settings could not be read; "" if they could."""
     figures: tuple[Figure, ...]
     judged: str
-    """On what the held-out figures were measured; "" without a judgement."""
+    """On what the held-out figures were measured; "" without a validation."""
     pictures: tuple[Picture, ...]
     missing: tuple[Missing, ...]
     headline: str
     """The run in half a sentence."""
     shards: str | None
     """Where the videos lay; None if the settings could not be read."""
-    judgement: Judgement | None
+    validation: Validation | None
 
 
 def holds_pretraining(run: Path) -> bool:
@@ -77,17 +77,17 @@ def read_pretraining(run: Path, pictures: Sequence[Picture], location: str) -> P
     """
     config, problem = _read_config(run)
     records = read_metrics(run)
-    judgement = _read_judgement(run)
+    validation = _read_validation(run)
     return Pretraining(
         facts=_facts(config, records) if config else (),
         problem=problem,
-        figures=_figures(config, records, judgement),
-        judged=_judged_words(judgement) if judgement else "",
+        figures=_figures(config, records, validation),
+        judged=_validated_words(validation) if validation else "",
         pictures=in_order(pictures),
-        missing=tuple(_missing(run, location, config, judgement, {picture.name for picture in pictures})),
+        missing=tuple(_missing(run, location, config, validation, {picture.name for picture in pictures})),
         headline=_headline(config, records) if config else "a pre-training run",
         shards=config.shards if config else None,
-        judgement=judgement,
+        validation=validation,
     )
 
 
@@ -101,10 +101,10 @@ def _read_config(run: Path) -> tuple[PretrainConfig | None, str]:
         return None, f"The settings are shown as they are, but could not be understood: {error}."
 
 
-def _read_judgement(run: Path) -> Judgement | None:
+def _read_validation(run: Path) -> Validation | None:
     path = run / RESULT_NAME
     try:
-        return TypeAdapter(Judgement).validate_json(path.read_bytes())
+        return TypeAdapter(Validation).validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError:
@@ -138,24 +138,24 @@ def _headline(config: PretrainConfig, records: Sequence[Record]) -> str:
     return f"{config.network.kind}, pre-trained on {videos} of {config.shards} for {done}"
 
 
-def _judged_words(judgement: Judgement) -> str:
+def _validated_words(validation: Validation) -> str:
     draws = (
-        "once" if judgement.draws_per_video == 1 else f"{judgement.draws_per_video} times, with other clips each time"
+        "once" if validation.draws_per_video == 1 else f"{validation.draws_per_video} times, with other clips each time"
     )
     return (
-        f"Held out: {count_words(judgement.num_videos, 'video')} of split {judgement.split or 'all'}, each looked at "
-        f"{draws}, at step {judgement.step:,}. These are shares of clips; several clips of a video are no independent "
+        f"Held out: {count_words(validation.num_videos, 'video')} of split {validation.split or 'all'}, each looked at "
+        f"{draws}, at step {validation.step:,}. These are shares of clips; several clips of a video are no independent "
         "evidence, so no interval is given."
     )
 
 
 def _figures(
-    config: PretrainConfig | None, records: Sequence[Record], judgement: Judgement | None
+    config: PretrainConfig | None, records: Sequence[Record], validation: Validation | None
 ) -> tuple[Figure, ...]:
-    held_out: Mapping[str, float] = judgement.figures if judgement else {}
+    held_out: Mapping[str, float] = validation.figures if validation else {}
     training = next((record for record in reversed(records) if "loss" in record), {})
     guesses = build_task(config.task).guesses(held_out) if config else {}
-    names = dict.fromkeys([*held_out, *figure_names([training], ending="_accuracy")])
+    names = dict.fromkeys([*held_out, *metric_names([training], ending="_accuracy")])
     return tuple(
         Figure(
             name=name.replace("_", " "),
@@ -168,7 +168,7 @@ def _figures(
 
 
 def _missing(
-    run: Path, location: str, config: PretrainConfig | None, judgement: Judgement | None, present: set[str]
+    run: Path, location: str, config: PretrainConfig | None, validation: Validation | None, present: set[str]
 ) -> list[Missing]:
     """What a complete run has and this one has not."""
     can_go_on = config is not None and not is_url(location)
@@ -183,9 +183,9 @@ def _missing(
     validate = f"stream-train validate {location}"
     if config and config.validation is None:
         validate += " --set validation.split=SPLIT"
-    if judgement is None:
-        missing.append(Missing(what=f"the judgement on held-out videos ({RESULT_NAME})", command=validate))
-    matrices = [confusion_name(name) for name in (judgement.class_names if judgement else ())]
+    if validation is None:
+        missing.append(Missing(what=f"the validation on held-out videos ({RESULT_NAME})", command=validate))
+    matrices = [confusion_name(name) for name in (validation.class_names if validation else ())]
     missing += [
         Missing(what=f"a confusion matrix ({name})", command=validate) for name in matrices if name not in present
     ]

@@ -15,7 +15,7 @@ from shardify.inspection.summary import summarise_dataset
 from shardify.shards.manifest import read_manifest
 from shardify.storage import open_store
 from shardify.storage.store import Store
-from stream_train.training.validation import Judgement
+from stream_train.training.validation import Validation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +38,17 @@ class ShardFacts:
     """Name, videos."""
 
 
-def read_shards(location: str, judgement: Judgement | None) -> ShardFacts:
+def read_shards(location: str, validation: Validation | None) -> ShardFacts:
     """Describe a data set; one that is gone or damaged gives the reason.
 
     Args:
         location: the folder.
-        judgement: what a network reached on a split of it, if that is known.
+        validation: what a network reached on a split of it, if that is known.
     """
     try:
         store = open_store(location)
         summary = summarise_dataset(store)
-        is_other = judgement is not None and _fingerprint(store, judgement.split) != judgement.shards_fingerprint
+        is_other = validation is not None and _fingerprint(store, validation.split) != validation.shards_fingerprint
     except UserFacingError as error:
         return ShardFacts(location=location, problem=str(error))
     except OSError as error:

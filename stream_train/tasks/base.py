@@ -87,12 +87,12 @@ class ClipTask(abc.ABC):
         """
 
     @abc.abstractmethod
-    def figures_of(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
+    def compute_metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
         """The figures to report, from added-up counts (of :meth:`count`, with or without the baselines)."""
 
     @abc.abstractmethod
     def guesses(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """Accuracy name -> what guessing without looking reaches, given the figures of :meth:`figures_of`."""
+        """Accuracy name -> what guessing without looking reaches, given the figures of :meth:`compute_metrics`."""
 
     @abc.abstractmethod
     def class_names(self) -> dict[str, Sequence[str]]:

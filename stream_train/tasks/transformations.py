@@ -89,7 +89,7 @@ class Transformations(ClipTask):
         fastest = torch.tensor([largest_speed(n, rule) for n in num_frames.tolist()], device=num_frames.device)
         return {"speed_by_length": count_pairs(fastest, speed_targets(batch), NUM_SPEEDS)}
 
-    def figures_of(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
+    def compute_metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
         """Accuracies in [0, 1]; a figure without any clip is left out.
 
         `nonrandom_motion_accuracy` is over the clips that are not random, with all classes allowed as answers: telling

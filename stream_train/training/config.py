@@ -85,7 +85,7 @@ class TrainConfig(StrictModel):
     """Steps that a line of metrics.jsonl sums up."""
     checkpoint: CheckpointConfig = CheckpointConfig()
     validation: ValidationConfig | None = None
-    """Held-out judgement; null leaves it out."""
+    """Held-out validation; null leaves it out."""
     accept_changed_data: bool = False
     """Continue a run although the data set under it has changed."""
 

@@ -36,7 +36,7 @@ from stream_train.training.metrics import (
     Record,
     as_counts,
     read_metrics,
-    traffic_figures,
+    traffic_metrics,
 )
 from stream_train.training.objective import Objective, combine
 from stream_train.training.optim import learning_rate, set_learning_rate
@@ -45,7 +45,7 @@ from stream_train.training.precision import autocast, choose_precision
 from stream_train.training.preemption import Aside, Stopped, StopRequest, promise_to_save
 from stream_train.training.progress import Progress, describe_accuracies, describe_traffic
 from stream_train.training.run import Run, Say, build_run, publish, resume
-from stream_train.training.validation import judge, write_judgement
+from stream_train.training.validation import validate, write_validation
 from stream_train.transformations.sequences import CLIP_LENGTH
 
 BACKBONE_NAME = "backbone.safetensors"
@@ -64,7 +64,7 @@ def pretrain(config: PretrainConfig, say: Say) -> None:
     with joined_world(config.device, config.threads) as world:
         run = build_pretraining(config, world, say)
         fit(run, lambda: reading_line(run.data, config.data))
-        moved = describe_traffic(traffic_figures(world.add_up(as_counts(traffic() - before))))
+        moved = describe_traffic(traffic_metrics(world.add_up(as_counts(traffic() - before))))
         if moved:
             run.say(f"in all: {', '.join(moved)}")
 
@@ -88,7 +88,7 @@ def fit(run: Run, opening: Callable[[], str] | None = None) -> None:
         if not run.world.is_main:
             stack.enter_context(run.folder.opened(create=False))
         resume(run)
-        if run.step < run.num_steps or judgement_is_missing(run):
+        if run.step < run.num_steps or validation_is_missing(run):
             if opening is not None:
                 run.say(f"{opening()}; writing to {run.config.out}")
             train(run)
@@ -114,8 +114,8 @@ def train(run: Run) -> None:
         Progress(run.num_steps, run.step, enabled=is_main) as progress,
     ):
         interval = Interval(run.step, run.world, run.begun)
-        if judgement_is_missing(run):
-            judge_held_out(run, log, progress, request)
+        if validation_is_missing(run):
+            validate_held_out(run, log, progress, request)
         for batch in measured_batches(run, progress, request):
             if batch is None:
                 stop(run, request, interval)
@@ -129,7 +129,7 @@ def train(run: Run) -> None:
                 log.write(record)
                 progress.show(record)
                 if run.validation_is_due():
-                    judge_held_out(run, log, progress, request)
+                    validate_held_out(run, log, progress, request)
                 if run.checkpoint_is_due():
                     save(run)
                 interval = Interval(run.step, run.world, moved_before=interval.moved_until)
@@ -198,31 +198,33 @@ def compute_gradients(run: Run, batch: Batch) -> tuple[Objective, Tensor, dict[s
 def summarise(run: Run, interval: Interval) -> Record:
     """The interval as a line of metrics.jsonl, without the speed."""
     rate = learning_rate(run.config.optimizer, run.step - 1, run.num_steps)
-    figures = run.task.figures_of(interval.counts())
-    moved = traffic_figures(interval.traffic())
+    figures = run.task.compute_metrics(interval.counts())
+    moved = traffic_metrics(interval.traffic())
     return {"step": run.step, "epoch": run.epoch, **interval.losses(), **figures, "learning_rate": rate, **moved}
 
 
-def judge_held_out(run: Run, log: MetricsLog, progress: Progress, request: StopRequest) -> None:
+def validate_held_out(run: Run, log: MetricsLog, progress: Progress, request: StopRequest) -> None:
     """Judge on the held-out split, with the main process's BatchNorm statistics, write it down and show it.
 
     Raises:
-        Stopped: if a signal announced the end; the run then begins with this judgement when it goes on.
+        Stopped: if a signal announced the end; the run then begins with this validation when it goes on.
     """
     assert run.held_out is not None
     run.world.copy_from_main(run.model.buffers())
-    judgement = judge(run.model, run.task, run.held_out, run.config, step=run.step, world=run.world, request=request)
-    if judgement is None:
+    validation = validate(
+        run.model, run.task, run.held_out, run.config, step=run.step, world=run.world, request=request
+    )
+    if validation is None:
         stop(run, request)
     if run.world.is_main:
-        write_judgement(run.folder.path, judgement)
-    named = {f"{VALIDATION_PREFIX}{name}": value for name, value in judgement.figures.items()}
+        write_validation(run.folder.path, validation)
+    named = {f"{VALIDATION_PREFIX}{name}": value for name, value in validation.figures.items()}
     log.write({"step": run.step, "epoch": run.epoch, **named})
-    progress.tell(f"step {run.step}/{run.num_steps}  held out  {'  '.join(describe_accuracies(judgement.figures))}")
+    progress.tell(f"step {run.step}/{run.num_steps}  held out  {'  '.join(describe_accuracies(validation.figures))}")
     run.world.do_on_main(lambda: publish(run))
 
 
-def judgement_is_missing(run: Run) -> bool:
+def validation_is_missing(run: Run) -> bool:
     """Whether the run was stopped while its last step was judged; the same on every rank."""
     if not run.step or not run.validation_is_due():
         return False

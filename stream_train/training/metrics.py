@@ -168,12 +168,12 @@ def as_counts(moved: Traffic) -> dict[str, Tensor]:
     return {name: torch.tensor(value, dtype=torch.float64) for name, value in asdict(moved).items()}
 
 
-def traffic_figures(totals: Mapping[str, Tensor]) -> Record:
+def traffic_metrics(totals: Mapping[str, Tensor]) -> Record:
     """Traffic over all ranks as figures of a record: `data_bytes_read`, `data_requests`, `data_retries` and so on."""
     return {f"{TRAFFIC_PREFIX}{name}": total.item() for name, total in totals.items()}
 
 
-def figure_names(records: Sequence[Record], *, ending: str) -> list[str]:
+def metric_names(records: Sequence[Record], *, ending: str) -> list[str]:
     """Names of the figures with an ending that any of the records has, in order of appearance."""
     return list(dict.fromkeys(name for record in records for name in record if name.endswith(ending)))
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import PercentFormatter
 
 from shardify.arrays import FloatArray, IntArray
 from shardify.storage.folder_store import FolderStore
-from stream_train.training.metrics import Record, figure_names
+from stream_train.training.metrics import Record, metric_names
 
 CURVES_NAME = "curves.png"
 VALIDATION_PREFIX = "validation_"
@@ -46,7 +46,7 @@ def draw_curves(records: Sequence[Record], path: Path, title: str, guesses: Mapp
     training = [record for record in records if "loss" in record]
     for name in dict.fromkeys(name for record in training for name in record if name.startswith("loss")):
         _curve(losses, training, name, label=name.removeprefix("loss_"))
-    for name in figure_names(training, ending="_accuracy"):
+    for name in metric_names(training, ending="_accuracy"):
         colour = _curve(accuracies, training, name, label=_label(name))
         held_out = [record for record in records if VALIDATION_PREFIX + name in record]
         if held_out:

@@ -109,7 +109,7 @@ def describe_accuracies(figures: Mapping[str, float]) -> list[str]:
 
 
 def describe_traffic(figures: Mapping[str, float]) -> list[str]:
-    """Traffic, by the names of :func:`traffic_figures`, in words: bytes and requests, and whatever else happened."""
+    """Traffic, by the names of :func:`traffic_metrics`, in words: bytes and requests, and whatever else happened."""
     moved = {name: figures.get(f"{TRAFFIC_PREFIX}{name}", 0) for name in asdict(Traffic())}
     parts = []
     if moved["requests"]:

@@ -167,7 +167,7 @@ def open_held_out(config: TrainConfig) -> ShardSet | None:
         return open_shard_set(config.shards, config.validation.split)
     except UsageError as error:
         raise UsageError(
-            f"validation.split: {error}; name one, or leave the judgement out with validation=null"
+            f"validation.split: {error}; name one, or leave the validation out with validation=null"
         ) from None
 
 

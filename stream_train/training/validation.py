@@ -36,7 +36,7 @@ RESULT_NAME = "validation.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
+class Validation:
     """What a network gets right on a split; validation.json holds these fields."""
 
     step: int
@@ -53,7 +53,7 @@ class Judgement:
     """Rows and columns of the confusion matrices."""
 
 
-def judge(
+def validate(
     model: ClipModel,
     task: ClipTask,
     shard_set: ShardSet,
@@ -62,7 +62,7 @@ def judge(
     step: int,
     world: World,
     request: StopRequest | None = None,
-) -> Judgement | None:
+) -> Validation | None:
     """Look at every video of a split as often as the config says, with BatchNorm in evaluation mode.
 
     The ranks share the videos; the result is the same on each, and whatever their number. The model is left in the
@@ -101,19 +101,19 @@ def judge(
     if world.any(request.is_made()):
         return None
     totals = world.add_up(counts)
-    return Judgement(
+    return Validation(
         step=step,
         shards_fingerprint=shard_set.fingerprint,
         split=shard_set.split,
         num_videos=shard_set.num_samples,
         draws_per_video=repetitions,
-        figures=task.figures_of(totals),
+        figures=task.compute_metrics(totals),
         counts={name: total.tolist() for name, total in totals.items()},
         class_names={name: list(names) for name, names in task.class_names().items()},
     )
 
 
-def validate(run: str | Path, overrides: tuple[str, ...] = ()) -> Judgement:
+def validate_run(run: str | Path, overrides: tuple[str, ...] = ()) -> Validation:
     """Judge the newest checkpoint of a run; writes validation.json and confusion matrices beside it.
 
     Args:
@@ -136,12 +136,12 @@ def validate(run: str | Path, overrides: tuple[str, ...] = ()) -> Judgement:
         model = build_model(config.network, task, crop=config.data.crop)
         restore_model(model, checkpoint.model, origin=str(run))
         place_model(model, world.device)
-        judgement = judge(model, task, shard_set, config, step=checkpoint.step, world=world)
-        assert judgement is not None  # nobody listens for signals
+        validation = validate(model, task, shard_set, config, step=checkpoint.step, world=world)
+        assert validation is not None  # nobody listens for signals
         if world.is_main:
-            write_judgement(folder.path, judgement)
+            write_validation(folder.path, validation)
             folder.publish()
-    return judgement
+    return validation
 
 
 def load_run_config(run: str | Path, overrides: tuple[str, ...] = ()) -> PretrainConfig:
@@ -155,26 +155,26 @@ def load_run_config(run: str | Path, overrides: tuple[str, ...] = ()) -> Pretrai
     raise UsageError(f"{run} holds no {CONFIG_NAME}; give the out folder of a `stream-train pretrain` run")
 
 
-def write_judgement(run: Path, judgement: Judgement) -> None:
+def write_validation(run: Path, validation: Validation) -> None:
     """Write validation.json and a picture of each confusion matrix."""
-    FolderStore(run).write(RESULT_NAME, dump_json(asdict(judgement), indent=1))
-    for name, names in judgement.class_names.items():
-        title = f"{name}, {judgement.num_videos} held-out videos, step {judgement.step}"
-        draw_confusion(np.array(judgement.counts[name]), names, run / confusion_name(name), title)
+    FolderStore(run).write(RESULT_NAME, dump_json(asdict(validation), indent=1))
+    for name, names in validation.class_names.items():
+        title = f"{name}, {validation.num_videos} held-out videos, step {validation.step}"
+        draw_confusion(np.array(validation.counts[name]), names, run / confusion_name(name), title)
 
 
-def judgement_lines(judgement: Judgement, run: str | Path) -> list[str]:
-    """The judgement as text: confusion matrices, figures, and where the pictures are."""
-    looked = f"{judgement.num_videos} videos, each with {judgement.draws_per_video} draws"
-    lines = [f"step {judgement.step}, split {judgement.split or 'all'}: {looked}"]
-    for name, names in judgement.class_names.items():
+def validation_lines(validation: Validation, run: str | Path) -> list[str]:
+    """The validation as text: confusion matrices, figures, and where the pictures are."""
+    looked = f"{validation.num_videos} videos, each with {validation.draws_per_video} draws"
+    lines = [f"step {validation.step}, split {validation.split or 'all'}: {looked}"]
+    for name, names in validation.class_names.items():
         width = max(len(word) for word in names) + 2
         lines += ["", f"{name} (rows: what a clip is, columns: what the network says)"]
         lines.append(" " * width + "".join(word.rjust(width) for word in names))
-        for word, row in zip(names, judgement.counts[name], strict=True):
+        for word, row in zip(names, validation.counts[name], strict=True):
             lines.append(word.rjust(width) + "".join(str(count).rjust(width) for count in row))
-    lines += ["", *(f"{name.replace('_', ' ')}: {value:.3f}" for name, value in judgement.figures.items())]
-    files = [RESULT_NAME, *(confusion_name(name) for name in judgement.class_names)]
+    lines += ["", *(f"{name.replace('_', ' ')}: {value:.3f}" for name, value in validation.figures.items())]
+    files = [RESULT_NAME, *(confusion_name(name) for name in validation.class_names)]
     return [*lines, "", ", ".join(join_location(run, name) for name in files)]
 
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from shardify.config import dump_config
 from shardify.shards.record import dump_json
-from stream_train.training.validation import Judgement, write_judgement
+from stream_train.training.validation import Validation, write_validation
 
 NUM_VIDEOS = 24
 DATA_SET = "ucf101-8"
@@ -73,15 +73,15 @@ def make_pretraining(run: Path, shards: Path, shrink: int = 10) -> None:
         {"step": 10, "epoch": 2.0, "loss": 2.1, "motion_accuracy": 0.5625, "speed_accuracy": 0.625},
     ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    write_judgement(run, make_judgement())
+    write_validation(run, make_validation())
     for name in ("curves.png", "transformations.png", "contact_sheet.png"):
         draw_picture(run / name, shrink)
 
 
-def make_judgement(fingerprint: str = "unknown") -> Judgement:
-    """FIGURES, and the confusion matrices that go with a judgement."""
+def make_validation(fingerprint: str = "unknown") -> Validation:
+    """FIGURES, and the confusion matrices that go with a validation."""
     speeds = [f"speed {kappa}" for kappa in range(4)]
-    return Judgement(
+    return Validation(
         step=10,
         shards_fingerprint=fingerprint,
         split="test1",
@@ -93,9 +93,9 @@ def make_judgement(fingerprint: str = "unknown") -> Judgement:
     )
 
 
-def as_validation(judgement: Judgement) -> bytes:
+def as_validation(validation: Validation) -> bytes:
     """The content of a validation.json."""
-    return dump_json(asdict(judgement), indent=1)
+    return dump_json(asdict(validation), indent=1)
 
 
 def right_answers(share: float, turn: int = 0) -> list[float]:

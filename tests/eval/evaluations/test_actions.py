@@ -191,10 +191,10 @@ def test_loss_and_figures_of_the_task(telling: Setting) -> None:
     assert (term.count.item(), term.weight) == (3, 1)
     counts = TASK.count({"action": logits}, batch)
     assert counts["action"].tolist() == [[1, 1], [0, 1]]
-    assert TASK.figures_of(counts) == {"action_accuracy": pytest.approx(2 / 3)}
+    assert TASK.compute_metrics(counts) == {"action_accuracy": pytest.approx(2 / 3)}
     assert TASK.guesses({}) == {"action_accuracy": 1 / 2}
     assert (TASK.head_sizes(), TASK.class_names()) == ({"action": 2}, {"action": CLASSES})
-    assert TASK.figures_of({"action": torch.zeros(2, 2)}) == {"action_accuracy": 0}
+    assert TASK.compute_metrics({"action": torch.zeros(2, 2)}) == {"action_accuracy": 0}
 
 
 def test_clips_of_training_start_anywhere() -> None:

@@ -277,7 +277,7 @@ def test_one_answer_and_one_loss_a_pair(tmp_path: Path, telling: Path, monkeypat
     right = logits_of(task.targets(batch), 13)
     counts = task.count({"sync": right}, batch)
     assert counts["sync"].sum() == counts["sync"].diagonal().sum() == 4
-    assert task.figures_of(counts) == {"sync_accuracy": 1}
+    assert task.compute_metrics(counts) == {"sync_accuracy": 1}
     assert task.guesses({}) == {"sync_accuracy": pytest.approx(1 / 13)}
 
 

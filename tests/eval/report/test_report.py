@@ -19,8 +19,8 @@ from helpers_report import (
     as_validation,
     draw_picture,
     make_evaluations,
-    make_judgement,
     make_pretraining,
+    make_validation,
     read_page,
     words,
 )
@@ -469,8 +469,8 @@ def test_shards_that_have_changed_since_are_called_so(tmp_path: Path, small_data
     make_pretraining(tmp_path / "demo", small_dataset)
     assert changed in report_of(tmp_path / "demo").text
     fingerprint = read_manifest(open_store(small_dataset)).fingerprint("train1")
-    judgement = replace(make_judgement(fingerprint), split="train1")
-    (tmp_path / "demo" / "validation.json").write_bytes(as_validation(judgement))
+    validation = replace(make_validation(fingerprint), split="train1")
+    (tmp_path / "demo" / "validation.json").write_bytes(as_validation(validation))
     assert changed not in report_of(tmp_path / "demo").text
 
 

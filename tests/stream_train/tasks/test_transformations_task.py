@@ -146,7 +146,7 @@ def test_counts_are_confusion_matrices_of_the_judged_clips() -> None:
     counts = task.count(outputs, batch)
     assert counts["motion"].tolist() == [[1, 0, 1, 0], [0, 2, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]]
     assert counts["speed"].tolist() == [[0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-    figures = task.figures_of(counts)
+    figures = task.compute_metrics(counts)
     assert figures == {
         "motion_accuracy": 5 / 7,
         "nonrandom_motion_accuracy": 3 / 5,
@@ -156,7 +156,7 @@ def test_counts_are_confusion_matrices_of_the_judged_clips() -> None:
 
 def test_telling_random_apart_alone_gives_a_half_of_all_but_a_third_of_the_nonrandom_clips() -> None:
     confusion = torch.tensor([[10, 0, 10, 10], [0, 30, 0, 0], [10, 0, 10, 10], [10, 0, 10, 10]])
-    figures = task_of().figures_of({"motion": confusion})
+    figures = task_of().compute_metrics({"motion": confusion})
     assert figures["motion_accuracy"] == 0.5
     assert figures["nonrandom_motion_accuracy"] == pytest.approx(1 / 3)
     assert task_of().guesses({})["nonrandom_motion_accuracy"] == pytest.approx(1 / 3)
@@ -169,7 +169,7 @@ def test_speed_baselines_know_the_length_but_not_the_frames() -> None:
     lengths = torch.tensor([16, 30, 121, 500, 121, 500])
     table = task.count_baselines(batch, lengths)["speed_by_length"]
     assert table.tolist() == [[2, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 2]]
-    figures = task.figures_of({"speed_by_length": table})
+    figures = task.compute_metrics({"speed_by_length": table})
     assert figures == {"speed_best_constant": 2 / 5, "speed_best_from_length": 4 / 5}
 
 

@@ -1,4 +1,4 @@
-"""Several real processes: one loss and one gradient over the global batch, exact resume, the same judgement."""
+"""Several real processes: one loss and one gradient over the global batch, exact resume, the same validation."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from stream_train.training.checkpoint import CheckpointFolder
 from stream_train.training.loop import compute_gradients
 from stream_train.training.preemption import Aside, Stopped, StopRequest, promise_to_save
 from stream_train.training.run import Run
-from stream_train.training.validation import judge
+from stream_train.training.validation import validate
 
 JUDGED = {"split": "train1", "draws_per_video": 1, "every_epochs": 1}
 
@@ -158,24 +158,24 @@ def test_a_signal_ends_the_wait_for_a_batch(
     assert_same_run(tmp_path / "run", whole_run)
 
 
-@pytest.mark.parametrize(("judgement", "step"), [(1, 5), (2, 10)])
+@pytest.mark.parametrize(("validation", "step"), [(1, 5), (2, 10)])
 def test_a_signal_while_held_out_videos_are_judged(
-    small_dataset: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judgement: int, step: int
+    small_dataset: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validation: int, step: int
 ) -> None:
-    """The judgement is left, the step that it is about is saved, and the next run begins with it; twice."""
+    """The validation is left, the step that it is about is saved, and the next run begins with it; twice."""
     judged = [0]
 
-    def judge_and_signal(*arguments: Any, **names: Any) -> Any:
+    def validate_and_signal(*arguments: Any, **names: Any) -> Any:
         judged[0] += 1
-        if judged[0] == judgement:
+        if judged[0] == validation:
             os.kill(os.getpid(), signal.SIGTERM)
-        return judge(*arguments, **names)
+        return validate(*arguments, **names)
 
     with monkeypatch.context() as patches:
-        patches.setattr("stream_train.training.loop.judge", judge_and_signal)
+        patches.setattr("stream_train.training.loop.validate", validate_and_signal)
         said = stopped_run(small_dataset, tmp_path / "run")
         assert said == [f"stopped by SIGTERM after step {step} of 10; the same command continues"]
-        judged[0] = judgement - 1
+        judged[0] = validation - 1
         said = stopped_run(small_dataset, tmp_path / "run")
         assert said[-1] == f"stopped by SIGTERM after step {step} of 10; the same command continues"
     assert CheckpointFolder(folder=tmp_path / "run").steps()[-1] == step

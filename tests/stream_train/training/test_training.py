@@ -1,4 +1,4 @@
-"""Training runs: what they leave behind, exact resume, refusals, stops, held-out judgement."""
+"""Training runs: what they leave behind, exact resume, refusals, stops, held-out validation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stream_train.training.metrics import Interval, MetricsLog, read_metrics
 from stream_train.training.objective import Objective
 from stream_train.training.optim import OptimizerConfig, learning_rate
 from stream_train.training.progress import Progress
-from stream_train.training.validation import validate
+from stream_train.training.validation import validate_run
 
 NUM_STEPS = 10
 
@@ -327,26 +327,28 @@ def test_a_run_that_saved_nothing_yet_may_start_with_other_settings(
 
 def test_validate_judges_every_video_as_often_as_asked(whole_run: Path) -> None:
     overrides = ("validation.split=train1", "validation.draws_per_video=3")
-    result = validate(whole_run, overrides)
+    result = validate_run(whole_run, overrides)
     assert (result.step, result.num_videos, result.draws_per_video) == (10, 23, 3)
     motion, speed = (torch.tensor(result.counts[name]) for name in ("motion", "speed"))
     assert motion.sum(dim=1).tolist() == [69, 69, 69, 60]  # the warps of three short videos are masked
     assert torch.tensor(result.counts["speed_by_length"]).sum() == speed.sum() == 69
     assert result.figures["motion_accuracy"] == motion.diagonal().sum().item() / 267
     assert result.figures["speed_best_from_length"] >= result.figures["speed_best_constant"]
-    assert validate(whole_run, overrides) == result
+    assert validate_run(whole_run, overrides) == result
     assert json.loads((whole_run / "validation.json").read_text())["figures"] == result.figures
-    assert validate(whole_run, (*overrides, "data.videos_per_batch=3", "data.num_workers=1")).counts == result.counts
+    assert (
+        validate_run(whole_run, (*overrides, "data.videos_per_batch=3", "data.num_workers=1")).counts == result.counts
+    )
 
 
 def test_validate_says_what_is_missing(whole_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no config\.yaml; give the out folder"):
-        validate(tmp_path)
+        validate_run(tmp_path)
     with pytest.raises(UsageError, match=r"names no held-out split; add --set validation\.split="):
-        validate(whole_run)
+        validate_run(whole_run)
     (tmp_path / "config.yaml").write_bytes((whole_run / "config.yaml").read_bytes())
     with pytest.raises(UsageError, match="holds no checkpoint yet"):
-        validate(tmp_path, ("validation.split=null",))
+        validate_run(tmp_path, ("validation.split=null",))
 
 
 def test_metrics_are_cut_at_the_resumed_step(tmp_path: Path) -> None:
