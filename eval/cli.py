@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from eval.config import EvalConfig
 from shardify.command import CommandGroup, json_option, set_option
-from shardify.config import dump_config, load_config
-from shardify.storage.work_folder import require_writable
-from stream_train.training.distributed import joined_world, rank_of_process
+
+if TYPE_CHECKING:
+    from eval.config import EvalConfig
 
 ALL = "all"
 SALIENCY = "saliency"
@@ -26,6 +25,13 @@ def main() -> None:
     Every evaluation reads one CONFIG (configs/eval/*.yaml), leaves one result row for each network, split and seed
     below its `out`, a folder or URL, and goes on with what is missing there if it is started again.
     """
+
+
+def _load(config: str, overrides: tuple[str, ...]) -> EvalConfig:
+    from eval.config import EvalConfig
+    from shardify.config import load_config
+
+    return load_config(EvalConfig, config, overrides)
 
 
 def _all_clips_option(name: str) -> Callable[[Command], Command]:
@@ -45,7 +51,7 @@ def _evaluation(name: str, text: str) -> None:
     @json_option
     def command(config: str, overrides: tuple[str, ...], as_json: bool, all_clips: bool = False) -> None:
         extra = ("transfer.all_clips=true", "probe.all_clips=true") if all_clips else ()
-        _evaluate(name, load_config(EvalConfig, config, (*overrides, *extra)), as_json)
+        _evaluate(name, _load(config, (*overrides, *extra)), as_json)
 
 
 _TEXTS = {
@@ -64,6 +70,8 @@ for _name, _text in _TEXTS.items():
 def _evaluate(name: str, config: EvalConfig, as_json: bool) -> None:
     from eval.results.rows import row_values
     from eval.suite import EVALUATIONS, evaluate_everything, row_lines
+    from shardify.storage.work_folder import require_writable
+    from stream_train.training.distributed import joined_world
 
     evaluate = evaluate_everything if name == ALL else EVALUATIONS[name]
     with joined_world(config.device, config.threads) as world:
@@ -80,8 +88,10 @@ def _evaluate(name: str, config: EvalConfig, as_json: bool) -> None:
 def saliency_command(config: str, overrides: tuple[str, ...]) -> None:
     """Show what networks look at: a picture and a short video (Figure 4)."""
     from eval.evaluations.saliency import draw_saliency
+    from shardify.storage.work_folder import require_writable
+    from stream_train.training.distributed import joined_world
 
-    values = load_config(EvalConfig, config, overrides)
+    values = _load(config, overrides)
     with joined_world(values.device, values.threads) as world:
         world.do_on_main(lambda: require_writable(values.out))
         draw_saliency(values, world, click.echo)
@@ -92,7 +102,9 @@ def saliency_command(config: str, overrides: tuple[str, ...]) -> None:
 @set_option
 def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
     """Print CONFIG with every key, as an evaluation would use it."""
-    click.echo(dump_config(load_config(EvalConfig, config, overrides)), nl=False)
+    from shardify.config import dump_config
+
+    click.echo(dump_config(_load(config, overrides)), nl=False)
 
 
 @main.command("features")
@@ -106,10 +118,14 @@ def features_command(
     source: str, checkpoint: str, out: str, split: str | None, overrides: tuple[str, ...], as_json: bool
 ) -> None:
     """Write one feature vector a video: SOURCE is a folder of videos or of shards, CHECKPOINT a run or its export."""
-    from eval.features.of_videos import features_config, write_features
+    from eval.features.config import features_config
 
     values = {"source": source, "checkpoint": checkpoint, "out": out, "split": split}
-    summary = write_features(features_config(values, overrides), lambda line: click.echo(line, err=True))
+    config = features_config(values, overrides)
+    from eval.features.of_videos import write_features  # after the config, so that a mistake in it is said at once
+    from stream_train.training.distributed import rank_of_process
+
+    summary = write_features(config, lambda line: click.echo(line, err=True))
     if rank_of_process() == 0:
         click.echo(json.dumps(summary, indent=2) if as_json else _features_line(summary))
 

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from eval.features.extraction import FeatureConfig
+from eval.features.config import FeatureConfig, LinearConfig, NeighboursConfig
 from eval.features.labels import LabelBudget
-from eval.features.linear import LinearConfig
-from eval.features.neighbours import NeighboursConfig
-from eval.judging.config import FineTuneOptimizer, JudgingConfig
-from eval.judging.models import FrozenNorm
-from eval.judging.subsequences import ShortRule
+from eval.judging.config import FineTuneOptimizer, FrozenNorm, JudgingConfig, ShortRule
 from shardify.config import StrictModel
 
 ALL_LABELS = LabelBudget.parse("100%")

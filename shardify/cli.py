@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm
 
-from shardify.build.config import BuildConfig
-from shardify.build.plan import parse_part
-from shardify.build.run import Engine, build, build_part, finish
-from shardify.build.summary import BuildSummary, PartSummary
 from shardify.command import CommandGroup, json_option, set_option
-from shardify.config import load_config
 from shardify.errors import WorkError, counted
-from shardify.inspection.summary import sample_record, shard_urls, summarise_dataset, summary_lines
-from shardify.inspection.verify import verify
-from shardify.shards.manifest import read_manifest
-from shardify.storage import open_store
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from shardify.build.config import BuildConfig
+    from shardify.build.run import Engine
+    from shardify.build.summary import BuildSummary, PartSummary
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,6 +28,7 @@ def main() -> None:
 @set_option
 def synthetic_command(config: str, overrides: tuple[str, ...]) -> None:
     """Make the moving-shapes demo videos that CONFIG (a YAML file) describes."""
+    from shardify.config import load_config
     from shardify.synthetic.videos import SyntheticConfig, write_synthetic
 
     made = write_synthetic(load_config(SyntheticConfig, config, overrides))
@@ -59,7 +57,10 @@ def build_command(
     config: str, overrides: tuple[str, ...], retry_failed: bool, part_text: str | None, engine: Engine, as_json: bool
 ) -> None:
     """Build the shards that CONFIG (a YAML file) describes; the same command again goes on where it stopped."""
-    values = load_config(BuildConfig, config, overrides)
+    from shardify.build.plan import parse_part
+    from shardify.build.run import build, build_part
+
+    values = _load(config, overrides)
     if part_text is None:
         _report(build(values, retry_failed=retry_failed, engine=engine), as_json)
     else:
@@ -72,7 +73,16 @@ def build_command(
 @json_option
 def finish_command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Write the manifest of the data set of CONFIG (a YAML file), all of whose parts have been built."""
-    _report(finish(load_config(BuildConfig, config, overrides)), as_json)
+    from shardify.build.run import finish
+
+    _report(finish(_load(config, overrides)), as_json)
+
+
+def _load(config: str, overrides: tuple[str, ...]) -> BuildConfig:
+    from shardify.build.config import BuildConfig
+    from shardify.config import load_config
+
+    return load_config(BuildConfig, config, overrides)
 
 
 def _report(summary: BuildSummary | PartSummary, as_json: bool) -> None:
@@ -87,6 +97,12 @@ def _report(summary: BuildSummary | PartSummary, as_json: bool) -> None:
 @json_option
 def verify_command(dataset: str, deep: bool, as_json: bool) -> None:
     """Check every count, size and checksum of DATASET (a folder of shards)."""
+    from tqdm import tqdm
+
+    from shardify.inspection.verify import verify
+    from shardify.shards.manifest import read_manifest
+    from shardify.storage import open_store
+
     store = open_store(dataset)
     with tqdm(total=len(read_manifest(store).shards), unit="shard", disable=None) as bar:
         report = verify(store, deep=deep, on_shard=lambda: _advance(bar))
@@ -113,6 +129,9 @@ def verify_command(dataset: str, deep: bool, as_json: bool) -> None:
 @json_option
 def inspect_command(dataset: str, key: str | None, as_json: bool) -> None:
     """Say what DATASET (a folder of shards) holds."""
+    from shardify.inspection.summary import sample_record, summarise_dataset, summary_lines
+    from shardify.storage import open_store
+
     store = open_store(dataset)
     if key is not None:
         record = sample_record(store, key)
@@ -127,6 +146,9 @@ def inspect_command(dataset: str, key: str | None, as_json: bool) -> None:
 @click.option("--split", help="Only the shards of this split, for example train1.")
 def urls_command(dataset: str, split: str | None) -> None:
     """Print where the shards of DATASET lie, one a line, for stock readers."""
+    from shardify.inspection.summary import shard_urls
+    from shardify.storage import open_store
+
     _print(shard_urls(open_store(dataset), split))
 
 
@@ -136,6 +158,7 @@ def urls_command(dataset: str, split: str | None) -> None:
 def preview_command(dataset: str, out: str) -> None:
     """Draw a contact sheet of DATASET, a row of frames for each class, as PNG."""
     from shardify.inspection.preview import write_contact_sheet
+    from shardify.storage import open_store
 
     _print([write_contact_sheet(open_store(dataset), out)])
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from shardify.command import CommandGroup, json_option, set_option
-from shardify.config import dump_config, load_config
-from shardify.storage import open_store
-from stream_train.training.config import PretrainConfig
-from stream_train.training.distributed import rank_of_process
+
+if TYPE_CHECKING:
+    from stream_train.training.config import PretrainConfig
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,9 +29,10 @@ def pretrain_command(config: str, overrides: tuple[str, ...]) -> None:
     the same and exits with 130; a second one ends at once, with what was saved before. (Under torchrun, any failure of
     its processes becomes 1.)
     """
-    from stream_train.training.loop import pretrain
+    values = _load(config, overrides)
+    from stream_train.training.loop import pretrain  # after the config, so that a mistake in it is said at once
 
-    pretrain(load_config(PretrainConfig, config, overrides), say=lambda line: click.echo(line, err=True))
+    pretrain(values, say=lambda line: click.echo(line, err=True))
 
 
 @main.command("show-config")
@@ -39,7 +40,9 @@ def pretrain_command(config: str, overrides: tuple[str, ...]) -> None:
 @set_option
 def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
     """Print CONFIG with every key, as a run would use it."""
-    click.echo(dump_config(load_config(PretrainConfig, config, overrides)), nl=False)
+    from shardify.config import dump_config
+
+    click.echo(dump_config(_load(config, overrides)), nl=False)
 
 
 @main.command("validate")
@@ -48,6 +51,7 @@ def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
 @json_option
 def validate_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Judge the newest checkpoint in RUN, a folder or URL, on its held-out split."""
+    from stream_train.training.distributed import rank_of_process
     from stream_train.training.validation import validate_run, validation_lines
 
     validation = validate_run(run, overrides)
@@ -64,6 +68,14 @@ def validate_command(run: str, overrides: tuple[str, ...], as_json: bool) -> Non
 @click.option("--out", required=True, help="Folder or URL for the picture.")
 def preview_command(dataset: str, out: str) -> None:
     """Draw the temporal transformations of one video of DATASET (a folder or URL of shards), as PNG."""
+    from shardify.storage import open_store
     from stream_train.transformations.preview import write_transformations
 
     click.echo(write_transformations(open_store(dataset), out))
+
+
+def _load(config: str, overrides: tuple[str, ...]) -> PretrainConfig:
+    from shardify.config import load_config
+    from stream_train.training.config import PretrainConfig
+
+    return load_config(PretrainConfig, config, overrides)

@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from eval.judging.config import ShortRule
 from eval.judging.question import Question
 from eval.judging.samples import Samples, scores_of
 from eval.judging.setting import Setting
-from eval.judging.subsequences import ShortRule, TestClips, draw_subsequence
+from eval.judging.subsequences import TestClips, draw_subsequence
 from eval.judging.testing import per_video_means
 from eval.results.rows import VideoScores
 from shardify.arrays import FloatArray, IntArray

@@ -14,7 +14,8 @@ from torch import Tensor
 from eval.config import EvalConfig
 from eval.evaluations.guided_backpropagation import guided_gradient, saliency_maps
 from eval.evaluations.retrieval import class_name, spread_over_classes
-from eval.judging.networks import CheckpointWeights, entry_of, export_of
+from eval.judging.config import CheckpointWeights
+from eval.judging.networks import entry_of, export_of
 from eval.judging.samples import Samples, open_samples
 from eval.judging.setting import Say
 from eval.judging.subsequences import num_starts, plan_of, subsequence

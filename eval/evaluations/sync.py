@@ -24,7 +24,7 @@ from eval.judging.setting import Say, settings_of
 from eval.judging.subsequences import plan_of
 from eval.results.rows import Row
 from stream_train.data.batch import Batch
-from stream_train.data.loader import DataConfig
+from stream_train.data.config import DataConfig
 from stream_train.draws import Purpose, SampleDraws
 from stream_train.training.distributed import World
 from stream_train.transformations.sampling import ClipPlan

@@ -20,9 +20,9 @@ from eval.judging.setting import Setting, details_of, measured_row, write_result
 from eval.judging.testing import per_video_means
 from eval.results.rows import Row
 from stream_train.data.batch import Batch
+from stream_train.data.config import DataConfig
 from stream_train.data.device_ops import prepare_clips
 from stream_train.data.fetching import DrawClips
-from stream_train.data.loader import DataConfig
 
 
 @dataclass(frozen=True, kw_only=True)

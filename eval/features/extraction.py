@@ -7,25 +7,25 @@ scikit-learn.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import PositiveInt
 from torch import Tensor
 
+from eval.features.config import FeatureConfig, Layer
 from eval.features.trivial import colour_features, difference_features
 from eval.features.vectors import Vectors
 from eval.judging.samples import Samples
 from eval.judging.setting import Setting, weights_of
 from eval.judging.subsequences import EvenClips
 from eval.judging.testing import RowsOf, per_video_means
-from shardify.config import StrictModel
 from stream_train.data.batch import Batch
+from stream_train.data.config import DataConfig
 from stream_train.data.device_ops import prepare_clips
-from stream_train.data.loader import DataConfig
 from stream_train.networks.base import Backbone
+from stream_train.training.config import Precision
 from stream_train.training.distributed import World
-from stream_train.training.precision import Precision, place_model
+from stream_train.training.precision import place_model
 
 TRIVIAL: dict[str, Callable[[Tensor], Tensor]] = {"colour": colour_features, "difference": difference_features}
 
@@ -114,16 +114,3 @@ def backbone_rows(backbone: Backbone, layer: Layer) -> RowsOf:
 def trivial_rows(function: Callable[[Tensor], Tensor]) -> RowsOf:
     """A batch to what a function of its uint8 (N, T, H, W, 3) frames gives."""
     return lambda batch: (function(batch.frames), batch.sample)
-
-
-Layer = Literal["pooled", "features"]
-
-
-class FeatureConfig(StrictModel):
-    """One vector a video: the mean over some of its clips."""
-
-    layer: Layer = "pooled"
-    """The last convolution's output averaged over frames and places, or the network's last feature."""
-    stride: PositiveInt = 4
-    clips_per_video: PositiveInt = 10
-    """Clips evenly over a video."""

@@ -8,29 +8,13 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from pydantic import PositiveFloat, PositiveInt
 from sklearn.linear_model import LogisticRegression
 
+from eval.features.config import LinearConfig
 from eval.features.neighbours import Predictions, normalise, require_labels
 from eval.features.vectors import VectorArray
 from shardify.arrays import FloatArray, IntArray
-from shardify.config import StrictModel
 from shardify.errors import one_line
-
-
-class LinearConfig(StrictModel):
-    """Multinomial logistic regression on standardised features."""
-
-    inverse_penalty: PositiveFloat = 1.0
-    """scikit-learn's C: the weights minimise inverse_penalty * (sum of cross-entropies) + |weights|^2 / 2.
-
-    Some penalty there must be: with more dimensions than videos the classes are separable, and weights would grow
-    without end. The default is the library's, and the same for every network: features are standardised, so it means
-    the same for all, and a choice by test accuracy would flatter. It is light. Cross-validated over the training groups
-    of ucf101-8 the frame-difference map reaches 39 % at 100, 41 % at 1, 53 % at 0.01 and 40 % at 0.0001: choose another
-    in this way, on training videos alone, and one for all networks that are compared."""
-    max_iterations: PositiveInt = 2000
-    """Of L-BFGS; it usually stops far earlier, and the result says so if it did not."""
 
 
 def classify_linearly(

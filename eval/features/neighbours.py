@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
+from eval.features.config import NeighboursConfig
 from eval.features.vectors import VectorArray
 from shardify.arrays import FloatArray, IntArray
-from shardify.config import StrictModel
 
 TOP_KS = (1, 5, 10, 20, 50)
 """The columns of Table 4."""
@@ -31,15 +30,6 @@ _ROWS = 16_384
 _QUERIES = 512
 """... and queries that are compared with them."""
 _POSITIONS = 1 << 32
-
-
-class NeighboursConfig(StrictModel):
-    """The k-nearest-neighbour classifier, as is usual for judging self-supervised features (Wu et al., CVPR 2018)."""
-
-    num_neighbours: PositiveInt = 20
-    """k; where there are fewer training videos, all of them vote."""
-    temperature: PositiveFloat = 0.07
-    """A neighbour votes with weight exp(similarity / temperature)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,19 +7,18 @@ shards, kept or temporary, so that their frames are made exactly as those of the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, PositiveInt
-
-from eval.features.extraction import FeatureConfig, backbone_rows, extract
+from eval.features.config import VideoFeaturesConfig
+from eval.features.extraction import backbone_rows, extract
 from eval.features.vectors import check_file_name, write_vectors
-from eval.judging.config import EvalDataConfig
-from eval.judging.networks import CheckpointWeights, Network, export_of, open_network, pretraining_of
+from eval.judging.config import CheckpointWeights, EvalDataConfig
+from eval.judging.networks import Network, export_of, open_network, pretraining_of
 from eval.judging.samples import Samples, open_samples
 from eval.judging.setting import Say
 from shardify.build.config import BuildConfig
@@ -27,53 +26,15 @@ from shardify.build.run import build
 from shardify.catalogs import read_catalog
 from shardify.catalogs.files import is_video, scan_files
 from shardify.catalogs.folder import FlatConfig, FolderConfig
-from shardify.config import StrictModel, override_values, validate_config
 from shardify.errors import UsageError
 from shardify.frames.ffmpeg_command import FramesConfig
 from shardify.shards.format import MANIFEST_NAME, REJECTED_NAME
 from shardify.storage import open_store
-from shardify.storage.locations import Location, is_url, split_location
+from shardify.storage.locations import is_url, split_location
 from shardify.storage.work_folder import placed, require_writable
-from stream_train.training.distributed import DeviceChoice, World, joined_world
+from stream_train.training.distributed import World, joined_world
 from stream_train.training.exports import load_backbone
-from stream_train.training.precision import Precision, place_model
-
-
-class VideoFeaturesConfig(StrictModel):
-    """What `video-eval features` is asked to do; nothing but the first three keys needs to be given."""
-
-    source: Location
-    """Folder of videos at any depth, or of shards; or its URL."""
-    checkpoint: Location
-    """backbone.safetensors, or the folder of the run that holds it; or the URL of either."""
-    out: Location
-    """.npz or .safetensors; a file, or its URL."""
-    split: str | None = None
-    """Of shards; null is every sample."""
-    labels: Literal["auto", "folder", "none"] = "auto"
-    """Of videos: the first folder on a video's path is its class, or there are none; auto is `folder` where every video
-    lies in one."""
-    features: FeatureConfig = FeatureConfig()
-    crop: int | None = Field(default=None, ge=1, le=4096)
-    """Pixels of the centre crop; null is what the network was trained with."""
-    resize: tuple[PositiveInt, PositiveInt] | None = None
-    """Height and width that frames are resized to before the crop; null is what the network was trained with."""
-    shards: Location | None = None
-    """Where the shards made from videos are kept; null makes temporary ones."""
-    build_workers: int = Field(default=0, ge=0, le=1024)
-    """Processes that decode videos; 0 takes every core."""
-    num_workers: int | None = Field(default=None, ge=0, le=256)
-    max_clips: PositiveInt = 64
-    """Most clips that go through the network at a time."""
-    device: DeviceChoice = "auto"
-    precision: Precision = "auto"
-    threads: int = Field(default=0, ge=0, le=1024)
-
-
-def features_config(values: Mapping[str, Any], overrides: Sequence[str]) -> VideoFeaturesConfig:
-    """The config from the command line's words."""
-    given = {name: value for name, value in values.items() if value is not None}
-    return validate_config(VideoFeaturesConfig, override_values(given, overrides), origin="video-eval features")
+from stream_train.training.precision import place_model
 
 
 def write_features(config: VideoFeaturesConfig, say: Say) -> dict[str, Any]:

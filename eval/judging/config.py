@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator, model_validator
 
-from eval.judging.networks import CheckpointWeights, WeightsConfig
 from shardify.config import StrictModel
-from shardify.storage.locations import WritableLocation, is_url, join_location
-from stream_train.data.loader import DataConfig
-from stream_train.data.reader_config import IndexedReaderConfig
-from stream_train.training.config import CheckpointConfig, TrainConfig
-from stream_train.training.distributed import DeviceChoice
-from stream_train.training.optim import OptimizerConfig
-from stream_train.training.precision import Precision
+from shardify.storage.locations import Location, WritableLocation, is_url, join_location
+from stream_train.data.config import DataConfig, IndexedReaderConfig
+from stream_train.networks.config import NetworkConfig
+from stream_train.training.config import CheckpointConfig, DeviceChoice, OptimizerConfig, Precision, TrainConfig
+
+FrozenNorm = Literal["evaluation", "training"]
+ShortRule = Literal["exact", "full_steps"]
+"""How many frames a stride needs: those of a clip, 15 * stride + 1, or the released code's 16 * stride."""
 
 
 class SplitPair(StrictModel):
@@ -49,6 +49,55 @@ class FitConfig(TrainConfig):
 
     question: dict[str, Any]
     """Everything else that decides what is learnt; part of the run's identity."""
+
+
+class CheckpointWeights(StrictModel):
+    """A network that this program trained."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    path: Location
+    """Its backbone.safetensors, or the folder of the run that holds it; or the URL of either."""
+    below_out: bool = False
+    """Whether a relative path lies below the config's `out`, wherever that is, as what its evaluations train does."""
+
+
+class RandomWeights(StrictModel):
+    """Newly initialised weights: training from scratch, or the bottom line of frozen evaluations."""
+
+    kind: Literal["random"]
+    network: NetworkConfig | None = None
+    """The architecture."""
+    like: str | None = None
+    """Instead of `network`: the name of another entry, whose architecture is taken."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.network is None) == (self.like is None):
+            raise ValueError("give `network` (an architecture) or `like` (another entry's name), and only one of them")
+        return self
+
+
+class TorchvisionWeights(StrictModel):
+    """Weights of torchvision's r3d_18 or r2plus1d_18."""
+
+    kind: Literal["torchvision"]
+    network: NetworkConfig
+    """r3d18 or r2plus1d18, of variant torchvision and width 1."""
+    weights: str
+    """A file with the state dict, or the name of torchvision's own weights, such as KINETICS400_V1, to be fetched."""
+
+
+class TrivialFeatures(StrictModel):
+    """No network: what simple statistics of the pixels are worth in retrieval and in the probes on features."""
+
+    kind: Literal["trivial"]
+    features: Literal["colour", "difference"]
+    """Mean colour and histograms, or a map of the differences between frames."""
+
+
+WeightsConfig = Annotated[
+    CheckpointWeights | RandomWeights | TorchvisionWeights | TrivialFeatures, Field(discriminator="kind")
+]
 
 
 class JudgingConfig(StrictModel):

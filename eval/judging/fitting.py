@@ -9,12 +9,12 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from eval.judging.config import FineTuneOptimizer, FitConfig
-from eval.judging.models import FrozenNorm, JudgedModel
+from eval.judging.config import FineTuneOptimizer, FitConfig, FrozenNorm
+from eval.judging.models import JudgedModel
 from eval.judging.samples import Samples
 from eval.judging.setting import Setting, weights_of
 from shardify.arrays import IntArray
-from stream_train.data.loader import DataConfig
+from stream_train.data.config import DataConfig
 from stream_train.tasks.base import ClipTask
 from stream_train.training.config import ValidationConfig
 from stream_train.training.loop import fit

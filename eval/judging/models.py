@@ -6,12 +6,12 @@ Axes: N clips, P = N / 2 pairs of clips.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from stream_train.networks import NetworkConfig
+from eval.judging.config import FrozenNorm
 from stream_train.networks.base import (
     BEHIND_CONVOLUTIONS,
     Backbone,
@@ -20,9 +20,9 @@ from stream_train.networks.base import (
     set_batch_norm,
 )
 from stream_train.networks.c3d import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM
+from stream_train.networks.config import NetworkConfig
 from stream_train.tasks.base import ClipModel
 
-FrozenNorm = Literal["evaluation", "training"]
 UNITS_PER_FEATURE = 4
 """Width of new fully connected layers of networks that have none: 2048 for a ResNet's 512 features, as C3D's."""
 

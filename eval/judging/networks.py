@@ -10,73 +10,24 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import torch
 import torchvision
-from pydantic import Field, model_validator
 from torch import Tensor
 
-from shardify.config import StrictModel
+from eval.judging.config import CheckpointWeights, RandomWeights, TorchvisionWeights, WeightsConfig
 from shardify.errors import UsageError, WorkError, one_line
 from shardify.storage import open_store
-from shardify.storage.locations import Location, absolute_location, is_url, join_location, split_location
+from shardify.storage.locations import absolute_location, is_url, join_location, split_location
 from shardify.storage.work_folder import fetched
-from stream_train.networks import NetworkConfig, build_backbone
+from stream_train.networks import build_backbone
 from stream_train.networks.base import Backbone
+from stream_train.networks.config import NetworkConfig
 from stream_train.networks.torchvision_weights import load_torchvision
 from stream_train.training.exports import load_backbone
 from stream_train.training.loop import BACKBONE_NAME
 from stream_train.transformations.sequences import CLIP_LENGTH
-
-
-class CheckpointWeights(StrictModel):
-    """A network that this program trained."""
-
-    kind: Literal["checkpoint"] = "checkpoint"
-    path: Location
-    """Its backbone.safetensors, or the folder of the run that holds it; or the URL of either."""
-    below_out: bool = False
-    """Whether a relative path lies below the config's `out`, wherever that is, as what its evaluations train does."""
-
-
-class RandomWeights(StrictModel):
-    """Newly initialised weights: training from scratch, or the bottom line of frozen evaluations."""
-
-    kind: Literal["random"]
-    network: NetworkConfig | None = None
-    """The architecture."""
-    like: str | None = None
-    """Instead of `network`: the name of another entry, whose architecture is taken."""
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if (self.network is None) == (self.like is None):
-            raise ValueError("give `network` (an architecture) or `like` (another entry's name), and only one of them")
-        return self
-
-
-class TorchvisionWeights(StrictModel):
-    """Weights of torchvision's r3d_18 or r2plus1d_18."""
-
-    kind: Literal["torchvision"]
-    network: NetworkConfig
-    """r3d18 or r2plus1d18, of variant torchvision and width 1."""
-    weights: str
-    """A file with the state dict, or the name of torchvision's own weights, such as KINETICS400_V1, to be fetched."""
-
-
-class TrivialFeatures(StrictModel):
-    """No network: what simple statistics of the pixels are worth in retrieval and in the probes on features."""
-
-    kind: Literal["trivial"]
-    features: Literal["colour", "difference"]
-    """Mean colour and histograms, or a map of the differences between frames."""
-
-
-WeightsConfig = Annotated[
-    CheckpointWeights | RandomWeights | TorchvisionWeights | TrivialFeatures, Field(discriminator="kind")
-]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ from eval.results.rows import VideoScores, group_of_key
 from shardify.arrays import ImageArray, IntArray
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError
-from stream_train.data.clips import ClipConfig, ClipDecoder
+from stream_train.data.clips import ClipDecoder
+from stream_train.data.config import ClipConfig
 from stream_train.data.reader import FrameReader, ShardSet, open_shard_set, pick_from_indexes
 
 if TYPE_CHECKING:

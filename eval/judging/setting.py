@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.judging.networks import Network, TrivialFeatures, entry_of, open_network, require_networks
+from eval.judging.config import TrivialFeatures
+from eval.judging.networks import Network, entry_of, open_network, require_networks
 from eval.judging.samples import Samples, open_pair
 from eval.results.intervals import measure
 from eval.results.paper import reported_for
@@ -22,7 +23,7 @@ from shardify.errors import UsageError
 from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import join_location
 from shardify.storage.work_folder import work_folder
-from stream_train.data.loader import DataConfig
+from stream_train.data.config import DataConfig
 from stream_train.training.checkpoint import require_same
 from stream_train.training.config import CONFIG_NAME, flatten, without_neutral
 from stream_train.training.distributed import World

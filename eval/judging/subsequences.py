@@ -7,10 +7,10 @@ largest one that fits; videos of fewer than 16 frames loop. Nothing is random bu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from eval.judging.config import ShortRule
 from shardify.arrays import IntArray
 from stream_train.draws import Purpose, SampleDraws
 from stream_train.transformations.sampling import ClipPlan, Motion
@@ -18,10 +18,6 @@ from stream_train.transformations.sequences import CLIP_LENGTH
 
 NUM_SPACED_STARTS = 32
 """The released code takes every floor(M / 32)-th of a video's M starts."""
-
-
-ShortRule = Literal["exact", "full_steps"]
-"""How many frames a stride needs: those of a clip, 15 * stride + 1, or the released code's 16 * stride."""
 
 
 def stride_that_fits(num_frames: int, stride: int, rule: ShortRule = "exact") -> int:

@@ -8,49 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 import torch
-from pydantic import Field, model_validator
 
 from shardify.arrays import ImageArray
-from shardify.config import StrictModel
 from shardify.errors import UsageError, WorkError
+from stream_train.data.config import ClipConfig
 from stream_train.draws import Purpose, SampleDraws, Stream
 from stream_train.transformations.sampling import ClipPlan
-
-Scale = Annotated[float, Field(gt=0, le=1)]
-Side = Annotated[int, Field(ge=1, le=4096)]
-"""Pixels of a height or width."""
-
-
-class ClipConfig(StrictModel):
-    """Geometry and augmentation of clips (section 3.2, "Implementation"; the released code's choices are switches)."""
-
-    crop: int = Field(default=112, ge=1, le=4096)
-    """Height and width of the square crop, in pixels."""
-    resize: tuple[Side, Side] | None = None
-    """Bilinear resize to (height, width) before the crop, for shards that store larger frames."""
-    scale: tuple[Scale, Scale] | None = None
-    """In training, a further resize by a factor drawn from this range for whatever shares a crop (the released code
-    fine-tunes its ResNet at 0.5 to 1)."""
-    test_resize: tuple[Side, Side] | None = None
-    """Outside training, the resize to take instead of `resize`; null is the same one."""
-    crop_scope: Literal["clip", "video", "batch"] = "clip"
-    """What shares one random crop."""
-    flip_scope: Literal["video", "clip", "none"] = "video"
-    """What shares one random left-right flip."""
-    colour: Literal["none", "frame", "clip"] = "none"
-    """Random brightness (+-32/255), saturation (0.5-1.5) and grey (p = 0.2): never, or drawn per frame or per clip."""
-
-    @model_validator(mode="after")
-    def _scale_increases(self) -> Self:
-        if self.scale is not None and self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale is a range from low to high, not {list(self.scale)}")
-        return self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,9 +22,9 @@ from shardify.shards.index import SampleEntry
 from shardify.storage import open_store
 from shardify.storage.traffic import Traffic, count
 from stream_train.data.clips import frames_needed
+from stream_train.data.config import IndexedReaderConfig
 from stream_train.data.order import Slot
 from stream_train.data.reader import FrameReader, ShardSet
-from stream_train.data.reader_config import IndexedReaderConfig
 from stream_train.data.shard_access import choose_access, open_access
 from stream_train.draws import Domain, SampleDraws
 from stream_train.transformations.sampling import ClipPlan

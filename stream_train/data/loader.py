@@ -12,11 +12,9 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch.utils.data import Dataset, get_worker_info
 
 from shardify.arrays import IntArray
@@ -24,26 +22,14 @@ from shardify.errors import UsageError, UserFacingError
 from shardify.process import usable_cores
 from shardify.storage.locations import is_url
 from stream_train.data.batch import Batch
-from stream_train.data.clips import ClipConfig, ClipDecoder, ClipView, centre_view, check_crop, draw_views
+from stream_train.data.clips import ClipDecoder, ClipView, centre_view, check_crop, draw_views
+from stream_train.data.config import ClipConfig, DataConfig, IndexedReaderConfig
 from stream_train.data.fetching import BatchRequest, DrawClips, SampleFetcher, look_ahead
 from stream_train.data.order import SampleOrder, slots_of_rank
 from stream_train.data.reader import MAX_OPEN_SHARDS, OPEN_SHARDS, ShardSet
-from stream_train.data.reader_config import IndexedReaderConfig, SequentialReaderConfig
 from stream_train.data.workers import Delivery, delivered, delivery, make_loader
 from stream_train.draws import Domain
 from stream_train.transformations.sampling import ClipPlan
-
-
-class DataConfig(ClipConfig):
-    """How clips are read and batched."""
-
-    videos_per_batch: int = Field(default=7, ge=1, le=8192)
-    """Videos in the global batch, whatever the number of ranks; each gives all its clips (7 x 4 = 28, section 3.2)."""
-    num_workers: int | None = Field(default=None, ge=0, le=256)
-    """Loader processes a rank; null: the usable cores, shared among the node's ranks, less one each, at most 8."""
-    prefetch_batches: int = Field(default=2, ge=1, le=256)
-    """Batches that each worker prepares ahead."""
-    reader: Annotated[IndexedReaderConfig | SequentialReaderConfig, Field(discriminator="kind")] = IndexedReaderConfig()
 
 
 class ClipStream:

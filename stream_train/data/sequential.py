@@ -37,10 +37,10 @@ from shardify.storage.store import Store
 from shardify.storage.webdataset_reading import teach_webdataset
 from stream_train.data.batch import Batch
 from stream_train.data.clips import ClipDecoder, draw_views
+from stream_train.data.config import DataConfig, SequentialReaderConfig
 from stream_train.data.fetching import DrawClips
-from stream_train.data.loader import BatchBuilder, DataConfig, check_ranks, num_workers
+from stream_train.data.loader import BatchBuilder, check_ranks, num_workers
 from stream_train.data.order import slots_of_rank
-from stream_train.data.reader_config import SequentialReaderConfig
 from stream_train.data.workers import Delivery, delivered, delivery, make_loader
 from stream_train.draws import Domain, SampleDraws, Stream
 

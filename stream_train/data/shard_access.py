@@ -21,7 +21,7 @@ from shardify.shards.record import ShardRecord
 from shardify.storage.folder_store import FolderStore
 from shardify.storage.store import Store
 from shardify.storage.traffic import Traffic, count
-from stream_train.data.reader_config import IndexedReaderConfig
+from stream_train.data.config import IndexedReaderConfig
 from stream_train.data.shard_cache import CacheFullError, OpenFile, ShardCache
 
 LOCAL_GAP_BYTES = 32 * 1024

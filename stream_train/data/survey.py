@@ -14,8 +14,9 @@ from torch import Tensor
 
 from shardify.arrays import IntArray
 from stream_train.data.batch import Batch
+from stream_train.data.config import DataConfig
 from stream_train.data.fetching import BatchRequest, DrawClips
-from stream_train.data.loader import DataConfig, VideoClips, load
+from stream_train.data.loader import VideoClips, load
 from stream_train.data.order import Slot
 from stream_train.data.reader import ShardSet, pick_from_indexes
 from stream_train.draws import Domain, SampleDraws

@@ -1,21 +1,17 @@
 """The networks of the paper: clips (N, 3, T, H, W) to one feature vector a clip, without the linear head.
 
-To add a network: one file with its config and `build_...` function, one line in `NetworkConfig` and `build_backbone`.
+To add a network: its config in `config.py`, one file with its `build_...` function, one line in :func:`build_backbone`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from shardify.errors import UsageError
-from stream_train.networks.base import Backbone
-from stream_train.networks.c3d import C3DConfig, C3DLargeConfig, build_c3d
-from stream_train.networks.r2plus1d import R2Plus1D18Config, build_r2plus1d18
-from stream_train.networks.r3d import R3D18Config, build_r3d18
+from stream_train.networks.config import C3DConfig, C3DLargeConfig, NetworkConfig, R3D18Config
 
-NetworkConfig = Annotated[C3DConfig | C3DLargeConfig | R3D18Config | R2Plus1D18Config, Field(discriminator="kind")]
+if TYPE_CHECKING:
+    from stream_train.networks.base import Backbone
 
 
 def build_backbone(config: NetworkConfig, *, crop: int = 112, num_frames: int = 16) -> Backbone:
@@ -33,10 +29,16 @@ def build_backbone(config: NetworkConfig, *, crop: int = 112, num_frames: int = 
         raise UsageError(f"clips of {num_frames} frames of {crop}x{crop} pixels hold nothing; both must be at least 1")
     backbone: Backbone
     if isinstance(config, (C3DConfig, C3DLargeConfig)):
+        from stream_train.networks.c3d import build_c3d
+
         backbone = build_c3d(config, crop=crop, num_frames=num_frames)
     elif isinstance(config, R3D18Config):
+        from stream_train.networks.r3d import build_r3d18
+
         backbone = build_r3d18(config, crop=crop, num_frames=num_frames)
     else:
+        from stream_train.networks.r2plus1d import build_r2plus1d18
+
         backbone = build_r2plus1d18(config, crop=crop, num_frames=num_frames)
     backbone.input_statistics = config.input_statistics
     if min(backbone.conv_dim) < 1:

@@ -6,15 +6,11 @@ Axes, in every file of this package: N clips, C channels, T frames, H rows, W co
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 
-from shardify.config import StrictModel
+from stream_train.networks.config import ClassifierInit, InputStatistics
 
-ClassifierInit = Literal["torch", "normal"]
-InputStatistics = Literal["none", "kinetics400"]
 ConvDim = tuple[int, int, int, int]
 
 NUM_COLOURS = 3
@@ -28,19 +24,6 @@ _KINETICS400 = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 
 NORMAL_CLASSIFIER_DEVIATION = 1e-3
 """Standard deviation of the authors' classifier weights (their ResNet code)."""
-
-
-class NetworkOptions(StrictModel):
-    """The keys that all networks share."""
-
-    width: float = Field(default=1.0, gt=0, le=4)
-    """Multiplies the number of channels and hidden units of every layer; 1 is the published network."""
-
-    classifier_init: ClassifierInit = "torch"
-    """Weights of the linear heads: torch's own default, or N(0, 0.001) with zero biases as in the authors' code."""
-
-    input_statistics: InputStatistics = "none"
-    """`kinetics400`: clips in [-1, 1] are first given torchvision's mean and deviation, which its weights expect."""
 
 
 class Backbone(nn.Module, ABC):

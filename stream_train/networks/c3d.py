@@ -12,20 +12,18 @@ In: clips (N, 3, T, H, W). Out: features (N, 2048), or (N, 4096) for `c3d_large`
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 
 from stream_train.networks.base import (
     NUM_COLOURS,
     Backbone,
-    NetworkOptions,
     build_fully_connected,
     halve,
     initialise_xavier,
     scale_channels,
     set_batch_norm,
 )
+from stream_train.networks.config import C3DConfig, C3DLargeConfig
 
 Stages = tuple[tuple[int, ...], ...]
 
@@ -35,18 +33,6 @@ LARGE_STAGES: Stages = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 
 BATCH_NORM_EPS = 1e-3
 BATCH_NORM_MOMENTUM = 0.025  # TF decay 0.975
-
-
-class C3DConfig(NetworkOptions):
-    """The paper's smaller C3D: five convolutions, two fully connected layers of 2048 (section 3, Implementation)."""
-
-    kind: Literal["c3d"] = "c3d"
-
-
-class C3DLargeConfig(NetworkOptions):
-    """The C3D of Tran et al.: eight convolutions, two fully connected layers of 4096."""
-
-    kind: Literal["c3d_large"] = "c3d_large"
 
 
 class C3D(Backbone):

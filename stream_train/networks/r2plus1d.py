@@ -11,19 +11,11 @@ In: clips (N, 3, T, H, W). Out: features (N, 512). Shapes of a 16 x 112 x 112 cl
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 from torchvision.models.video.resnet import Conv2Plus1D
 
-from stream_train.networks.base import (
-    NUM_COLOURS,
-    NetworkOptions,
-    halve,
-    initialise_xavier,
-    scale_channels,
-    set_batch_norm,
-)
+from stream_train.networks.base import NUM_COLOURS, halve, initialise_xavier, scale_channels, set_batch_norm
+from stream_train.networks.config import R2Plus1D18Config
 from stream_train.networks.resnet import (
     OFFICIAL_EPS,
     OFFICIAL_MOMENTUM,
@@ -33,16 +25,6 @@ from stream_train.networks.resnet import (
 )
 
 TORCHVISION_STEM_CHANNELS = 45
-
-
-class R2Plus1D18Config(NetworkOptions):
-    """R(2+1)D-18."""
-
-    kind: Literal["r2plus1d18"] = "r2plus1d18"
-
-    variant: Literal["torchvision", "official"] = "torchvision"
-    """`torchvision`: `r2plus1d_18`, with widened middle channels. `official`: the authors' net, without them, temporal
-    convolutions that start as the identity, a BatchNorm before the classifier."""
 
 
 class IdentityConv2Plus1D(nn.Module):

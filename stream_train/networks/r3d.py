@@ -12,19 +12,11 @@ layer4   512 x  2 x  7 x  7    512 x  4 x  4 x  4
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import nn
 from torchvision.models.video.resnet import Conv3DNoTemporal, Conv3DSimple
 
-from stream_train.networks.base import (
-    NUM_COLOURS,
-    NetworkOptions,
-    halve,
-    initialise_xavier,
-    scale_channels,
-    set_batch_norm,
-)
+from stream_train.networks.base import NUM_COLOURS, halve, initialise_xavier, scale_channels, set_batch_norm
+from stream_train.networks.config import R3D18Config
 from stream_train.networks.resnet import (
     OFFICIAL_EPS,
     OFFICIAL_MOMENTUM,
@@ -32,15 +24,6 @@ from stream_train.networks.resnet import (
     ResNet18,
     initialise_like_torchvision,
 )
-
-
-class R3D18Config(NetworkOptions):
-    """3D-ResNet-18."""
-
-    kind: Literal["r3d18"] = "r3d18"
-
-    variant: Literal["torchvision", "official"] = "torchvision"
-    """`torchvision`: plain `r3d_18`. `official`: the authors' net; its first two stages do not mix frames."""
 
 
 def build_r3d18(config: R3D18Config, *, crop: int, num_frames: int) -> ResNet18:

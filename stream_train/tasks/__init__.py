@@ -1,21 +1,25 @@
 """Pretext tasks: what a network learns from videos without labels.
 
-A new task is one file beside `transformations.py`, its config in :data:`TaskConfig` and its line in :func:`build_task`.
+To add a task: its config in `config.py`, one file beside `transformations.py`, one line in :func:`build_task`.
 """
 
 from __future__ import annotations
 
-from stream_train.networks import NetworkConfig, build_backbone
-from stream_train.tasks.base import ClipModel, ClipTask
-from stream_train.tasks.transformations import Transformations, TransformationsConfig
+from typing import TYPE_CHECKING
+
+from stream_train.networks import build_backbone
+from stream_train.networks.config import NetworkConfig
+from stream_train.tasks.config import TaskConfig
 from stream_train.transformations.sequences import CLIP_LENGTH
 
-TaskConfig = TransformationsConfig
-"""The config of any task; with a second one, a union told apart by `kind`."""
+if TYPE_CHECKING:
+    from stream_train.tasks.base import ClipModel, ClipTask
 
 
 def build_task(config: TaskConfig) -> ClipTask:
     """The task that a config describes."""
+    from stream_train.tasks.transformations import Transformations
+
     return Transformations(config)
 
 
@@ -27,5 +31,7 @@ def build_model(network: NetworkConfig, task: ClipTask, *, crop: int) -> ClipMod
         task: says which heads there are.
         crop: height and width of the clips, in pixels.
     """
+    from stream_train.tasks.base import ClipModel
+
     backbone = build_backbone(network, crop=crop, num_frames=CLIP_LENGTH)
     return ClipModel(backbone, task.head_sizes(), network.classifier_init)

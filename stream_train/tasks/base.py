@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from stream_train.data.batch import Batch
 from stream_train.draws import SampleDraws
-from stream_train.networks.base import Backbone, ClassifierInit, build_head
+from stream_train.networks.base import Backbone, build_head
+from stream_train.networks.config import ClassifierInit
 from stream_train.transformations.sampling import ClipPlan
 from stream_train.transformations.sequences import CLIP_LENGTH
 

@@ -8,39 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor
 
-from shardify.config import StrictModel
 from stream_train.data.batch import Batch
 from stream_train.draws import SampleDraws
 from stream_train.tasks.base import IGNORED, ClipTask, LossTerm, count_confusion, count_pairs, cross_entropy_term
-from stream_train.transformations.sampling import ClipPlan, Motion, SamplingConfig, draw_clips, largest_speed
+from stream_train.tasks.config import TransformationsConfig
+from stream_train.transformations.sampling import ClipPlan, Motion, draw_clips, largest_speed
 from stream_train.transformations.sequences import NUM_SPEEDS
-
-
-class TransformationsConfig(StrictModel):
-    """The paper's task, with every subset of Table 1."""
-
-    kind: Literal["transformations"] = "transformations"
-    sampling: SamplingConfig = SamplingConfig()
-    """Which clips a video gives; no motions beside speed leaves only the speed loss ("Speed" of Table 1)."""
-    speed_loss: bool = True
-    """Whether the speed is recognised too (the two columns of Table 1)."""
-    speed_loss_on: Literal["speed", "speed_and_periodic"] = "speed"
-    """Clips in the speed loss: the speed clips (the paper), or the periodic ones too, which share their speed (the
-    released code)."""
-    motion_weight: NonNegativeFloat = 1.0
-    """Weight of the motion loss beside the speed loss; 4 reads the paper's sum of four motion terms literally."""
-
-    @model_validator(mode="after")
-    def _has_a_question(self) -> TransformationsConfig:
-        if not self.sampling.motions and not self.speed_loss:
-            raise ValueError("sampling.motions is empty and speed_loss is false, so nothing is left to learn")
-        return self
 
 
 @dataclass(frozen=True)

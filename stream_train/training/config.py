@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from shardify.config import StrictModel
 from shardify.storage.locations import WritableLocation
-from stream_train.data.loader import DataConfig
-from stream_train.networks import NetworkConfig
-from stream_train.tasks import TaskConfig
-from stream_train.training.distributed import DeviceChoice
-from stream_train.training.optim import OptimizerConfig
-from stream_train.training.precision import Precision
+from stream_train.data.config import DataConfig
+from stream_train.networks.config import NetworkConfig
+from stream_train.tasks.config import TaskConfig
+
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 CONFIG_NAME = "config.yaml"
 """The resolved config, saved in the run's folder."""
@@ -35,6 +36,27 @@ NEUTRAL_KEYS = (
     "data.reader.on_damage",
 )
 """Keys, with all below them, that do not change which clips are seen or what is computed from them."""
+
+
+class OptimizerConfig(StrictModel):
+    """AdamW and its schedule."""
+
+    learning_rate: PositiveFloat = 3e-4
+    """At the first step; it falls along a cosine."""
+    final_factor: float = Field(default=1e-3, ge=0, le=1)
+    """The learning rate after the last step, as a share of the first."""
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 1e-4
+    """As the paper gives it; what is subtracted from a weight also depends on `decay_rule`."""
+    decay_rule: Literal["decoupled", "paper"] = "decoupled"
+    """`decoupled`: a step shrinks weights by the share weight_decay, which follows the cosine but is not multiplied by
+    the learning rate (the released code). `paper`: by weight_decay * learning rate, PyTorch's reading of the number."""
+
+    @property
+    def torch_weight_decay(self) -> float:
+        """The number that makes PyTorch's AdamW, which multiplies by the learning rate, follow `decay_rule`."""
+        return self.weight_decay / self.learning_rate if self.decay_rule == "decoupled" else self.weight_decay
 
 
 class CheckpointConfig(StrictModel):

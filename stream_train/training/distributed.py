@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from shardify.errors import UsageError, UserFacingError, WorkError, one_line
+from stream_train.training.config import DeviceChoice
 from stream_train.training.preemption import stopping_with_launcher
 
-DeviceChoice = Literal["auto", "cpu", "cuda"]
 Value = TypeVar("Value")
 
 PATIENCE = timedelta(hours=24)

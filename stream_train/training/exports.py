@@ -22,8 +22,9 @@ from shardify.errors import UsageError, WorkError, one_line
 from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import is_url
 from shardify.storage.work_folder import fetched
-from stream_train.networks import NetworkConfig, build_backbone
+from stream_train.networks import build_backbone
 from stream_train.networks.base import Backbone
+from stream_train.networks.config import NetworkConfig
 from stream_train.tasks.base import ClipModel
 
 METADATA_KEY = "temporal_ssl"

@@ -7,36 +7,11 @@ about the schedule needs saving.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import nn
 
-from shardify.config import StrictModel
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-class OptimizerConfig(StrictModel):
-    """AdamW and its schedule."""
-
-    learning_rate: PositiveFloat = 3e-4
-    """At the first step; it falls along a cosine."""
-    final_factor: float = Field(default=1e-3, ge=0, le=1)
-    """The learning rate after the last step, as a share of the first."""
-    betas: tuple[Beta, Beta] = (0.9, 0.99)
-    eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = 1e-4
-    """As the paper gives it; what is subtracted from a weight also depends on `decay_rule`."""
-    decay_rule: Literal["decoupled", "paper"] = "decoupled"
-    """`decoupled`: a step shrinks weights by the share weight_decay, which follows the cosine but is not multiplied by
-    the learning rate (the released code). `paper`: by weight_decay * learning rate, PyTorch's reading of the number."""
-
-    @property
-    def torch_weight_decay(self) -> float:
-        """The number that makes PyTorch's AdamW, which multiplies by the learning rate, follow `decay_rule`."""
-        return self.weight_decay / self.learning_rate if self.decay_rule == "decoupled" else self.weight_decay
+from stream_train.training.config import OptimizerConfig
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.AdamW:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import nn
 
 from shardify.errors import UsageError
-
-Precision = Literal["auto", "float32", "bfloat16"]
+from stream_train.training.config import Precision
 
 
 def choose_precision(choice: Precision, device: torch.device) -> torch.dtype:

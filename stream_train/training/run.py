@@ -23,7 +23,7 @@ from stream_train.data.clips import check_crop
 from stream_train.data.loader import check_ranks
 from stream_train.data.reader import ShardSet, open_shard_set
 from stream_train.draws import SampleDraws
-from stream_train.networks import NetworkConfig
+from stream_train.networks.config import NetworkConfig
 from stream_train.tasks.base import ClipModel, ClipTask
 from stream_train.training.checkpoint import (
     Checkpoint,

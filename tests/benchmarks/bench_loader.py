@@ -22,7 +22,8 @@ from bench_build import build_config, video_folder
 from shardify.build.run import build
 from shardify.process import usable_cores
 from stream_train.data.batch import Batch
-from stream_train.data.loader import ClipStream, DataConfig
+from stream_train.data.config import DataConfig
+from stream_train.data.loader import ClipStream
 from stream_train.data.reader import FrameReader, open_shard_set
 from stream_train.transformations.sampling import SamplingConfig, draw_clips
 from stream_train.transformations.sequences import CLIP_LENGTH

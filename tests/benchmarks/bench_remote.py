@@ -26,7 +26,8 @@ from shardify.shards.manifest import Manifest
 from shardify.shards.record import ShardRecord
 from shardify.storage import open_store
 from shardify.storage.traffic import take
-from stream_train.data.loader import ClipStream, DataConfig
+from stream_train.data.config import DataConfig
+from stream_train.data.loader import ClipStream
 from stream_train.data.reader import ShardSet, open_shard_set
 from stream_train.transformations.sampling import SamplingConfig, draw_clips
 

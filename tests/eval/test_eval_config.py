@@ -11,8 +11,7 @@ from helpers_eval import tiny_eval_config, tiny_eval_values
 
 from eval.config import BUDGETS, EvalConfig
 from eval.features.labels import LabelBudget
-from eval.judging.config import SplitPair
-from eval.judging.networks import CheckpointWeights, RandomWeights
+from eval.judging.config import CheckpointWeights, RandomWeights, SplitPair
 from shardify.config import dump_config, load_config, validate_config
 from shardify.errors import UsageError
 

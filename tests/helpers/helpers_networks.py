@@ -6,11 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stream_train.networks import NetworkConfig, build_backbone
+from stream_train.networks import build_backbone
 from stream_train.networks.base import Backbone
-from stream_train.networks.c3d import C3DConfig, C3DLargeConfig
-from stream_train.networks.r2plus1d import R2Plus1D18Config
-from stream_train.networks.r3d import R3D18Config
+from stream_train.networks.config import C3DConfig, C3DLargeConfig, NetworkConfig, R2Plus1D18Config, R3D18Config
 
 CONFIGS: dict[str, NetworkConfig] = {
     "c3d": C3DConfig(),

@@ -8,7 +8,8 @@ import torch
 
 from shardify.config import validate_config
 from stream_train.data.batch import Batch
-from stream_train.tasks.transformations import Transformations, TransformationsConfig
+from stream_train.tasks.config import TransformationsConfig
+from stream_train.tasks.transformations import Transformations
 
 
 def task_of(motions: tuple[str, ...] = ("random", "periodic", "warp"), **changes: object) -> Transformations:

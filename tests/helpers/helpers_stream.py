@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from stream_train.data.batch import Batch
-from stream_train.data.loader import ClipStream, DataConfig
+from stream_train.data.config import DataConfig
+from stream_train.data.loader import ClipStream
 from stream_train.data.order import slots_of_rank
 from stream_train.data.reader import open_shard_set
 from stream_train.transformations.sampling import SamplingConfig, draw_clips

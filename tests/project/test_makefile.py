@@ -277,7 +277,7 @@ def test_evaluations_work_on_the_demo_and_pretrain_on_it_first(target: str, chec
 @pytest.mark.parametrize("dataset", ["demo", "ucf101", "hmdb51", "csv"])
 def test_overrides_of_evaluations_are_keys_of_the_config(dataset: str) -> None:
     from eval.config import EvalConfig
-    from eval.judging.networks import CheckpointWeights
+    from eval.judging.config import CheckpointWeights
     from shardify.config import load_config
 
     words = ["SHARDS=mine", "SPLIT=2,3", "SEED=7", "WORKERS=3", "SET=transfer.epochs=2"]

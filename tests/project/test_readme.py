@@ -11,7 +11,8 @@ import pytest
 import torch
 from helpers_shards import build_config, make_video
 
-from eval.features.of_videos import features_config, write_features
+from eval.features.config import features_config
+from eval.features.of_videos import write_features
 from eval.features.vectors import read_vectors
 from shardify.build.config import BuildConfig
 from shardify.build.run import build
@@ -20,7 +21,7 @@ from shardify.config import load_config
 from shardify.frames.decoding import decode_video
 from shardify.process import STOPPED_EXIT_CODE
 from shardify.storage.retrying import DEFAULT_RETRY_SECONDS, FIRST_CONTACT_SECONDS
-from stream_train.data.reader_config import IndexedReaderConfig
+from stream_train.data.config import IndexedReaderConfig
 from stream_train.training.config import PretrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,7 +144,7 @@ def test_the_embedding_example_gives_the_vector_of_the_features_command(
 ) -> None:
     """On the one clip of a video of 61 frames, cropped alike."""
     from stream_train.networks import build_backbone
-    from stream_train.networks.c3d import C3DConfig
+    from stream_train.networks.config import C3DConfig
     from stream_train.training.exports import export_weights
 
     monkeypatch.chdir(tmp_path)

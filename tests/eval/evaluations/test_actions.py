@@ -16,8 +16,9 @@ from helpers_eval import Oracle, logits_of, telling_jpeg, tiny_eval_config, tiny
 from torch import Tensor
 
 from eval.evaluations.actions import ActionTask, action_scores, class_probabilities, confusion_of, missing_classes
-from eval.features.linear import LinearConfig, classify_linearly
-from eval.features.neighbours import NeighboursConfig, classify_by_neighbours
+from eval.features.config import LinearConfig, NeighboursConfig
+from eval.features.linear import classify_linearly
+from eval.features.neighbours import classify_by_neighbours
 from eval.judging.setting import Setting
 from eval.judging.subsequences import TestClips
 from eval.results.rows import VideoScores

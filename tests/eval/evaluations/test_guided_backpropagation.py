@@ -15,9 +15,8 @@ from torchvision.models.video.resnet import BasicBlock, Conv3DSimple
 
 from eval.evaluations.guided_backpropagation import guided_gradient, saliency_maps
 from shardify.arrays import FloatArray
-from stream_train.networks import NetworkConfig
 from stream_train.networks.base import build_head
-from stream_train.networks.c3d import C3DConfig
+from stream_train.networks.config import C3DConfig, NetworkConfig
 
 Place = tuple[int, int, int, int]
 

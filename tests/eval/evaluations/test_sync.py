@@ -31,7 +31,8 @@ from eval.results.rows import Row, read_scores
 from shardify.errors import UsageError
 from stream_train.data.batch import Batch
 from stream_train.data.clips import draw_views
-from stream_train.data.loader import ClipStream, DataConfig
+from stream_train.data.config import DataConfig
+from stream_train.data.loader import ClipStream
 from stream_train.draws import SampleDraws
 from stream_train.training.distributed import World
 

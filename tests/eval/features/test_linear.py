@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pytest
 from pydantic import ValidationError
 
-from eval.features.linear import LinearConfig, classify_linearly
+from eval.features.config import LinearConfig
+from eval.features.linear import classify_linearly
 from shardify.arrays import IntArray
 
 Float32 = npt.NDArray[np.float32]

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 from pydantic import ValidationError
 
+from eval.features.config import NeighboursConfig
 from eval.features.neighbours import (
-    NeighboursConfig,
     Predictions,
     classify_by_neighbours,
     normalise,

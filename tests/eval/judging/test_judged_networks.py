@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from eval.judging.networks import Network, WeightsConfig, entry_of, network_config, open_network, pretraining_of
+from eval.judging.config import WeightsConfig
+from eval.judging.networks import Network, entry_of, network_config, open_network, pretraining_of
 from shardify.errors import UsageError, WorkError
 from stream_train.training.exports import load_backbone
 

@@ -20,8 +20,8 @@ from eval.judging.subsequences import EvenClips, TestClips, draw_subsequence, pl
 from eval.judging.testing import per_video_means
 from shardify.arrays import FloatArray
 from stream_train.data.batch import Batch
+from stream_train.data.config import DataConfig
 from stream_train.data.fetching import DrawClips
-from stream_train.data.loader import DataConfig
 from stream_train.data.reader import ShardSet, open_shard_set
 from stream_train.draws import SampleDraws
 from stream_train.training.distributed import World

@@ -18,10 +18,10 @@ from shardify.errors import DamageError, WorkError
 from shardify.shards.record import ShardRecord
 from shardify.storage.folder_store import FolderStore
 from shardify.storage.traffic import take
+from stream_train.data.config import IndexedReaderConfig
 from stream_train.data.fetching import SAMPLE_THREADS, BatchRequest, SampleFetcher
 from stream_train.data.order import Slot
 from stream_train.data.reader import FrameReader, ShardSet, open_shard_set, pick_from_indexes
-from stream_train.data.reader_config import IndexedReaderConfig
 from stream_train.data.shard_access import CachedAccess, LocalAccess, OpenShard, choose_access
 from stream_train.data.shard_cache import ShardCache
 from stream_train.draws import Domain, SampleDraws

@@ -19,8 +19,9 @@ from shardify.errors import WorkError
 from shardify.storage.traffic import take
 from stream_train.data import reading_line
 from stream_train.data.batch import Batch
+from stream_train.data.config import DataConfig
 from stream_train.data.fetching import BatchRequest, look_ahead
-from stream_train.data.loader import ClipStream, DataConfig, VideoClips
+from stream_train.data.loader import ClipStream, VideoClips
 from stream_train.data.reader import FrameReader, ShardSet, open_shard_set
 from stream_train.data.survey import each_sample_once, sample_lengths
 from stream_train.draws import Domain

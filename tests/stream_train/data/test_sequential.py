@@ -16,7 +16,7 @@ from helpers_datasets import numbered_jpeg, write_dataset
 
 from shardify.errors import UsageError, WorkError
 from stream_train.data import build_stream, open_data
-from stream_train.data.loader import DataConfig
+from stream_train.data.config import DataConfig
 from stream_train.data.sequential import TarSet
 from stream_train.transformations.sampling import SamplingConfig, draw_clips
 

@@ -14,10 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from shardify.config import StrictModel, dump_config, validate_config
 from shardify.errors import UsageError
-from stream_train.networks import NetworkConfig, build_backbone
+from stream_train.networks import build_backbone
 from stream_train.networks.base import Backbone, build_head
-from stream_train.networks.c3d import C3DConfig, C3DLargeConfig
-from stream_train.networks.r3d import R3D18Config
+from stream_train.networks.config import C3DConfig, C3DLargeConfig, NetworkConfig, R3D18Config
 
 
 class Holder(StrictModel):

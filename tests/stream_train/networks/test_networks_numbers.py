@@ -8,11 +8,8 @@ from helpers_networks import every_network, narrow, random_clips, randomise_norm
 from torch import Tensor
 from torch.nn import functional as F
 
-from stream_train.networks import NetworkConfig
 from stream_train.networks.base import Backbone, build_head
-from stream_train.networks.c3d import C3DConfig
-from stream_train.networks.r2plus1d import R2Plus1D18Config
-from stream_train.networks.r3d import R3D18Config
+from stream_train.networks.config import C3DConfig, NetworkConfig, R2Plus1D18Config, R3D18Config
 
 
 def apply_norm(x: Tensor, state: dict[str, Tensor], name: str, *, eps: float) -> Tensor:

@@ -10,11 +10,9 @@ from helpers_networks import meta_backbone, random_clips, randomise_norms
 from torchvision.models import video as torchvision_video
 
 from shardify.errors import UsageError, WorkError
-from stream_train.networks import NetworkConfig, build_backbone
+from stream_train.networks import build_backbone
 from stream_train.networks.base import build_head
-from stream_train.networks.c3d import C3DConfig
-from stream_train.networks.r2plus1d import R2Plus1D18Config
-from stream_train.networks.r3d import R3D18Config
+from stream_train.networks.config import C3DConfig, NetworkConfig, R2Plus1D18Config, R3D18Config
 from stream_train.networks.torchvision_weights import load_torchvision, to_torchvision
 
 torchvision_shaped = pytest.mark.parametrize(

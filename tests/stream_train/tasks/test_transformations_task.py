@@ -14,7 +14,7 @@ from torch import Tensor
 
 from shardify.errors import UsageError
 from stream_train.draws import SampleDraws
-from stream_train.networks.c3d import C3DConfig
+from stream_train.networks.config import C3DConfig
 from stream_train.tasks import build_model, build_task
 from stream_train.tasks.base import LossTerm
 from stream_train.tasks.transformations import Transformations, speed_targets

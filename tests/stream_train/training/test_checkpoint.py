@@ -14,7 +14,7 @@ import torch
 from shardify.errors import UsageError, WorkError
 from shardify.storage.folder_store import FolderStore
 from stream_train.networks import build_backbone
-from stream_train.networks.c3d import C3DConfig
+from stream_train.networks.config import C3DConfig
 from stream_train.training.checkpoint import (
     Checkpoint,
     CheckpointFolder,
@@ -23,7 +23,8 @@ from stream_train.training.checkpoint import (
     restore_model,
     restore_optimizer,
 )
-from stream_train.training.optim import OptimizerConfig, build_optimizer
+from stream_train.training.config import OptimizerConfig
+from stream_train.training.optim import build_optimizer
 
 IDENTITY = {"seed": 0, "network.kind": "c3d", "split": "train1", "data_set.fingerprint": "a" * 64}
 

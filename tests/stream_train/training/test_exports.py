@@ -9,7 +9,7 @@ import torch
 
 from shardify.errors import UsageError, WorkError
 from stream_train.networks import build_backbone
-from stream_train.networks.c3d import C3DConfig
+from stream_train.networks.config import C3DConfig
 from stream_train.training.exports import export_weights, load_backbone
 
 

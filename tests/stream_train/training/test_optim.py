@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from stream_train.networks import build_backbone
-from stream_train.networks.c3d import C3DConfig
-from stream_train.training.optim import OptimizerConfig, build_optimizer, learning_rate, set_learning_rate
+from stream_train.networks.config import C3DConfig
+from stream_train.training.config import OptimizerConfig
+from stream_train.training.optim import build_optimizer, learning_rate, set_learning_rate
 
 
 def test_cosine_from_the_full_rate_to_the_final_factor() -> None:

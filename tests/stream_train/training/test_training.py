@@ -17,13 +17,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from shardify.config import load_config
 from shardify.errors import UsageError, WorkError
 from stream_train.training.checkpoint import CheckpointFolder
-from stream_train.training.config import PretrainConfig
+from stream_train.training.config import OptimizerConfig, PretrainConfig
 from stream_train.training.distributed import World
 from stream_train.training.exports import load_backbone
 from stream_train.training.loop import pretrain
 from stream_train.training.metrics import Interval, MetricsLog, read_metrics
 from stream_train.training.objective import Objective
-from stream_train.training.optim import OptimizerConfig, learning_rate
+from stream_train.training.optim import learning_rate
 from stream_train.training.progress import Progress
 from stream_train.training.validation import validate_run
 

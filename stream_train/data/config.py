@@ -1,18 +1,22 @@
-"""How shards are read: the `data.reader` section of training and evaluation configs."""
+"""How shards are read and clips are batched: the `data` section of training and evaluation configs."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from shardify.config import StrictModel
 from shardify.errors import UsageError
 from shardify.storage.locations import LocalFolder, check_local
 
 CACHE_VARIABLE = "TEMPORAL_SSL_CACHE"
+
+Scale = Annotated[float, Field(gt=0, le=1)]
+Side = Annotated[int, Field(ge=1, le=4096)]
+"""Pixels of a height or width."""
 
 Access = Literal["auto", "ranged", "cached"]
 
@@ -68,3 +72,41 @@ class SequentialReaderConfig(StrictModel):
     """Samples in WebDataset's shuffle buffer, in each worker; 0 keeps the order of the shards."""
     samples_per_epoch: PositiveInt | None = None
     """Videos counted as one epoch; needed only where there is no manifest and the tars cannot be counted."""
+
+
+class ClipConfig(StrictModel):
+    """Geometry and augmentation of clips (section 3.2, "Implementation"; the released code's choices are switches)."""
+
+    crop: int = Field(default=112, ge=1, le=4096)
+    """Height and width of the square crop, in pixels."""
+    resize: tuple[Side, Side] | None = None
+    """Bilinear resize to (height, width) before the crop, for shards that store larger frames."""
+    scale: tuple[Scale, Scale] | None = None
+    """In training, a further resize by a factor drawn from this range for whatever shares a crop (the released code
+    fine-tunes its ResNet at 0.5 to 1)."""
+    test_resize: tuple[Side, Side] | None = None
+    """Outside training, the resize to take instead of `resize`; null is the same one."""
+    crop_scope: Literal["clip", "video", "batch"] = "clip"
+    """What shares one random crop."""
+    flip_scope: Literal["video", "clip", "none"] = "video"
+    """What shares one random left-right flip."""
+    colour: Literal["none", "frame", "clip"] = "none"
+    """Random brightness (+-32/255), saturation (0.5-1.5) and grey (p = 0.2): never, or drawn per frame or per clip."""
+
+    @model_validator(mode="after")
+    def _scale_increases(self) -> Self:
+        if self.scale is not None and self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale is a range from low to high, not {list(self.scale)}")
+        return self
+
+
+class DataConfig(ClipConfig):
+    """How clips are read and batched."""
+
+    videos_per_batch: int = Field(default=7, ge=1, le=8192)
+    """Videos in the global batch, whatever the number of ranks; each gives all its clips (7 x 4 = 28, section 3.2)."""
+    num_workers: int | None = Field(default=None, ge=0, le=256)
+    """Loader processes a rank; null: the usable cores, shared among the node's ranks, less one each, at most 8."""
+    prefetch_batches: int = Field(default=2, ge=1, le=256)
+    """Batches that each worker prepares ahead."""
+    reader: Annotated[IndexedReaderConfig | SequentialReaderConfig, Field(discriminator="kind")] = IndexedReaderConfig()

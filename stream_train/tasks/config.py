@@ -1,0 +1,35 @@
+"""What a config says about a pretext task."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import NonNegativeFloat, model_validator
+
+from shardify.config import StrictModel
+from stream_train.transformations.sampling import SamplingConfig
+
+
+class TransformationsConfig(StrictModel):
+    """The paper's task, with every subset of Table 1."""
+
+    kind: Literal["transformations"] = "transformations"
+    sampling: SamplingConfig = SamplingConfig()
+    """Which clips a video gives; no motions beside speed leaves only the speed loss ("Speed" of Table 1)."""
+    speed_loss: bool = True
+    """Whether the speed is recognised too (the two columns of Table 1)."""
+    speed_loss_on: Literal["speed", "speed_and_periodic"] = "speed"
+    """Clips in the speed loss: the speed clips (the paper), or the periodic ones too, which share their speed (the
+    released code)."""
+    motion_weight: NonNegativeFloat = 1.0
+    """Weight of the motion loss beside the speed loss; 4 reads the paper's sum of four motion terms literally."""
+
+    @model_validator(mode="after")
+    def _has_a_question(self) -> TransformationsConfig:
+        if not self.sampling.motions and not self.speed_loss:
+            raise ValueError("sampling.motions is empty and speed_loss is false, so nothing is left to learn")
+        return self
+
+
+TaskConfig = TransformationsConfig
+"""The config of any task; with a second one, a union told apart by `kind`."""
