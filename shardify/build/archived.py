@@ -1,39 +1,38 @@
 """A build whose videos are in archives: which windows are still to be packed, and what all of them hold.
 
-In: a config, a catalog of archives and its windows, a store. Out: a :class:`Work`; at the end a :class:`Built`, with
-what only reading the archives could tell. All that is needed for that lies in the store, so parts and reruns agree.
+In: a config, a catalog of archives and its windows, a store. Out: a :class:`Work`; at the end a :class:`Built`.
+Everything that this needs lies in the store, so parts and reruns agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from shardify.build.archives.windows import (
     LISTED_NAME,
     SHARDS_PER_WINDOW,
-    PendingWindow,
     Window,
-    find_pending,
+    WindowRecord,
     listed_lines,
     members_digest,
     read_window,
     refuse_damage,
     shard_number,
     sum_up,
+    window_name,
 )
 from shardify.build.archives.writer import WindowTask
 from shardify.build.config import BuildConfig
 from shardify.build.description import BuildDescription
 from shardify.build.work import Built, Work, is_whole, read_records
 from shardify.catalogs.base import Catalog
-from shardify.errors import UnfinishedError
-from shardify.shards.record import ShardRecord
+from shardify.errors import UnfinishedError, UsageError
 from shardify.storage.store import Store
 
 
 def keep_lists(store: Store, catalog: Catalog) -> None:
-    """Have what the lists name beside the shards; build.json, which is there, holds its checksum."""
+    """Write the names in the lists beside the shards; build.json, which is there, holds their checksum."""
     if catalog.archived is not None and catalog.archived.listed and not store.exists(LISTED_NAME):
         store.write(LISTED_NAME, listed_lines(catalog.archived.listed, catalog.splits))
 
@@ -47,34 +46,63 @@ def find_windows(
     retry_failed: bool,
     num_cores: int,
 ) -> Work:
-    """Those of some windows that are to be packed, see :func:`shardify.build.archives.windows.find_pending`.
+    """Those of some windows that are not complete, or lack a shard.
 
     Args:
         config: the build's.
         catalog: the build's.
         windows: all, or those of one part.
-        store: where the build lies.
-        retry_failed: also those with shards that lack videos.
-        num_cores: shared by the threads of the windows that are packed at once; each has one at least.
+        store: where the data set is built.
+        retry_failed: also the windows with shards that lack rejected videos.
+        num_cores: shared by the threads of the windows that are packed at once; each has at least one.
+
+    Raises:
+        UsageError: if archives have changed since their window was completed.
     """
-    sizes = store.sizes()
-    whole = _whole_shards(store, {window.number for window in windows}, sizes)
-    pending = find_pending(store, windows, sizes, whole, retry_failed=retry_failed)
-    num_threads = max(1, num_cores // max(1, len(pending)))
-    due = {window.window.number for window in pending}
-    kept = frozenset[int]().union(*(window.kept for window in pending))
+    due: dict[int, tuple[Window, frozenset[int]]] = {}
+    usable = _usable_shards(store, {window.number for window in windows}, retry_failed=retry_failed)
+    for window in windows:
+        record = read_window(store, window.number)
+        if record is None or record.archives != window.archives:
+            if record is not None and record.state == "complete":
+                raise UsageError(_changed(store, record, window))
+            due[window.number] = window, frozenset()
+        elif record.state == "damaged" or not usable.issuperset(record.shards):
+            # what was packed of a damaged archive differs from what is packed of the whole one
+            is_proven = record.state == "damaged" or not record.damage
+            due[window.number] = window, usable.intersection(record.shards) if is_proven else frozenset()
+    num_threads = max(1, num_cores // max(1, len(due)))
+    digest = members_digest(catalog)
     return Work(
-        tasks=_tasks(config, catalog, pending, num_threads),
-        num_tasks=len(pending),
+        tasks=(
+            WindowTask(
+                root=catalog.root,
+                classes=catalog.classes,
+                location=str(config.out),
+                frames=config.frames,
+                packing=config.pack,
+                min_frames=config.min_frames,
+                window=window,
+                kept=kept,
+                source=config.source,
+                members_sha256=digest,
+                splits=catalog.splits,
+                videos_per_shard=config.videos_per_shard,
+                num_threads=num_threads,
+            )
+            for window, kept in due.values()
+        ),
+        num_tasks=len(due),
         num_planned=len(windows),
-        num_videos=None if pending else 0,
-        writes=lambda number: number // SHARDS_PER_WINDOW in due and number not in kept,
+        num_videos=None if due else 0,
+        writes=lambda number: (window := number // SHARDS_PER_WINDOW) in due and number not in due[window][1],
     )
 
 
 def require_no_damage(store: Store, windows: Iterable[Window]) -> None:
-    """Raise WorkError if damage keeps windows that were read from being complete."""
-    refuse_damage([read_window(store, window.number) for window in windows])
+    """Raise WorkError if one of these windows is damaged."""
+    records = [read_window(store, window.number) for window in windows]
+    refuse_damage([record for record in records if record is not None])
 
 
 def collect_windows(store: Store, description: BuildDescription) -> Built:
@@ -87,11 +115,10 @@ def collect_windows(store: Store, description: BuildDescription) -> Built:
     packed = sum_up(store, description.archives)
     records, missing = read_records(store, packed.shards)
     if missing:
-        windows = {number // SHARDS_PER_WINDOW for number in missing}
         raise UnfinishedError(
             f"{store.location}: {len(missing)} shards of packed windows are gone ({missing[0]} ...), or another "
-            "process is writing them anew; run `shardify build` again",
-            num_missing=len(windows),
+            "process is replacing them; run `shardify build` again",
+            num_missing=len({number // SHARDS_PER_WINDOW for number in missing}),
         )
     notes = [f"went without what is lost of it: {line}" for line in packed.damage]
     if packed.num_copies:
@@ -105,34 +132,21 @@ def collect_windows(store: Store, description: BuildDescription) -> Built:
     return Built(description=known, records=records, num_unlisted=packed.num_unlisted, notes=tuple(notes))
 
 
-def _tasks(
-    config: BuildConfig, catalog: Catalog, pending: Sequence[PendingWindow], num_threads: int
-) -> Iterable[WindowTask]:
-    digest = members_digest(catalog)
-    for window in pending:
-        yield WindowTask(
-            root=catalog.root,
-            classes=catalog.classes,
-            location=str(config.out),
-            frames=config.frames,
-            packing=config.pack,
-            min_frames=config.min_frames,
-            pending=window,
-            source=config.source,
-            members_sha256=digest,
-            splits=catalog.splits,
-            videos_per_shard=config.videos_per_shard,
-            num_threads=num_threads,
-        )
+def _usable_shards(store: Store, windows: set[int], *, retry_failed: bool) -> frozenset[int]:
+    """Numbers of the shards of some windows that need not be written again."""
+    sizes = store.sizes()
+    numbers = {shard_number(name) for name in sizes if name.endswith(".json")}
+    records, _ = read_records(store, [n for n in numbers if n is not None and n // SHARDS_PER_WINDOW in windows])
+    return frozenset(
+        record.number for record in records if is_whole(record, sizes) and not (retry_failed and record.rejected)
+    )
 
 
-def _whole_shards(store: Store, windows: set[int], sizes: Mapping[str, int]) -> dict[int, ShardRecord]:
-    """Records of those windows' shards that are there with tar and index."""
-    numbers = [
-        number
-        for name in sizes
-        if name.endswith(".json") and (number := shard_number(name)) is not None
-        if number // SHARDS_PER_WINDOW in windows
-    ]
-    records, _ = read_records(store, numbers)
-    return {record.number: record for record in records if is_whole(record, sizes)}
+def _changed(store: Store, record: WindowRecord, window: Window) -> str:
+    sizes = {archive.path: archive.num_bytes for archive in window.archives}
+    old = next(archive for archive in record.archives if sizes.get(archive.path) != archive.num_bytes)
+    return (
+        f"{store.location}: the archive {old.path} had {old.num_bytes} bytes when it was packed and has "
+        f"{sizes.get(old.path)} now; delete {window_name(window.number)} there to pack it again, or build into another "
+        "folder (--set out=...)"
+    )

@@ -82,15 +82,22 @@ def write_shard(task: ShardTask, report: Report) -> ShardRecord:
         WorkError: if the disk is full.
         OSError: if the store cannot be written.
     """
-    shard = task.shard
+    shard, store = task.shard, open_store(task.location)
     paths = [video.path for video in shard.videos]
     with (
         closing(open_videos(task.root, paths)) as sources,
-        OpenShard(task, open_store(task.location), shard.number, shard.splits) as open_shard,
+        OpenShard(task, store, shard.number, shard.splits) as open_shard,
     ):
         for video, source in zip(shard.videos, sources, strict=True):
             report(open_shard.add(video, decode_source(source, task)))
-        return open_shard.commit()
+        record = open_shard.put()
+    write_record(store, record)
+    return record
+
+
+def write_record(store: Store, record: ShardRecord) -> None:
+    """Commit a shard whose tar and index are in the store; a record that is there already is equal and stays."""
+    store.create(shard_name(record.number, "json"), record.to_json())
 
 
 def decode_source(source: Path | MemoryFile | VideoError, recipe: Recipe) -> Frames | VideoError:
@@ -144,11 +151,11 @@ class OpenShard:
         self._tar.add(video, result, _sample_json(video, result, self._recipe))
         return VideoDone(num_frames=len(result.jpegs))
 
-    def commit(self) -> ShardRecord:
-        """Replace whatever the store holds of this shard; at every moment it holds a whole shard or no record of one.
+    def put(self) -> ShardRecord:
+        """Write tar and index to the store; the shard exists once its record is written too, see :func:`write_record`.
 
-        If it holds the very same, nothing is written. Else the manifest is deleted after the old record: whoever writes
-        a manifest meanwhile and reads the records afterwards sees that this one is gone, or else wrote it before that.
+        If the store holds the very same shard, nothing is written. Otherwise the old record is deleted first, then the
+        manifest. So a process that is writing a manifest, and reads the records again afterwards, notices the change.
 
         Raises:
             WorkError: if the disk is full.
@@ -178,18 +185,17 @@ class OpenShard:
         else:
             self._store.delete(tar_name)
             self._store.delete(index_name)
-        self._store.write(record_name, record.to_json())
         return record
 
     def _holds(self, record: ShardRecord) -> bool:
         """Whether the store has this record, with a tar and an index of the sizes that it names."""
-        names = [shard_name(record.number, part) for part in ("tar", "idx.npz")] if record.num_samples else []
+        number, samples = record.number, record.num_samples
+        sizes = {shard_name(number, "tar"): record.tar_bytes, shard_name(number, "idx.npz"): record.index_bytes}
         try:
-            same = self._store.read(shard_name(record.number, "json")) == record.to_json()
-            sizes = [self._store.size(name) for name in names]
+            same = self._store.read(shard_name(number, "json")) == record.to_json()
+            return same and (not samples or all(self._store.size(name) == size for name, size in sizes.items()))
         except FileNotFoundError:
             return False
-        return same and sizes == ([record.tar_bytes, record.index_bytes] if names else [])
 
 
 class ShardTar:

@@ -1,7 +1,8 @@
 """One window of archives -> its shards: read once from first to last, decoded by several threads, packed in order.
 
-In: a :class:`WindowTask`. Out: shards in the store and, last of all, the window's record. Which video lies in which
-shard follows from the order of the archives alone, not from what decodes; so shards that are there are passed over.
+In: a :class:`WindowTask`. Out: shards in the store. Tar and index of a shard are written when it is full; the records
+of all shards, and last the window's own, when the end of all archives was seen. The order of the archives alone decides
+which video lies in which shard, not what decodes.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from collections import Counter, deque
 from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from shardify.build.archives.reading import ArchiveDamageError, read_members
 from shardify.build.archives.windows import (
     SHARDS_PER_WINDOW,
-    PendingWindow,
+    Window,
     WindowRecord,
     members_digest,
     shard_number,
     window_name,
 )
-from shardify.build.shard_writer import OpenShard, Recipe, Report, decode_source
+from shardify.build.shard_writer import OpenShard, Recipe, Report, decode_source, write_record
 from shardify.catalogs import SourceConfig, read_catalog
 from shardify.catalogs.archived import Archive, Member, MemberRule, folder_of
 from shardify.catalogs.base import Video
@@ -35,22 +36,25 @@ from shardify.errors import WorkError
 from shardify.frames.decoding import Frames, VideoError, stop_decoding
 from shardify.frames.memory_file import MemoryFile
 from shardify.shards.format import MANIFEST_NAME
+from shardify.shards.record import ShardRecord
 from shardify.storage import open_store
 from shardify.storage.store import Store
 
 MAX_WAITING_BYTES = 1 << 30
-"""Videos that wait to be decoded take at most so much memory, one more aside."""
+"""Memory for videos that wait to be decoded; one more video may exceed it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowTask(Recipe):
-    """A window to be packed; picklable, so that it can be done in any process."""
+    """A window to be packed; picklable, so that any process can do it."""
 
-    pending: PendingWindow
+    window: Window
+    kept: frozenset[int]
+    """Shards that an earlier run packed from the same whole archives; they are not written again."""
     source: SourceConfig
-    """Lists are read in the process that needs them: they are long, and the same for all windows."""
+    """The process that needs the lists reads them: they are long, and the same for all windows."""
     members_sha256: str
-    """Of what the lists said when the build began, see :func:`shardify.build.archives.windows.members_digest`."""
+    """Of the lists when the build began, see :func:`shardify.build.archives.windows.members_digest`."""
     splits: tuple[str, ...]
     """All splits of the data set, in their order."""
     videos_per_shard: int
@@ -63,76 +67,72 @@ class WindowTask(Recipe):
 
 
 def write_window(task: WindowTask, report: Report) -> WindowRecord:
-    """Read a window's archives, decode, pack, commit each shard, then the window.
+    """Read a window's archives, decode, pack, and commit all its shards together.
 
-    Damaged archives are noted in the record, which says what becomes of the window. If they are not accepted, only the
-    shards stay that were full before the first of them began. If they are, and nothing of some of them can be trusted,
-    the window is read and packed once more without those, but for the same shards.
+    If an archive is damaged and that is not accepted, the window gets a record that names the damage, and no new shard.
+    If it is accepted, the window holds what lies before the damage. If bytes before the damage may be wrong, too, the
+    window is read and packed again without that archive.
 
     Args:
         task: what to write where.
-        report: called once per decoded video, in order. If it raises, the window is not complete.
+        report: called once per decoded video, in order. If it raises, nothing is committed.
 
     Returns:
         The record that now stands in the store.
 
     Raises:
         UsageError: if access to the archives is denied.
-        WorkError: if an archive is gone or cannot be read, or nothing of it can be trusted though it was whole once; if
-            the disk is full, or the window has too many shards.
+        WorkError: if an archive is gone or cannot be read, the disk is full, or the window has too many shards.
     """
     store = open_store(task.location)
-    pending, accepts = task.pending, task.source.accept_damaged_archives
     members = _read_members_once(task.source, task.members_sha256)
-    _drop(store, pending.stale)
-    kept, proven = pending.kept, tuple(sorted(pending.proven))
-    number, archives = pending.window.number, pending.window.archives
-    begun = WindowRecord(number=number, archives=archives, state="begun", shards=proven, left_out=pending.left_out)
+    # kept shards hold videos of what is damaged now, so the window cannot do without them
+    accepts = task.source.accept_damaged_archives and not task.kept
+    damage: dict[str, ArchiveDamageError] = {}
+    left_out: set[str] = set()
     while True:
-        _write_record(store, begun)
-        with _Packer(task, store, members, report, kept) as packer:
-            packer.read_all(begun.left_out)
-        if packer.sound is None:
-            found = tuple(sorted(packer.found.elements()))
-            record = replace(packer.describe(begun), state="complete", shards=packer.shards, found=found)
-            if not kept.issubset(record.shards):
-                _drop(store, _others(store, number, record.shards))
+        with _Packer(task, store, members, report, accepts=accepts) as packer:
+            packer.read_all(left_out)
+        damage |= packer.damage
+        if packer.is_sound or not accepts:
             break
-        stay = packer.sound | pending.proven
-        _drop(store, _others(store, number, stay))
-        spoilt = {path: str(error) for path, error in packer.damage.items() if error.spoils_all}
-        if not accepts or stay != packer.sound:
-            record = replace(packer.describe(begun), state="damaged", shards=tuple(sorted(stay)))
-            break
-        begun, kept = replace(begun, shards=tuple(sorted(stay)), left_out=begun.left_out | spoilt), stay
-    _write_record(store, record)
-    if accepts and record.state == "damaged":
-        raise WorkError(
-            f"{next(iter(spoilt.values()))}; it was whole when shards of it were written, which stay: put back what it "
-            f"was, or delete {window_name(number)} in {store.location} to go without it; then run the command again"
-        )
+        left_out |= {path for path, error in damage.items() if error.spoils_all}
+    for shard in packer.records if packer.is_sound else ():
+        write_record(store, shard)
+    record = WindowRecord(
+        number=task.window.number,
+        archives=task.window.archives,
+        state="complete" if packer.is_sound else "damaged",
+        shards=packer.shards if packer.is_sound else tuple(sorted(task.kept)),
+        found=tuple(sorted(packer.found.elements())) if packer.is_sound else (),
+        num_unlisted=packer.num_unlisted,
+        unlisted_example=packer.unlisted_example,
+        damage=tuple(sorted(map(str, damage.values()))),
+    )
+    _drop_others(store, record)
+    store.write(window_name(record.number), record.to_json())
     return record
 
 
 class _Packer:
-    """Members of archives, one after the other -> shards."""
+    """Members of archives, one after the other -> shards without records."""
 
-    def __init__(
-        self, task: WindowTask, store: Store, members: MemberRule, report: Report, kept: frozenset[int]
-    ) -> None:
+    def __init__(self, task: WindowTask, store: Store, members: MemberRule, report: Report, *, accepts: bool) -> None:
         self.found: Counter[str] = Counter()
         self.num_unlisted = 0
         self.unlisted_example = ""
         self.damage: dict[str, ArchiveDamageError] = {}
         """By the archive's path."""
-        self.sound: frozenset[int] | None = None
-        """Once there is damage that is not accepted: the shards that were full before its archive began."""
+        self.is_sound = True
+        """False once there is damage for which the window cannot stay as it is; nothing is packed after that."""
+        self.records: list[ShardRecord] = []
+        """Of the shards whose tar and index are in the store."""
         self._task = task
         self._store = store
         self._members = members
         self._report = report
-        self._kept = kept
-        self._first = task.pending.window.number * SHARDS_PER_WINDOW
+        self._accepts = accepts
+        self._first = task.window.number * SHARDS_PER_WINDOW
         self._placed: list[int] = []
         """Videos of each shard so far, by its number within the window."""
         self._filling: dict[tuple[str, ...], int] = {}
@@ -149,7 +149,7 @@ class _Packer:
     ) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         while any(future.running() for *_, future in self._waiting):
-            stop_decoding()  # who pressed Ctrl-C does not wait for the videos at hand
+            stop_decoding()  # Ctrl-C does not wait for the videos at hand
             time.sleep(0.02)
         self._threads.shutdown()
         stack = ExitStack()
@@ -159,52 +159,40 @@ class _Packer:
 
     @property
     def shards(self) -> tuple[int, ...]:
-        """Numbers of all shards."""
+        """Numbers of all shards, kept ones included."""
         return tuple(range(self._first, self._first + len(self._placed)))
 
-    def describe(self, record: WindowRecord) -> WindowRecord:
-        """A record with what was found beside the data set's videos."""
-        return replace(
-            record,
-            num_unlisted=self.num_unlisted,
-            unlisted_example=self.unlisted_example,
-            damage=tuple(map(str, self.damage.values())),
-        )
-
     def read_all(self, left_out: Collection[str]) -> None:
-        """Pack all archives but those of some paths; behind damage that is not accepted, only look for more of it."""
-        for archive in self._task.pending.window.archives:
+        """Pack all archives but some; after damage that ends the packing, only look for more damage."""
+        for archive in self._task.window.archives:
             if archive.path in left_out:
                 continue
-            full = (n for n, num_videos in enumerate(self._placed) if num_videos == self._task.videos_per_shard)
-            sound = frozenset(self._first + n for n in full)
             try:
                 self._read(archive)
             except ArchiveDamageError as error:
                 self.damage[archive.path] = error
-                if self.sound is None and (error.spoils_all or not self._task.source.accept_damaged_archives):
-                    self.sound = sound
+                self.is_sound &= self._accepts and not error.spoils_all
         while self._waiting:
             self._pack_next()
-        for number in sorted(self._open) if self.sound is None else ():
-            self._commit(number)
+        for number in sorted(self._open) if self.is_sound else ():
+            self._put(number)
 
     def _read(self, archive: Archive) -> None:
         folder = folder_of(archive.path)
         known: dict[str, Member] = {}
 
         def wants(path: str) -> bool:
-            member = self._members.find(f"{folder}/{path}")
             known.clear()
-            if member is None or self.sound is not None:
+            member = self._members.find(f"{folder}/{path}") if self.is_sound else None
+            if member is None:
                 return False
             known[path] = member
-            return self._first + self._next_shard(self._splits(member)) not in self._kept
+            return self._first + self._next_shard(self._splits(member)) not in self._task.kept
 
         for path, memory in read_members(self._task.root, archive, wants):
             if path in known:
                 self._place(f"{archive.path}/{path}", member_key(archive.path, path), known[path], memory)
-            elif is_video(path) and self.sound is None:
+            elif is_video(path) and self.is_sound:
                 self.num_unlisted += 1
                 self.unlisted_example = self.unlisted_example or f"{archive.path}/{path}"
 
@@ -218,7 +206,7 @@ class _Packer:
             return number
         if len(self._placed) == SHARDS_PER_WINDOW:
             raise WorkError(
-                f"the window of archives that begins with {self._task.pending.window.archives[0].path} needs more than "
+                f"the window of archives that begins with {self._task.window.archives[0].path} needs more than "
                 f"{SHARDS_PER_WINDOW} shards; raise videos_per_shard (now {self._task.videos_per_shard}) or lower "
                 "source.archives_per_window"
             )
@@ -256,46 +244,40 @@ class _Packer:
             shard = self._open[number] = OpenShard(self._task, self._store, number, video.splits).__enter__()
         self._report(shard.add(video, result))
         if shard.num_videos == self._task.videos_per_shard:
-            self._commit(number)
+            self._put(number)
 
-    def _commit(self, number: int) -> None:
+    def _put(self, number: int) -> None:
         shard = self._open[number]
-        shard.commit()
+        self.records.append(shard.put())
         del self._open[number]
         shard.__exit__(None, None, None)
 
 
 @functools.lru_cache(maxsize=1)
 def _read_members_once(source: SourceConfig, members_sha256: str) -> MemberRule:
-    """What the lists say about members, read once in each process.
+    """The lists' rule for members, read once in each process.
 
     Raises:
-        WorkError: if they are not what they were when the build began.
+        WorkError: if the lists have changed since the build began.
     """
     catalog = read_catalog(source)
     if catalog.archived is None or members_digest(catalog) != members_sha256:
         raise WorkError(
-            "the lists of source have changed since this build began; give them back their contents and run the same "
+            "the lists of source have changed since this build began; restore them and run the same "
             "command again, or build into another folder (--set out=...)"
         )
     return catalog.archived.members
 
 
-def _write_record(store: Store, record: WindowRecord) -> None:
-    store.write(window_name(record.number), record.to_json())
-
-
-def _others(store: Store, window: int, numbers: Collection[int]) -> list[str]:
-    """What there is of a window's shards but for some numbers."""
-    names = {name: shard_number(name) for name in store.sizes()}
-    return [
-        name for name, n in names.items() if n is not None and n // SHARDS_PER_WINDOW == window and n not in numbers
+def _drop_others(store: Store, record: WindowRecord) -> None:
+    """Delete a window's other shards, then the manifest, which another part may have written."""
+    numbers = {name: shard_number(name) for name in store.sizes()}
+    others = [
+        name
+        for name, number in numbers.items()
+        if number is not None and number // SHARDS_PER_WINDOW == record.number and number not in record.shards
     ]
-
-
-def _drop(store: Store, names: Collection[str]) -> None:
-    """Delete objects of shards; then the manifest, which somebody may have written meanwhile."""
-    for name in sorted(names, key=lambda name: not name.endswith(".json")):  # without its record a shard is none
+    for name in sorted(others, key=lambda name: not name.endswith(".json")):  # a shard without its record is none
         store.delete(name)
-    if names:
+    if others:
         store.delete(MANIFEST_NAME)
