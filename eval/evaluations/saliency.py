@@ -29,8 +29,7 @@ from stream_train.data.survey import each_video_whole
 from stream_train.draws import SampleDraws
 from stream_train.tasks.base import ClipModel
 from stream_train.training.distributed import World
-from stream_train.training.exports import load_model
-from stream_train.training.loop import NETWORK_NAME
+from stream_train.training.exports import NETWORK_NAME, load_model
 from stream_train.training.precision import place_model
 from stream_train.transformations.sampling import ClipPlan
 

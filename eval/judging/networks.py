@@ -25,8 +25,7 @@ from stream_train.networks import build_backbone
 from stream_train.networks.base import Backbone
 from stream_train.networks.config import NetworkConfig
 from stream_train.networks.torchvision_weights import load_torchvision
-from stream_train.training.exports import load_backbone
-from stream_train.training.loop import BACKBONE_NAME
+from stream_train.training.exports import BACKBONE_NAME, load_backbone
 from stream_train.transformations.sequences import CLIP_LENGTH
 
 
@@ -137,7 +136,7 @@ def _open_checkpoint(name: str, entry: CheckpointWeights, crop: int, crop_key: s
     try:
         with fetched(place) as path:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            backbone, metadata = load_backbone(path, origin=place)
+            backbone, metadata = load_backbone(path, name=place)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise _no_export(name, entry) from None
     if metadata["crop"] != crop and backbone.fully_connected is not None:

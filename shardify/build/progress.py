@@ -1,46 +1,24 @@
-"""How far a build is, on stderr: a live line on a terminal, a line every ten seconds in a log."""
+"""How far a build is: videos/s, frames/s, rejects and the time left."""
 
 from __future__ import annotations
 
-import sys
 import time
-from types import TracebackType
-from typing import Self, TextIO
-
-import click
-from tqdm import tqdm
+from typing import TextIO
 
 from shardify.build.shard_writer import VideoDone
+from shardify.progress import ProgressLine
 
 
-class BuildProgress:
-    """Counts finished videos and shows videos/s, frames/s, rejects and the time left."""
-
-    LOG_SECONDS = 10.0
+class BuildProgress(ProgressLine):
+    """Counts finished videos; `num_videos` is None for archives, whose contents are unknown before they are read."""
 
     def __init__(self, num_videos: int | None, stream: TextIO | None = None) -> None:
+        super().__init__(num_videos, unit="video", enabled=num_videos != 0, stream=stream)
         self.num_videos = num_videos
         self.num_done = 0
         self.num_frames = 0
         self.num_rejected = 0
-        self._stream = sys.stderr if stream is None else stream
-        self._start = self._logged = time.monotonic()
-        self._bar = tqdm(
-            total=num_videos,
-            unit="video",
-            file=self._stream,
-            disable=num_videos == 0 or not self._stream.isatty(),
-            dynamic_ncols=True,
-            smoothing=0.05,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._bar.close()
+        self._start = self.logged = time.monotonic()
 
     @property
     def seconds(self) -> float:
@@ -52,20 +30,19 @@ class BuildProgress:
         self.num_done += 1
         self.num_frames += done.num_frames
         self.num_rejected += done.num_frames == 0
-        if not self._bar.disable:
+        if self.is_live:
             frames = f"{self.num_frames / max(self.seconds, 1e-9):,.0f} frames/s"
-            self._bar.set_postfix_str(f"{frames}, {self.num_rejected} rejected", refresh=False)
-            self._bar.update()
-        elif time.monotonic() - self._logged >= self.LOG_SECONDS:
-            self._logged = time.monotonic()
-            click.echo(self.line(), file=self._stream)
+            self.bar.set_postfix_str(f"{frames}, {self.num_rejected} rejected", refresh=False)
+            self.bar.update()
+        elif self.line_is_due():
+            self.tell(self.line())
 
     def line(self) -> str:
         """The state in words, for logs."""
         seconds = max(self.seconds, 1e-9)
         rate = self.num_done / seconds
         line = f"videos, {rate:.1f} videos/s, {self.num_frames / seconds:,.0f} frames/s, {self.num_rejected} rejected"
-        if self.num_videos is None:  # in archives, whose contents are not known before they are read
+        if self.num_videos is None:
             return f"{self.num_done} {line}"
         left = (self.num_videos - self.num_done) / rate if rate else 0.0
         return f"{self.num_done} of {self.num_videos} {line}, {format_seconds(left)} left"

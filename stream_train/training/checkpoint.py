@@ -1,7 +1,7 @@
 """The state of a run, in a folder or an object store: saved whole or not at all, found again and compared.
 
-A checkpoint holds tensors and plain values only, so that it loads with `weights_only`. The settings and the data that
-it belongs to are saved inside it: a run is never continued with other ones by accident.
+A checkpoint holds only tensors and plain values, so that it loads with `weights_only`. It also holds the settings and
+the data that it belongs to: a run is never continued with others by accident.
 """
 
 from __future__ import annotations
@@ -32,8 +32,13 @@ DATA_KEYS = ("split", "data_set.fingerprint", "data_set.num_samples", "data_set.
 """Identity keys that `accept_changed_data` lets differ."""
 
 NOTE_NAME = ".trainer"
-"""Beside checkpoints in an object store: the process that was the last to begin to train there."""
+"""Beside checkpoints in an object store: names the last process that began to train there."""
 _NAME = re.compile(r"checkpoint-(\d{8,})\.pt")
+_DAMAGE = (
+    *(OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError),
+)
+"""What zipfile and torch.load raise on bytes that they do not expect."""
 
 
 def checkpoint_name(step: int) -> str:
@@ -43,7 +48,7 @@ def checkpoint_name(step: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Everything that continuing a run needs; the schedule and the stream follow from the step."""
+    """Everything needed to continue a run; the learning rate and the stream follow from the step."""
 
     step: int
     """Optimiser steps done."""
@@ -52,25 +57,29 @@ class Checkpoint:
     identity: dict[str, Any]
     """Settings and data that the state belongs to, as dotted keys."""
     interval: dict[str, Any] = field(default_factory=dict)
-    """What the next line of metrics.jsonl has summed up so far, where the run was stopped between two of them."""
+    """Sums for the next line of metrics.jsonl, if the run was stopped between two lines."""
+
+
+class DamagedCheckpointError(WorkError):
+    """A file is not the checkpoint that it should be; an earlier one may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFolder:
-    """The checkpoints of one run, the newest few."""
+    """The newest checkpoints of one run."""
 
     folder: str | Path
-    """Where they lie: a local folder, or a URL."""
+    """A local folder, or a URL."""
     keep: int = 2
     skipped: list[str] = field(default_factory=list)
     """Files that :meth:`newest` could not read, with the reason."""
     known: set[int] = field(default_factory=set)
-    """Steps that were found when the run was taken up, or saved since."""
+    """Steps that :meth:`newest` found, and those saved since."""
     predecessors: list[str] = field(default_factory=list)
-    """The process that was the last to begin here before this one."""
+    """The last process that began to train here before this one."""
 
     def announce(self) -> None:
-        """Leave word of this process in an object store, where there are no locks, for who else trains there.
+        """Leave this process's name in an object store, which has no locks, for others that train there.
 
         Raises:
             UsageError: if nothing can be written there.
@@ -87,18 +96,18 @@ class CheckpointFolder:
         matches = (_NAME.fullmatch(name) for name in self._store.names())
         return sorted(int(match[1]) for match in matches if match)
 
-    def place(self, step: int) -> str:
-        """Where a checkpoint lies."""
+    def location(self, step: int) -> str:
+        """The path or URL of a checkpoint."""
         return join_location(self.folder, checkpoint_name(step))
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint atomically and durably, then remove the oldest beyond `keep`.
 
-        Files of later steps, which could not be read when the run was taken up, neither count nor go.
+        Unreadable files of later steps do not count, and stay.
 
         Raises:
-            WorkError: if the disk is full, the store fails for long, or another process has saved later steps
-                meanwhile; the earlier checkpoints stay.
+            WorkError: if the disk is full, the store fails for long, or another process has saved later steps; the
+                earlier checkpoints stay.
         """
         self.require_alone()
         name = checkpoint_name(checkpoint.step)
@@ -111,7 +120,7 @@ class CheckpointFolder:
             self._store.delete(checkpoint_name(step))
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that can be read, None if there are no files; unreadable ones go to `skipped`.
+        """The newest readable checkpoint, None if there are no files; `skipped` lists the unreadable ones.
 
         Raises:
             WorkError: if there are checkpoints but none can be read, or the store fails for long.
@@ -120,7 +129,7 @@ class CheckpointFolder:
         self.known.update(steps)
         for step in reversed(steps):
             try:
-                return read_checkpoint(self.place(step))
+                return read_checkpoint(self.location(step))
             except DamagedCheckpointError as error:
                 self.skipped.append(str(error))
         if self.skipped:
@@ -130,12 +139,8 @@ class CheckpointFolder:
             )
         return None
 
-    @cached_property
-    def _store(self) -> Store:
-        return open_store(self.folder)
-
     def require_alone(self) -> None:
-        """Object stores have no locks: a second trainer shows by what it saves.
+        """Notice a second trainer in an object store by what it saves.
 
         Raises:
             WorkError: if another process has saved later steps than this one.
@@ -149,86 +154,54 @@ class CheckpointFolder:
                 "command again"
             )
 
+    @cached_property
+    def _store(self) -> Store:
+        return open_store(self.folder)
+
     def _note(self) -> str:
-        """Who was the last to begin; empty where that is not known."""
+        """The last process that began to train here; empty if unknown."""
         try:
             return one_line(self._store.read(NOTE_NAME).decode(errors="replace"))
         except FileNotFoundError:
             return ""
 
 
-class DamagedCheckpointError(WorkError):
-    """A file is not the checkpoint that it should be; an earlier one may be."""
-
-
-def read_checkpoint(place: str | Path) -> Checkpoint:
-    """Read a checkpoint, on the CPU, after checking every byte against the file's own checksums.
-
-    Args:
-        place: the file, or its URL.
+def read_checkpoint(location: str | Path) -> Checkpoint:
+    """Read a checkpoint from a file or URL, on the CPU, after checking every byte against the file's checksums.
 
     Raises:
         DamagedCheckpointError: if the file is missing, damaged, or not a checkpoint of this program.
         WorkError: if the store fails for long, or the disk is full.
     """
     try:
-        with fetched(place) as path:
-            values = _read_values(path, str(place))
+        with fetched(location) as path:
+            values = _read_values(path, location)
     except FileNotFoundError:
-        raise DamagedCheckpointError(f"there is no checkpoint {place}") from None
+        raise DamagedCheckpointError(f"there is no checkpoint {location}") from None
     if not isinstance(values, dict) or "format_version" not in values:
-        raise DamagedCheckpointError(f"{place} is not a checkpoint of this program")
+        raise DamagedCheckpointError(f"{location} is not a checkpoint of this program")
     if values.pop("format_version") != FORMAT_VERSION:
-        raise DamagedCheckpointError(f"{place} was written by another version of this program")
+        raise DamagedCheckpointError(f"{location} was written by another version of this program")
     try:
-        _require_types(values)
-        return Checkpoint(**values)
+        checkpoint = Checkpoint(**values)
+        _require_types(checkpoint)
     except (TypeError, ValueError) as error:
         reason = one_line(error)[:200]
-        raise DamagedCheckpointError(f"{place} is not a checkpoint of this program ({reason})") from None
+        raise DamagedCheckpointError(f"{location} is not a checkpoint of this program ({reason})") from None
+    return checkpoint
 
 
-def _read_values(path: Path, place: str) -> Any:
-    try:
-        return _read_checked(path)
-    except FileNotFoundError:
-        raise
-    except _DAMAGE as error:
-        raise DamagedCheckpointError(f"{place} is damaged or no checkpoint ({one_line(error)[:200]})") from None
-
-
-def _require_types(values: Mapping[str, Any]) -> None:
-    step = values.get("step")
-    if not isinstance(step, int) or step < 0:
-        raise ValueError(f"its step is {step!r}")
-    for name in ("model", "optimizer", "identity", "interval"):
-        value = values.get(name, {} if name == "interval" else None)
-        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise ValueError(f"its {name} is not a mapping with names")
-
-
-def restore_model(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Give a model the weights of a checkpoint.
+def restore(checkpoint: Checkpoint, location: str, **targets: nn.Module | torch.optim.Optimizer) -> None:
+    """Load a checkpoint's state: `restore(checkpoint, location, model=..., optimizer=...)`.
 
     Raises:
-        WorkError: if they do not fit.
+        WorkError: if the state does not fit.
     """
-    try:
-        model.load_state_dict(dict(state))
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise WorkError(f"the weights of {origin} do not fit the network ({one_line(error)[:200]})") from None
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], origin: str) -> None:
-    """Give an optimiser the state of a checkpoint.
-
-    Raises:
-        WorkError: if it does not fit.
-    """
-    try:
-        optimizer.load_state_dict(dict(state))
-    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise WorkError(f"the optimiser's state in {origin} does not fit ({one_line(error)[:200]})") from None
+    for name, target in targets.items():
+        try:
+            target.load_state_dict(dict(getattr(checkpoint, name)))
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise WorkError(f"the {name} saved in {location} does not fit ({one_line(error)[:200]})") from None
 
 
 def require_same(
@@ -237,40 +210,49 @@ def require_same(
     """Refuse to continue what was started with other settings or other data.
 
     Args:
-        saved: identity that the files in the way carry.
+        saved: identity of the files that are there.
         current: identity of the run that is asked for.
-        origin: what carries `saved`; starts the message.
+        origin: the file that holds `saved`; starts the message.
         accept_changed_data: let DATA_KEYS differ.
 
     Raises:
         UsageError: naming every difference.
     """
-    keys = sorted(set(saved) | set(current))
-    differing = [key for key in keys if saved.get(key) != current.get(key)]
-    if accept_changed_data:
-        differing = [key for key in differing if key not in DATA_KEYS]
+    ignored = DATA_KEYS if accept_changed_data else ()
+    keys = sorted(saved.keys() | current.keys())
+    differing = [key for key in keys if saved.get(key) != current.get(key) and key not in ignored]
     if not differing:
         return
     listed = "; ".join(f"{key} was {_shown(saved, key)}, now {_shown(current, key)}" for key in differing)
-    advice = "give another out for a new run, or restore them to continue"
+    advice = "restore them to continue"
     if set(differing) <= set(DATA_KEYS):
-        advice = "give another out for a new run, or --set accept_changed_data=true to continue on other data"
-    raise UsageError(f"{origin} belongs to a run with other settings ({listed}); {advice}")
+        advice = "--set accept_changed_data=true to continue on other data"
+    raise UsageError(
+        f"{origin} belongs to a run with other settings ({listed}); give another out for a new run, or {advice}"
+    )
 
 
-_DAMAGE = (
-    *(OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError),
-    *(zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError),
-)
-"""What zipfile and torch.load raise on bytes that are not what they expect."""
+def _read_values(path: Path, location: str | Path) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except _DAMAGE as error:
+        raise DamagedCheckpointError(f"{location} is damaged or no checkpoint ({one_line(error)[:200]})") from None
 
 
-def _read_checked(path: Path) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
-    return torch.load(path, map_location="cpu", weights_only=True)
+def _require_types(checkpoint: Checkpoint) -> None:
+    step: Any = checkpoint.step
+    if not isinstance(step, int) or step < 0:
+        raise ValueError(f"its step is {step!r}")
+    for name in ("model", "optimizer", "identity", "interval"):
+        value = getattr(checkpoint, name)
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise ValueError(f"its {name} is not a mapping with names")
 
 
 def _save_to(file: Any, values: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Trained networks as files of their own: weights in safetensors, with all that is needed to build the network again.
+"""Trained networks as files: weights in safetensors, with all that is needed to build the network again.
 
 In: a module and what describes it; later, the file or its URL. Out: the network with its weights, and the description.
 """
@@ -27,25 +27,25 @@ from stream_train.networks.base import Backbone
 from stream_train.networks.config import NetworkConfig
 from stream_train.tasks.base import ClipModel
 
+BACKBONE_NAME = "backbone.safetensors"
+NETWORK_NAME = "network.safetensors"
 METADATA_KEY = "temporal_ssl"
+"""Of the file's metadata: one JSON text, since safetensors keeps several texts in no particular order."""
 
 
 def export_weights(path: Path, module: nn.Module, metadata: Mapping[str, Any]) -> None:
-    """Write a module's weights as safetensors, atomically; equal weights and metadata give equal bytes.
-
-    The metadata is one JSON text under METADATA_KEY: safetensors keeps several in no particular order.
-    """
+    """Write a module's weights as safetensors, atomically; equal weights and metadata give equal bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     data = serialise(tensors, metadata={METADATA_KEY: json.dumps(metadata)})
     FolderStore(path.parent).write(path.name, data)
 
 
-def load_backbone(place: str | Path, origin: str | None = None) -> tuple[Backbone, dict[str, Any]]:
+def load_backbone(location: str | Path, name: str | None = None) -> tuple[Backbone, dict[str, Any]]:
     """Build the network that `backbone.safetensors` describes, with its weights.
 
     Args:
-        place: the file, or its URL.
-        origin: what messages call it, if not that.
+        location: the file, or its URL.
+        name: what messages call it; None is its location.
 
     Returns:
         The backbone in evaluation mode, and the file's metadata (network, crop, num_frames, data_set, step ...).
@@ -54,50 +54,48 @@ def load_backbone(place: str | Path, origin: str | None = None) -> tuple[Backbon
         UsageError: if there is no such file.
         WorkError: if it is damaged, or not an export of this program.
     """
-    with _reading_export(place, "backbone.safetensors", origin) as path:
-        metadata, state = _read_export(path)
+    with _reading_export(location, BACKBONE_NAME, name) as (metadata, state):
         backbone = _described_backbone(metadata)
         backbone.load_state_dict(state)
     return backbone.eval(), metadata
 
 
-def load_model(place: str | Path) -> tuple[ClipModel, dict[str, Any]]:
+def load_model(location: str | Path) -> tuple[ClipModel, dict[str, Any]]:
     """Build the network with its heads that `network.safetensors` describes; otherwise as :func:`load_backbone`."""
-    with _reading_export(place, "network.safetensors") as path:
-        metadata, state = _read_export(path)
-        backbone = _described_backbone(metadata)
+    with _reading_export(location, NETWORK_NAME) as (metadata, state):
         if any(name.startswith("added.") for name in state):
             raise UsageError(
-                f"{place} has fully connected layers between backbone and head that it does not describe; give a run "
-                "of `stream-train pretrain` or `video-eval transfer`"
+                f"{location} has fully connected layers between backbone and head that it does not describe; give a "
+                "run of `stream-train pretrain` or `video-eval transfer`"
             )
-        weights = {
-            name.split(".")[1]: value for name, value in state.items() if re.fullmatch(r"heads\.\w+\.weight", name)
-        }
-        model = ClipModel(backbone, {name: len(weight) for name, weight in weights.items()}, "torch")
+        weights = {name.split(".")[1]: value for name, value in state.items() if _HEAD_WEIGHT.fullmatch(name)}
+        sizes = {name: len(weight) for name, weight in weights.items()}
+        model = ClipModel(_described_backbone(metadata), sizes, "torch")
         model.load_state_dict(state)
     return model.eval(), metadata
 
 
+_HEAD_WEIGHT = re.compile(r"heads\.\w+\.weight")
+
+
 @contextmanager
-def _reading_export(place: str | Path, usual_name: str, origin: str | None = None) -> Iterator[Path]:
-    origin = origin or str(place)
-    absent = UsageError(f"there is no file {origin}; give the {usual_name} of a finished run")
-    if not is_url(place) and not Path(place).is_file():
+def _reading_export(
+    location: str | Path, usual_name: str, name: str | None = None
+) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
+    """Yields metadata and weights; errors while they are used name the file too."""
+    name = name or str(location)
+    absent = UsageError(f"there is no file {name}; give the {usual_name} of a finished run")
+    if not is_url(location) and not Path(location).is_file():
         raise absent
     try:
-        with fetched(place) as path:
-            yield path
+        with fetched(location) as path:
+            with safe_open(path, framework="pt") as file:
+                metadata: dict[str, Any] = json.loads((file.metadata() or {})[METADATA_KEY])
+            yield metadata, load_file(path)
     except FileNotFoundError:
         raise absent from None
     except (SafetensorError, OSError, KeyError, ValueError, ValidationError, RuntimeError) as error:
-        raise WorkError(f"{origin} is damaged, or was not exported by this program ({one_line(error)[:200]})") from None
-
-
-def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    with safe_open(path, framework="pt") as file:
-        metadata: dict[str, Any] = json.loads((file.metadata() or {})[METADATA_KEY])
-    return metadata, load_file(path)
+        raise WorkError(f"{name} is damaged, or was not exported by this program ({one_line(error)[:200]})") from None
 
 
 def _described_backbone(metadata: Mapping[str, Any]) -> Backbone:

@@ -28,16 +28,8 @@ from stream_train.tasks import build_model, build_task
 from stream_train.training.checkpoint import Checkpoint
 from stream_train.training.config import PretrainConfig
 from stream_train.training.distributed import World, joined_world
-from stream_train.training.exports import export_weights
-from stream_train.training.metrics import (
-    METRICS_NAME,
-    Interval,
-    MetricsLog,
-    Record,
-    as_counts,
-    read_metrics,
-    traffic_metrics,
-)
+from stream_train.training.exports import BACKBONE_NAME, NETWORK_NAME, export_weights
+from stream_train.training.metrics import METRICS_NAME, Interval, Record, metrics_log, read_metrics, sum_traffic
 from stream_train.training.objective import Objective, combine
 from stream_train.training.optim import learning_rate, set_learning_rate
 from stream_train.training.pictures import CURVES_NAME, VALIDATION_PREFIX, draw_curves
@@ -48,23 +40,23 @@ from stream_train.training.run import Run, Say, build_run, publish, resume
 from stream_train.training.validation import validate, write_validation
 from stream_train.transformations.sequences import CLIP_LENGTH
 
-BACKBONE_NAME = "backbone.safetensors"
-NETWORK_NAME = "network.safetensors"
+Write = Callable[[Record], None]
+"""Writes a record to metrics.jsonl and TensorBoard."""
 
 
 def pretrain(config: PretrainConfig, say: Say) -> None:
-    """Train a network, or continue, or, if the run is complete, only make its exports and figures again.
+    """Train a network, or continue; of a complete run, only write the exports and pictures again.
 
     Raises:
         UsageError: if the config does not fit the data, the machine, or the run that the folder holds.
         WorkError: if data cannot be read, nothing can be saved, or the loss is no longer a finite number.
-        Stopped: if a signal announced the end; everything is saved.
+        Stopped: if a signal asked for it; everything is saved.
     """
     before = traffic()
     with joined_world(config.device, config.threads) as world:
         run = build_pretraining(config, world, say)
         fit(run, lambda: reading_line(run.data, config.data))
-        moved = describe_traffic(traffic_metrics(world.add_up(as_counts(traffic() - before))))
+        moved = describe_traffic(sum_traffic(traffic() - before, world))
         if moved:
             run.say(f"in all: {', '.join(moved)}")
 
@@ -77,10 +69,10 @@ def build_pretraining(config: PretrainConfig, world: World, say: Say) -> Run:
 
 
 def fit(run: Run, opening: Callable[[], str] | None = None) -> None:
-    """Train what a run has left to do, and export what it has learnt; errors as :func:`pretrain`.
+    """Do the steps that are left of a new run, and export what it has learnt; errors as :func:`pretrain`.
 
     Args:
-        run: as it was built.
+        run: as :func:`build_run` made it.
         opening: what to tell the user before the first step.
     """
     with ExitStack() as stack:
@@ -96,52 +88,52 @@ def fit(run: Run, opening: Callable[[], str] | None = None) -> None:
 
 
 def open_folder(run: Run, stack: ExitStack) -> None:
-    """Make the run's folder, and keep a second trainer out of it; in object stores, one is noticed when it saves."""
+    """Make the run's folder, locked against a second trainer; object stores have no locks, `save` notices there."""
     stack.enter_context(exclusive(open_store(run.config.out, create=True), doing="training"))
     stack.enter_context(run.folder.opened((METRICS_NAME,)))
 
 
 def train(run: Run) -> None:
-    """The loop: batches in; optimiser steps, records, held-out judgements and checkpoints out.
+    """The loop: batches in; optimiser steps, records, validations and checkpoints out.
 
     Raises:
-        Stopped: if a signal announced the end; everything is saved.
+        Stopped: if a signal asked for it; everything is saved.
     """
     is_main = run.world.is_main
     with (
         StopRequest(promise_to_save if is_main else None).listening() as request,
-        MetricsLog(run.folder.path, run.step, enabled=is_main) as log,
+        metrics_log(run.folder.path, run.step, enabled=is_main) as write,
         Progress(run.num_steps, run.step, enabled=is_main) as progress,
     ):
         interval = Interval(run.step, run.world, run.begun)
         if validation_is_missing(run):
-            validate_held_out(run, log, progress, request)
+            validate_held_out(run, write, progress, request)
         for batch in measured_batches(run, progress, request):
             if batch is None:
                 stop(run, request, interval)
             interval.add(*compute_gradients(run, batch))
             run.step += 1
-            if run.world.device.type == "cpu" or run.record_is_due():  # asking a GPU at every step would hold it up
+            if run.world.device.type == "cpu" or run.record_is_due():  # asking a GPU at every step would slow it down
                 interval.require_finite(advice=lambda: last_good(run))
             run.optimizer.step()
             if run.record_is_due():
                 record = summarise(run, interval) | progress.speed()
-                log.write(record)
+                write(record)
                 progress.show(record)
                 if run.validation_is_due():
-                    validate_held_out(run, log, progress, request)
+                    validate_held_out(run, write, progress, request)
                 if run.checkpoint_is_due():
                     save(run)
-                interval = Interval(run.step, run.world, moved_before=interval.moved_until)
+                interval = Interval(run.step, run.world, traffic_before=interval.traffic_until)
                 progress.restart()
 
 
 def measured_batches(run: Run, progress: Progress, request: StopRequest) -> Iterator[Batch | None]:
-    """This rank's batches on its device, telling the progress how long the device waited for each.
+    """This rank's batches on its device; the progress learns how long the device waited for each.
 
     A GPU that still has work queued when the batch arrives did not wait. Before each batch the ranks agree on whether
-    any of them was asked to stop; then None comes in its place. A rank that waits for its batch leaves the wait when it
-    is asked itself; what reached only others, it learns when its batch is there.
+    any of them was asked to stop; then None comes instead of the batch. A rank that was asked itself stops waiting for
+    its batch; the others learn of it when their batch has arrived.
     """
     videos = run.config.data.videos_per_batch
     my_videos = len(slots_of_rank(videos, run.world.rank, run.world.size))
@@ -161,7 +153,7 @@ def measured_batches(run: Run, progress: Progress, request: StopRequest) -> Iter
 
 
 def begin_stream(run: Run) -> Iterator[Batch]:
-    """This rank's batches from where the run is, read in the thread that asks for them."""
+    """This rank's batches from the run's step on; called in the thread that reads them."""
     run.world.enter_thread()
     return iter(
         build_stream(
@@ -198,34 +190,32 @@ def compute_gradients(run: Run, batch: Batch) -> tuple[Objective, Tensor, dict[s
 def summarise(run: Run, interval: Interval) -> Record:
     """The interval as a line of metrics.jsonl, without the speed."""
     rate = learning_rate(run.config.optimizer, run.step - 1, run.num_steps)
-    figures = run.task.compute_metrics(interval.counts())
-    moved = traffic_metrics(interval.traffic())
-    return {"step": run.step, "epoch": run.epoch, **interval.losses(), **figures, "learning_rate": rate, **moved}
+    metrics = run.task.compute_metrics(interval.counts())
+    moved = interval.traffic()
+    return {"step": run.step, "epoch": run.epoch, **interval.losses(), **metrics, "learning_rate": rate, **moved}
 
 
-def validate_held_out(run: Run, log: MetricsLog, progress: Progress, request: StopRequest) -> None:
-    """Judge on the held-out split, with the main process's BatchNorm statistics, write it down and show it.
+def validate_held_out(run: Run, write: Write, progress: Progress, request: StopRequest) -> None:
+    """Validate with the main process's BatchNorm statistics, write the result and show it.
 
     Raises:
-        Stopped: if a signal announced the end; the run then begins with this validation when it goes on.
+        Stopped: if a signal asked for it; the continued run then begins with this validation.
     """
     assert run.held_out is not None
     run.world.copy_from_main(run.model.buffers())
-    validation = validate(
-        run.model, run.task, run.held_out, run.config, step=run.step, world=run.world, request=request
-    )
-    if validation is None:
+    result = validate(run.model, run.task, run.held_out, run.config, step=run.step, world=run.world, request=request)
+    if result is None:
         stop(run, request)
     if run.world.is_main:
-        write_validation(run.folder.path, validation)
-    named = {f"{VALIDATION_PREFIX}{name}": value for name, value in validation.figures.items()}
-    log.write({"step": run.step, "epoch": run.epoch, **named})
-    progress.tell(f"step {run.step}/{run.num_steps}  held out  {'  '.join(describe_accuracies(validation.figures))}")
+        write_validation(run.folder.path, result)
+    named = {f"{VALIDATION_PREFIX}{name}": value for name, value in result.figures.items()}
+    write({"step": run.step, "epoch": run.epoch, **named})
+    progress.tell(f"step {run.step}/{run.num_steps}  held out  {'  '.join(describe_accuracies(result.figures))}")
     run.world.do_on_main(lambda: publish(run))
 
 
 def validation_is_missing(run: Run) -> bool:
-    """Whether the run was stopped while its last step was judged; the same on every rank."""
+    """Whether the run was stopped while it validated its last step; the same on every rank."""
     if not run.step or not run.validation_is_due():
         return False
 
@@ -237,14 +227,14 @@ def validation_is_missing(run: Run) -> bool:
 
 
 def save(run: Run, begun: dict[str, Any] | None = None) -> None:
-    """Write a checkpoint, on the main process, after everything that it continues.
+    """Write a checkpoint, on the main process.
 
     Args:
         run: what is saved.
-        begun: what the next record has summed up so far.
+        begun: sums for the next record.
 
     Raises:
-        WorkError: if a weight is not a finite number: such a state is not worth keeping. Or if nothing can be saved.
+        WorkError: if a weight is not a finite number, since such a state is useless, or if nothing can be saved.
     """
     if not all(bool(parameter.isfinite().all()) for parameter in run.model.parameters()):
         raise WorkError(f"step {run.step}: a weight is not a finite number, so training stopped; {last_good(run)}")
@@ -257,7 +247,7 @@ def save(run: Run, begun: dict[str, Any] | None = None) -> None:
     )
 
     def write() -> None:
-        publish(run)  # the metrics first: what a checkpoint lies beside is never older than it
+        publish(run)  # first, so that the metrics beside a checkpoint are never older than it
         run.checkpoints.save(checkpoint)
 
     run.world.do_on_main(write)
@@ -265,7 +255,7 @@ def save(run: Run, begun: dict[str, Any] | None = None) -> None:
 
 
 def stop(run: Run, request: StopRequest, interval: Interval | None = None) -> NoReturn:
-    """Save at once, between two records, too; the next run's record then sums up the same steps as if none had stopped.
+    """Save at once, also between two records; the next run's record sums up the same steps as without the stop.
 
     Args:
         run: what is saved, if anything was done since the last checkpoint.
@@ -280,17 +270,18 @@ def stop(run: Run, request: StopRequest, interval: Interval | None = None) -> No
         if interval and begun:
             interval.require_finite(advice=lambda: last_good(run))
         save(run, begun)
-    names = run.world.gather(request.signal_name)
-    name = next(name for name in names if name is not None)
+    name = next(name for name in run.world.gather(request.signal_name) if name is not None)
     run.say(f"stopped by {name} after step {run.step} of {run.num_steps}; the same command continues")
     raise Stopped(name)
 
 
 def last_good(run: Run) -> str:
-    """Where the last good state is and what to do, for the message that ends a broken run."""
+    """The end of the message that ends a broken run: where the last good state is and what to do."""
     steps = run.checkpoints.steps()
-    where = f"the last good checkpoint is {run.checkpoints.place(steps[-1])}" if steps else "there is no checkpoint yet"
-    return f"{where}. Lower optimizer.learning_rate, or train in float32 (precision), and start a new run"
+    last = (
+        f"the last good checkpoint is {run.checkpoints.location(steps[-1])}" if steps else "there is no checkpoint yet"
+    )
+    return f"{last}. Lower optimizer.learning_rate, or train in float32 (precision), and start a new run"
 
 
 def finish(run: Run) -> None:
@@ -308,8 +299,8 @@ def finish(run: Run) -> None:
     export_weights(out / BACKBONE_NAME, run.model.backbone, metadata)
     export_weights(out / NETWORK_NAME, run.model, metadata)
     records = read_metrics(out)
-    figures = {name.removeprefix(VALIDATION_PREFIX): value for record in records for name, value in record.items()}
+    metrics = {name.removeprefix(VALIDATION_PREFIX): value for record in records for name, value in record.items()}
     title = f"{run.network.kind}, {run.num_samples} videos, {run.config.epochs} epochs"
-    draw_curves(records, out / CURVES_NAME, title, run.task.guesses(figures))
+    draw_curves(records, out / CURVES_NAME, title, run.task.guesses(metrics))
     publish(run)
     run.say(f"{run.config.out}: {BACKBONE_NAME}, {NETWORK_NAME}, {CURVES_NAME}")

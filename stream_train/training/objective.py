@@ -14,10 +14,10 @@ from stream_train.training.distributed import World
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """A step's whole loss."""
+    """The whole loss of a step."""
 
     loss: Tensor
-    """What to call backward on: its gradient, averaged over the ranks, is that of the loss over the global batch."""
+    """Scalar with gradient. Its gradient, averaged over the ranks, is that of the loss over the global batch."""
     value: Tensor
     """Scalar float64: the loss over the global batch, detached, equal on every rank."""
     totals: dict[str, Tensor]
@@ -27,7 +27,7 @@ class Objective:
 def combine(terms: Mapping[str, LossTerm], world: World) -> Objective:
     """The loss over the global batch: each term's sum divided by its count over all ranks, weighted, added.
 
-    DistributedDataParallel averages gradients over ranks, so the local loss is scaled up by the number of ranks.
+    DistributedDataParallel averages gradients over ranks, so the local loss is multiplied by the number of ranks.
     """
     local = torch.stack([torch.stack((term.total.detach().double(), term.count.double())) for term in terms.values()])
     totals = dict(zip(terms, world.sum(local), strict=True))

@@ -1,6 +1,6 @@
-"""A run in memory: built from a config, then taken up from the newest checkpoint of its folder.
+"""A run in memory: built from a config, then continued from the newest checkpoint of its folder.
 
-In: a config, this process's place among its peers. Out: a :class:`Run`, ready for `stream_train.training.loop`'s loop.
+In: a config, and this process's rank. Out: a :class:`Run`, ready for the loop in `stream_train.training.loop`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from stream_train.training.checkpoint import (
     CheckpointFolder,
     checkpoint_name,
     require_same,
-    restore_model,
-    restore_optimizer,
+    restore,
 )
 from stream_train.training.config import CONFIG_NAME, TrainConfig
 from stream_train.training.distributed import World
@@ -44,7 +43,7 @@ Say = Callable[[str], None]
 
 @dataclass(kw_only=True)
 class Run:
-    """A run in memory. Only steps and `begun`, and the insides of the model and the optimiser, change."""
+    """A run in memory. Only the steps, `begun`, and the contents of model and optimiser change."""
 
     config: TrainConfig
     world: World
@@ -60,15 +59,15 @@ class Run:
     """The model itself, or DistributedDataParallel around it."""
     optimizer: torch.optim.Optimizer
     folder: WorkFolder
-    """For everything but the checkpoints; the main process's is published, the others' stay empty."""
+    """Holds everything but the checkpoints; only the main process's is published."""
     checkpoints: CheckpointFolder
     num_steps: int
     step: int = 0
     """Optimiser steps done."""
     saved_step: int = 0
-    """Of the newest checkpoint."""
+    """The step of the newest checkpoint."""
     begun: dict[str, Any] = field(default_factory=dict)
-    """What the next record has summed up of the steps before `step`; see `stream_train.training.metrics.Interval`."""
+    """Sums over steps before `step` for the next record; see `stream_train.training.metrics.Interval`."""
 
     @property
     def num_samples(self) -> int:
@@ -87,8 +86,14 @@ class Run:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What this run is, as dotted keys; saved in each checkpoint."""
-        return self.config.identity() | data_identity(self.data)
+        """Settings and data that make this run what it is, as dotted keys; saved in each checkpoint."""
+        height, width = self.data.geometry
+        return self.config.identity() | {
+            "data_set.fingerprint": self.data.fingerprint,
+            "data_set.num_samples": self.data.num_samples,
+            "data_set.height": height,
+            "data_set.width": width,
+        }
 
     def checkpoint_is_due(self) -> bool:
         return self.step == self.num_steps or self.step % self.config.checkpoint.every_steps == 0
@@ -102,7 +107,7 @@ class Run:
         return self.step == self.num_steps or self.samples_consumed // period > before // period
 
     def record_is_due(self) -> bool:
-        """At checkpoints too, so that no figure spans a place where the run may be continued."""
+        """Also at checkpoints, so that no record spans a step at which the run may be continued."""
         due = self.step % self.config.log_every_steps == 0
         return due or self.checkpoint_is_due() or self.validation_is_due()
 
@@ -117,16 +122,19 @@ def build_run(
     say: Say,
     positions: IntArray | None = None,
 ) -> Run:
-    """Open the data and build the objects; nothing is written yet.
+    """Open the data and build the objects; writes nothing yet.
 
     Args:
         config: how to train, on what.
         task: what is learnt.
         network: describes the model's backbone.
-        make_model: builds the model, with what is new in it drawn from torch's global generator.
+        make_model: builds the model; draws its new weights from torch's global generator.
         world: this process among its peers.
         say: tells the user a line; called on the main process only.
         positions: int64, the samples of the split that take part, increasing; None is all of them.
+
+    Raises:
+        UsageError: if the config does not fit the data or the machine.
     """
     check_ranks(config.data, world.size)
     choose_precision(config.precision, world.device)
@@ -160,19 +168,17 @@ def build_run(
 
 
 def open_held_out(config: TrainConfig) -> ShardSet | None:
-    """The split to judge on, if any. Raises UsageError if the data set has no such split."""
+    """The split to validate on, if any. Raises UsageError if the data set has no such split."""
     if config.validation is None:
         return None
     try:
         return open_shard_set(config.shards, config.validation.split)
     except UsageError as error:
-        raise UsageError(
-            f"validation.split: {error}; name one, or leave the validation out with validation=null"
-        ) from None
+        raise UsageError(f"validation.split: {error}; name one, or train without it: validation=null") from None
 
 
 def check_batch_norm(model: ClipModel, task: ClipTask, fewest_videos: int) -> None:
-    """Raises UsageError if a rank would have a single clip, of which BatchNorm after pooling has no statistics."""
+    """Raises UsageError if a rank would have a single clip: BatchNorm after pooling has no statistics of one clip."""
     num_clips = fewest_videos * len(task.draw_clips(task.min_frames, SampleDraws(0, 0, 0)))
     if num_clips < 2 * task.clips_per_answer and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
         raise UsageError(
@@ -181,21 +187,10 @@ def check_batch_norm(model: ClipModel, task: ClipTask, fewest_videos: int) -> No
         )
 
 
-def data_identity(data: DataSet) -> dict[str, Any]:
-    """What tells this data set from others, wherever it lies."""
-    height, width = data.geometry
-    return {
-        "data_set.fingerprint": data.fingerprint,
-        "data_set.num_samples": data.num_samples,
-        "data_set.height": height,
-        "data_set.width": width,
-    }
-
-
 def resume(run: Run) -> None:
-    """Take up the newest readable checkpoint, if there is one, and settle what the folder's run is.
+    """Continue from the newest readable checkpoint, if there is one, and write config.yaml.
 
-    The main process reads it, and hands it to the others: object stores are asked once, whatever the number of ranks.
+    Only the main process reads the checkpoint and hands it to the others.
 
     Raises:
         UsageError: if it belongs to other settings or data, or nothing can be written there.
@@ -204,16 +199,15 @@ def resume(run: Run) -> None:
     checkpoint: Checkpoint | None = run.world.from_main(run.world.do_on_main(run.checkpoints.newest))
     require_shared(run, checkpoint)
     if checkpoint is not None:
-        origin = run.checkpoints.place(checkpoint.step)
+        location = run.checkpoints.location(checkpoint.step)
         accept = run.config.accept_changed_data
-        require_same(checkpoint.identity, run.identity, origin=origin, accept_changed_data=accept)
-        restore_model(run.model, checkpoint.model, origin)
-        restore_optimizer(run.optimizer, checkpoint.optimizer, origin)
+        require_same(checkpoint.identity, run.identity, origin=location, accept_changed_data=accept)
+        restore(checkpoint, location, model=run.model, optimizer=run.optimizer)
         run.step = run.saved_step = checkpoint.step
         run.begun = checkpoint.interval
         if run.step > run.num_steps:
             raise UsageError(
-                f"{origin} has done {run.step} steps, but {run.config.epochs} epochs of this data are only "
+                f"{location} has done {run.step} steps, but {run.config.epochs} epochs of this data are only "
                 f"{run.num_steps}; give another out for a new run"
             )
     for problem in run.checkpoints.skipped:
@@ -227,26 +221,26 @@ def resume(run: Run) -> None:
 
 
 def publish(run: Run) -> None:
-    """Send the run's files to where they belong, on the main process.
+    """Upload the run's files, on the main process, if the run lies in an object store.
 
     Raises:
-        WorkError: if another process has gone on with the run meanwhile: its files are newer than these.
+        WorkError: if another process has continued the run meanwhile: its files are newer than these.
     """
     run.checkpoints.require_alone()
     run.folder.publish()
 
 
 def write_config(run: Run) -> None:
-    """Write config.yaml; the first thing that a run writes, so that a place that cannot be written is noticed."""
+    """Write config.yaml. It is the first file of a run, so that a folder without write access is noticed at once."""
     FolderStore(run.folder.path).write(CONFIG_NAME, dump_config(run.config).encode())
     publish(run)
     run.checkpoints.announce()
 
 
 def require_shared(run: Run, checkpoint: Checkpoint | None) -> None:
-    """Raises WorkError if a local folder is not the same one on every rank's machine.
+    """Raises WorkError if a local folder is not one shared by all ranks' machines.
 
-    Were the main process to start on another machine next time, the run would begin anew.
+    Otherwise the run would begin anew as soon as the main process started on another machine.
     """
     if is_url(run.config.out):
         return
@@ -255,5 +249,5 @@ def require_shared(run: Run, checkpoint: Checkpoint | None) -> None:
         assert checkpoint is not None
         raise WorkError(
             f"the ranks see different checkpoints in {run.config.out} (some have no "
-            f"{checkpoint_name(checkpoint.step)}); it must be one folder, shared by all, or a place in an object store"
+            f"{checkpoint_name(checkpoint.step)}); out must be one folder, shared by all, or a URL of an object store"
         )

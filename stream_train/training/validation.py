@@ -1,6 +1,6 @@
-"""Judging a pre-trained network on held-out videos: every video equally often, with the same draws every time.
+"""Validation: a network answers on held-out videos, every video equally often, with the same draws each time.
 
-In: a model and a split. Out: the task's figures and confusion matrices, beside what can be had without looking.
+In: a model and a split. Out: the task's metrics and confusion matrices, beside what a guess without looking reaches.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from stream_train.data.reader import ShardSet, open_shard_set
 from stream_train.data.survey import each_sample_once, sample_lengths
 from stream_train.tasks import build_model, build_task
 from stream_train.tasks.base import ClipModel, ClipTask
-from stream_train.training.checkpoint import CheckpointFolder, restore_model
+from stream_train.training.checkpoint import CheckpointFolder, restore
 from stream_train.training.config import CONFIG_NAME, PretrainConfig, TrainConfig
 from stream_train.training.distributed import World, joined_world
+from stream_train.training.metrics import add_to
 from stream_train.training.pictures import draw_confusion
 from stream_train.training.precision import autocast, choose_precision, place_model
 from stream_train.training.preemption import StopRequest, until_stopped
@@ -46,7 +47,7 @@ class Validation:
     num_videos: int
     draws_per_video: int
     figures: dict[str, float]
-    """Accuracies and baselines by name, in [0, 1]."""
+    """Metrics by name, in [0, 1]: accuracies, and what guessing reaches."""
     counts: dict[str, list[list[int]]]
     """Confusion matrices (rows: what a clip is, columns: what the network says) and baseline tables."""
     class_names: dict[str, list[str]]
@@ -65,11 +66,11 @@ def validate(
 ) -> Validation | None:
     """Look at every video of a split as often as the config says, with BatchNorm in evaluation mode.
 
-    The ranks share the videos; the result is the same on each, and whatever their number. The model is left in the
-    mode it came in.
+    The ranks share the videos; the result is the same on every rank, and for any number of ranks. The model keeps its
+    mode.
 
     Returns:
-        None if any rank was asked to stop before all had done their share.
+        None if any rank was asked to stop before all had finished.
     """
     request = request or StopRequest()
     assert config.validation is not None
@@ -94,9 +95,8 @@ def validate(
     with torch.inference_mode(), autocast(choose_precision(config.precision, world.device), world.device):
         for cpu_batch in until_stopped(begin, request):
             batch = cpu_batch.to(world.device)
-            new = task.count(model(prepare_clips(batch)), batch)
-            new |= task.count_baselines(batch, lengths[cpu_batch.sample].to(world.device))
-            counts = {name: counts[name] + count if name in counts else count for name, count in new.items()}
+            add_to(counts, task.count(model(prepare_clips(batch)), batch))
+            add_to(counts, task.count_baselines(batch, lengths[cpu_batch.sample].to(world.device)))
     model.train(was_training)
     if world.any(request.is_made()):
         return None
@@ -114,14 +114,14 @@ def validate(
 
 
 def validate_run(run: str | Path, overrides: tuple[str, ...] = ()) -> Validation:
-    """Judge the newest checkpoint of a run; writes validation.json and confusion matrices beside it.
+    """Validate the newest checkpoint of a run; writes validation.json and confusion matrices beside it.
 
     Args:
         run: the run's folder, or its URL.
         overrides: `--set` values over the run's own config, such as `validation.split=test2`.
 
     Raises:
-        UsageError: if there is no run or checkpoint, or no split to judge on is set.
+        UsageError: if there is no run or checkpoint, or the config names no split.
         WorkError: if no checkpoint or some shard cannot be read.
     """
     config = load_run_config(run, overrides)
@@ -134,7 +134,7 @@ def validate_run(run: str | Path, overrides: tuple[str, ...] = ()) -> Validation
     with joined_world(config.device, config.threads) as world, work_folder(run, create=False) as folder:
         task = build_task(config.task)
         model = build_model(config.network, task, crop=config.data.crop)
-        restore_model(model, checkpoint.model, origin=str(run))
+        restore(checkpoint, str(run), model=model)
         place_model(model, world.device)
         validation = validate(model, task, shard_set, config, step=checkpoint.step, world=world)
         assert validation is not None  # nobody listens for signals
@@ -145,7 +145,7 @@ def validate_run(run: str | Path, overrides: tuple[str, ...] = ()) -> Validation
 
 
 def load_run_config(run: str | Path, overrides: tuple[str, ...] = ()) -> PretrainConfig:
-    """The config that a run saved. Raises UsageError if there is none there."""
+    """The config that a run saved. Raises UsageError if there is none."""
     try:
         with fetched(join_location(run, CONFIG_NAME)) as path:
             if path.is_file():
@@ -164,7 +164,7 @@ def write_validation(run: Path, validation: Validation) -> None:
 
 
 def validation_lines(validation: Validation, run: str | Path) -> list[str]:
-    """The validation as text: confusion matrices, figures, and where the pictures are."""
+    """The result as text: confusion matrices, metrics, and where the pictures are."""
     looked = f"{validation.num_videos} videos, each with {validation.draws_per_video} draws"
     lines = [f"step {validation.step}, split {validation.split or 'all'}: {looked}"]
     for name, names in validation.class_names.items():

@@ -21,7 +21,7 @@ from stream_train.training.config import OptimizerConfig, PretrainConfig
 from stream_train.training.distributed import World
 from stream_train.training.exports import load_backbone
 from stream_train.training.loop import pretrain
-from stream_train.training.metrics import Interval, MetricsLog, read_metrics
+from stream_train.training.metrics import Interval, metrics_log, read_metrics
 from stream_train.training.objective import Objective
 from stream_train.training.optim import learning_rate
 from stream_train.training.progress import Progress
@@ -354,11 +354,11 @@ def test_validate_says_what_is_missing(whole_run: Path, tmp_path: Path) -> None:
 def test_metrics_are_cut_at_the_resumed_step(tmp_path: Path) -> None:
     lines = ['{"step": 2, "loss": 1.0}', '{"step": 4, "loss": 0.5}', '{"step": 6, "loss": 0.25}', '{"step": 8, "lo']
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
-    with MetricsLog(tmp_path, 4) as log:
-        log.write({"step": 6, "loss": 0.125})
+    with metrics_log(tmp_path, 4) as write:
+        write({"step": 6, "loss": 0.125})
     assert [record["loss"] for record in read_metrics(tmp_path)] == [1.0, 0.5, 0.125]
-    with MetricsLog(tmp_path, 0, enabled=False) as log:
-        log.write({"step": 1})
+    with metrics_log(tmp_path, 0, enabled=False) as write:
+        write({"step": 1})
     assert len(read_metrics(tmp_path)) == 3
 
 
