@@ -16,7 +16,7 @@ from eval.judging.config import TrivialFeatures
 from eval.judging.networks import Network, entry_of, open_network, require_networks
 from eval.judging.samples import Samples, open_pair
 from eval.results.intervals import measure
-from eval.results.paper import reported_for
+from eval.results.paper import find_reported
 from eval.results.rows import ROW_NAME, SCORES_NAME, Row, VideoScores, read_row, read_scores, write_row
 from shardify.config import dump_config
 from shardify.errors import UsageError
@@ -232,13 +232,13 @@ def write_result(
         num_classes=len(manifest.classes),
         chance=chance,
         metrics=setting.world.from_main(measure(scores) if setting.world.is_main else None),
-        reported=reported_for(
+        reported=find_reported(
             evaluation=evaluation,
             variant=variant,
             architecture=architecture,
             pretraining=pretraining,
             data_set=manifest.name,
-        ),
+        ).numbers,
         config=details,
     )
     setting.world.do_on_main(lambda: _write_result(setting, row, scores, draw))

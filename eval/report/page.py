@@ -1,8 +1,8 @@
 """The report: a run's folder -> one self-contained HTML page.
 
 In: a folder with a pre-training run, with results of evaluations below it, or both. Out: the page, which holds every
-picture and number and loads nothing. What is not there is named, with the command that makes it. Equal folders give
-equal pages.
+picture and number and loads nothing. It names what is missing, with the command that makes it. Equal folders give equal
+pages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from eval.report.evaluations import Evaluation, Rows, missing_evaluations, read_evaluations
+from eval.report.evaluations import EvaluationResults, Rows, missing_evaluations, read_evaluations
 from eval.report.forest import AXIS_TICKS, ForestPanel, forest_panels
 from eval.report.pictures import Picture, find_pictures, read_picture
 from eval.report.pretraining import Pretraining, holds_pretraining, read_pretraining
@@ -23,8 +23,9 @@ from eval.report.summary import summary_sentences
 from eval.report.words import Missing
 from eval.results.combined import combine
 from eval.results.rows import ROW_NAME, find_rows, read_row
+from eval.results.words import count_words, interval_words, metric_words, number_words, training_words
 from eval.tables.build import build_tables
-from eval.tables.format import Table, TableRow
+from eval.tables.format import Table
 from shardify.errors import UsageError
 from shardify.storage import open_store
 from shardify.storage.locations import is_url, join_location, split_location
@@ -33,39 +34,31 @@ from stream_train.training.config import CONFIG_NAME
 
 REPORT_NAME = "report.html"
 TEMPLATE_NAME = "page.html"
-SALIENCY = "saliency"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """A resolved config, and all the places that have the same."""
-
-    places: tuple[str, ...]
-    """Files relative to the run's folder."""
-    text: str
+DIGEST_LETTERS = 12
+"""Of a network's sha256; enough to tell networks apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """Everything that the page shows, in words, numbers and pictures; the template lays it out."""
+    """Everything that the page shows; the template lays it out."""
 
     name: str
     summary: tuple[str, ...]
     """Sentences."""
     panels: tuple[ForestPanel, ...]
     more_panels: tuple[ForestPanel, ...]
-    """Of probes with few labels: many, and of less interest."""
-    ticks: tuple[int, ...]
+    """Of probes with few labels, which are many."""
     tables: tuple[Table, ...]
     unmeasured_tables: tuple[Table, ...]
-    """Of which only the paper's numbers are known."""
+    """With the paper's numbers only."""
     pretraining: Pretraining | None
-    evaluations: tuple[Evaluation, ...]
+    evaluations: tuple[EvaluationResults, ...]
     missing_evaluations: tuple[Missing, ...]
     saliency: tuple[Picture, ...]
     others: tuple[Picture, ...]
     shards: ShardFacts | None
-    settings: tuple[Settings, ...]
+    settings: dict[str, list[str]]
+    """Text of a resolved config -> all files with it, relative to the run's folder."""
     run: str
     """The folder or URL, as it was given."""
 
@@ -78,20 +71,20 @@ def write_report(run: str | Path, out: str | Path | None = None) -> str:
         out: the HTML file, or its URL; by default REPORT_NAME in that folder.
 
     Returns:
-        Where it lies.
+        The location of the page.
 
     Raises:
         UsageError: if there is nothing to report on, or `out` is a folder.
         WorkError: if a result or picture is damaged, or the disk is full.
     """
-    place = join_location(run, REPORT_NAME) if out is None else str(out)
-    if not is_url(place) and Path(place).is_dir():
-        raise UsageError(f"{place} is a folder; give a file with --out, such as {join_location(place, REPORT_NAME)}")
+    target = join_location(run, REPORT_NAME) if out is None else str(out)
+    if not is_url(target) and Path(target).is_dir():
+        raise UsageError(f"{target} is a folder; give a file with --out, such as {join_location(target, REPORT_NAME)}")
     with work_folder(run, is_reported, create=False) as folder:
         page = render(read_contents(folder.path, str(run)))
-    parent, name = split_location(place)
+    parent, name = split_location(target)
     open_store(parent, create=True).write(name, page.encode())
-    return place
+    return target
 
 
 def is_reported(name: str) -> bool:
@@ -109,7 +102,9 @@ def render(contents: Contents) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.tests["measured"] = is_measured
+    words = (count_words, interval_words, metric_words, number_words, training_words)
+    environment.globals |= {"ticks": AXIS_TICKS, "digest_letters": DIGEST_LETTERS} | {f.__name__: f for f in words}
+    environment.filters["thousands"] = "{:,}".format
     return environment.get_template(TEMPLATE_NAME).render(page=contents)
 
 
@@ -118,7 +113,7 @@ def read_contents(run: Path, location: str | None = None) -> Contents:
 
     Args:
         run: the folder, on this machine.
-        location: where the user finds it, if elsewhere.
+        location: the folder or URL that the user knows, if it is another one.
 
     Raises:
         UsageError: if there is no such folder, or it holds neither a run nor results.
@@ -139,6 +134,7 @@ def read_contents(run: Path, location: str | None = None) -> Contents:
     own = pictures.pop(PurePosixPath("."), []) if is_pretrained else []
     pretraining = read_pretraining(run, own, location) if is_pretrained else None
     strays = [picture for owner, found in pictures.items() if owner not in rows for picture in found]
+    saliency = tuple(picture for picture in strays if PurePosixPath(picture.name).name.startswith("saliency"))
     results = combine([run])
     panels = forest_panels(run, results)
     tables = build_tables([run]) if rows else []
@@ -147,42 +143,36 @@ def read_contents(run: Path, location: str | None = None) -> Contents:
         summary=tuple(summary_sentences(pretraining, results)),
         panels=tuple(panel for panel in panels if not panel.has_few_labels),
         more_panels=tuple(panel for panel in panels if panel.has_few_labels),
-        ticks=AXIS_TICKS,
-        tables=tuple(table for table in tables if any(map(is_measured, table.rows))),
-        unmeasured_tables=tuple(table for table in tables if not any(map(is_measured, table.rows))),
+        tables=tuple(table for table in tables if any(row.is_measured for row in table.rows)),
+        unmeasured_tables=tuple(table for table in tables if not any(row.is_measured for row in table.rows)),
         pretraining=pretraining,
         evaluations=tuple(read_evaluations(rows, pictures)),
         missing_evaluations=tuple(missing_evaluations(rows)),
-        saliency=tuple(picture for picture in strays if picture.is_named(SALIENCY)),
-        others=tuple(picture for picture in strays if not picture.is_named(SALIENCY)),
+        saliency=saliency,
+        others=tuple(picture for picture in strays if picture not in saliency),
         shards=read_shards(pretraining.shards, pretraining.validation) if pretraining and pretraining.shards else None,
-        settings=tuple(_read_settings(run, rows)),
+        settings=_read_settings(run, rows),
         run=location,
     )
 
 
 def _by_owner(run: Path, rows: Rows) -> dict[PurePosixPath, list[Picture]]:
-    """Every picture, by the folder of the innermost result that it lies in, else by its own folder."""
+    """Every picture, by the folder of the innermost result above it, else by its own folder; in the page's order."""
     found = defaultdict(list)
     for name in find_pictures(run):
         owner = next((folder for folder in name.parents if folder in rows), name.parent)
         found[owner].append(read_picture(run, name))
-    return dict(found)
+    return {owner: sorted(own, key=lambda picture: (picture.rank, picture.name)) for owner, own in found.items()}
 
 
-def is_measured(row: TableRow) -> bool:
-    """Whether a line of a table holds a result, rather than the paper's numbers or a guess."""
-    return row.kind != "chance" and any(number.measured is not None for number in row.numbers)
-
-
-def _read_settings(run: Path, rows: Rows) -> list[Settings]:
-    """Each config below a folder, equal ones once; of results that have none, what their row says."""
+def _read_settings(run: Path, rows: Rows) -> dict[str, list[str]]:
+    """Each config below a folder, equal ones once; of results without one, the config of their row."""
     texts: dict[str, list[str]] = defaultdict(list)
     files = [PurePosixPath(path.relative_to(run).as_posix()) for path in sorted(run.rglob(CONFIG_NAME))]
     for file in files:
         texts[(run / file).read_text(encoding="utf-8", errors="replace")].append(str(file))
-    for place, row in rows.items():
-        if place / CONFIG_NAME not in files:
+    for folder, row in rows.items():
+        if folder / CONFIG_NAME not in files:
             text = yaml.safe_dump(row.config, sort_keys=False, allow_unicode=True, width=100)
-            texts[text].append(str(place / ROW_NAME))
-    return [Settings(places=tuple(places), text=text) for text, places in texts.items()]
+            texts[text].append(str(folder / ROW_NAME))
+    return dict(texts)

@@ -1,4 +1,4 @@
-"""What the page says of a pre-training run: settings, progress, held-out validation, and what is not there.
+"""What the page says of a pre-training run: settings, progress, validation, and what is missing.
 
 In: the folder of `stream-train pretrain`. Out: :class:`Pretraining`, in words.
 """
@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from eval.report.pictures import Picture, in_order
-from eval.report.words import Missing, as_percent, count_words
+from eval.report.pictures import Picture
+from eval.report.words import Missing
 from eval.results.rows import ROW_NAME
+from eval.results.words import count_words, number_words
 from shardify.config import load_config
 from shardify.errors import UsageError, WorkError
 from shardify.inspection.preview import CONTACT_SHEET_NAME
@@ -26,17 +27,22 @@ from stream_train.training.validation import RESULT_NAME, Validation, confusion_
 from stream_train.transformations.preview import TRANSFORMATIONS_NAME
 
 _SIGNS = (CONFIG_NAME, METRICS_NAME, RESULT_NAME, CURVES_NAME, CONTACT_SHEET_NAME, TRANSFORMATIONS_NAME)
-"""Any of these in a folder, and no result row, makes it one of pre-training."""
+"""A folder with one of these, and without a result row, is a pre-training run."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A figure of the pretext task, in words; "" where it is not known."""
+class TaskMetric:
+    """A metric of the pretext task, in words; "" if it is not known."""
 
     name: str
     held_out: str
     training: str
     guessing: str
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the first paragraph can name it."""
+        return bool(self.held_out and self.guessing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +53,14 @@ class Pretraining:
     """Name and value."""
     problem: str
     """Why the settings could not be read; "" if they could."""
-    figures: tuple[Figure, ...]
-    judged: str
-    """On what the held-out figures were measured; "" without a validation."""
-    pictures: tuple[Picture, ...]
+    metrics: tuple[TaskMetric, ...]
+    validation: Validation | None
+    pictures: Sequence[Picture]
     missing: tuple[Missing, ...]
     headline: str
     """The run in half a sentence."""
     shards: str | None
-    """Where the videos lay; None if the settings could not be read."""
-    validation: Validation | None
+    """Location of the training data; None if the settings could not be read."""
 
 
 def holds_pretraining(run: Path) -> bool:
@@ -69,8 +73,8 @@ def read_pretraining(run: Path, pictures: Sequence[Picture], location: str) -> P
 
     Args:
         run: its folder, on this machine.
-        pictures: all that lie in it.
-        location: where the user finds it.
+        pictures: all in that folder.
+        location: the folder or URL that the user knows.
 
     Raises:
         WorkError: if its validation.json is damaged.
@@ -81,18 +85,17 @@ def read_pretraining(run: Path, pictures: Sequence[Picture], location: str) -> P
     return Pretraining(
         facts=_facts(config, records) if config else (),
         problem=problem,
-        figures=_figures(config, records, validation),
-        judged=_validated_words(validation) if validation else "",
-        pictures=in_order(pictures),
+        metrics=_metrics(config, records, validation),
+        validation=validation,
+        pictures=pictures,
         missing=tuple(_missing(run, location, config, validation, {picture.name for picture in pictures})),
         headline=_headline(config, records) if config else "a pre-training run",
         shards=config.shards if config else None,
-        validation=validation,
     )
 
 
 def _read_config(run: Path) -> tuple[PretrainConfig | None, str]:
-    """The settings, or why there are none; a report on an old run is better than none."""
+    """The settings, or why there are none: settings of an old version do not stop the report."""
     if not (run / CONFIG_NAME).is_file():
         return None, ""
     try:
@@ -138,30 +141,23 @@ def _headline(config: PretrainConfig, records: Sequence[Record]) -> str:
     return f"{config.network.kind}, pre-trained on {videos} of {config.shards} for {done}"
 
 
-def _validated_words(validation: Validation) -> str:
-    draws = (
-        "once" if validation.draws_per_video == 1 else f"{validation.draws_per_video} times, with other clips each time"
-    )
-    return (
-        f"Held out: {count_words(validation.num_videos, 'video')} of split {validation.split or 'all'}, each looked at "
-        f"{draws}, at step {validation.step:,}. These are shares of clips; several clips of a video are no independent "
-        "evidence, so no interval is given."
-    )
-
-
-def _figures(
+def _metrics(
     config: PretrainConfig | None, records: Sequence[Record], validation: Validation | None
-) -> tuple[Figure, ...]:
+) -> tuple[TaskMetric, ...]:
     held_out: Mapping[str, float] = validation.figures if validation else {}
     training = next((record for record in reversed(records) if "loss" in record), {})
     guesses = build_task(config.task).guesses(held_out) if config else {}
     names = dict.fromkeys([*held_out, *metric_names([training], ending="_accuracy")])
+
+    def words(name: str, values: Mapping[str, float]) -> str:
+        return number_words(name, values[name]) if name in values else ""
+
     return tuple(
-        Figure(
+        TaskMetric(
             name=name.replace("_", " "),
-            held_out=as_percent(held_out.get(name)),
-            training=as_percent(training.get(name)),
-            guessing=as_percent(guesses.get(name)),
+            held_out=words(name, held_out),
+            training=words(name, training),
+            guessing=words(name, guesses),
         )
         for name in names
     )
@@ -170,30 +166,25 @@ def _figures(
 def _missing(
     run: Path, location: str, config: PretrainConfig | None, validation: Validation | None, present: set[str]
 ) -> list[Missing]:
-    """What a complete run has and this one has not."""
-    can_go_on = config is not None and not is_url(location)
-    go_on = f"stream-train pretrain {run / CONFIG_NAME if can_go_on else 'CONFIG'}"
-    missing = []
-    if not (run / CONFIG_NAME).is_file():
-        missing.append(Missing(what=f"the run's settings ({CONFIG_NAME})", command=go_on))
-    if not (run / METRICS_NAME).is_file():
-        missing.append(Missing(what=f"the course of training ({METRICS_NAME})", command=go_on))
-    if CURVES_NAME not in present:
-        missing.append(Missing(what=f"the learning curves ({CURVES_NAME}, drawn when training ends)", command=go_on))
+    """The parts of a complete run that this one does not have."""
+    resume = f"stream-train pretrain {run / CONFIG_NAME if config is not None and not is_url(location) else 'CONFIG'}"
     validate = f"stream-train validate {location}"
     if config and config.validation is None:
         validate += " --set validation.split=SPLIT"
-    if validation is None:
-        missing.append(Missing(what=f"the validation on held-out videos ({RESULT_NAME})", command=validate))
-    matrices = [confusion_name(name) for name in (validation.class_names if validation else ())]
-    missing += [
-        Missing(what=f"a confusion matrix ({name})", command=validate) for name in matrices if name not in present
-    ]
     preview = f"preview {config.shards if config else 'SHARDS'} --out {location}"
-    if TRANSFORMATIONS_NAME not in present:
-        missing.append(
-            Missing(what=f"the strips of transformations ({TRANSFORMATIONS_NAME})", command=f"stream-train {preview}")
-        )
-    if CONTACT_SHEET_NAME not in present:
-        missing.append(Missing(what=f"the contact sheet ({CONTACT_SHEET_NAME})", command=f"shardify {preview}"))
-    return missing
+    files = {path.name for path in run.iterdir()}
+    parts = [
+        (files, CONFIG_NAME, "the run's settings ({})", resume),
+        (files, METRICS_NAME, "the course of training ({})", resume),
+        (present, CURVES_NAME, "the learning curves ({}, drawn when training ends)", resume),
+        (files, RESULT_NAME, "the validation on held-out videos ({})", validate),
+        *(
+            (present, confusion_name(name), "a confusion matrix ({})", validate)
+            for name in (validation.class_names if validation else ())
+        ),
+        (present, TRANSFORMATIONS_NAME, "the strips of transformations ({})", f"stream-train {preview}"),
+        (present, CONTACT_SHEET_NAME, "the contact sheet ({})", f"shardify {preview}"),
+    ]
+    return [
+        Missing(what=what.format(name), command=command) for there, name, what, command in parts if name not in there
+    ]

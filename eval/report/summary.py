@@ -1,30 +1,24 @@
-"""The first paragraph of the page: what was run, on what data, and the main numbers.
-
-In: what is known of the run and its results. Out: sentences.
-"""
+"""The first paragraph of the page: what was run, on what data, and the main numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval.report.forest import main_metric, reading_order
+from eval.report.forest import reading_order
 from eval.report.pretraining import Pretraining
-from eval.report.words import count_words, number_words, words_for
+from eval.report.words import words_for
 from eval.results.combined import Combined
+from eval.results.words import count_words, number_words
 
 
 def summary_sentences(pretraining: Pretraining | None, results: Sequence[Combined]) -> list[str]:
-    """What was run, what it reaches on held-out videos, and the main number of each evaluation."""
+    """What was run, its validation metrics, and the main number of each evaluation."""
     sentences = []
     if pretraining is not None:
         sentences.append(f"{pretraining.headline}.")
-        figures = [
-            f"{figure.name} {figure.held_out} (guessing {figure.guessing})"
-            for figure in pretraining.figures
-            if figure.held_out and figure.guessing
-        ]
-        if figures:
-            sentences.append(f"On held-out videos it reaches {', '.join(figures)}.")
+        metrics = [f"{m.name} {m.held_out} (guessing {m.guessing})" for m in pretraining.metrics if m.is_complete]
+        if metrics:
+            sentences.append(f"On held-out videos it reaches {', '.join(metrics)}.")
     if results:
         data = dict.fromkeys(result.row.data_set for result in results)
         networks = {result.network for result in results if result.row.architecture != "none"}
@@ -40,16 +34,11 @@ def summary_sentences(pretraining: Pretraining | None, results: Sequence[Combine
 
 
 def _main_numbers(results: Sequence[Combined]) -> str:
-    """The first network's number of an evaluation, and random weights' in the same variant."""
-    first = results[0]
-    shown = [first]
-    if first.row.pretraining is not None:
-        rivals = [result for result in results if result.row.pretraining is None and result.row.architecture != "none"]
-        like = (first.row.variant, first.row.data_set)
-        shown += [rival for rival in rivals if (rival.row.variant, rival.row.data_set) == like][:1]
-    return f"{words_for(first.row.evaluation).short} ({first.row.variant}): " + ", ".join(map(_number, shown))
-
-
-def _number(result: Combined) -> str:
-    name = main_metric(result)
-    return f"{result.row.network} {number_words(name, result.metrics[name].value)}"
+    """The number of an evaluation's first network, and of random weights in the same variant."""
+    row = results[0].row
+    shown = [results[0]]
+    if row.pretraining is not None:
+        rivals = [r for r in results if r.row.pretraining is None and r.row.architecture != "none"]
+        shown += [r for r in rivals if (r.row.variant, r.row.data_set) == (row.variant, row.data_set)][:1]
+    numbers = [f"{r.row.network} {number_words(r.main_metric, r.metrics[r.main_metric].value)}" for r in shown]
+    return f"{words_for(row.evaluation).short} ({row.variant}): {', '.join(numbers)}"

@@ -1,8 +1,8 @@
 """Result rows of several splits and seeds -> one result each.
 
-In: folders that evaluations wrote below. Out: :class:`Combined` results. Rows belong together that differ by split and
-seed alone: the same evaluation, settings and data set, and the same weights. Random weights and features without a
-network have no checksum; theirs must come from the same run of evaluations, for only its config says how wide they are.
+In: folders with results of evaluations. Out: :class:`Combined` results. Rows belong together if they differ only by
+split and seed: the same evaluation, settings, data set and weights. Random weights and features without a network have
+no checksum; their rows must come from the same run of evaluations, because only its config says how wide they are.
 """
 
 from __future__ import annotations
@@ -16,28 +16,27 @@ from pathlib import Path
 from typing import Any
 
 from eval.results.intervals import ScoredRun, combined_interval, combined_mean
-from eval.results.paper import find_reported, is_whole, like_data_set
-from eval.results.paper_tables import PaperRow, PaperTable
+from eval.results.paper import Reported, find_reported, is_whole, like_data_set
 from eval.results.rows import Metric, Row, VideoScores, find_rows, read_row, read_scores
 
 DATA_KEYS = ("train_fingerprint",)
-"""Keys of a row's config that say which data it learnt from, and so differ between splits."""
+"""Keys of a row's config that differ between splits: the training data."""
 SEED_KEYS = ("network_seed",)
-"""Keys of a row's config that are seeds too: of random weights, where the row's own draws the labelled videos."""
+"""Keys of a row's config that are seeds: of random weights. (The row's own seed draws the labelled videos.)"""
 _LEVELS_BELOW_ROOT = 5
 """A row lies in ROOT/evaluation/variant/network/split/seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Combined:
-    """What rows that belong together say together."""
+    """The result of one or more rows that belong together."""
 
     row: Row
     """One of them, for all that they share."""
     root: Path
-    """The folder of the run of evaluations that `row` comes from."""
+    """The folder of the run of evaluations that wrote `row`."""
     metrics: dict[str, Metric]
-    """Means over splits of means over seeds; a single row's own metrics."""
+    """Means over splits of means over seeds; the metrics of a single row as they are."""
     num_splits: int
     num_seeds: int
     """In the split that has most."""
@@ -45,38 +44,41 @@ class Combined:
     """Different test videos over all splits."""
     num_groups: int
     num_left_out: int
-    """Test videos too short for the question, over all splits."""
+    """Test videos that are too short, over all splits."""
 
     @cached_property
-    def line(self) -> tuple[PaperTable, PaperRow] | tuple[None, None]:
-        """The table and line of the paper that reports the like; two None if there are none."""
+    def reported(self) -> Reported:
+        """The line of the paper that reports the like."""
         row = self.row
-        found = find_reported(
+        return find_reported(
             evaluation=row.evaluation,
             variant=row.variant,
             architecture=row.architecture,
             pretraining=row.pretraining,
             data_set=row.data_set,
         )
-        return (None, None) if found is None else found[:2]
+
+    @property
+    def main_metric(self) -> str:
+        return next(iter(self.metrics))
 
     @property
     def data_set(self) -> str:
-        """The name of the test data; the paper's, however they are spelled, by the paper's name."""
+        """The name of the test data; one spelling for each of the paper's data sets."""
         name = self.row.data_set
         return (like_data_set(name) or name) if is_whole(name) else name
 
     @property
     def network(self) -> tuple[str, ...]:
-        """What is judged: equal for the same network in different evaluations."""
+        """Equal for the same network in different evaluations."""
         row = self.row
         return (row.network, row.architecture, json.dumps(row.pretraining, sort_keys=True), row.weights)
 
 
 def combine(roots: Iterable[Path]) -> list[Combined]:
-    """All results below some folders: this method's, other trained networks', random weights', no network's.
+    """All results below some folders: first this method, then other training, random weights, no network.
 
-    A row that repeats another's network, settings, data, split and seed is left out.
+    A row with the network, settings, data, split and seed of another row is left out.
 
     Raises:
         UsageError: if a folder does not exist.
@@ -112,7 +114,7 @@ def _what_is_shared(folder: Path, row: Row) -> tuple[str, ...]:
 
 
 def _of_one_data(rows: Sequence[tuple[Path, Row]]) -> list[list[tuple[Path, Row]]]:
-    """Apart by the data where one split has several: the same name then stands for different data."""
+    """Separate rows by their data if one split name stands for different data."""
     found = defaultdict(set)
     for _, row in rows:
         found[_split_of(row)].add(_data_of(row))

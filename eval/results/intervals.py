@@ -1,17 +1,17 @@
 """How sure a mean over test videos is: 95 % intervals by bootstrap over source groups, and over seeds.
 
-In: a number for every video, and the source group it belongs to. Out: the two ends of the interval. UCF101's clips are
-cut from shared videos, so they are resampled by the group: one by one they would look like more evidence than they are.
+In: a number for every video, and its source group. Out: the two ends of the interval. Groups are resampled, not videos:
+UCF101's clips are cut from shared videos, and count as one piece of evidence.
 
 The ends are expanded percentiles (T. Hesterberg, "What Teachers Should Know About the Bootstrap", 2015): plain ones are
-too narrow where there are few groups. An interval over one seed says nothing about other seeds. There is no interval,
-(NaN, NaN), where resampling can tell nothing: a single group, or groups and seeds that are all alike (say, every answer
-is right).
+too narrow if there are few groups. An interval over one seed says nothing about other seeds. There is no interval,
+(NaN, NaN), if there is a single group, or if all groups and seeds are alike (say, every answer is right).
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,9 +26,9 @@ CONFIDENCE = 0.95
 NO_INTERVAL = (math.nan, math.nan)
 
 _GROUP_KEY, _SEED_KEY = 0, 1
-"""Second half of the generator's key: groups and seeds are drawn from streams of their own."""
+"""Second half of the generator's key: groups and seeds have streams of their own."""
 _BLOCK_DRAWS = 1 << 21
-"""Groups drawn at a time; bounds the memory, changes no number."""
+"""Groups drawn at a time: a bound of memory that changes no number."""
 _ALIKE = 1e-12
 
 
@@ -40,7 +40,7 @@ class ScoredRun:
     values: FloatArray
     """float64 (V,)."""
     groups: tuple[str, ...]
-    """Source group of each; a name stands for the same group in every run."""
+    """Source group of each video; a name means the same group in every run."""
 
     def __post_init__(self) -> None:
         if self.values.ndim != 1 or not len(self.values) or len(self.values) != len(self.groups):
@@ -48,7 +48,7 @@ class ScoredRun:
 
 
 def measure(scores: VideoScores, *, seed: int = 0) -> dict[str, Metric]:
-    """Every metric of an evaluation: the mean over its videos, and the interval over their groups."""
+    """Every metric of an evaluation: the mean over its videos with its interval."""
     metrics = {}
     for name, values in scores.values.items():
         low, high = grouped_interval(values, scores.groups, seed=seed)
@@ -64,27 +64,21 @@ def grouped_interval(
     confidence: float = CONFIDENCE,
     num_resamples: int = NUM_RESAMPLES,
 ) -> tuple[float, float]:
-    """The interval of a mean: groups are drawn with replacement, each time as many as there are.
+    """:func:`combined_interval` of one run.
 
     Args:
         values: float64 (V,).
         groups: source group of each value.
         seed: of the resampling, 0 <= seed < 2**63; equal arguments give equal ends.
         confidence: how often the interval should hold the true mean, in (0, 1).
-        num_resamples: how often the groups are drawn.
-
-    Returns:
-        Its ends, (NaN, NaN) if there is one group or all groups are alike.
-
-    Raises:
-        ValueError: if there are no values, or not one group for each, or a setting is out of its range.
+        num_resamples: how often groups are drawn, each time as many as there are.
     """
     run = ScoredRun(split="", values=values, groups=tuple(groups))
     return combined_interval([run], seed=seed, confidence=confidence, num_resamples=num_resamples)
 
 
 def combined_mean(runs: Sequence[ScoredRun]) -> float:
-    """The mean over splits of the mean over a split's runs (its seeds) of the mean over videos."""
+    """The mean over splits of the mean over a split's runs (seeds) of the mean over videos."""
     return float(_shares(runs) @ np.array([run.values.mean() for run in runs]))
 
 
@@ -97,20 +91,14 @@ def combined_interval(
 ) -> tuple[float, float]:
     """The interval of :func:`combined_mean`, over groups and, in splits with several runs, over these.
 
-    A group is drawn once for all runs that it is tested in, be they other seeds or, as in HMDB51, other splits; the
-    runs of a split are drawn too. With one run this is :func:`grouped_interval`.
-
-    Args:
-        runs: those of one split differ by their seed.
-        seed: of the resampling, 0 <= seed < 2**63.
-        confidence: how often the interval should hold the true mean, in (0, 1).
-        num_resamples: how often groups and runs are drawn.
+    A group is drawn once for all runs that test it: those of other seeds or, as in HMDB51, of other splits. Runs of one
+    split differ by their seed and are drawn too. The options are those of :func:`grouped_interval`.
 
     Returns:
-        Its ends, (NaN, NaN) if there are no more groups than splits, or all groups and seeds are alike.
+        The ends; (NaN, NaN) if there are no more groups than splits, or all groups and seeds are alike.
 
     Raises:
-        ValueError: if there are no runs, or a setting is out of its range.
+        ValueError: if there are no runs, or an option is out of its range.
     """
     if not 0 < confidence < 1 or num_resamples < 1:
         raise ValueError(f"confidence is {confidence} and num_resamples {num_resamples}; (0, 1) and >= 1 are allowed")
@@ -131,14 +119,11 @@ def _splits(runs: Sequence[ScoredRun]) -> list[IntArray]:
 
 
 def _shares(runs: Sequence[ScoredRun]) -> FloatArray:
-    """float64 (R,): the weight of each run's mean in the whole."""
+    """float64 (R,): the weight of each run's mean in the whole mean."""
     if not runs:
         raise ValueError("there are no runs")
-    splits = _splits(runs)
-    shares = np.empty(len(runs))
-    for positions in splits:
-        shares[positions] = 1 / (len(positions) * len(splits))
-    return shares
+    num_runs = Counter(run.split for run in runs)
+    return np.array([1 / (num_runs[run.split] * len(num_runs)) for run in runs])
 
 
 def _by_group(runs: Sequence[ScoredRun]) -> tuple[FloatArray, FloatArray]:
@@ -153,12 +138,12 @@ def _by_group(runs: Sequence[ScoredRun]) -> tuple[FloatArray, FloatArray]:
 
 
 def _tail_share(runs: Sequence[ScoredRun], sums: FloatArray, counts: FloatArray, confidence: float) -> float | None:
-    """The share of resamples to cut off at each end; None if resampling can tell nothing.
+    """The share of resamples to cut off at each end; None if there can be no interval.
 
-    Resampling n things shows (n - 1) / n of the variance that n independent ones have, and with few of them a normal
-    quantile is too small. For one sample Hesterberg's share is Phi(-sqrt(n / (n - 1)) * t[n - 1]). Here the variance
-    has several parts, the groups and each split's runs, so the ratio is that of their sums, and the degrees of freedom
-    are Satterthwaite's. With one run that is Hesterberg's share again.
+    Resampling n things shows (n - 1) / n of the variance of n independent ones, and a normal quantile is too small for
+    few of them: Hesterberg's share for one sample is Phi(-sqrt(n / (n - 1)) * t[n - 1]). Here the variance has several
+    parts (the groups, and each split's runs), so the ratio is that of their sums, and the degrees of freedom are
+    Satterthwaite's. With one run this is Hesterberg's share.
     """
     shares, splits = _shares(runs), _splits(runs)
     means = sums.sum(axis=0) / counts.sum(axis=0)
@@ -202,7 +187,7 @@ def _run_weights(runs: Sequence[ScoredRun], seed: int, num_resamples: int) -> Fl
 
 
 def _count_draws(generator: np.random.Philox, rows: int, num_things: int) -> FloatArray:
-    """float64 (rows, N): how often each of N things comes up in N draws, mapped here from the raw words."""
+    """float64 (rows, N): how often each of N things is drawn in N draws, computed here from the raw words."""
     words = generator.random_raw(rows * num_things) >> np.uint64(32)
     drawn = (words * np.uint64(num_things) >> np.uint64(32)).astype(np.int64).reshape(rows, num_things)
     drawn += np.arange(rows)[:, None] * num_things

@@ -36,23 +36,31 @@ MOVING = Question(evaluation="still", variant="moving", data_set="ucf101")
 RETRIEVAL = Question(evaluation="retrieval", variant="pooled", data_set="ucf101")
 
 
+NETWORK_NAMES = {"c3d": "C3D", "c3d_large": "C3D, large", "r3d18": "3D-ResNet18", "r2plus1d18": "R(2+1)D"}
+"""Architecture -> the network as the paper calls it."""
+_ARCHITECTURES = {name: architecture for architecture, name in NETWORK_NAMES.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class PaperRow:
     """A line of one of the paper's tables."""
 
     method: str
     kind: RowKind
-    network: str
+    network: str = "C3D"
     """As the paper calls it."""
-    architecture: str
-    """As this program calls it; "" for networks that it does not have."""
-    trained_on: str
-    """ucf101 or kinetics."""
+    trained_on: str = "ucf101"
+    """ucf101 or kinetics; "" where the paper does not say."""
     motions: tuple[str, ...] = ALL_MOTIONS
     """Of this method: motion classes beside speed."""
     speed_loss: bool = True
     results: Mapping[Question, Mapping[str, float]]
     """Question -> metric -> number."""
+
+    @property
+    def architecture(self) -> str:
+        """As this program calls the network; "" for networks that it does not have."""
+        return _ARCHITECTURES.get(self.network, "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +84,6 @@ def _ablated(motions: tuple[str, ...], frozen: float, finetuned: float, *, speed
     return PaperRow(
         method=" + ".join(("speed", *motions)),
         kind="ours",
-        network="C3D",
-        architecture="c3d",
-        trained_on="ucf101",
         motions=motions,
         speed_loss=speed_loss,
         results=_accuracies({FROZEN_UCF101: frozen, FINETUNED_HMDB51: finetuned}),
@@ -88,55 +93,27 @@ def _ablated(motions: tuple[str, ...], frozen: float, finetuned: float, *, speed
 def _transferred(
     method: str, kind: RowKind, network: str, trained_on: str, ucf101: float, hmdb51: float | None
 ) -> PaperRow:
-    return PaperRow(
-        method=method,
-        kind=kind,
-        network=network,
-        architecture={"C3D": "c3d", "3D-ResNet18": "r3d18", "R(2+1)D": "r2plus1d18"}.get(network, ""),
-        trained_on=trained_on,
-        results=_accuracies({FINETUNED_UCF101: ucf101, FINETUNED_HMDB51: hmdb51}),
-    )
+    results = _accuracies({FINETUNED_UCF101: ucf101, FINETUNED_HMDB51: hmdb51})
+    return PaperRow(method=method, kind=kind, network=network, trained_on=trained_on, results=results)
 
 
 def _timed(method: str, kind: RowKind, sync: float, mae: float, before_after: float) -> PaperRow:
-    return PaperRow(
-        method=method,
-        kind=kind,
-        network="C3D",
-        architecture="c3d",
-        trained_on="ucf101",
-        results={SYNC: {"accuracy": _fraction(sync), "mae": mae}} | _accuracies({BEFORE_AFTER: before_after}),
-    )
+    results = {SYNC: {"accuracy": _fraction(sync), "mae": mae}} | _accuracies({BEFORE_AFTER: before_after})
+    return PaperRow(method=method, kind=kind, results=results)
 
 
 def _stilled(method: str, kind: RowKind, still: float, moving: float) -> PaperRow:
-    return PaperRow(
-        method=method,
-        kind=kind,
-        network="C3D",
-        architecture="c3d",
-        trained_on="ucf101",
-        results=_accuracies({STILL: still, MOVING: moving}),
-    )
+    return PaperRow(method=method, kind=kind, results=_accuracies({STILL: still, MOVING: moving}))
 
 
 def _retrieved(method: str, kind: RowKind, network: str, trained_on: str, *percents: float) -> PaperRow:
-    return PaperRow(
-        method=method,
-        kind=kind,
-        network=network,
-        architecture={"3D-ResNet18": "r3d18"}.get(network, ""),
-        trained_on=trained_on,
-        results={RETRIEVAL: {f"top{k}": _fraction(p) for k, p in zip(TOP, percents, strict=True)}},
-    )
+    results = {RETRIEVAL: {f"top{k}": _fraction(p) for k, p in zip(TOP, percents, strict=True)}}
+    return PaperRow(method=method, kind=kind, network=network, trained_on=trained_on, results=results)
 
 
 _LABELS = PaperRow(
     method="action labels",
     kind="labels",
-    network="C3D",
-    architecture="c3d",
-    trained_on="ucf101",
     results=_accuracies({FROZEN_UCF101: 60.7, FINETUNED_HMDB51: 28.8}),
 )
 

@@ -1,7 +1,7 @@
-"""What an evaluation leaves behind: `row.json`, one result, and `videos.csv`, what became of every test video.
+"""What an evaluation writes: `row.json`, one result, and `videos.csv`, the scores of every test video.
 
-In: a row, and the scores of its videos. Out: both files in one folder, whole or not at all, and the same values again
-when read. Nothing is computed here, and nothing depends on time or machine, so equal results are equal bytes.
+In: a row, and the scores of its videos. Out: both files in one folder, whole or not at all; reading gives the same
+values again. Nothing depends on time or machine, so equal results are equal bytes.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ from shardify.storage.locations import join_location
 ROW_NAME = "row.json"
 SCORES_NAME = "videos.csv"
 
-
 _UCF101_CLIP = re.compile(r"(?P<group>.+_g\d+)_c\d+(-[0-9a-f]{10})?")
-"""UCF101's file name, with the digest that a key gets where two paths would have the same one."""
+"""UCF101's file name; the digest is there where two paths would have the same key."""
 _FIXED_COLUMNS = ("key", "group", "label", "predicted")
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoScores:
-    """What an evaluation says of each of V test videos, V at least 1.
+    """The scores of V test videos, V at least 1.
 
     Raises:
         ValueError: if a column has another length or type than it should, or a value is not a finite number.
@@ -43,55 +42,53 @@ class VideoScores:
 
     keys: tuple[str, ...]
     groups: tuple[str, ...]
-    """The source that each video was cut from, see :func:`group_of_key`; intervals resample these."""
+    """The source of each video, see :func:`group_of_key`; intervals resample these."""
     labels: IntArray
     """int64 (V,) class numbers, -1 where a video has none."""
     predicted: IntArray | None
     """int64 (V,) class numbers; None where an evaluation names no class, such as retrieval."""
     values: dict[str, FloatArray]
-    """Metric name -> float64 (V,). The metric is the mean over the videos; the first is the main one."""
+    """Metric -> float64 (V,), whose mean is the metric; the first is the main one."""
 
     def __post_init__(self) -> None:
-        num_videos = len(self.keys)
-        if not num_videos:
-            raise ValueError("there is no test video")
-        if not self.values:
-            raise ValueError("there is no metric")
-        columns = {"labels": self.labels} | ({} if self.predicted is None else {"predicted": self.predicted})
-        for name, numbers in columns.items():
-            _require_column(name, numbers, num_videos, np.int64)
+        if not self.keys or not self.values:
+            raise ValueError(f"there is no {'metric' if self.keys else 'test video'}")
+        if len(self.groups) != len(self.keys):
+            raise ValueError(f"groups has {len(self.groups)} entries, but there are {len(self.keys)} videos")
+        self._check("labels", self.labels, np.int64)
+        if self.predicted is not None:
+            self._check("predicted", self.predicted, np.int64)
         for name, values in self.values.items():
-            _require_column(name, values, num_videos, np.float64)
+            self._check(name, values, np.float64)
             if not np.isfinite(values).all():
                 raise ValueError(f"{name} of {self.keys[int(np.isfinite(values).argmin())]} is not a finite number")
-        if len(self.groups) != num_videos:
-            raise ValueError(f"groups has {len(self.groups)} entries, but there are {num_videos} videos")
+
+    def _check(self, name: str, column: npt.NDArray[Any], dtype: type[np.generic]) -> None:
+        if column.shape != (len(self.keys),) or column.dtype != dtype:
+            expected = f"{np.dtype(dtype)} ({len(self.keys)},)"
+            raise ValueError(f"{name} is {column.dtype} {column.shape}, but {expected} is needed, one for each video")
 
 
 def group_of_key(key: str) -> str:
-    """The source that a video was cut from, by its sample key.
-
-    UCF101's clips `..._gXX_cYY` of one class and one number XX are cut from shared videos; any other key is its own
-    group.
-    """
+    """The source that a video was cut from: `..._gXX` of UCF101's key `..._gXX_cYY`; any other key is its own group."""
     match = _UCF101_CLIP.fullmatch(key)
     return match["group"] if match else key
 
 
 def _bound(value: object) -> object:
-    """JSON has no NaN: null stands for a bound that cannot be given."""
+    """JSON has no NaN: null stands for a bound that is not known."""
     return math.nan if value is None else value
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A number with its 95 % interval: accuracies in [0, 1], mean absolute errors in the units of their question."""
+    """A number with its 95 % interval: an accuracy in [0, 1], or a mean absolute error in steps."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     value: float
     low: Annotated[float, BeforeValidator(_bound)]
-    """NaN, like `high`, where no interval can be given."""
+    """NaN, like `high`, if there is no interval."""
     high: Annotated[float, BeforeValidator(_bound)]
 
     @property
@@ -101,7 +98,7 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One result: one network, judged by one variant of one evaluation on one test split, with one seed.
+    """One result: one network in one variant of one evaluation, on one test split, with one seed.
 
     Raises:
         ValueError: if there is no metric, or `pretraining` does not name its question.
@@ -133,10 +130,10 @@ class Row:
     num_videos: int
     num_groups: int
     num_left_out: int
-    """Test videos too short for the question, by its stated rule."""
+    """Test videos that are too short for the question."""
     num_classes: int
     chance: dict[str, float]
-    """Metric -> what guessing gives."""
+    """Metric -> the value of guessing."""
     metrics: dict[str, Metric]
     """The first one is the main one."""
     reported: dict[str, float]
@@ -154,13 +151,10 @@ class Row:
 def write_row(folder: Path, row: Row, scores: VideoScores) -> None:
     """Write `videos.csv`, then `row.json`, each atomically; a folder with a `row.json` is complete.
 
-    Args:
-        folder: made if it does not exist; an earlier row there is replaced.
-        row: what was found.
-        scores: the videos it was found on, with the row's metrics in the row's order.
+    The folder is made; an earlier row there is replaced.
 
     Raises:
-        ValueError: if row and scores disagree on the metrics, the videos or the groups.
+        ValueError: if row and scores disagree on the metrics and their order, the videos or the groups.
     """
     if list(row.metrics) != list(scores.values):
         raise ValueError(f"the row has the metrics {list(row.metrics)}, the videos {list(scores.values)}")
@@ -175,21 +169,21 @@ def write_row(folder: Path, row: Row, scores: VideoScores) -> None:
     store.write(ROW_NAME, (json.dumps(row_values(row), indent=1, allow_nan=False) + "\n").encode())
 
 
-def read_row(folder: Path, place: str | None = None) -> Row:
+def read_row(folder: Path, location: str | None = None) -> Row:
     """The row in a folder.
 
     Args:
-        folder: where it lies on this machine.
-        place: where the user finds it, if elsewhere.
+        folder: on this machine.
+        location: the folder or URL that the user knows, if it is another one.
 
     Raises:
-        WorkError: if its `row.json` is missing, damaged, or something else.
+        WorkError: if `row.json` is missing or damaged.
     """
-    path = join_location(place or folder, ROW_NAME)
+    path = join_location(location or folder, ROW_NAME)
     try:
         return TypeAdapter(Row).validate_json((folder / ROW_NAME).read_bytes())
     except FileNotFoundError:
-        raise WorkError(f"{path} does not exist; the evaluation did not finish there, run it again") from None
+        raise WorkError(f"{path} does not exist; the evaluation did not finish; run it again") from None
     except ValidationError as error:
         problems = [
             f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}"
@@ -205,7 +199,7 @@ def read_scores(folder: Path) -> VideoScores:
     """The scores of a row's videos.
 
     Raises:
-        WorkError: if its `videos.csv` is missing, damaged, or something else.
+        WorkError: if `videos.csv` is missing or damaged.
     """
     path = folder / SCORES_NAME
     try:
@@ -222,7 +216,7 @@ def read_scores(folder: Path) -> VideoScores:
 
 
 def find_rows(root: Path) -> list[Path]:
-    """Folders below a folder, or that folder itself, that hold a `row.json`; sorted.
+    """All folders at or below `root` that hold a `row.json`, sorted.
 
     Raises:
         UsageError: if there is no such folder.
@@ -234,12 +228,12 @@ def find_rows(root: Path) -> list[Path]:
 
 
 def is_of_rows(name: str) -> bool:
-    """Whether a file, by its path below a run, is all or part of what :func:`write_row` writes."""
+    """Whether :func:`write_row` writes a file of this name or path."""
     return name.rpartition("/")[2] in (ROW_NAME, SCORES_NAME)
 
 
 def row_values(row: Row) -> dict[str, Any]:
-    """A row as `row.json` holds it, in JSON values; bounds that cannot be given are None."""
+    """A row in JSON values, as in `row.json`; unknown bounds are None."""
     values = asdict(row)
     for metric in values["metrics"].values():
         metric |= {name: None for name in ("low", "high") if math.isnan(metric[name])}
@@ -270,9 +264,3 @@ def _parse_scores(header: list[str], lines: list[list[str]]) -> VideoScores:
         predicted=np.array(predicted, dtype=np.int64) if any(predicted) else None,
         values={name: np.array(column, dtype=np.float64) for name, column in zip(header[4:], values, strict=True)},
     )
-
-
-def _require_column(name: str, values: npt.NDArray[Any], num_videos: int, dtype: type[np.generic]) -> None:
-    if values.shape != (num_videos,) or values.dtype != dtype:
-        expected = f"{np.dtype(dtype)} ({num_videos},)"
-        raise ValueError(f"{name} is {values.dtype} {values.shape}, but {expected} is needed, one for each video")

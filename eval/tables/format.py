@@ -1,46 +1,61 @@
 """A table of results as text: Markdown that reads well in a terminal, and CSV for machines.
 
-In: a :class:`Table`, all of whose cells are already worded. Out: text.
+In: a :class:`Table`. Out: text.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
+import re
 import textwrap
 from dataclasses import dataclass
 from typing import Literal
 
+from eval.results.combined import Combined
+from eval.results.paper_tables import Question
 from eval.results.rows import Metric
+from eval.results.words import interval_words, plain_number
 
 NOTE_WIDTH = 100
+NOT_MEASURED = "not measured"
 
 LineKind = Literal["paper", "measured", "published", "extra", "chance"]
-"""An experiment of the paper's that is not measured here; one that is; a competitor's number; a result without a
-counterpart in the paper; what guessing gives."""
+"""An experiment of the paper that is not measured here; one that is; a competitor's number; a result that the paper
+does not have; the value of guessing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """A number behind a cell, for machines. Accuracies are in [0, 1]."""
+    """A number behind a cell. Accuracies are in [0, 1]."""
 
-    data_set: str
-    evaluation: str
-    variant: str
+    question: Question
     metric: str
-    reported: float | None
-    """The paper's."""
-    measured: Metric | None
-    num_splits: int = 0
-    num_seeds: int = 0
-    num_videos: int = 0
-    num_groups: int = 0
-    num_left_out: int = 0
-    network: str = ""
-    architecture: str = ""
-    trained_on: str = ""
-    epochs: int | None = None
-    weights: str = ""
+    reported: float | None = None
+    """The paper's number."""
+    result: Combined | None = None
+    chance: float | None = None
+    """The value of guessing, if that is what the cell shows."""
+
+    @property
+    def measured(self) -> Metric | None:
+        if self.chance is not None:
+            return Metric(value=self.chance, low=math.nan, high=math.nan)
+        return self.result.metrics.get(self.metric) if self.result else None
+
+    @property
+    def reported_cell(self) -> str:
+        return plain_number(self.metric, self.reported)
+
+    @property
+    def measured_cell(self) -> str:
+        """68.3 [66.0, 70.6], or that it is not measured."""
+        measured = self.measured
+        if measured is None:
+            return NOT_MEASURED
+        value = plain_number(self.metric, measured.value)
+        return f"{value} {interval_words(self.metric, measured)}" if measured.has_interval else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,23 +64,28 @@ class TableRow:
 
     kind: LineKind
     cells: tuple[str, ...]
-    """One a column."""
+    """One for each column."""
     numbers: tuple[Number, ...] = ()
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the line holds a result, and not only the paper's numbers or a guess."""
+        return self.kind != "chance" and any(number.measured is not None for number in self.numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of the paper's, or one like it, on one data set or pair of them."""
+    """One of the paper's tables, or one like it, on one data set or pair of them."""
 
     name: str
-    """A file's name without its ending: table2, table2_ucf101-8."""
+    """The name of its file without the ending: table2, table2_ucf101-8."""
     title: str
     columns: tuple[str, ...]
     num_label_columns: int
-    """The first ones, which are words; the others are numbers, set to the right."""
+    """The first columns, which hold words; the others hold numbers and are aligned on the right."""
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
-    """Sentences to stand below."""
+    """Sentences below the table."""
 
     def __post_init__(self) -> None:
         wrong = [row.cells for row in self.rows if len(row.cells) != len(self.columns)]
@@ -73,18 +93,21 @@ class Table:
             raise ValueError(f"{wrong[0]} has {len(wrong[0])} cells, but there are {len(self.columns)} columns")
 
 
+def file_words(name: str) -> str:
+    """A name as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)
+
+
 def to_markdown(table: Table) -> str:
     """The title, the table with aligned columns, and the notes; ends with a line break."""
-    lines = [[_escaped(cell) for cell in cells] for cells in (table.columns, *(row.cells for row in table.rows))]
+    lines = [[cell.replace("|", r"\|") for cell in cells] for cells in (table.columns, *(r.cells for r in table.rows))]
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(table.columns))]
-    rules = ["-" * width if i < table.num_label_columns else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    lines.insert(1, rules)
+    is_label = [i < table.num_label_columns for i in range(len(table.columns))]
+    lines.insert(1, ["-" * w if label else "-" * (w - 1) + ":" for w, label in zip(widths, is_label, strict=True)])
     text = [f"## {table.title}", ""]
     for line in lines:
-        padded = [
-            cell.ljust(width) if i < table.num_label_columns else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
+        aligned = zip(line, widths, is_label, strict=True)
+        padded = [cell.ljust(width) if label else cell.rjust(width) for cell, width, label in aligned]
         text.append(f"| {' | '.join(padded)} |")
     notes = [textwrap.fill(note, NOTE_WIDTH, initial_indent="- ", subsequent_indent="  ") for note in table.notes]
     return "\n".join([*text, "", *notes]) + "\n"
@@ -105,23 +128,20 @@ def to_csv(table: Table) -> str:
     for row in table.rows:
         line = ", ".join(cell for cell in row.cells[: table.num_label_columns] if cell)
         for number in row.numbers:
-            if number.reported is None and number.measured is None:
-                continue
-            writer.writerow([table.name, row.kind, line, *_csv_cells(number)])
+            if number.reported is not None or number.measured is not None:
+                writer.writerow([table.name, row.kind, line, *_csv_cells(number)])
     return text.getvalue()
 
 
 def _csv_cells(number: Number) -> list[object]:
-    measured = number.measured
+    question, metric, measured, result = number.question, number.metric, number.measured, number.result
     ends = (measured.low, measured.high) if measured and measured.has_interval else (None, None)
-    counts = [number.num_splits, number.num_seeds, number.num_videos, number.num_groups, number.num_left_out]
+    numbers = [metric, number.reported, measured and measured.value, *ends]
+    if measured is None or result is None:
+        return [question.data_set, question.evaluation, question.variant, *numbers, *[None] * 10]
+    row, pretraining = result.row, result.row.pretraining or {}
     return [
-        *(number.data_set, number.evaluation, number.variant, number.metric),
-        *(number.reported, measured and measured.value, *ends),
-        *(counts if number.num_videos else [None] * len(counts)),
-        *(number.network, number.architecture, number.trained_on, number.epochs, number.weights),
+        *(question.data_set, question.evaluation, row.variant, *numbers),
+        *(result.num_splits, result.num_seeds, result.num_videos, result.num_groups, result.num_left_out),
+        *(row.network, row.architecture, pretraining.get("data_set"), pretraining.get("epochs"), row.weights),
     ]
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("|", r"\|")

@@ -1,7 +1,4 @@
-"""Which of the paper's tables there are, which figures stand in their columns, and what has to be said below each.
-
-Pure data: what the paper leaves open is marked here as our choice.
-"""
+"""Data: the paper's tables, their columns and notes. What the paper leaves open is marked here as our choice."""
 
 from __future__ import annotations
 
@@ -27,18 +24,18 @@ from eval.results.paper_tables import (
 )
 
 OTHER_VARIANTS = {"transfer": ("frozen",), "sync": ("finetune",), "before_after": ("frozen",)}
-"""Variants that stand in the same tables as the paper's, on lines of their own."""
+"""Variants that have lines of their own in the paper's tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A number of each line: the paper's, and the measured one beside it."""
+class Column:
+    """One number of each line: the paper's, and the measured one beside it."""
 
     question: Question
     metric: str = "accuracy"
     heading: str
     at_home: bool = True
-    """Whether results without a line in the paper stand in this table too; else they do so in another."""
+    """Whether this table also shows results that the paper has no line for; otherwise another table does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +44,12 @@ class Layout:
 
     table: PaperTable
     labels: tuple[str, ...]
-    """Headings of the first columns, out of: method, speed loss, network, trained on."""
-    figures: tuple[Figure, ...]
+    """Headings of the first columns: method, speed loss, network, trained on, or some of these."""
+    columns: tuple[Column, ...]
     random_method: str = "random weights"
-    """What training without pre-training is called."""
+    """The name of training without pre-training."""
     below_each_other: bool = False
-    """Whether the measured line stands below the paper's instead of beside; for many figures."""
+    """Whether measured numbers stand below the paper's instead of beside them; for many columns."""
     notes: tuple[str, ...]
 
 
@@ -63,9 +60,9 @@ LAYOUTS = (
     Layout(
         table=TABLE_1,
         labels=("method", "speed loss"),
-        figures=(
-            Figure(question=FROZEN_UCF101, heading="UCF101"),
-            Figure(question=FINETUNED_HMDB51, heading="HMDB51", at_home=False),
+        columns=(
+            Column(question=FROZEN_UCF101, heading="UCF101"),
+            Column(question=FINETUNED_HMDB51, heading="HMDB51", at_home=False),
         ),
         notes=(
             "UCF101: accuracy of three new fully connected layers on frozen convolutions.",
@@ -77,9 +74,9 @@ LAYOUTS = (
     Layout(
         table=TABLE_2,
         labels=("method", "network", "trained on"),
-        figures=(
-            Figure(question=FINETUNED_UCF101, heading="UCF101"),
-            Figure(question=FINETUNED_HMDB51, heading="HMDB51"),
+        columns=(
+            Column(question=FINETUNED_UCF101, heading="UCF101"),
+            Column(question=FINETUNED_HMDB51, heading="HMDB51"),
         ),
         random_method="from scratch",
         notes=(
@@ -92,10 +89,10 @@ LAYOUTS = (
     Layout(
         table=TABLE_3,
         labels=("method",),
-        figures=(
-            Figure(question=SYNC, heading="sync"),
-            Figure(question=SYNC, metric="mae", heading="error"),
-            Figure(question=BEFORE_AFTER, heading="order"),
+        columns=(
+            Column(question=SYNC, heading="sync"),
+            Column(question=SYNC, metric="mae", heading="error"),
+            Column(question=BEFORE_AFTER, heading="order"),
         ),
         notes=(
             "sync: accuracy of the offset between two clips, one of 13; error: its mean absolute error, in steps.",
@@ -108,7 +105,7 @@ LAYOUTS = (
     Layout(
         table=TABLE_STILL,
         labels=("method",),
-        figures=(Figure(question=STILL, heading="still"), Figure(question=MOVING, heading="moving")),
+        columns=(Column(question=STILL, heading="still"), Column(question=MOVING, heading="moving")),
         notes=(
             "Accuracy of three new fully connected layers on frozen convolutions.",
             "still: trained and tested on clips that repeat one frame 16 times; moving: on the videos as they are.",
@@ -117,7 +114,7 @@ LAYOUTS = (
     Layout(
         table=TABLE_4,
         labels=("method", "network"),
-        figures=tuple(Figure(question=RETRIEVAL, metric=f"top{k}", heading=f"top {k}") for k in TOP),
+        columns=tuple(Column(question=RETRIEVAL, metric=f"top{k}", heading=f"top {k}") for k in TOP),
         below_each_other=True,
         notes=(
             "Share of test videos of which one of the k nearest training videos has the class.",

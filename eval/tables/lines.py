@@ -1,22 +1,28 @@
 """Which results stand on which line of which table.
 
 In: a table's layout and all results. Out: :class:`Target`s, the data sets that the table is printed for, and its
-:class:`Line`s for one of them: the paper's in the paper's order, random weights after each network, then what the paper
-does not have, and last what guessing gives.
+:class:`Line`s for one of them: the paper's in the paper's order, random weights after each network, then results that
+the paper does not have, and last the value of guessing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from eval.results.combined import Combined
 from eval.results.paper import is_whole, like_data_set
-from eval.results.paper_tables import PaperRow
-from eval.tables.format import LineKind
-from eval.tables.layouts import OTHER_VARIANTS, Figure, Layout
-from eval.tables.words import paper_labels, random_labels, result_labels
+from eval.results.paper_tables import ALL_MOTIONS, PaperRow
+from eval.results.rows import Row
+from eval.results.words import NONE, data_set_words, network_words, question_words
+from eval.tables.format import LineKind, Number
+from eval.tables.layouts import OTHER_VARIANTS, Column, Layout
+
+_VARIANTS = {"frozen": "frozen convolutions", "finetune": "fine-tuned"}
+Results = Sequence[Combined]
+Joined = tuple[Combined | None, ...]
+"""The results of one network on one line, one for each column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,24 +30,27 @@ class Target:
     """The data that a table is printed for."""
 
     data_set: str | None
-    """None stands for the paper's own, UCF101 and HMDB51."""
-    is_foreign: bool
+    """None means the paper's own, UCF101 and HMDB51."""
+    is_foreign: bool = False
     """Whether the paper has no numbers for the like."""
-    figures: tuple[Figure, ...]
+    columns: tuple[Column, ...]
 
-    def takes(self, figure: Figure, result: Combined) -> bool:
-        """Whether a result's data is the target's, for one figure."""
-        return result.data_set == (figure.question.data_set if self.data_set is None else self.data_set)
+    def holds(self, column: Column, result: Combined, variant: str | None = None) -> bool:
+        """Whether a result belongs into a column: in the column's own variant, or in another one that is given."""
+        data_set = column.question.data_set if self.data_set is None else self.data_set
+        is_variant = result.row.variant == (variant or column.question.variant)
+        return result.data_set == data_set and is_variant and _asks(column, result)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """What a line has for a figure."""
-
-    figure: Figure
-    reported: float | None
-    result: Combined | None
-    chance: float | None = None
+    def number(self, column: Column, result: Combined | None = None, chance: float | None = None) -> Number:
+        """The number of a column, with the paper's beside it if there is a result with one."""
+        question = column.question
+        return Number(
+            question=question if self.data_set is None else replace(question, data_set=self.data_set),
+            metric=column.metric,
+            reported=_reported(column, result.reported.row) if result else None,
+            result=result,
+            chance=chance,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,153 +59,163 @@ class Line:
 
     labels: tuple[str, ...]
     kind: LineKind
-    is_measurable: bool
+    is_measurable: bool = False
     """Whether a missing result is one that could be measured."""
-    entries: tuple[Entry, ...]
+    numbers: tuple[Number, ...]
+    """One for each column of the target."""
 
     @property
     def results(self) -> list[Combined]:
-        return [entry.result for entry in self.entries if entry.result is not None]
+        return [number.result for number in self.numbers if number.result is not None]
 
 
-def targets_of(layout: Layout, results: Sequence[Combined]) -> list[Target]:
-    """The paper's data sets if anything is measured on them, or nothing at all; then all others that are."""
+def targets_of(layout: Layout, results: Results) -> list[Target]:
+    """The paper's data sets if anything is measured on them, or nothing at all; then all other data sets."""
     alike, foreign = set(), set()
     for result in results:
-        figures = [figure for figure in layout.figures if figure.at_home and _asks(figure, result)]
+        columns = [column for column in layout.columns if column.at_home and _asks(column, result)]
         like = like_data_set(result.row.data_set)
-        if result.line[0] is layout.table or any(figure.question.data_set == like for figure in figures):
+        if result.reported.table is layout.table or any(column.question.data_set == like for column in columns):
             alike.add(result.data_set)
-        elif figures:
+        elif columns:
             foreign.add(result.data_set)
     whole = {name for name in alike if is_whole(name)}
-    targets = []
-    if whole or not (alike or foreign):
-        targets.append(Target(data_set=None, is_foreign=False, figures=layout.figures))
+    targets = [Target(data_set=None, columns=layout.columns)] if whole or not (alike or foreign) else []
     for name in sorted(alike - whole):
-        figures = [figure for figure in layout.figures if figure.question.data_set == like_data_set(name)]
-        targets.append(Target(data_set=name, is_foreign=False, figures=tuple(figures)))
-    for name in sorted(foreign):
-        at_home = {(f.question.evaluation, f.question.variant, f.metric): f for f in layout.figures if f.at_home}
-        targets.append(Target(data_set=name, is_foreign=True, figures=tuple(at_home.values())))
-    return targets
+        like_it = tuple(column for column in layout.columns if column.question.data_set == like_data_set(name))
+        targets.append(Target(data_set=name, columns=like_it))
+    at_home = {(c.question.evaluation, c.question.variant, c.metric): c for c in layout.columns if c.at_home}
+    return targets + [Target(data_set=n, is_foreign=True, columns=tuple(at_home.values())) for n in sorted(foreign)]
 
 
-def lines_of(layout: Layout, target: Target, results: Sequence[Combined]) -> list[Line]:
+def lines_of(layout: Layout, target: Target, results: Results) -> list[Line]:
     """All lines of a table."""
     lines: list[Line] = []
-    rows = () if target.is_foreign else layout.table.rows
     last = {row.architecture: i for i, row in enumerate(layout.table.rows) if row.kind in {"ours", "labels"}}
-    for i, row in enumerate(rows):
-        lines += _paper_lines(layout, target, row, results)
-        lines += [line for a, at in last.items() if at == i for line in _random_lines(layout, target, a, results)]
-    if target.is_foreign:
-        lines += [line for a in last for line in _random_lines(layout, target, a, results)]
+    for i, row in enumerate(layout.table.rows):
+        lines += [] if target.is_foreign else _paper_lines(layout, target, row, results)
+        if last.get(row.architecture) == i:
+            lines += _random_lines(layout, target, row.architecture, results)
     lines += _extra_lines(layout, target, results, placed=[result for line in lines for result in line.results])
-    measured = [result for line in lines for result in line.results]
-    if measured:
+    if any(line.results for line in lines):
         lines.append(_chance_line(layout, target, lines))
     return lines
 
 
-def _asks(figure: Figure, result: Combined) -> bool:
-    """Whether a result answers a figure's question, in its variant or another one of the same table."""
-    row, question = result.row, figure.question
+def _asks(column: Column, result: Combined) -> bool:
+    """Whether a result answers a column's question, in its variant or another one of the same table."""
+    question = column.question
     variants = (question.variant, *OTHER_VARIANTS.get(question.evaluation, ()))
-    return row.evaluation == question.evaluation and row.variant in variants
+    return result.row.evaluation == question.evaluation and result.row.variant in variants
 
 
-def _answers(figure: Figure, result: Combined, variant: str | None = None) -> bool:
-    """Whether it answers in exactly a figure's own variant, or in another one that is given."""
-    return _asks(figure, result) and result.row.variant == (variant or figure.question.variant)
+def _reported(column: Column, row: PaperRow | None) -> float | None:
+    return None if row is None else row.results.get(column.question, {}).get(column.metric)
 
 
-def _reported(figure: Figure, row: PaperRow | None) -> float | None:
-    return None if row is None else row.results.get(figure.question, {}).get(figure.metric)
-
-
-def _paper_lines(layout: Layout, target: Target, row: PaperRow, results: Sequence[Combined]) -> Iterator[Line]:
-    is_measurable = row.kind in {"ours", "labels"}
-    found = [
-        [r for r in results if target.takes(figure, r) and _answers(figure, r) and r.line[1] is row]
-        for figure in target.figures
-    ]
-    for joined in _joined(found) or [(None,) * len(found)]:
-        entries = [
-            Entry(figure=figure, reported=_reported(figure, row), result=result)
-            for figure, result in zip(target.figures, joined, strict=True)
-        ]
-        kind: LineKind = "measured" if any(joined) else "paper"
-        yield Line(
-            labels=paper_labels(layout.labels, row),
-            kind=kind if is_measurable else "published",
-            is_measurable=is_measurable,
-            entries=tuple(entries),
-        )
-
-
-def _random_lines(layout: Layout, target: Target, architecture: str, results: Sequence[Combined]) -> Iterator[Line]:
-    """Measured or not, unless the paper has nothing to hold against it."""
-    random = [r for r in results if r.row.pretraining is None and r.row.architecture == architecture]
-    found = [[r for r in random if target.takes(figure, r) and _answers(figure, r)] for figure in target.figures]
-    missing = [] if target.is_foreign else [(None,) * len(found)]
-    for joined in _joined(found) or missing:
-        labels = random_labels(layout.labels, layout.random_method, architecture)
-        yield _unreported(target, joined, labels, is_measurable=True)
-
-
-def _extra_lines(
-    layout: Layout, target: Target, results: Sequence[Combined], placed: Sequence[Combined]
-) -> Iterator[Line]:
-    """Results that the paper has no line for in any table, and those of other variants."""
-    left = [r for r in results if r not in placed and (r.line[0] is None or r.line[0] is layout.table)]
-    others = dict.fromkeys(v for f in target.figures for v in OTHER_VARIANTS.get(f.question.evaluation, ()))
-    for variant in (None, *others):
-        found = [
-            [
-                r
-                for r in left
-                if target.takes(figure, r) and _answers(figure, r, variant) and not _is_own(figure, variant)
-            ]
-            for figure in target.figures
-        ]
-        for joined in _joined(found):
-            at_home = [r for figure, r in zip(target.figures, joined, strict=True) if r is not None and figure.at_home]
-            if at_home:
-                labels = result_labels(layout.labels, at_home[0], variant=variant)
-                yield _unreported(target, joined, labels, is_measurable=False)
-
-
-def _is_own(figure: Figure, variant: str | None) -> bool:
-    return variant == figure.question.variant
-
-
-def _unreported(
-    target: Target, joined: Sequence[Combined | None], labels: tuple[str, ...], *, is_measurable: bool
-) -> Line:
-    entries = [
-        Entry(figure=figure, reported=None if r is None else _reported(figure, r.line[1]), result=r)
-        for figure, r in zip(target.figures, joined, strict=True)
-    ]
-    return Line(labels=labels, kind="extra", is_measurable=is_measurable, entries=tuple(entries))
-
-
-def _chance_line(layout: Layout, target: Target, lines: Sequence[Line]) -> Line:
-    entries = []
-    for i, figure in enumerate(target.figures):
-        results = [line.entries[i].result for line in lines]
-        chances = {r.row.chance.get(figure.metric) for r in results if r is not None}
-        chance = chances.pop() if len(chances) == 1 else None
-        entries.append(Entry(figure=figure, reported=None, result=None, chance=chance))
-    labels = ("guessing", *("-" for _ in layout.labels[1:]))
-    return Line(labels=labels, kind="chance", is_measurable=False, entries=tuple(entries))
-
-
-def _joined(found: Sequence[Sequence[Combined]]) -> list[tuple[Combined | None, ...]]:
-    """The results of each figure -> lines: a network's results side by side, the second ones on a second line."""
-    networks = dict.fromkeys(result.network for results in found for result in results)
+def _join(target: Target, results: Results, belongs: Callable[[Column, Combined], bool]) -> list[Joined]:
+    """The results of each network side by side; further ones of the same network on further lines."""
+    found = [[result for result in results if belongs(column, result)] for column in target.columns]
+    networks = dict.fromkeys(result.network for column in found for result in column)
     return [
         joined
         for network in networks
-        for joined in zip_longest(*([r for r in results if r.network == network] for results in found))
+        for joined in zip_longest(*([r for r in column if r.network == network] for column in found))
     ]
+
+
+def _nothing(target: Target) -> Joined:
+    return (None,) * len(target.columns)
+
+
+def _numbers(target: Target, joined: Joined) -> tuple[Number, ...]:
+    return tuple(target.number(column, result) for column, result in zip(target.columns, joined, strict=True))
+
+
+def _paper_lines(layout: Layout, target: Target, row: PaperRow, results: Results) -> Iterator[Line]:
+    is_measurable = row.kind in {"ours", "labels"}
+    labels = {
+        "method": row.method + ("*" if row.kind == "reimplemented" else ""),
+        "speed loss": NONE if row.kind == "labels" else ("yes" if row.speed_loss else "no"),
+        "network": row.network,
+        "trained on": data_set_words(row.trained_on) or NONE,
+    }
+    found = _join(target, results, lambda c, r: target.holds(c, r) and r.reported.row is row)
+    for joined in found or [_nothing(target)]:
+        kind: LineKind = "measured" if any(joined) else "paper"
+        numbers = zip(target.columns, _numbers(target, joined), strict=True)
+        yield Line(
+            labels=_pick(layout, labels),
+            kind=kind if is_measurable else "published",
+            is_measurable=is_measurable,
+            numbers=tuple(replace(number, reported=_reported(column, row)) for column, number in numbers),
+        )
+
+
+def _random_lines(layout: Layout, target: Target, architecture: str, results: Results) -> Iterator[Line]:
+    """Random weights: measured or not, but on foreign data only if measured."""
+    random = [r for r in results if r.row.pretraining is None and r.row.architecture == architecture]
+    labels = _pick(layout, {"method": layout.random_method, "network": network_words(architecture)})
+    for joined in _join(target, random, target.holds) or ([] if target.is_foreign else [_nothing(target)]):
+        yield Line(labels=labels, kind="extra", is_measurable=True, numbers=_numbers(target, joined))
+
+
+def _extra_lines(layout: Layout, target: Target, results: Results, placed: Results) -> Iterator[Line]:
+    """Results that no table of the paper has a line for, and those of other variants."""
+    left = [r for r in results if r not in placed and r.reported.table in (None, layout.table)]
+    others = dict.fromkeys(v for c in target.columns for v in OTHER_VARIANTS.get(c.question.evaluation, ()))
+    for variant in (None, *others):
+
+        def belongs(column: Column, result: Combined, variant: str | None = variant) -> bool:
+            return variant != column.question.variant and target.holds(column, result, variant)
+
+        for joined in _join(target, left, belongs):
+            pairs = zip(target.columns, joined, strict=True)
+            at_home = [result for column, result in pairs if result is not None and column.at_home]
+            if at_home:
+                labels = _pick(layout, _result_labels(at_home[0].row, layout.labels, variant))
+                yield Line(labels=labels, kind="extra", numbers=_numbers(target, joined))
+
+
+def _chance_line(layout: Layout, target: Target, lines: Sequence[Line]) -> Line:
+    numbers = []
+    for i, column in enumerate(target.columns):
+        results = [line.numbers[i].result for line in lines]
+        chances = {result.row.chance.get(column.metric) for result in results if result is not None}
+        numbers.append(target.number(column, chance=chances.pop() if len(chances) == 1 else None))
+    return Line(labels=_pick(layout, {"method": "guessing"}), kind="chance", numbers=tuple(numbers))
+
+
+def _pick(layout: Layout, labels: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(labels.get(column, NONE) for column in layout.labels)
+
+
+def _result_labels(row: Row, columns: Sequence[str], variant: str | None) -> dict[str, str]:
+    """The labels of a result that the paper has no line for; a variant is named if it is not the table's own."""
+    pretraining = row.pretraining or {}
+    method = _method(row, with_speed_loss="speed loss" not in columns)
+    if "network" not in columns and row.architecture not in {"c3d", "none"}:
+        method += f", {network_words(row.architecture)}"
+    if variant is not None:
+        method += f", {_VARIANTS.get(variant, variant)}"
+    return {
+        "method": method,
+        "speed loss": {True: "yes", False: "no"}.get(pretraining.get("speed_loss", NONE), NONE),
+        "network": network_words(row.architecture),
+        "trained on": data_set_words(str(pretraining.get("data_set", NONE))),
+    }
+
+
+def _method(row: Row, *, with_speed_loss: bool) -> str:
+    if row.pretraining is None:
+        return f"{row.network}, no network" if row.architecture == "none" else "random weights"
+    question = str(row.pretraining["question"])
+    if question != "transformations":
+        return question_words(question)
+    motions = row.pretraining.get("motions", ())
+    signal = " + ".join(("speed", *(motion for motion in ALL_MOTIONS if motion in motions)))
+    if not with_speed_loss:
+        return signal
+    if not row.pretraining.get("speed_loss"):
+        return f"{signal}, no speed loss"
+    return "this method" if set(motions) == set(ALL_MOTIONS) else signal

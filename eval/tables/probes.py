@@ -6,24 +6,23 @@ In: all results. Out: a table for each data set that was probed, a column for ea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 
 from eval.results.combined import Combined
-from eval.tables.format import Table, TableRow
-from eval.tables.words import (
-    INTERVALS,
+from eval.results.paper_tables import Question
+from eval.results.words import (
     NONE,
-    NOT_MEASURED,
-    Footnotes,
+    PROBE_CLASSIFIERS,
     data_set_words,
-    file_words,
-    measured_cell,
     network_words,
-    number_cell,
-    number_of,
+    plain_number,
     training_words,
+    variant_order,
 )
+from eval.tables.footnotes import INTERVALS, Footnotes
+from eval.tables.format import Number, Table, TableRow, file_words
+from eval.tables.lines import Results
 
 NAME = "probes"
 METRIC = "accuracy"
@@ -32,9 +31,8 @@ USUAL_VARIANTS = (
     "fc-all",
     *(f"{kind}-{budget}" for kind in ("linear", "knn") for budget in ("all", "10pct", "10", "5", "1")),
 )
-"""What stands in the table as long as nothing is measured."""
+"""The lines of a table without results."""
 
-_CLASSIFIERS = {"fc": "three new layers", "linear": "logistic regression", "knn": "nearest neighbours"}
 _NOTES = (
     "Accuracy of classifiers on frozen convolutions; of the paper only `three new layers` with all labels (Table 1).",
     "Logistic regression and nearest neighbours see one vector a video, the mean over its clips.",
@@ -42,29 +40,26 @@ _NOTES = (
 )
 
 
-def probe_tables(results: Sequence[Combined]) -> list[Table]:
-    """One table a data set, UCF101's if none was probed."""
+def probe_tables(results: Results) -> list[Table]:
+    """One table for each data set; UCF101's if none was probed."""
     probes = [result for result in results if result.row.evaluation == "probe"]
     with_roots = len({result.root for result in results}) > 1
-    names = list(dict.fromkeys(result.data_set for result in probes))
-    if not names:
-        return [_table("ucf101", [], with_roots=False)]
-    return [_table(name, [r for r in probes if r.data_set == name], with_roots=with_roots) for name in sorted(names)]
+    names = sorted({result.data_set for result in probes} or {"ucf101"})
+    return [_table(name, [r for r in probes if r.data_set == name], Footnotes(with_roots=with_roots)) for name in names]
 
 
-def _table(data_set: str, probes: Sequence[Combined], *, with_roots: bool) -> Table:
-    footnotes = Footnotes(with_roots=with_roots)
+def _table(data_set: str, probes: Results, footnotes: Footnotes) -> Table:
     columns = _columns(probes)
-    variants = sorted({probe.row.variant for probe in probes} or USUAL_VARIANTS, key=_place)
+    variants = sorted({probe.row.variant for probe in probes} or USUAL_VARIANTS, key=variant_order)
     rows = [row for variant in variants for row in _rows(variant, data_set, columns, footnotes)]
     chances = {probe.row.chance.get(METRIC) for probe in probes}
     if len(chances) == 1:
-        guess = number_cell(chances.pop(), METRIC)
+        guess = plain_number(METRIC, chances.pop())
         rows.append(TableRow(kind="chance", cells=("guessing", NONE, *(guess for _ in columns), "")))
+    networks = {name: found[0].row for name, found in columns.items() if found}
     described = [
-        f"{name}: {network_words(found[0].row.architecture)}, {training_words(found[0])}.".replace(f" {NONE},", "")
-        for name, found in columns.items()
-        if found
+        f"{name}: {network_words(row.architecture)}, {training_words(row)}.".replace(f" {NONE},", "")
+        for name, row in networks.items()
     ]
     return Table(
         name=NAME if data_set == "ucf101" else f"{NAME}_{file_words(data_set)}",
@@ -76,44 +71,33 @@ def _table(data_set: str, probes: Sequence[Combined], *, with_roots: bool) -> Ta
     )
 
 
-def _columns(probes: Sequence[Combined]) -> dict[str, list[Combined]]:
+def _columns(probes: Results) -> dict[str, list[Combined]]:
     """The results of each network by a heading of its own."""
     networks: dict[tuple[str, ...], list[Combined]] = {}
     for probe in probes:
         networks.setdefault((*probe.network, "" if probe.row.weights else str(probe.root)), []).append(probe)
-    if not networks:
-        return {name: [] for name in USUAL_NETWORKS}
     columns: dict[str, list[Combined]] = {}
     for column in networks.values():
         name = column[0].row.network
         taken = sum(heading == name or heading.startswith(f"{name} (") for heading in columns)
         columns[f"{name} ({taken + 1})" if taken else name] = column
-    return columns
+    return columns or {name: [] for name in USUAL_NETWORKS}
 
 
-def _rows(
-    variant: str, data_set: str, columns: Mapping[str, Sequence[Combined]], footnotes: Footnotes
-) -> Iterator[TableRow]:
-    """One variant's line, and further ones where a network has results with several settings."""
+def _rows(variant: str, data_set: str, columns: Mapping[str, Results], footnotes: Footnotes) -> Iterator[TableRow]:
+    """One line of a variant, and further ones if a network has results with several settings."""
     found = [[result for result in results if result.row.variant == variant] for results in columns.values()]
-    nothing: list[tuple[Combined | None, ...]] = [(None,) * len(found)]
-    for results in list(zip_longest(*found)) or nothing:
-        by_column = dict(zip(columns, results, strict=True))
+    question = Question(evaluation="probe", variant=variant, data_set=data_set)
+    for results in list(zip_longest(*found)) or [(None,) * len(found)]:
         numbers = [
-            number_of(
-                result,
-                data_set=data_set,
-                evaluation="probe",
-                variant=variant,
-                metric=METRIC,
-                reported=None if result is None else result.row.reported.get(METRIC),
+            Number(
+                question=question, metric=METRIC, reported=None if r is None else r.row.reported.get(METRIC), result=r
             )
-            for result in results
+            for r in results
         ]
-        cells = [NOT_MEASURED if r is None else measured_cell(r.metrics[METRIC], METRIC) for r in results]
-        measured = {name: result for name, result in by_column.items() if result is not None}
-        cells.append(footnotes.mark(measured, with_network=False))
-        yield TableRow(kind="extra", cells=(*_words(variant), *cells), numbers=tuple(numbers))
+        measured = {name: r for name, r in zip(columns, results, strict=True) if r is not None}
+        cells = (*_words(variant), *(n.measured_cell for n in numbers), footnotes.mark(measured, with_network=False))
+        yield TableRow(kind="extra", cells=cells, numbers=tuple(numbers))
 
 
 def _words(variant: str) -> tuple[str, str]:
@@ -122,13 +106,4 @@ def _words(variant: str) -> tuple[str, str]:
         labels = f"{percent[1]} %"
     else:
         labels = f"{budget} a class" if budget.isdigit() else budget
-    return _CLASSIFIERS.get(classifier, classifier), labels
-
-
-def _place(variant: str) -> tuple[int, int, float, str]:
-    """Classifiers in their order; all labels first, then shares, then numbers, downwards."""
-    classifier, _, budget = variant.partition("-")
-    known = list(_CLASSIFIERS)
-    number = float(match[0]) if (match := re.match(r"\d+(\.\d+)?", budget)) else 0.0
-    kind = 0 if budget == "all" else (1 if budget.endswith("pct") else 2)
-    return known.index(classifier) if classifier in known else len(known), kind, -number, variant
+    return PROBE_CLASSIFIERS.get(classifier, classifier), labels

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from eval.results.intervals import measure
-from eval.results.paper import reported_for
+from eval.results.paper import find_reported
 from eval.results.rows import Row, VideoScores, write_row
 
 ALL_MOTIONS = ["random", "periodic", "warp"]
@@ -94,9 +94,9 @@ def write_result(
         "metrics": measure(scores),
         "config": {"epochs": 50, "train_fingerprint": f"train{split}"},
     }
-    described["reported"] = reported_for(
+    described["reported"] = find_reported(
         evaluation=evaluation, variant=variant, architecture=architecture, pretraining=pretraining, data_set=data_set
-    )
+    ).numbers
     folder = root / evaluation / variant / network / f"train{split}" / f"seed{seed}"
     write_row(folder, Row(**described | changes), scores)
     return folder

@@ -119,7 +119,7 @@ def test_the_figure_has_a_line_for_each_network_of_each_variant(run: Path) -> No
         *("Before or after", "Still videos", "Still videos"),
     ]
     assert [panel.subtitle for panel in contents.more_panels] == [
-        f"{variant} · {DATA_SET} · accuracy" for variant in ("knn-1", "linear-10pct")
+        f"{variant} · {DATA_SET} · accuracy" for variant in ("linear-10pct", "knn-1")
     ]
     assert [line.label for line in contents.panels[0].lines] == ["pretrained", "supervised", "random"]
 
@@ -127,7 +127,7 @@ def test_the_figure_has_a_line_for_each_network_of_each_variant(run: Path) -> No
 def test_splits_and_seeds_share_a_line(run: Path) -> None:
     contents = read_contents(run)
     transfer = next(panel for panel in contents.panels if panel.title == "Transfer")
-    assert transfer.shared == "48 videos in 24 groups, 2 splits, 2 seeds · guessing 12.5\N{NO-BREAK SPACE}%"
+    assert transfer.shared == "2 splits, 2 seeds, 48 test videos in 24 groups · guessing 12.5\N{NO-BREAK SPACE}%"
     line = transfer.lines[0]
     assert (line.label, words(line.number), line.value_at) == ("pretrained", "50.0 %", 50.0)
     (result,) = [r for r in combine([run]) if r.row.evaluation == "transfer" and r.row.network == "pretrained"]
@@ -203,7 +203,7 @@ def test_the_first_paragraph_says_what_and_how_well(page: Page, small_dataset: P
 def test_the_pretext_task_is_reported(page: Page) -> None:
     assert "motion accuracy 46.9 % 56.2 % 25.0 %" in page.rows()
     assert "speed accuracy 52.1 % 62.5 % 33.6 %" in page.rows()
-    assert "Held out: 128 videos of split test1, each looked at 4 times" in page.text
+    assert "Held out: 128 videos of split test1, each tested 4 times" in page.text
     assert "2.0 epochs, 10 steps (finished)" in page.text
 
 
@@ -465,7 +465,7 @@ def test_shards_that_are_gone_are_named(tmp_path: Path) -> None:
 
 
 def test_shards_that_have_changed_since_are_called_so(tmp_path: Path, small_dataset: Path) -> None:
-    changed = "The held-out videos that lie there now are not those that the network was judged on."
+    changed = "Its held-out videos are no longer those of the validation."
     make_pretraining(tmp_path / "demo", small_dataset)
     assert changed in report_of(tmp_path / "demo").text
     fingerprint = read_manifest(open_store(small_dataset)).fingerprint("train1")

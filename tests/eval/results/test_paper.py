@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from helpers_results import action_labels, pretraining_of
 
-from eval.results.paper import is_whole, like_data_set, reported_for
+from eval.results.paper import find_reported, is_whole, like_data_set
 from eval.results.paper_tables import (
     FINETUNED_HMDB51,
     FINETUNED_UCF101,
@@ -44,9 +45,9 @@ def column(table: PaperTable, question: Any, metric: str = "accuracy") -> str:
     return " ".join("-" if value is None else f"{100 * value:.1f}" for value in found)
 
 
-def look_up(evaluation: str, variant: str, pretraining: dict[str, Any] | None, **changes: str) -> dict[str, float]:
+def look_up(evaluation: str, variant: str, pretraining: dict[str, Any] | None, **changes: str) -> Mapping[str, float]:
     described = {"architecture": "c3d", "data_set": "ucf101"} | changes
-    return reported_for(evaluation=evaluation, variant=variant, pretraining=pretraining, **described)
+    return find_reported(evaluation=evaluation, variant=variant, pretraining=pretraining, **described).numbers
 
 
 def test_tables_1_and_2_are_the_paper_s() -> None:

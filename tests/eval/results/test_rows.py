@@ -95,7 +95,7 @@ def test_a_kill_between_the_files_leaves_no_result(tmp_path: Path, monkeypatch: 
     with pytest.raises(pytest.fail.Exception, match="killed"):
         write_row(tmp_path, row(), scores())
     assert find_rows(tmp_path) == []
-    with pytest.raises(WorkError, match="did not finish there, run it again"):
+    with pytest.raises(WorkError, match="did not finish; run it again"):
         read_row(tmp_path)
 
 

@@ -112,7 +112,9 @@ def test_measured_numbers_stand_beside_the_paper_s(tmp_path: Path) -> None:
     low, high = line["measured UCF101"].removeprefix("62.5 [").removesuffix("]").split(", ")
     assert 0 < float(low) < 62.5 < float(high) < 100
     note = table.notes[-2 if line["note"] == "1" else -1]
-    assert note.startswith(f"[{line['note']}] pretrained: trained on ucf101, 100 epochs; ")
+    assert note.startswith(
+        f"[{line['note']}] pretrained: transformations (random, periodic, warp, speed), on ucf101 train1, 100 epochs; "
+    )
     assert "3 splits, 1 seed, 24 test videos in 12 groups" in note
     assert not any("no target" in note for note in table.notes)
 
@@ -239,7 +241,7 @@ def test_a_small_data_set_has_tables_of_its_own_that_say_so(tmp_path: Path) -> N
     warning = "The paper's numbers are for the whole of UCF101 and networks of full width: no target for ucf101-8."
     assert warning in table.notes
     assert warning in tables["table1_ucf101-8"].notes
-    assert "pretrained: trained on ucf101-8, 30 epochs" in table.notes[-1]
+    assert "on ucf101-8 train1, 30 epochs" in table.notes[-1]
 
 
 def test_whole_and_small_data_sets_are_kept_apart(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""The words for results, shared by tables and report: data sets, networks, metrics, numbers, and their evidence.
+
+In: rows and results. Out: text for people.
+"""
+
+from __future__ import annotations
+
+import re
+
+from eval.results.combined import Combined
+from eval.results.paper_tables import NETWORK_NAMES
+from eval.results.rows import Metric, Row
+
+NONE = "-"
+PERCENT = "\N{NO-BREAK SPACE}%"
+PROBE_CLASSIFIERS = {"fc": "three new layers", "linear": "logistic regression", "knn": "nearest neighbours"}
+"""First part of a probe's variant -> its name, in the order of tables and page."""
+
+_DATA_SETS = {"ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics": "Kinetics", "kinetics600": "Kinetics-600"}
+_QUESTIONS = {"transfer": "action labels", "torchvision": "torchvision's weights"}
+
+
+def data_set_words(name: str) -> str:
+    """A data set as the paper writes it; others by their own names."""
+    return _DATA_SETS.get(name, name)
+
+
+def network_words(architecture: str) -> str:
+    """An architecture as the paper writes it; a dash for "none"."""
+    return NETWORK_NAMES.get(architecture, NONE if architecture == "none" else architecture)
+
+
+def question_words(question: str) -> str:
+    """What a network was trained to answer."""
+    return _QUESTIONS.get(question, question.replace("_", " "))
+
+
+def training_words(row: Row) -> str:
+    """What a network learnt before: "transformations (warp, speed), on ucf101 train1, 100 epochs", "random weights"."""
+    pretraining = row.pretraining
+    if pretraining is None:
+        return "no network" if row.architecture == "none" else "random weights"
+    words = question_words(str(pretraining["question"]))
+    if "motions" in pretraining:
+        words += f" ({', '.join([*pretraining['motions'], *(['speed'] if pretraining.get('speed_loss') else [])])})"
+    if pretraining.get("data_set"):
+        words += f", on {' '.join(filter(None, (pretraining['data_set'], pretraining.get('split'))))}"
+    return words if pretraining.get("epochs") is None else f"{words}, {pretraining['epochs']} epochs"
+
+
+def is_error(metric: str) -> bool:
+    """Whether a metric counts frames, less being better; all others are shares, more being better."""
+    return metric == "mae"
+
+
+def metric_words(metric: str) -> str:
+    """`top5` -> "top 5"."""
+    if is_error(metric):
+        return "mean absolute error, steps"
+    return re.sub(r"^top(\d+)$", r"top \1", metric).replace("_", " ")
+
+
+def plain_number(metric: str, value: float | None) -> str:
+    """0.683 -> "68.3"; an error, 1.611 -> "1.61"; None -> a dash."""
+    if value is None:
+        return NONE
+    return f"{value:.2f}" if is_error(metric) else f"{100 * value:.1f}"
+
+
+def number_words(metric: str, value: float) -> str:
+    """The same with its unit: 0.683 -> "68.3 %"; errors have none."""
+    return plain_number(metric, value) + ("" if is_error(metric) else PERCENT)
+
+
+def interval_words(metric: str, measured: Metric) -> str:
+    """An interval such as [45.0, 59.2], or that there is none."""
+    if not measured.has_interval:
+        return "no interval"
+    return f"[{plain_number(metric, measured.low)}, {plain_number(metric, measured.high)}]"
+
+
+def evidence_words(result: Combined) -> str:
+    """What a number rests on: "2 splits, 1 seed, 48 test videos in 24 groups, 3 too short and left out"."""
+    videos = count_words(result.num_videos, "test video")
+    if result.num_groups < result.num_videos:
+        videos += f" in {count_words(result.num_groups, 'group')}"
+    parts = [count_words(result.num_splits, "split"), count_words(result.num_seeds, "seed"), videos]
+    parts += [f"{result.num_left_out:,} too short and left out"] if result.num_left_out else []
+    return ", ".join(parts)
+
+
+def count_words(count: int, noun: str) -> str:
+    """1 -> "1 video", 1200 -> "1,200 videos"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def variant_order(variant: str) -> tuple[int, str, int, float]:
+    """Where a variant stands: probes by classifier, then all labels, shares of them, numbers of videos, downwards."""
+    name, _, budget = variant.partition("-")
+    known = list(PROBE_CLASSIFIERS)
+    if name not in known:
+        return len(known), variant, 0, 0.0
+    number = re.match(r"[\d.]+", budget)
+    kind = 0 if number is None else (1 if budget.endswith("pct") else 2)
+    return known.index(name), name, kind, -float(number[0]) if number else 0.0
+
+
+def has_few_labels(row: Row) -> bool:
+    """Whether only part of the labels was learnt from; there are many such probes."""
+    return row.evaluation == "probe" and not row.variant.endswith("-all")
