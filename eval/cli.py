@@ -1,100 +1,108 @@
-"""The command `video-eval`: what a pretrained network is worth. An evaluation is one subcommand."""
+"""The command `video-eval`: each evaluation is a subcommand. What takes long to import is imported in the commands."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
+from eval.evaluations.base import Evaluation
+from eval.suite import EVALUATIONS, evaluate_everything
 from shardify.command import CommandGroup, json_option, set_option
+from shardify.config import dump_config, load_config
 
 if TYPE_CHECKING:
-    from eval.config import EvalConfig
-
-ALL = "all"
-SALIENCY = "saliency"
-Command = TypeVar("Command", bound=Callable[..., None])
+    from eval.evaluations.base import Run
+    from eval.results.rows import Row
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Judge pretrained networks: transfer, probes, retrieval, questions about time, and pictures of what they look at.
+    """Evaluate pretrained networks: transfer, probes, retrieval, questions about time, and what they look at.
 
-    Every evaluation reads one CONFIG (configs/eval/*.yaml), leaves one result row for each network, split and seed
-    below its `out`, a folder or URL, and goes on with what is missing there if it is started again.
+    Every evaluation reads one CONFIG (configs/eval/*.yaml) and writes one result row for each network, split and seed
+    below its `out`, a folder or URL. The same command again computes only what is missing there.
     """
 
 
-def _load(config: str, overrides: tuple[str, ...]) -> EvalConfig:
-    from eval.config import EvalConfig
-    from shardify.config import load_config
-
-    return load_config(EvalConfig, config, overrides)
+all_clips_option = click.option(
+    "--all-clips", is_flag=True, help="Test on every sub-sequence of a video, not on 32 to 63 of them."
+)
 
 
-def _all_clips_option(name: str) -> Callable[[Command], Command]:
-    """A flag of the evaluations that average over sub-sequences, and of no other."""
-    if name not in ("transfer", "probe", "still", ALL):
-        return lambda command: command
-    return click.option(
-        "--all-clips", is_flag=True, help="Test on every sub-sequence of a video, not on 32 to 63 of them."
-    )
+def _add_command(evaluation: Evaluation) -> None:
+    def run(config: str, overrides: tuple[str, ...], *, all_clips: bool = False, as_json: bool = False) -> None:
+        _run(evaluation.load, config, overrides, all_clips, as_json, makes_rows=evaluation.makes_rows)
+
+    command: Callable[..., None] = run
+    if evaluation.makes_rows:
+        command = json_option(command)
+    if evaluation.has_all_clips:
+        command = all_clips_option(command)
+    main.command(evaluation.command, help=evaluation.help)(click.argument("config")(set_option(command)))
 
 
-def _evaluation(name: str, text: str) -> None:
-    @main.command(name, help=text)
-    @click.argument("config")
-    @set_option
-    @_all_clips_option(name)
-    @json_option
-    def command(config: str, overrides: tuple[str, ...], as_json: bool, all_clips: bool = False) -> None:
-        extra = ("transfer.all_clips=true", "probe.all_clips=true") if all_clips else ()
-        _evaluate(name, _load(config, (*overrides, *extra)), as_json)
+for _evaluation in EVALUATIONS:
+    _add_command(_evaluation)
 
 
-_TEXTS = {
-    "transfer": "Fine-tune all layers to recognise actions (Table 2).",
-    "probe": "New classifiers on frozen features, with all labels or few (Table 1).",
-    "retrieval": "Nearest neighbours of test videos among training videos (Table 4, Figure 5).",
-    "sync": "By how many frames two overlapping clips are shifted (Table 3).",
-    "before-after": "Which of two pieces of a video comes first (Table 3).",
-    "still": "The probe on clips that repeat one frame, beside the moving one.",
-    ALL: "All of the above, and the saliency pictures.",
-}
-for _name, _text in _TEXTS.items():
-    _evaluation(_name, _text)
-
-
-def _evaluate(name: str, config: EvalConfig, as_json: bool) -> None:
-    from eval.results.rows import row_values
-    from eval.suite import EVALUATIONS, evaluate_everything, row_lines
-    from shardify.storage.work_folder import require_writable
-    from stream_train.training.distributed import joined_world
-
-    evaluate = evaluate_everything if name == ALL else EVALUATIONS[name]
-    with joined_world(config.device, config.threads) as world:
-        world.do_on_main(lambda: require_writable(config.out))
-        rows = evaluate(config, world, lambda line: click.echo(line, err=True))
-        if world.is_main:
-            text = json.dumps([row_values(row) for row in rows], indent=2) if as_json else "\n".join(row_lines(rows))
-            click.echo(text)
-
-
-@main.command(SALIENCY)
+@main.command("all")
 @click.argument("config")
 @set_option
-def saliency_command(config: str, overrides: tuple[str, ...]) -> None:
-    """Show what networks look at: a picture and a short video (Figure 4)."""
-    from eval.evaluations.saliency import draw_saliency
+@all_clips_option
+@json_option
+def all_command(config: str, overrides: tuple[str, ...], *, all_clips: bool, as_json: bool) -> None:
+    """All of the above; the saliency pictures only if there is a network that they can explain."""
+    _run(lambda: evaluate_everything, config, overrides, all_clips, as_json)
+
+
+def _run(
+    load: Callable[[], Run],
+    path: str,
+    overrides: tuple[str, ...],
+    all_clips: bool,
+    as_json: bool,
+    *,
+    makes_rows: bool = True,
+) -> None:
+    """Evaluate and print the rows, or what an evaluation without rows says."""
+    from eval.config import EvalConfig
+
+    extra = ("transfer.all_clips=true", "probe.all_clips=true") if all_clips else ()
+    config = load_config(EvalConfig, path, (*overrides, *extra))
+    from eval.results.rows import row_values  # after the config, so that its errors come quickly
     from shardify.storage.work_folder import require_writable
     from stream_train.training.distributed import joined_world
 
-    values = _load(config, overrides)
-    with joined_world(values.device, values.threads) as world:
-        world.do_on_main(lambda: require_writable(values.out))
-        draw_saliency(values, world, click.echo)
+    with joined_world(config.device, config.threads) as world:
+        world.do_on_main(lambda: require_writable(config.out))
+        rows = load()(config, world, lambda line: click.echo(line, err=makes_rows))
+        if world.is_main and makes_rows:
+            values = [row_values(row) for row in rows]
+            click.echo(json.dumps(values, indent=2) if as_json else "\n".join(map(row_line, rows)))
+
+
+def row_line(row: Row) -> str:
+    """A row for the terminal: what was measured, its interval, chance, and the paper's number."""
+    metrics = "  ".join(_metric(row, name) for name in row.metrics)
+    data = f"{row.data_set} {row.train_split or 'all'}/{row.test_split or 'all'} seed {row.seed}"
+    return f"{row.evaluation:<12} {row.variant:<13} {row.network:<12} {data}: {metrics}"
+
+
+def _metric(row: Row, name: str) -> str:
+    from eval.results.paper import is_whole
+
+    metric = row.metrics[name]
+    percent = name != "mae"
+    scale, form = (100, "{:.1f}") if percent else (1, "{:.2f}")
+    value, low, high = (form.format(scale * number) for number in (metric.value, metric.low, metric.high))
+    whose = "" if is_whole(row.data_set) else ", on its own data,"
+    asides = [f"{low} to {high}"] if metric.has_interval else []
+    asides += [f"chance {form.format(scale * row.chance[name])}"] if name in row.chance else []
+    asides += [f"the paper{whose} {form.format(scale * row.reported[name])}"] if name in row.reported else []
+    return f"{name} {value}{' %' if percent else ''} ({', '.join(asides)})"
 
 
 @main.command("show-config")
@@ -102,9 +110,9 @@ def saliency_command(config: str, overrides: tuple[str, ...]) -> None:
 @set_option
 def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
     """Print CONFIG with every key, as an evaluation would use it."""
-    from shardify.config import dump_config
+    from eval.config import EvalConfig
 
-    click.echo(dump_config(_load(config, overrides)), nl=False)
+    click.echo(dump_config(load_config(EvalConfig, config, overrides)), nl=False)
 
 
 @main.command("features")
@@ -122,30 +130,27 @@ def features_command(
 
     values = {"source": source, "checkpoint": checkpoint, "out": out, "split": split}
     config = features_config(values, overrides)
-    from eval.features.of_videos import write_features  # after the config, so that a mistake in it is said at once
+    from eval.features.of_videos import write_features  # after the config, so that its errors come quickly
     from stream_train.training.distributed import rank_of_process
 
     summary = write_features(config, lambda line: click.echo(line, err=True))
     if rank_of_process() == 0:
-        click.echo(json.dumps(summary, indent=2) if as_json else _features_line(summary))
-
-
-def _features_line(summary: dict[str, object]) -> str:
-    return "{out}: {num_videos} videos, {num_dimensions} dimensions each, {num_rejected} rejected".format(**summary)
+        line = "{out}: {num_videos} videos, {num_dimensions} dimensions each, {num_rejected} rejected"
+        click.echo(json.dumps(summary, indent=2) if as_json else line.format(**summary))
 
 
 @main.command("tables")
 @click.argument("folders", nargs=-1)
 @click.option("--out", default=None, help="Folder for one CSV file a table.")
-def tables_command(folders: tuple[str, ...], out: str | None) -> None:
+def tables_command(folders: Sequence[str], out: str | None) -> None:
     """Print the paper's tables, measured beside reported, from the results below FOLDERS (none: reported only)."""
     from eval.tables.build import tables_markdown, tables_of, write_tables
 
     tables = tables_of(folders)
     click.echo(tables_markdown(tables), nl=False)
     if out is not None:
-        for place in write_tables(tables, out):
-            click.echo(place, err=True)
+        for path in write_tables(tables, out):
+            click.echo(path, err=True)
 
 
 @main.command("report")

@@ -1,11 +1,12 @@
 """Recognising actions: one clip a video in training, the average over all sub-sequences in the test (section 4).
 
-In: labelled splits. Out: the task that the training loop learns, and class probabilities of test videos.
+In: labelled splits. Out: the task that the training loop learns, scores of the test videos, and their row.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,25 @@ import torch
 from torch import Tensor
 
 from eval.judging.config import ShortRule
+from eval.judging.fitting import Fit, fit_model
 from eval.judging.question import Question
 from eval.judging.samples import Samples, scores_of
-from eval.judging.setting import Setting
+from eval.judging.setting import Setting, write_result
 from eval.judging.subsequences import TestClips, draw_subsequence
 from eval.judging.testing import per_video_means
-from eval.results.rows import VideoScores
+from eval.pictures.charts import class_figure
+from eval.results.rows import Row, VideoScores
 from shardify.arrays import FloatArray, IntArray
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.draws import SampleDraws
 from stream_train.tasks.base import ClipModel
+from stream_train.training.pictures import draw_confusion
 from stream_train.transformations.sampling import ClipPlan
 
 HEAD = "action"
+CONFUSION_NAME = "confusion.png"
+CLASSES_NAME = "classes.png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +45,7 @@ class ActionTask(Question):
     still: bool = False
     """Clips repeat one frame."""
     rule: ShortRule = "exact"
-    """Of short videos."""
+    """For short videos."""
     head: str = HEAD
 
     def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
@@ -49,17 +55,23 @@ class ActionTask(Question):
         return batch.label
 
 
-def class_probabilities(setting: Setting, model: ClipModel, clips: TestClips) -> FloatArray:
-    """Softmax over classes, averaged over each test video's clips.
+def fit_and_test(setting: Setting, plan: Fit, clips: TestClips) -> VideoScores:
+    """Train on actions, then name the action of each test video.
 
-    Args:
-        setting: names the test split.
-        model: with a head HEAD; put into evaluation mode.
-        clips: which sub-sequences are looked at.
-
-    Returns:
-        float64 (V, K); each row sums to 1.
+    Raises:
+        UsageError: if a video has no label.
     """
+    setting.train.require_labels()
+    setting.test.require_labels()
+    trained = setting.train.positions if plan.positions is None else plan.positions
+    for sentence in missing_classes(setting, trained):
+        setting.say(sentence)
+    model = fit_model(setting, plan)
+    return action_scores(setting.test, class_probabilities(setting, model, clips))
+
+
+def class_probabilities(setting: Setting, model: ClipModel, clips: TestClips) -> FloatArray:
+    """float64 (V, K): softmax over classes, averaged over each test video's clips. The model has a head HEAD."""
     model.eval()
 
     def rows_of(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -83,20 +95,43 @@ def action_scores(samples: Samples, probabilities: npt.NDArray[np.floating[Any]]
     return scores_of(samples, samples.positions, {"accuracy": predicted == samples.labels}, predicted)
 
 
+def write_action_result(
+    setting: Setting,
+    evaluation: str,
+    variant: str,
+    details: dict[str, object],
+    scores: VideoScores,
+    *,
+    pictures: bool = True,
+) -> Row:
+    """Write a row of accuracies; `pictures` adds the confusion matrix and the accuracy of each class."""
+    classes = setting.test.classes
+
+    def draw(folder: Path) -> None:
+        title = f"{evaluation} {variant}, {setting.name}: {len(scores.keys)} videos of {setting.test.split or 'all'}"
+        draw_confusion(confusion_of(scores, len(classes)), classes, folder / CONFUSION_NAME, title, noun="video")
+        hits, totals = class_counts(scores, len(classes))
+        class_figure(hits, totals, classes, folder / CLASSES_NAME, title=title, chance=1 / len(classes))
+
+    chance = {"accuracy": 1 / len(classes)}
+    return write_result(setting, evaluation, variant, details, scores, chance=chance, draw=draw if pictures else None)
+
+
+def class_counts(scores: VideoScores, num_classes: int) -> tuple[IntArray, IntArray]:
+    """int64 (K,) correctly classified videos of each class, and (K,) all of its videos."""
+    confusion = confusion_of(scores, num_classes)
+    return confusion.diagonal(), confusion.sum(axis=1)
+
+
 def confusion_of(scores: VideoScores, num_classes: int) -> IntArray:
-    """int64 (K, K): rows are what videos are, columns what they are called."""
+    """int64 (K, K): a row for each true class, a column for each predicted one."""
     assert scores.predicted is not None
     cells = scores.labels * num_classes + scores.predicted
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def missing_classes(setting: Setting, trained: IntArray) -> list[str]:
-    """Sentences about classes without videos, for the user.
-
-    Args:
-        setting: names the splits.
-        trained: int64, positions of the training split's videos that were learnt from.
-    """
+    """Sentences for the user about classes without videos; `trained` holds the positions of the training videos."""
     sentences = []
     rules = {"training": "they can never be recognised", "test": "they have no accuracy of their own"}
     for kind, labels in (("training", setting.train.labels[trained]), ("test", setting.test.labels)):

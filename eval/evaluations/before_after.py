@@ -1,111 +1,39 @@
-"""Before or after: which of two disjoint pieces of a video comes first (section 4, Table 3).
-
-In: a network. Out: the accuracy of telling (first, second) from (second, first), two pieces of 8 frames that enter the
-network as one clip of 16.
-
-Ours, where the paper is silent: stride 1; between the pieces lie 1 to min(16, what fits) frames, drawn alike for both
-classes, so that the seam itself does not tell them apart (none in a video of just two pieces); all layers are trained;
-videos too short for two pieces are left out.
-"""
+"""Before or after: which of two pieces of a video comes first."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from torch import Tensor
+from pydantic import PositiveInt
 
-from eval.config import EvalConfig
-from eval.evaluations.temporal import TemporalQuestion, temporal_row
-from eval.judging.models import JudgedModel
-from eval.judging.question import Question
-from eval.judging.setting import Say, settings_of
-from eval.judging.subsequences import plan_of
-from eval.results.rows import Row
-from stream_train.data.batch import Batch
-from stream_train.draws import Purpose, SampleDraws
-from stream_train.training.distributed import World
-from stream_train.transformations.sampling import ClipPlan
-from stream_train.transformations.sequences import CLIP_LENGTH
+from eval.evaluations.base import Evaluation, FrozenSection
 
-PIECE_LENGTH = CLIP_LENGTH // 2
-MAX_GAP = 16
-EVALUATION = "before_after"
-BEFORE, AFTER = 0, 1
+if TYPE_CHECKING:
+    from eval.evaluations.base import Run
 
 
-def frames_of_piece(stride: int) -> int:
-    """Frames from the first to the last of a piece, both counted: 8 at stride 1."""
-    return (PIECE_LENGTH - 1) * stride + 1
+class BeforeAfterSection(FrozenSection):
+    """Which of two disjoint pieces of a video comes first (Table 3)."""
+
+    stride: PositiveInt = 1
+    frozen: bool = False
+    """Whether the convolutions stay as they are."""
+    tests_per_video: PositiveInt = 5
+    """Pairs of pieces that each test video gives, each in both orders."""
 
 
-def draw_pieces(num_frames: int, draws: SampleDraws, stride: int, item: int = 0) -> tuple[ClipPlan, ClipPlan]:
-    """The clip (first, second) and the clip (second, first) of one drawn pair of pieces.
+def _load() -> Run:
+    from eval.evaluations.before_after_rows import evaluate_before_after
 
-    Args:
-        num_frames: frames of the video, at least two pieces.
-        draws: the sample's draws.
-        stride: frames from one frame of a piece to the next.
-        item: separates the pairs of one sample.
-
-    Raises:
-        ValueError: if the video is too short.
-    """
-    length = frames_of_piece(stride)
-    spare = num_frames - 2 * length
-    if spare < 0:
-        raise ValueError(f"{num_frames} frames do not hold two pieces of {length}")
-    gap = draws.stream(Purpose.PIECES_GAP, item).integer(1, min(MAX_GAP, spare) + 1) if spare else 0
-    start = draws.stream(Purpose.PIECES_START, item).integer(0, spare - gap + 1)
-    first = start + np.arange(PIECE_LENGTH, dtype=np.int64) * stride
-    second = first + length + gap
-    return (
-        plan_of(np.concatenate((first, second)), target=BEFORE),
-        plan_of(np.concatenate((second, first)), target=AFTER),
-    )
+    return evaluate_before_after
 
 
-@dataclass(frozen=True, kw_only=True)
-class BeforeAfterTask(Question):
-    """A clip of two pieces a video, in an order drawn by a fair coin."""
-
-    stride: int
-    head: str = EVALUATION
-    classes: tuple[str, ...] = ("before", "after")
-
-    @property
-    def min_frames(self) -> int:
-        return 2 * frames_of_piece(self.stride)
-
-    def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
-        clips = draw_pieces(num_frames, draws, self.stride)
-        return (clips[draws.stream(Purpose.PIECES_ORDER).integer(0, 2)],)
-
-    def targets(self, batch: Batch) -> Tensor:
-        return batch.target
-
-
-@dataclass(frozen=True, kw_only=True)
-class BeforeAfterTests:
-    """Some pairs of pieces a video, each in both orders; a `DrawClips`."""
-
-    stride: int
-    count: int
-
-    def __call__(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
-        return tuple(plan for item in range(self.count) for plan in draw_pieces(num_frames, draws, self.stride, item))
-
-
-def evaluate_before_after(config: EvalConfig, world: World, say: Say) -> list[Row]:
-    """Train and test the order's classifier for each setting: the right half of Table 3."""
-    section = config.before_after
-    question = TemporalQuestion(
-        evaluation=EVALUATION,
-        section=section,
-        task=BeforeAfterTask(stride=section.stride),
-        tests=BeforeAfterTests(stride=section.stride, count=section.tests_per_video),
-        model=JudgedModel,
-        measure=lambda answers, right: (answers == right)[:, None],
-        chance={"accuracy": 1 / 2},
-    )
-    return [temporal_row(setting, question) for setting in settings_of(config, section.networks, world, say)]
+BEFORE_AFTER = Evaluation(
+    name="before_after",
+    title="Before or after: which piece comes first?",
+    short="Before or after",
+    question="Two disjoint pieces of one video, in the right or in the wrong order (Table 3 of the paper).",
+    help="Which of two pieces of a video comes first (Table 3).",
+    section=BeforeAfterSection,
+    load=_load,
+)

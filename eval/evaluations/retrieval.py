@@ -1,120 +1,40 @@
-"""Retrieval: the training videos whose features lie nearest to a test video's (Table 4, Figure 5).
-
-In: a config's networks and splits. Out, a row each: how often the top 1, 5, 10, 20, 50 hold a video of the query's
-class; the ranked lists as JSON; a picture of queries and neighbours.
-"""
+"""Retrieval: the nearest neighbours of test videos among training videos."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+from pydantic import Field, PositiveInt
 
-from eval.config import EvalConfig
-from eval.features.extraction import features_of
-from eval.features.neighbours import normalise, rank_neighbours, topk_chance, topk_hits
-from eval.judging.samples import Samples, read_frames, scores_of
-from eval.judging.setting import Say, Setting, details_of, measured_row, settings_of, write_result
-from eval.pictures.retrieval import Neighbour, Query, retrieval_figure
-from eval.results.rows import Row
-from shardify.arrays import ImageArray, IntArray
-from shardify.catalogs.base import NO_LABEL
-from shardify.storage.folder_store import FolderStore
-from stream_train.training.distributed import World
+from eval.evaluations.base import Evaluation, Section
+from eval.features.config import FeatureConfig
 
-EVALUATION = "retrieval"
-LISTS_NAME = "neighbours.json"
-PICTURE_NAME = "retrieval.png"
-FRAMES_SHOWN = 3
-NEIGHBOURS_SHOWN = 2
+if TYPE_CHECKING:
+    from eval.evaluations.base import Run
 
 
-def evaluate_retrieval(config: EvalConfig, world: World, say: Say) -> list[Row]:
-    """Rank the training videos for every test video of each setting."""
-    settings = settings_of(config, config.retrieval.networks, world, say, with_trivial=True)
-    return [retrieval_row(setting) for setting in settings]
+class RetrievalSection(Section):
+    """Nearest neighbours of test videos among the training videos (Table 4, Figure 5)."""
+
+    features: FeatureConfig = FeatureConfig()
+    top: tuple[PositiveInt, ...] = Field(default=(1, 5, 10, 20, 50), min_length=1)
+    num_shown: PositiveInt = 6
+    """Queries in the picture."""
 
 
-def retrieval_row(setting: Setting) -> Row:
-    """One row of Table 4: 10 clips averaged, normalised by the training set, compared by cosine."""
-    section = setting.config.retrieval
-    variant = section.features.layer
-    details = details_of(setting, retrieval=section.model_dump(mode="json", exclude={"networks", "num_shown"}))
-    if (row := measured_row(setting, EVALUATION, variant, details)) is not None:
-        return row
-    setting.train.require_labels()
-    setting.test.require_labels()
-    train, test = (features_of(setting, samples, section.features) for samples in (setting.train, setting.test))
-    targets, queries = normalise(train.values, test.values)
-    nearest, similarities = rank_neighbours(queries, targets, max(section.top), device=setting.world.device)
-    hits = topk_hits(train.labels[nearest], test.labels, section.top, num_targets=len(train))
+def _load() -> Run:
+    from eval.evaluations.retrieval_rows import evaluate_retrieval
 
-    def draw(folder: Path) -> None:
-        FolderStore(folder).write(LISTS_NAME, lists_json(ranked_lists(setting, nearest, similarities)))
-        shown = spread_over_classes(setting.test.labels, section.num_shown)
-        queries_shown = [query_of(setting, position, nearest[position], similarities[position]) for position in shown]
-        retrieval_figure(queries_shown, folder / PICTURE_NAME)
-
-    scores = scores_of(setting.test, setting.test.positions, dict(hits))
-    chance = topk_chance(train.labels, test.labels, section.top)
-    return write_result(setting, EVALUATION, variant, details, scores, chance=chance, draw=draw)
+    return evaluate_retrieval
 
 
-def ranked_lists(
-    setting: Setting, nearest: IntArray, similarities: npt.NDArray[np.float32]
-) -> dict[str, list[dict[str, object]]]:
-    """Query's key -> its neighbours, best first, with key, class and similarity."""
-    train, test = setting.train, setting.test
-    return {
-        key: [
-            {"key": train.keys[i], "class": class_name(train, i), "similarity": round(float(similarity), 6)}
-            for i, similarity in zip(row.tolist(), closeness, strict=True)
-        ]
-        for key, row, closeness in zip(test.keys, nearest, similarities, strict=True)
-    }
-
-
-def lists_json(lists: Mapping[str, object]) -> bytes:
-    """A JSON object with one query a line."""
-    lines = (f"{json.dumps(key)}: {json.dumps(neighbours)}" for key, neighbours in lists.items())
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
-
-
-def query_of(setting: Setting, position: int, nearest: IntArray, similarities: npt.NDArray[np.float32]) -> Query:
-    """A test video and its nearest training videos, for the picture."""
-    neighbours = tuple(
-        Neighbour(
-            class_name=class_name(setting.train, found),
-            frames=frames_shown(setting.train, found),
-            similarity=float(similarity),
-        )
-        for found, similarity in zip(nearest[:NEIGHBOURS_SHOWN].tolist(), similarities, strict=False)
-    )
-    frames = frames_shown(setting.test, position)
-    return Query(class_name=class_name(setting.test, position), frames=frames, neighbours=neighbours)
-
-
-def frames_shown(samples: Samples, position: int) -> tuple[ImageArray, ...]:
-    """The first, the middle and the last quarter's frame of a video."""
-    last = int(samples.num_frames[position]) - 1
-    return tuple(read_frames(samples, position, [round(last * share) for share in (0.25, 0.5, 0.75)]))
-
-
-def class_name(samples: Samples, position: int) -> str:
-    """The class of a sample, in words."""
-    label = int(samples.labels[position])
-    return "no label" if label == NO_LABEL else samples.classes[label]
-
-
-def spread_over_classes(labels: Sequence[int] | IntArray, count: int) -> list[int]:
-    """Positions of `count` videos: the first of each class, then the second of each ...; classes evenly chosen."""
-    labels = np.asarray(labels)
-    present = np.unique(labels)
-    if count < len(present):
-        present = present[np.linspace(0, len(present) - 1, count).round().astype(int)]
-    by_class = [np.flatnonzero(labels == label).tolist() for label in present]
-    rounds = range(max(map(len, by_class)))
-    return [places[i] for i in rounds for places in by_class if i < len(places)][:count]
+RETRIEVAL = Evaluation(
+    name="retrieval",
+    title="Retrieval: nearest neighbours",
+    short="Retrieval",
+    question="For each test video, is one of its k nearest training videos of the same class (Table 4 and Figure 5 of "
+    "the paper)?",
+    help="Nearest neighbours of test videos among training videos (Table 4, Figure 5).",
+    section=RetrievalSection,
+    load=_load,
+)

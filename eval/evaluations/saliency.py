@@ -1,158 +1,48 @@
-"""What networks look at, as pictures: guided backpropagation on test videos (Figure 4).
-
-In: a config's networks, each with the heads it was trained with, and its test split. Out: a PNG and a short video.
-"""
+"""Saliency: pictures of what networks look at."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from pydantic import PositiveInt
 
-from eval.config import EvalConfig
-from eval.evaluations.guided_backpropagation import guided_gradient, saliency_maps
-from eval.evaluations.retrieval import class_name, spread_over_classes
-from eval.judging.config import CheckpointWeights
-from eval.judging.networks import entry_of, export_of
-from eval.judging.samples import Samples, open_samples
-from eval.judging.setting import Say
-from eval.judging.subsequences import num_starts, plan_of, subsequence
-from eval.pictures.saliency import SaliencyBlock, SaliencyRow, saliency_figure, saliency_movie
-from shardify.errors import UsageError
-from shardify.storage.locations import join_location, split_location
-from shardify.storage.work_folder import work_folder
-from stream_train.data.batch import Batch
-from stream_train.data.device_ops import prepare_clips
-from stream_train.data.survey import each_video_whole
-from stream_train.draws import SampleDraws
-from stream_train.tasks.base import ClipModel
-from stream_train.training.distributed import World
-from stream_train.training.exports import NETWORK_NAME, load_model
-from stream_train.training.precision import place_model
-from stream_train.transformations.sampling import ClipPlan
+from eval.evaluations.base import Evaluation, Section
 
-FOLDER = "saliency"
-PICTURE_NAME = "saliency.png"
-MOVIE_NAME = "saliency.mp4"
+if TYPE_CHECKING:
+    from eval.config import EvalConfig
+    from eval.evaluations.base import Run
 
 
-@dataclass(frozen=True, kw_only=True)
-class MiddleClip:
-    """The clip in the middle of a video; a `DrawClips`."""
+class SaliencySection(Section):
+    """What a network's answer depends on: guided backpropagation (Figure 4). `networks` are shown in their order."""
 
-    stride: int
-
-    def __call__(self, num_frames: int, _: SampleDraws) -> tuple[ClipPlan, ...]:
-        start = (num_starts(num_frames, self.stride) - 1) // 2
-        return (plan_of(subsequence(start, num_frames, self.stride)),)
+    num_videos: PositiveInt = 3
+    videos: tuple[str, ...] = ()
+    """Keys of the test videos to show; if empty, num_videos of different classes."""
+    stride: PositiveInt = 4
 
 
-def draw_saliency(config: EvalConfig, world: World, say: Say) -> tuple[str, str] | None:
-    """Draw the picture and the video on the main process; the other ranks have nothing to do.
-
-    Returns:
-        Where both lie, None on other ranks.
-
-    Raises:
-        UsageError: if a network has no heads to explain, or a video does not exist.
-        WorkError: if a file is damaged, or the disk is full.
-    """
-    if not world.is_main:
-        return None
-    section = config.saliency
-    samples = open_samples(config.test_shards or config.shards, config.splits[0].test)
-    positions = chosen_videos(samples, section.videos, section.num_videos)
-    models = {name: open_model(name, config) for name in explained_names(config)}
-    blocks = []
-    for position in positions:
-        (batch,) = each_video_whole(
-            samples.shard_set,
-            config.data,
-            MiddleClip(stride=section.stride),
-            positions=samples.positions[position : position + 1],
-            max_clips=1,
-        )
-        rows = tuple(explain(name, *model, batch, world) for name, model in models.items())
-        blocks.append(
-            SaliencyBlock(
-                title=f"{class_name(samples, position)} ({samples.keys[position]})",
-                frames=batch.frames[0].numpy(),
-                indices=batch.indices[0].numpy(),
-                rows=rows,
-            )
-        )
-    with work_folder(join_location(config.out, FOLDER)) as folder:
-        saliency_figure(blocks, folder.path / PICTURE_NAME)
-        saliency_movie(blocks, folder.path / MOVIE_NAME)
-        folder.publish()
-    picture, movie = folder.place(PICTURE_NAME), folder.place(MOVIE_NAME)
-    say(f"{picture}, {movie}")
-    return picture, movie
+def networks_to_explain(config: EvalConfig) -> list[str]:
+    """The networks that the section names; if it names none, those with heads of their own, trained by this program."""
+    if config.saliency.networks is not None:
+        return list(config.saliency.networks)
+    return [name for name, entry in config.networks.items() if entry.kind == "checkpoint"]
 
 
-def explained_names(config: EvalConfig) -> list[str]:
-    """The networks to show: those named, else all that were trained here.
+def _load() -> Run:
+    from eval.evaluations.saliency_pictures import draw_saliency
 
-    Raises:
-        UsageError: if there are none, or one has no heads.
-    """
-    named = trained_names(config) if config.saliency.networks is None else list(config.saliency.networks)
-    if not named:
-        raise UsageError("saliency explains networks that were trained; networks has no entry of kind checkpoint")
-    for name in named:
-        if not isinstance(entry_of(name, config.networks), CheckpointWeights):
-            raise UsageError(f"networks.{name} has no trained head whose answer could be explained; name checkpoints")
-    return named
+    return draw_saliency
 
 
-def trained_names(config: EvalConfig) -> list[str]:
-    """The networks of a config that have heads of their own: those that this program trained."""
-    return [name for name, entry in config.networks.items() if isinstance(entry, CheckpointWeights)]
-
-
-def open_model(name: str, config: EvalConfig) -> tuple[ClipModel, dict[str, Any]]:
-    """A network with its heads, from the run folder of a config's entry."""
-    entry = entry_of(name, config.networks)
-    assert isinstance(entry, CheckpointWeights)
-    place = join_location(split_location(export_of(entry.path))[0], NETWORK_NAME)
-    model, metadata = load_model(place)
-    if metadata["crop"] != config.data.crop and model.backbone.fully_connected is not None:
-        raise UsageError(
-            f"{place} was trained on crops of {metadata['crop']} pixels, but data.crop is "
-            f"{config.data.crop}; set data.crop={metadata['crop']}"
-        )
-    return model, metadata
-
-
-def chosen_videos(samples: Samples, keys: tuple[str, ...], count: int) -> list[int]:
-    """Positions of the videos to show. Raises UsageError if a key is not in the split."""
-    unknown = [key for key in keys if key not in samples.keys]
-    if unknown:
-        raise UsageError(
-            f"split {samples.split or 'all'} has no video {unknown[0]!r}; keys look like {samples.keys[0]!r} "
-            "(shardify inspect lists them)"
-        )
-    if keys:
-        return [samples.keys.index(key) for key in keys]
-    return spread_over_classes(samples.labels, count)
-
-
-def explain(name: str, model: ClipModel, metadata: dict[str, Any], batch: Batch, world: World) -> SaliencyRow:
-    """A network's winning output on a clip, and what it hangs on. The first head is explained: motion, or action."""
-    head = next(iter(model.heads))
-    place_model(model, world.device)
-    clips = prepare_clips(batch.to(world.device))
-
-    def logits_of(inputs: Tensor) -> Tensor:
-        logits: Tensor = model(inputs)[head]
-        return logits
-
-    maps = saliency_maps(guided_gradient(logits_of, clips))[0].cpu().numpy()
-    with torch.inference_mode():
-        probabilities = torch.softmax(logits_of(clips)[0].float(), dim=0)
-    winner = int(probabilities.argmax())
-    names = metadata.get("class_names", {}).get(head, [])
-    answer = names[winner] if winner < len(names) else f"{head} {winner}"
-    return SaliencyRow(name=name, says=f"{answer} {float(probabilities[winner]):.0%}", maps=maps)
+SALIENCY = Evaluation(
+    name="saliency",
+    title="Saliency: what networks look at",
+    short="Saliency",
+    question="Which pixels a network's answer depends on (Figure 4 of the paper).",
+    help="Show what networks look at: a picture and a short video (Figure 4).",
+    section=SaliencySection,
+    load=_load,
+    makes_rows=False,
+    is_wanted=lambda config: bool(networks_to_explain(config)),
+)

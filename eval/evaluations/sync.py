@@ -1,120 +1,38 @@
-"""Synchronisation: by how many frames two overlapping clips of a video are shifted (section 4, Table 3).
-
-In: a network. Out: accuracy over the 13 offsets -6 to 6, and the mean absolute error of the offset in steps. The last
-convolution's features of both clips are subtracted and go through three new fully connected layers.
-
-Ours, where the paper is silent: stride 1; one crop and flip for both clips, no recolouring; convolutions frozen; the
-test asks for every offset once a video; videos too short for the largest offset are left out, so that all 13 are
-equally likely.
-"""
+"""Synchronisation: by how many frames two overlapping clips are shifted."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import Tensor
+from pydantic import PositiveInt
 
-from eval.config import EvalConfig
-from eval.evaluations.temporal import TemporalQuestion, temporal_row
-from eval.judging.models import PairModel
-from eval.judging.question import Question
-from eval.judging.setting import Say, settings_of
-from eval.judging.subsequences import plan_of
-from eval.results.rows import Row
-from stream_train.data.batch import Batch
-from stream_train.data.config import DataConfig
-from stream_train.draws import Purpose, SampleDraws
-from stream_train.training.distributed import World
-from stream_train.transformations.sampling import ClipPlan
-from stream_train.transformations.sequences import CLIP_LENGTH
+from eval.evaluations.base import Evaluation, FrozenSection
 
-MAX_OFFSET = 6
-OFFSETS = tuple(range(-MAX_OFFSET, MAX_OFFSET + 1))
-EVALUATION = "sync"
+if TYPE_CHECKING:
+    from eval.evaluations.base import Run
 
 
-def frames_needed_to_shift(stride: int) -> int:
-    """Frames of the shortest video that holds a pair at every offset: 16 + 6 at stride 1."""
-    return (CLIP_LENGTH - 1 + MAX_OFFSET) * stride + 1
+class SyncSection(FrozenSection):
+    """By how many frames two overlapping clips are shifted (Table 3)."""
+
+    stride: PositiveInt = 1
+    """Frames from one frame of a clip to the next; the shift counts such steps."""
+    frozen: bool = True
+    """Whether the convolutions stay as they are."""
 
 
-def pair_plans(num_frames: int, offset: int, draws: SampleDraws, stride: int) -> tuple[ClipPlan, ClipPlan]:
-    """Two clips, the second `offset` steps of `stride` frames later; placed uniformly over the video.
+def _load() -> Run:
+    from eval.evaluations.sync_rows import evaluate_sync
 
-    Args:
-        num_frames: frames of the video, at least :func:`frames_needed_to_shift`.
-        offset: start of the second clip minus start of the first, in steps, in OFFSETS.
-        draws: the sample's draws.
-        stride: frames a step.
-    """
-    span = (CLIP_LENGTH - 1) * stride + 1
-    room = num_frames - span - abs(offset) * stride
-    earliest = draws.stream(Purpose.SYNC_START, offset + MAX_OFFSET).integer(0, room + 1)
-    starts = (earliest + max(0, -offset) * stride, earliest + max(0, offset) * stride)
-    first, second = (
-        plan_of(start + np.arange(CLIP_LENGTH, dtype=np.int64) * stride, target=offset + MAX_OFFSET) for start in starts
-    )
-    return first, second
+    return evaluate_sync
 
 
-@dataclass(frozen=True, kw_only=True)
-class SyncTask(Question):
-    """A pair of clips a video, at an offset drawn uniformly."""
-
-    stride: int
-    head: str = EVALUATION
-    classes: tuple[str, ...] = tuple(f"{offset:+d}" if offset else "0" for offset in OFFSETS)
-
-    @property
-    def min_frames(self) -> int:
-        return frames_needed_to_shift(self.stride)
-
-    @property
-    def clips_per_answer(self) -> int:
-        return 2
-
-    def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
-        offset = draws.stream(Purpose.SYNC_OFFSET).integer(-MAX_OFFSET, MAX_OFFSET + 1)
-        return pair_plans(num_frames, offset, draws, self.stride)
-
-    def targets(self, batch: Batch) -> Tensor:
-        return batch.target[0::2]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SyncTests:
-    """A pair for every offset; a `DrawClips`."""
-
-    stride: int
-
-    def __call__(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
-        return tuple(plan for offset in OFFSETS for plan in pair_plans(num_frames, offset, draws, self.stride))
-
-
-def evaluate_sync(config: EvalConfig, world: World, say: Say) -> list[Row]:
-    """Train and test the offset's classifier for each setting: the left half of Table 3."""
-    section = config.sync
-    question = TemporalQuestion(
-        evaluation=EVALUATION,
-        section=section,
-        task=SyncTask(stride=section.stride),
-        tests=SyncTests(stride=section.stride),
-        model=PairModel,
-        measure=_hits_and_errors,
-        # always answering 0 has the smallest expected error of all constant answers
-        chance={"accuracy": 1 / len(OFFSETS), "mae": sum(map(abs, OFFSETS)) / len(OFFSETS)},
-        data=_one_view_a_pair,
-    )
-    return [temporal_row(setting, question) for setting in settings_of(config, section.networks, world, say)]
-
-
-def _hits_and_errors(answers: Tensor, right: Tensor) -> Tensor:
-    errors = (answers - right).abs()
-    return torch.stack((errors == 0, errors), dim=1)
-
-
-def _one_view_a_pair(data: DataConfig) -> DataConfig:
-    flip_scope = "none" if data.flip_scope == "none" else "video"
-    return data.model_copy(update={"crop_scope": "video", "flip_scope": flip_scope, "colour": "none"})
+SYNC = Evaluation(
+    name="sync",
+    title="Synchronisation: by how many frames are two clips shifted?",
+    short="Synchronisation",
+    question="Two overlapping clips of one video; the offset is one of 13 (Table 3 of the paper).",
+    help="By how many frames two overlapping clips are shifted (Table 3).",
+    section=SyncSection,
+    load=_load,
+)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from eval.config import BeforeAfterSection, SyncSection
+from eval.evaluations.before_after import BeforeAfterSection
+from eval.evaluations.sync import SyncSection
 from eval.judging.fitting import Fit, fit_model
 from eval.judging.models import JudgedModel
 from eval.judging.question import Question

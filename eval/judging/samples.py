@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from eval.judging.config import SplitPair
+from eval.judging.config import JudgingConfig, SplitPair
 from eval.results.rows import VideoScores, group_of_key
 from shardify.arrays import ImageArray, IntArray
 from shardify.catalogs.base import NO_LABEL
@@ -21,9 +21,6 @@ from shardify.errors import UsageError
 from stream_train.data.clips import ClipDecoder
 from stream_train.data.config import ClipConfig
 from stream_train.data.reader import FrameReader, ShardSet, open_shard_set, pick_from_indexes
-
-if TYPE_CHECKING:
-    from eval.config import EvalConfig
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,7 +93,7 @@ def open_samples(location: str | Path, split: str | None) -> Samples:
     )
 
 
-def open_pair(config: EvalConfig, pair: SplitPair) -> tuple[Samples, Samples]:
+def open_pair(config: JudgingConfig, pair: SplitPair) -> tuple[Samples, Samples]:
     """The training and the test samples. Raises UsageError if they are of different classes, or overlap."""
     train = open_samples(config.shards, pair.train)
     test = open_samples(config.test_shards or config.shards, pair.test)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from eval.judging.config import TrivialFeatures
+from eval.judging.config import JudgingConfig, TrivialFeatures
 from eval.judging.networks import Network, entry_of, open_network, require_networks
 from eval.judging.samples import Samples, open_pair
 from eval.results.intervals import measure
@@ -28,9 +28,6 @@ from stream_train.training.checkpoint import require_same
 from stream_train.training.config import CONFIG_NAME, flatten, without_neutral
 from stream_train.training.distributed import World
 
-if TYPE_CHECKING:
-    from eval.config import EvalConfig
-
 Say = Callable[[str], None]
 
 
@@ -38,7 +35,7 @@ Say = Callable[[str], None]
 class Setting:
     """Everything that a row depends on but the evaluation itself."""
 
-    config: EvalConfig
+    config: JudgingConfig
     name: str
     """Of the network, in the config."""
     train: Samples
@@ -108,7 +105,7 @@ def require_unseen(network: Network, setting: Setting) -> None:
 
 
 def settings_of(
-    config: EvalConfig, names: Sequence[str] | None, world: World, say: Say, *, with_trivial: bool = False
+    config: JudgingConfig, names: Sequence[str] | None, world: World, say: Say, *, with_trivial: bool = False
 ) -> Iterator[Setting]:
     """The settings of a config, split by split, seed by seed, network by network.
 
@@ -139,7 +136,7 @@ def settings_of(
                 )
 
 
-def open_pairs(config: EvalConfig) -> list[tuple[Samples, Samples]]:
+def open_pairs(config: JudgingConfig) -> list[tuple[Samples, Samples]]:
     """Training and test samples of all splits, so that a mistake in the last one shows before the first is run.
 
     Raises:

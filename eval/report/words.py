@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from eval.suite import EVALUATIONS as SUITE
+
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
@@ -28,45 +30,14 @@ class EvaluationWords:
 
 
 EVALUATIONS = {
-    "transfer": EvaluationWords(
-        title="Transfer: action recognition by fine-tuning",
-        short="Transfer",
-        question="The whole network is trained on to name the action of a video (Table 2 of the paper).",
-        command="video-eval transfer CONFIG",
-    ),
-    "probe": EvaluationWords(
-        title="Probes: what frozen features know about actions",
-        short="Probe",
-        question="The convolutions stay as they are; new classifiers on them learn the actions from all or few labels "
-        "(Table 1 of the paper, UCF101).",
-        command="video-eval probe CONFIG",
-    ),
-    "retrieval": EvaluationWords(
-        title="Retrieval: nearest neighbours",
-        short="Retrieval",
-        question="For each test video, is one of its k nearest training videos of the same class (Table 4 and Figure 5 "
-        "of the paper)?",
-        command="video-eval retrieval CONFIG",
-    ),
-    "sync": EvaluationWords(
-        title="Synchronisation: by how many frames are two clips shifted?",
-        short="Synchronisation",
-        question="Two overlapping clips of one video; the offset is one of 13 (Table 3 of the paper).",
-        command="video-eval sync CONFIG",
-    ),
-    "before_after": EvaluationWords(
-        title="Before or after: which piece comes first?",
-        short="Before or after",
-        question="Two disjoint pieces of one video, in the right or in the wrong order (Table 3 of the paper).",
-        command="video-eval before-after CONFIG",
-    ),
-    "still": EvaluationWords(
-        title="Still videos: what is known without motion",
-        short="Still videos",
-        question="One frame, repeated, against the moving clip: what a network recognises without any motion (section "
-        "4 of the paper).",
-        command="video-eval still CONFIG",
-    ),
+    evaluation.name: EvaluationWords(
+        title=evaluation.title,
+        short=evaluation.short,
+        question=evaluation.question,
+        command=f"video-eval {evaluation.command} CONFIG",
+    )
+    for evaluation in SUITE
+    if evaluation.makes_rows
 }
 """In the order of the page."""
 

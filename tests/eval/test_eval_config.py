@@ -9,13 +9,15 @@ import pytest
 import yaml
 from helpers_eval import tiny_eval_config, tiny_eval_values
 
-from eval.config import BUDGETS, EvalConfig
+from eval.config import EvalConfig
+from eval.evaluations.probe import BUDGETS
 from eval.features.labels import LabelBudget
-from eval.judging.config import CheckpointWeights, RandomWeights, SplitPair
+from eval.judging.config import CheckpointWeights, JudgingConfig, RandomWeights, SplitPair
+from eval.suite import EVALUATIONS
 from shardify.config import dump_config, load_config, validate_config
 from shardify.errors import UsageError
 
-SECTIONS = ("transfer", "probe", "retrieval", "sync", "before_after", "still", "saliency")
+SECTIONS = tuple(evaluation.name for evaluation in EVALUATIONS)
 CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs" / "eval"
 CONFIGS = sorted(CONFIG_FOLDER.glob("*.yaml"))
 
@@ -188,3 +190,8 @@ def test_networks_below_an_out_that_is_refused_hide_no_message() -> None:
     networks = {"x": {"kind": "checkpoint", "path": "a", "below_out": True}}
     with pytest.raises(UsageError, match="out = 'https://host/x': can only be read"):
         validate_config(EvalConfig, tiny_eval_values(Path("shards"), "https://host/x", networks=networks), "tiny")
+
+
+def test_every_evaluation_has_its_section_in_the_config() -> None:
+    assert set(EvalConfig.model_fields) - set(JudgingConfig.model_fields) == {item.name for item in EVALUATIONS}
+    assert all(isinstance(item.section_of(config_of()), item.section) for item in EVALUATIONS)

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from eval.suite import EVALUATIONS as SUITE
+
 ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-EVALUATIONS = ("transfer", "probe", "retrieval", "sync", "before-after", "still", "saliency", "eval-all")
+EVALUATIONS = (*(evaluation.command for evaluation in SUITE), "eval-all")
 TARGETS = (
     *(
         "help",

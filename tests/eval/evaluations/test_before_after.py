@@ -15,7 +15,7 @@ from helpers_eval import Oracle, logits_of, telling_jpeg, tiny_eval_config, writ
 from scipy.stats import chi2_contingency, chisquare
 from torch import Tensor
 
-from eval.evaluations.before_after import (
+from eval.evaluations.before_after_rows import (
     BeforeAfterTask,
     BeforeAfterTests,
     draw_pieces,

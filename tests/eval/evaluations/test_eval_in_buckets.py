@@ -16,7 +16,7 @@ from helpers_video_eval import PRETRAINED, Killed, assert_error, invoke, make_wo
 
 from eval.cli import main
 from eval.config import EvalConfig
-from eval.evaluations.transfer import evaluate_transfer
+from eval.evaluations.transfer_rows import evaluate_transfer
 from eval.features.vectors import read_vectors
 from shardify.config import load_config
 from shardify.storage import open_store

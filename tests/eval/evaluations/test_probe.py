@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
 from eval.config import EvalConfig
-from eval.evaluations.probe import predict
+from eval.evaluations.probe_rows import predict
 from eval.features.extraction import features_of
 from eval.features.labels import LabelBudget, choose_labelled
 from eval.features.linear import classify_linearly
@@ -93,7 +93,7 @@ def setting_of(config: Path, network: str) -> Setting:
 def vectors_of(config: Path, network: str, seed: int = 3) -> tuple[Vectors, Vectors]:
     """Of the training and the test split; the seed decides random weights only."""
     setting = setting_of(config, network).with_seed(seed)
-    section = setting.config.probe.features
+    section = load_config(EvalConfig, config).probe.features
     return features_of(setting, setting.train, section), features_of(setting, setting.test, section)
 
 
@@ -151,7 +151,7 @@ def test_files(out: Path) -> None:
 
 def test_again_nothing_is_measured(config: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("features_of", "fit_and_test"):
-        monkeypatch.delattr(f"eval.evaluations.probe.{name}")
+        monkeypatch.delattr(f"eval.evaluations.probe_rows.{name}")
     before = contents(out)
     result = invoke("probe", config)
     assert result.exit_code == 0, result.output
@@ -277,7 +277,7 @@ def test_linear_and_neighbours_are_given_only_the_drawn_videos(
         given.append((values.tolist(), labels.tolist()))
         return classify_linearly(values, labels, *rest, **options)
 
-    monkeypatch.setattr("eval.evaluations.probe.classify_linearly", classify)
+    monkeypatch.setattr("eval.evaluations.probe_rows.classify_linearly", classify)
     words = ["--set", f"out={tmp_path}", "--set", "probe.networks=[colour]", "--set", "probe.knn=[]"]
     assert invoke("probe", config, *words).exit_code == 0
     draws = [np.arange(16)]
@@ -300,7 +300,7 @@ def test_scarce_labels_have_seeds_of_their_own_and_random_weights_go_with_them(
         extracted.append((setting.seed, samples.split))
         return features_of(setting, samples, section)
 
-    monkeypatch.setattr("eval.evaluations.probe.features_of", extract)
+    monkeypatch.setattr("eval.evaluations.probe_rows.features_of", extract)
     path = write_config(tmp_path / "c.yaml", world[0], tmp_path / "out", seeds=[5, 6], probe__fc=[])
     rows = json.loads(invoke("probe", path, "--json").stdout)
     assert [(row["variant"], row["seed"]) for row in rows] == [
@@ -316,7 +316,7 @@ def test_scarce_labels_have_seeds_of_their_own_and_random_weights_go_with_them(
 
 def test_random_features_follow_the_seed(config: Path) -> None:
     setting = setting_of(config, "random")
-    section = setting.config.probe.features
+    section = load_config(EvalConfig, config).probe.features
     one, again, other = (features_of(setting.with_seed(seed), setting.test, section).values for seed in (3, 3, 4))
     assert np.array_equal(one, again)
     assert not np.allclose(one, other)
@@ -436,7 +436,7 @@ def test_killed_among_the_rows_and_in_a_training(
         return predict(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("eval.evaluations.probe.predict", die_after_three)
+        patch.setattr("eval.evaluations.probe_rows.predict", die_after_three)
         with pytest.raises(Killed):
             assert isinstance(invoke("probe", config, *words).exception, Exception)
     assert not (folder_of(tmp_path, "linear-1", "pretrained", 0) / "row.json").exists()

@@ -26,7 +26,7 @@ from helpers_video_eval import (
 )
 
 from eval.config import EvalConfig
-from eval.evaluations.retrieval import spread_over_classes
+from eval.evaluations.retrieval_rows import spread_over_classes
 from eval.features.extraction import features_of
 from eval.features.vectors import Vectors
 from eval.pictures.retrieval import Query
@@ -148,7 +148,7 @@ def test_files(out: Path) -> None:
 
 
 def test_again_nothing_is_measured(config: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("eval.evaluations.retrieval.features_of")
+    monkeypatch.delattr("eval.evaluations.retrieval_rows.features_of")
     before = contents(out)
     result = invoke("retrieval", config, "--set", "retrieval.num_shown=2", "--set", "threads=2")
     assert result.exit_code == 0, result.output
@@ -193,7 +193,7 @@ def test_the_picture_shows_the_nearest_of_the_lists(
 ) -> None:
     """Whole frames at a quarter, the middle and three quarters of each video, of queries of both classes."""
     drawn: list[Query] = []
-    monkeypatch.setattr("eval.evaluations.retrieval.retrieval_figure", lambda queries, _: drawn.extend(queries))
+    monkeypatch.setattr("eval.evaluations.retrieval_rows.retrieval_figure", lambda queries, _: drawn.extend(queries))
     words = ["--set", f"out={tmp_path}", "--set", "retrieval.networks=[pretrained]", "--set", "retrieval.num_shown=3"]
     assert invoke("retrieval", config, *words).exit_code == 0
     lists = json.loads((folder_of(out, "pretrained") / "neighbours.json").read_text())

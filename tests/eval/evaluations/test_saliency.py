@@ -57,7 +57,7 @@ def blocks_of(monkeypatch: pytest.MonkeyPatch, config: Path, out: Path, *changes
     """What would be drawn."""
     drawn: list[Sequence[SaliencyBlock]] = []
     for name in ("saliency_figure", "saliency_movie"):
-        monkeypatch.setattr(f"eval.evaluations.saliency.{name}", lambda blocks, _: drawn.append(blocks))
+        monkeypatch.setattr(f"eval.evaluations.saliency_pictures.{name}", lambda blocks, _: drawn.append(blocks))
     words = [word for change in (f"out={out}", *changes) for word in ("--set", change)]
     result = invoke("saliency", config, *words)
     assert result.exit_code == 0, result.output
@@ -187,7 +187,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
 def test_a_backbone_alone_and_a_damaged_network(
     world: tuple[Path, Path], config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eval.evaluations.saliency.saliency_movie", lambda *_: None)
+    monkeypatch.setattr("eval.evaluations.saliency_pictures.saliency_movie", lambda *_: None)
     for name in ("backbone.safetensors", "network.safetensors"):
         (tmp_path / name).write_bytes((world[1] / name).read_bytes())
     words = ("--set", f"out={tmp_path / 'out'}", "--set", "saliency.networks=[pretrained]", "--set")

@@ -15,7 +15,7 @@ from helpers_eval import Oracle, logits_of, telling_jpeg, tiny_eval_config, writ
 from scipy.stats import chisquare
 from torch import Tensor
 
-from eval.evaluations.sync import (
+from eval.evaluations.sync_rows import (
     OFFSETS,
     SyncTask,
     SyncTests,

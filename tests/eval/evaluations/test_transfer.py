@@ -273,8 +273,8 @@ def kill_in(module: str, name: str) -> Callable[[pytest.MonkeyPatch], None]:
     [
         (kill_training(1), "transfer finetune: pretrained on train1, seed 3"),
         (kill_training(3), "after step 2 of 4"),
-        (kill_in("eval.evaluations.transfer", "class_probabilities"), "is complete: 4 steps, 1 epochs"),
-        (kill_in("eval.evaluations.transfer", "class_figure"), "is complete: 4 steps, 1 epochs"),
+        (kill_in("eval.evaluations.actions", "class_probabilities"), "is complete: 4 steps, 1 epochs"),
+        (kill_in("eval.evaluations.actions", "class_figure"), "is complete: 4 steps, 1 epochs"),
         (kill_in("eval.judging.setting", "write_row"), "is complete: 4 steps, 1 epochs"),
     ],
     ids=["before a checkpoint", "after a checkpoint", "testing", "drawing", "writing"],

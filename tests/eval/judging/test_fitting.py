@@ -16,9 +16,9 @@ from helpers_networks import CONFIGS, BatchNorms, narrow, randomise_norms
 from torch import Tensor, nn
 
 from eval.evaluations.actions import ActionTask, action_scores, class_probabilities
-from eval.evaluations.before_after import BeforeAfterTask
-from eval.evaluations.probe import epochs_of_fewer
-from eval.evaluations.sync import SyncTask
+from eval.evaluations.before_after_rows import BeforeAfterTask
+from eval.evaluations.probe_rows import epochs_of_fewer
+from eval.evaluations.sync_rows import SyncTask
 from eval.judging.fitting import Fit, fit_config, fit_model
 from eval.judging.models import JudgedModel, PairModel
 from eval.judging.question import Question
