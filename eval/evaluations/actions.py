@@ -16,7 +16,6 @@ from torch import Tensor
 
 from eval.judging.config import ShortRule
 from eval.judging.fitting import Fit, fit_model
-from eval.judging.question import Question
 from eval.judging.samples import Samples, scores_of
 from eval.judging.setting import Setting, write_result
 from eval.judging.subsequences import TestClips, draw_subsequence
@@ -28,6 +27,7 @@ from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.draws import SampleDraws
 from stream_train.tasks.base import ClipModel
+from stream_train.tasks.question import Question
 from stream_train.training.pictures import draw_confusion
 from stream_train.transformations.sampling import ClipPlan
 

@@ -19,12 +19,12 @@ from eval.config import EvalConfig
 from eval.evaluations.before_after import BEFORE_AFTER
 from eval.evaluations.temporal import TemporalQuestion, temporal_row
 from eval.judging.models import JudgedModel
-from eval.judging.question import Question
 from eval.judging.setting import Say, settings_of
 from eval.judging.subsequences import plan_of
 from eval.results.rows import Row
 from stream_train.data.batch import Batch
 from stream_train.draws import Purpose, SampleDraws
+from stream_train.tasks.question import Question
 from stream_train.training.distributed import World
 from stream_train.transformations.sampling import ClipPlan
 from stream_train.transformations.sequences import CLIP_LENGTH

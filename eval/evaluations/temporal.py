@@ -15,7 +15,6 @@ from eval.evaluations.before_after import BeforeAfterSection
 from eval.evaluations.sync import SyncSection
 from eval.judging.fitting import Fit, fit_model
 from eval.judging.models import JudgedModel
-from eval.judging.question import Question
 from eval.judging.samples import scores_of
 from eval.judging.setting import Setting, details_of, measured_row, write_result
 from eval.judging.testing import per_video_means
@@ -24,6 +23,7 @@ from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
 from stream_train.data.device_ops import prepare_clips
 from stream_train.data.fetching import DrawClips
+from stream_train.tasks.question import Question
 
 
 @dataclass(frozen=True, kw_only=True)

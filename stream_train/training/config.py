@@ -10,7 +10,7 @@ from shardify.config import StrictModel
 from shardify.storage.locations import WritableLocation
 from stream_train.data.config import DataConfig
 from stream_train.networks.config import NetworkConfig
-from stream_train.tasks.config import TaskConfig
+from stream_train.tasks.config import TaskConfig, TransformationsConfig
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -130,7 +130,7 @@ class TrainConfig(StrictModel):
 class PretrainConfig(TrainConfig):
     """One pre-training run."""
 
-    task: TaskConfig = TaskConfig()
+    task: TaskConfig = TransformationsConfig()
     network: NetworkConfig
 
 

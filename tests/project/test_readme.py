@@ -1,130 +1,128 @@
-"""What the README claims: its order, its file map, the files and targets it names, and that its code runs."""
+"""README, docs and the packages' READMEs: what they name exists, their configs are valid, and their examples run."""
 
 from __future__ import annotations
 
-import functools
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import torch
+import yaml
 from helpers_shards import build_config, make_video
 
+from eval.config import EvalConfig
 from eval.features.config import features_config
 from eval.features.of_videos import write_features
 from eval.features.vectors import read_vectors
 from shardify.build.config import BuildConfig
 from shardify.build.run import build
 from shardify.catalogs.folder import FlatConfig
-from shardify.config import load_config
+from shardify.config import StrictModel, load_config
 from shardify.frames.decoding import decode_video
-from shardify.process import STOPPED_EXIT_CODE
-from shardify.storage.retrying import DEFAULT_RETRY_SECONDS, FIRST_CONTACT_SECONDS
-from stream_train.data.config import IndexedReaderConfig
+from stream_train.tasks import config as tasks_config
 from stream_train.training.config import PretrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-SECTIONS = [
-    *(
-        "Quick start",
-        "Your data",
-        "Buckets, clusters and jobs",
-        "Evaluations",
-        "Measured",
-        "The shard format",
-        "File map",
-    ),
-    *("Adding a data set, a pretext task, a network, an evaluation", "Limits"),
-]
+PACKAGES = ("shardify", "stream_train", "eval")
+PAGES = [*map(ROOT.joinpath, ("README.md", "CONTRIBUTING.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += [ROOT / package / "README.md" for package in PACKAGES]
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
+OF_A_READER = re.compile(r"\.venv/|.*/(mine|arrow)\.(py|yaml)$")
+"""Files that a page asks its reader to make."""
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+each_page = pytest.mark.parametrize("page", TEXTS)
 
 
-def section(title: str) -> str:
-    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+def python_of(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", TEXTS[page], flags=re.DOTALL | re.MULTILINE)
 
 
-def code(title: str) -> str:
-    """The Python of a section."""
-    blocks: list[str] = re.findall(r"^```python\n(.*?)^```", section(title), flags=re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 1
-    return blocks[0]
+def commands_of(page: str, program: str) -> list[str]:
+    """What follows a program's name where the page gives commands; continued lines are joined."""
+    text = TEXTS[page].replace("\\\n", " ")
+    return re.findall(rf"(?:^|^    |`){program} ([a-z][^`\n#]*)", text, flags=re.MULTILINE)
 
 
-def test_sections_come_in_order_and_say_something() -> None:
-    assert re.findall(r"^## (.+)$", README, flags=re.MULTILINE) == SECTIONS
-    assert all(len(section(title).split()) > 20 for title in SECTIONS)
-    picture = README.index("data-path.svg")
-    assert README.index("# temporal-ssl") < picture < README.index("## Quick start")
+@each_page
+def test_files_that_are_named_exist(page: str) -> None:
+    text = TEXTS[page]
+    links = re.findall(r"\]\(([^)#:\s]+)[^)]*\)", text) + re.findall(r'src="([^":]+)"', text)
+    assert not [name for name in links if not (ROOT / page).parent.joinpath(name).exists()]
+    named = re.findall(r"`((?:configs|tests|docs|\.ci|shardify|stream_train|eval)/[\w./]*)`", text)
+    named += re.findall(r"\bconfigs/\w+/\w+\.yaml\b", text) + re.findall(
+        r'^--8<-- "([\w./]+)', text, flags=re.MULTILINE
+    )
+    assert not [name for name in named if not (ROOT / name).exists() and not OF_A_READER.match(name)]
 
 
-def test_every_figure_is_filled_in() -> None:
-    assert not re.findall(r"FILL[-A-Z]*", README)
+@each_page
+def test_modules_that_are_named_exist(page: str) -> None:
+    named = re.findall(r"^::: ([\w.]+)$", TEXTS[page], flags=re.MULTILINE)
+    assert not [name for name in named if importlib.util.find_spec(name) is None]
+    for module, name in re.findall(r"\{\{ keys of ([\w.]+)\.(\w+) \}\}", TEXTS[page]):
+        assert issubclass(getattr(importlib.import_module(module), name), StrictModel)
 
 
-def test_file_map_is_the_tree() -> None:
-    listed = re.findall(r"^    ([\w/.]+\.py)  +\S", section("File map"), flags=re.MULTILINE)
-    modules = [path for package in ("shardify", "stream_train", "eval") for path in (ROOT / package).rglob("*.py")]
-    names = [path.relative_to(ROOT).as_posix() for path in modules if not path.name.startswith("__")]
-    assert sorted(listed) == sorted(names)
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_maps_all_its_rooms_and_only_files_that_exist(package: str) -> None:
+    rows = dict(re.findall(r"^\| `([\w/]+)/` \|.*\| (.*) \|$", TEXTS[f"{package}/README.md"], flags=re.MULTILINE))
+    folders = {path.parent.relative_to(ROOT / package).as_posix() for path in (ROOT / package).rglob("__init__.py")}
+    assert set(rows) == folders - {"."}
+    files = [f"{package}/{room}/{name}.py" for room, text in rows.items() for name in re.findall(r"`(\w+)`", text)]
+    assert not [name for name in files if not (ROOT / name).is_file()]
 
 
-def test_files_that_are_named_exist() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r'src="([^":]+)"', README)
-    paths = re.findall(r"`((?:configs|tests|shardify|stream_train|eval|\.\w+)/[\w./]*)`", README)
-    paths += re.findall(r"\bconfigs/\w+/\w+\.yaml\b", README)
-    assert ".github/data-path.svg" in links
-    of_a_reader = re.compile(r"\.venv/|.*/mine\.py")
-    assert not [name for name in links + paths if not (ROOT / name).exists() and not of_a_reader.match(name)]
+@each_page
+def test_commands_that_are_named_exist(page: str) -> None:
+    targets = {"docs", *re.findall(r"^([a-z][a-z-]*):", MAKEFILE, flags=re.MULTILINE)}
+    for command in commands_of(page, "make"):
+        assert {word for word in command.split() if re.fullmatch("[a-z][a-z-]*", word)} <= targets, command
+        assert all(re.search(rf"\b{name}\b", MAKEFILE) for name in re.findall(r"\b([A-Z]+)=", command)), command
+        assert all((ROOT / f"configs/shards/{name}.yaml").is_file() for name in re.findall(r"DATASET=(\w+)", command))
+    for program, package in (("shardify", "shardify"), ("stream-train", "stream_train"), ("video-eval", "eval")):
+        group = importlib.import_module(f"{package}.cli").main
+        for command in commands_of(page, program):
+            name, *words = command.split()
+            found = group.get_command(click.Context(group), name)
+            assert found is not None, command
+            options = {option for parameter in found.params for option in parameter.opts}
+            assert {word for word in words if word.startswith("--")} <= options, command
 
 
-def test_make_targets_variables_and_data_sets_that_are_named_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, flags=re.MULTILINE))
-    variables = set(re.findall(r"^#: ([A-Z]+)", makefile, flags=re.MULTILINE))
-    commands = re.findall(r"(?:^    |`)(make [^`\n]+)", README, flags=re.MULTILINE)
-    assert {"make shards", "make pretrain"} <= {command.partition("#")[0].strip() for command in commands}
-    for command in commands:
-        assert command.split()[1] in targets, command
-        assert set(re.findall(r"\b([A-Z]+)=", command)) <= variables, command
-    for name in re.findall(r"DATASET=(\w+)", README):
-        assert (ROOT / "configs" / "shards" / f"{name}.yaml").is_file()
+@each_page
+def test_config_keys_that_are_named_exist(page: str) -> None:
+    """Keys with a value in SET, --set or data.x=y, and keys of the data section on their own."""
+    text = TEXTS[page]
+    roots: dict[str, tuple[type[StrictModel], str]] = {
+        **dict.fromkeys(("source", "frames", "min_frames"), (BuildConfig, "configs/shards/folder.yaml")),
+        **dict.fromkeys(("data", "task", "validation", "checkpoint"), (PretrainConfig, "configs/pretrain/c3d.yaml")),
+        **dict.fromkeys(("transfer", "probe", "seeds"), (EvalConfig, "configs/eval/demo.yaml")),
+    }
+    for key, value in re.findall(r"(?<![\w./-])([a-z_]+(?:\.[a-z_]+)*)=(\[[^\]]*\]|[\w%.-]+)", text):
+        model, config = roots.get(key.partition(".")[0], (None, ""))
+        if model is not None:
+            load_config(model, ROOT / config, [f"{key}={value}"])
+    for key in re.findall(r"`((?:data|task|validation|checkpoint)(?:\.[a-z_]+)+)`", text):
+        section: Any = load_config(PretrainConfig, ROOT / "configs/pretrain/c3d_ucf101.yaml")
+        for name in key.split("."):
+            section = getattr(section, name)
 
 
-def test_keys_and_variables_that_are_named_for_buckets_exist() -> None:
-    text = section("Buckets, clusters and jobs")
-    keys = re.findall(r"\b((source|data)(?:\.[a-z_]+)+)(?:=(\w+))?", text)
-    assert len(keys) >= 6
-    for key, home, value in keys:
-        overrides = [f"{key}={value}"] if value else []
-        config: BuildConfig | PretrainConfig = (
-            load_config(BuildConfig, ROOT / "configs/shards/folder.yaml", overrides)
-            if home == "source"
-            else load_config(PretrainConfig, ROOT / "configs/pretrain/c3d.yaml", overrides)
-        )
-        functools.reduce(getattr, key.split("."), config)
-    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "shardify").rglob("*.py"))
-    code += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "stream_train").rglob("*.py"))
-    variables = set(re.findall(r"\b((?:TEMPORAL_SSL|AWS|GOOGLE|AZURE)_[A-Z_]+|RAY_ADDRESS)\b", text))
-    assert "TEMPORAL_SSL_CACHE" in variables
-    assert not [name for name in variables if f'"{name}"' not in code]
+def test_environment_variables_that_are_named_are_read() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    named = re.findall(r"\b((?:TEMPORAL_SSL|AWS|GOOGLE|AZURE)_[A-Z_]+|RAY_ADDRESS)\b", "".join(TEXTS.values()))
+    for_tests = re.compile("TEMPORAL_SSL_(REQUIRE|TEST)_")
+    assert not [name for name in set(named) if f'"{name}"' not in code and not for_tests.match(name)]
 
 
-def test_defaults_that_are_named_for_buckets_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = " ".join(section("Buckets, clusters and jobs").split())
-    data = load_config(PretrainConfig, ROOT / "configs/pretrain/c3d.yaml").data
-    assert isinstance(data.reader, IndexedReaderConfig)
-    assert data.reader.access == "auto"
-    assert "`auto`, the default" in text
-    for variable in ("TEMPORAL_SSL_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(variable, raising=False)
-    home_cache = data.reader.cache.resolved_folder.relative_to(Path.home())
-    assert f"(`TEMPORAL_SSL_CACHE`, else `~/{home_cache}`:" in text
-    assert f"holds {data.reader.cache.max_gigabytes:g} GB unless told otherwise" in text
-    assert f"`data.videos_per_batch`, by default the paper's {data.videos_per_batch}," in text
-    assert f"`TEMPORAL_SSL_RETRY_SECONDS` ({DEFAULT_RETRY_SECONDS:g})" in text
-    assert f"nobody has ever answered after {FIRST_CONTACT_SECONDS:g} seconds" in text
-    assert re.search(rf"exit code {STOPPED_EXIT_CODE}\b", text)
+def test_the_site_has_all_pages() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert set(re.findall(r"([\w/-]+\.md)$", text, flags=re.MULTILINE)) == pages
+    assert yaml.safe_load(text)["theme"]["font"] is False, "the site needs no network"
 
 
 def test_the_reading_example_cuts_out_every_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,17 +132,17 @@ def test_the_reading_example_cuts_out_every_frame(tmp_path: Path, monkeypatch: p
     build(config)
     monkeypatch.chdir(tmp_path)
     values: dict[str, Any] = {}
-    exec(code("The shard format"), values)
+    exec(python_of("docs/shard-format.md")[0], values)
     assert tuple(values["frames"]) == decode_video(tmp_path / "videos" / "only.avi", config.frames).jpegs
     assert values["start"] == len(values["sample"]["mjpg"])
 
 
-def test_the_embedding_example_gives_the_vector_of_the_features_command(
+def test_the_feature_example_gives_the_vector_of_the_features_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the one clip of a video of 61 frames, cropped alike."""
     from stream_train.networks import build_backbone
-    from stream_train.networks.config import C3DConfig
+    from stream_train.networks.c3d import C3DConfig
     from stream_train.training.exports import export_weights
 
     monkeypatch.chdir(tmp_path)
@@ -155,34 +153,33 @@ def test_the_embedding_example_gives_the_vector_of_the_features_command(
     metadata = {"network": config.model_dump(mode="json"), "crop": 24, "num_frames": 16}
     metadata |= {"data.resize": None, "data_set.height": 32, "data_set.width": 40}
     (tmp_path / "runs" / "demo").mkdir(parents=True)
-    backbone = build_backbone(config, crop=24)
-    export_weights(tmp_path / "runs" / "demo" / "backbone.safetensors", backbone, metadata)
+    export_weights(tmp_path / "runs" / "demo" / "backbone.safetensors", build_backbone(config, crop=24), metadata)
     values: dict[str, Any] = {}
-    exec(code("Evaluations"), values)
+    exec(python_of("docs/evaluations.md")[0], values)
     words = {"source": "videos", "checkpoint": "runs/demo", "out": "vectors.npz"}
     write_features(features_config(words, ["num_workers=0", "device=cpu", "threads=1"]), lambda _: None)
     (vector,) = read_vectors(Path("vectors.npz")).values
     torch.testing.assert_close(values["vector"], torch.from_numpy(vector))
 
 
-def test_the_catalog_example_works(tmp_path: Path) -> None:
+def test_the_examples_of_extending_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stream_train.draws import SampleDraws
+
     for name in ("dog_1.mp4", "cat_1.mp4", "cat_2.mp4", "notes.txt"):
         (tmp_path / name).touch()
-    imports = (
-        "from __future__ import annotations\n"
-        "from pathlib import Path\n"
-        "from typing import Literal\n"
-        "from shardify.catalogs.base import Catalog, Listed, make_catalog\n"
-        "from shardify.catalogs.files import is_video, scan_files\n"
-        "from shardify.config import StrictModel\n"
-    )
-    values: dict[str, Any] = {"__name__": "mine"}
-    exec(imports + code("Adding a data set, a pretext task, a network, an evaluation"), values)
-    values["MineConfig"].model_rebuild(_types_namespace=values)
-    catalog = values["read_mine"](values["MineConfig"](kind="mine", videos=tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    catalog_module, task_config, task_module, _ = python_of("docs/extending.md")
+    values: dict[str, Any] = dict(vars(tasks_config))
+    exec(task_config, values)
+    monkeypatch.setattr(tasks_config, "ArrowConfig", values["ArrowConfig"], raising=False)
+    (tmp_path / "mine_example.py").write_text(catalog_module, encoding="utf-8")
+    (tmp_path / "arrow_example.py").write_text(task_module, encoding="utf-8")
+    mine, arrow = importlib.import_module("mine_example"), importlib.import_module("arrow_example")
+    catalog = mine.read_mine(mine.MineConfig(kind="mine", videos=str(tmp_path)))
     assert catalog.classes == ("cat", "dog")
     assert sorted((video.path, video.label) for video in catalog.videos) == [
-        ("cat_1.mp4", 0),
-        ("cat_2.mp4", 0),
-        ("dog_1.mp4", 1),
+        *(("cat_1.mp4", 0), ("cat_2.mp4", 0), ("dog_1.mp4", 1))
     ]
+    task = arrow.Arrow(values["ArrowConfig"](kind="arrow"))
+    clips = [task.draw_clips(length, SampleDraws(0, 0, sample)) for length in (1, 20, 90) for sample in range(9)]
+    assert {(plan.target, int(plan.indices[1] - plan.indices[0])) for (plan,) in clips[18:]} == {(0, 2), (1, -2)}

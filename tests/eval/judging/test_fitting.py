@@ -21,11 +21,11 @@ from eval.evaluations.probe_rows import epochs_of_fewer
 from eval.evaluations.sync_rows import SyncTask
 from eval.judging.fitting import Fit, fit_config, fit_model
 from eval.judging.models import JudgedModel, PairModel
-from eval.judging.question import Question
 from eval.judging.setting import Setting
 from eval.judging.subsequences import TestClips
 from shardify.errors import UsageError
 from stream_train.networks.base import Backbone
+from stream_train.tasks.question import Question
 from stream_train.training.checkpoint import CheckpointFolder
 from stream_train.training.exports import export_weights
 from stream_train.training.metrics import Interval, read_metrics

@@ -1,4 +1,4 @@
-"""What the evaluations' questions have in common: one head, one right answer a row, judged by accuracy."""
+"""A task with one head and one right answer per row, measured by accuracy; the base of most tasks and evaluations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream_train.tasks.base import ClipTask, LossTerm, count_confusion, cross_e
 
 
 class Question(ClipTask):
-    """A classification; subclasses say which clips a video gives, and which answers are right."""
+    """A classification; a subclass says which clips a video gives, and which answers are right."""
 
     head: str
     """Name of the head, and of the accuracy in the metrics."""
