@@ -27,7 +27,7 @@ from shardify.storage.locations import join_location, split_location
 from shardify.storage.work_folder import work_folder
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
-from stream_train.data.survey import each_video_whole
+from stream_train.data.evaluation_pass import each_video_whole
 from stream_train.draws import SampleDraws
 from stream_train.tasks.base import ClipModel
 from stream_train.training.distributed import World
@@ -60,7 +60,7 @@ def draw_saliency(config: EvalConfig, world: World, say: Say) -> list[Row]:
     if not world.is_main:
         return []
     section = config.saliency
-    samples = open_samples(config.test_shards or config.shards, config.splits[0].test)
+    samples = open_samples(config.test_shards or config.shards, config.splits[0].test, config.data)
     positions = chosen_videos(samples, section.videos, section.num_videos)
     models = {name: open_model(name, config) for name in explained_networks(config)}
     blocks = []

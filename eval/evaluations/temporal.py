@@ -22,8 +22,8 @@ from eval.results.rows import Row
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
 from stream_train.data.device_ops import prepare_clips
-from stream_train.data.fetching import DrawClips
 from stream_train.tasks.question import Question
+from stream_train.transformations.sampling import DrawClips
 
 
 @dataclass(frozen=True, kw_only=True)

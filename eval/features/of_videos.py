@@ -52,16 +52,21 @@ def write_features(config: VideoFeaturesConfig, say: Say) -> dict[str, Any]:
     with joined_world(config.device, config.threads) as world:
         speak = world.on_main(say)
         world.do_on_main(lambda: require_writable(split_location(config.out)[0]))
-        with _samples(config, metadata, world, speak) as (samples, num_rejected):
-            return _write(config, samples, network, metadata, world) | {"num_rejected": num_rejected}
+        data = EvalDataConfig(
+            crop=network.crop, resize=config.resize or metadata.get("data.resize"), num_workers=config.num_workers
+        )
+        with _samples(config, metadata, data, world, speak) as (samples, num_rejected):
+            return _write(config, samples, data, network, metadata, world) | {"num_rejected": num_rejected}
 
 
 def _write(
-    config: VideoFeaturesConfig, samples: Samples, network: Network, metadata: Mapping[str, Any], world: World
+    config: VideoFeaturesConfig,
+    samples: Samples,
+    data: EvalDataConfig,
+    network: Network,
+    metadata: Mapping[str, Any],
+    world: World,
 ) -> dict[str, Any]:
-    data = EvalDataConfig(
-        crop=network.crop, resize=config.resize or metadata.get("data.resize"), num_workers=config.num_workers
-    )
     backbone = network.build(seed=0)
     place_model(backbone, world.device)
     vectors = extract(
@@ -95,11 +100,11 @@ def _write(
 
 @contextmanager
 def _samples(
-    config: VideoFeaturesConfig, metadata: Mapping[str, Any], world: World, say: Say
+    config: VideoFeaturesConfig, metadata: Mapping[str, Any], data: EvalDataConfig, world: World, say: Say
 ) -> Iterator[tuple[Samples, int]]:
     """The samples of the source, and how many of its videos were rejected."""
     if is_dataset(config.source):
-        yield open_samples(config.source, config.split), 0
+        yield open_samples(config.source, config.split, data), 0
         return
     if config.split is not None:
         raise UsageError(
@@ -124,7 +129,7 @@ def _samples(
         rejected = [json.loads(line) for line in open_store(folder).read(REJECTED_NAME).decode().splitlines()]
         for line in rejected:
             say(f"{line['path']}: left out, {line['reason']}")
-        samples = open_samples(folder, None)
+        samples = open_samples(folder, None, data)
         paths = {video.key: video.path for video in read_catalog(source).videos}  # of archives only keys are known
         yield replace(samples, keys=tuple(paths.get(key, key) for key in samples.keys)), len(rejected)
 

@@ -18,8 +18,8 @@ from eval.results.rows import VideoScores, group_of_key
 from shardify.arrays import ImageArray, IntArray
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError
-from stream_train.data.clips import ClipDecoder
-from stream_train.data.config import ClipConfig
+from stream_train.data.clips import decode_frame
+from stream_train.data.config import DataConfig
 from stream_train.data.reader import FrameReader, ShardSet, open_shard_set, pick_from_indexes
 
 
@@ -75,14 +75,19 @@ class Samples:
             )
 
 
-def open_samples(location: str | Path, split: str | None) -> Samples:
+def open_samples(location: str | Path, split: str | None, data: DataConfig | None = None) -> Samples:
     """Read which samples a split has.
 
+    Args:
+        location: of the data set.
+        split: null is every sample.
+        data: how its clips will be read; None reads them without a cache.
+
     Raises:
-        UsageError: if there is no such data set or split, or nothing in it.
+        UsageError: if there is no such data set or split, nothing in it, or the crop does not fit its frames.
         WorkError: if its manifest or an index is damaged.
     """
-    shard_set = open_shard_set(location, split)
+    shard_set = open_shard_set(location, split, data)
     columns = pick_from_indexes(shard_set, lambda index: (index.keys, index.labels, index.num_frames))
     keys, labels, num_frames = zip(*columns, strict=True)
     return Samples(
@@ -95,8 +100,8 @@ def open_samples(location: str | Path, split: str | None) -> Samples:
 
 def open_pair(config: JudgingConfig, pair: SplitPair) -> tuple[Samples, Samples]:
     """The training and the test samples. Raises UsageError if they are of different classes, or overlap."""
-    train = open_samples(config.shards, pair.train)
-    test = open_samples(config.test_shards or config.shards, pair.test)
+    train = open_samples(config.shards, pair.train, config.data)
+    test = open_samples(config.test_shards or config.shards, pair.test, config.data)
     if train.classes != test.classes:
         only_train, only_test = (
             sorted(set(one.classes) - set(other.classes)) for one, other in ((train, test), (test, train))
@@ -157,6 +162,5 @@ def read_frames(samples: Samples, position: int, frames: Sequence[int]) -> list[
     """
     shard_set = samples.shard_set
     jpegs = FrameReader(shard_set).read(position, sorted(set(frames)))
-    decoder = ClipDecoder(ClipConfig(crop=1), shard_set.geometry)
-    origin = f"{shard_set.location}, sample {samples.keys[position]}"
-    return [decoder.picture(jpegs[frame], frame, origin) for frame in frames]
+    name = f"{shard_set.location}, sample {samples.keys[position]}"
+    return [decode_frame(jpegs[frame], shard_set.geometry, f"{name}: frame {frame}") for frame in frames]

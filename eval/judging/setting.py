@@ -54,7 +54,7 @@ class Setting:
         network = open_network(self.name, self.config.networks, crop=self.config.data.crop)
         require_unseen(network, self)
         data = self.config.data
-        size = data.test_resize or data.resize or self.test.shard_set.geometry
+        size = data.test_size(self.test.shard_set.geometry)
         if network.frame_size not in (None, size):
             self.say(
                 f"{self.name} was trained on frames of {network.frame_size} pixels (height, width), but these are "

@@ -1,4 +1,4 @@
-"""Choosing between the two ways to read: by index, or sequentially with stock WebDataset."""
+"""The way of the data from shards to batches; here the choice between its readers, indexed or sequential."""
 
 from __future__ import annotations
 
@@ -6,59 +6,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from shardify.arrays import IntArray
-from shardify.errors import UsageError, counted
-from shardify.storage import open_store
+from shardify.errors import UsageError
 from stream_train.data.config import DataConfig, SequentialReaderConfig
 
 if TYPE_CHECKING:
-    from stream_train.data.fetching import DrawClips
     from stream_train.data.loader import ClipStream
     from stream_train.data.reader import ShardSet
     from stream_train.data.sequential import SequentialClipStream, TarSet
+    from stream_train.transformations.sampling import DrawClips
 
 DataSet: TypeAlias = "ShardSet | TarSet"
-"""Both have location, split, num_samples, fingerprint and geometry."""
-
-BatchStream: TypeAlias = "ClipStream | SequentialClipStream"
+"""Both have location, split, num_samples, fingerprint, geometry and description."""
 
 
 def open_data(location: str | Path, split: str | None, config: DataConfig) -> DataSet:
-    """The samples to train on, opened for the configured reader."""
-    if config.reader.kind == "sequential":
+    """The samples to train on, opened for the config's reader.
+
+    Raises:
+        UsageError: if there is no such data set or split, or the config does not fit it.
+        WorkError: if it is damaged.
+    """
+    if isinstance(config.reader, SequentialReaderConfig):
         from stream_train.data.sequential import open_tar_set
 
-        return open_tar_set(location, split, config.reader)
+        return open_tar_set(location, split, config)
     from stream_train.data.reader import open_shard_set
 
-    return open_shard_set(location, split)
+    return open_shard_set(location, split, config)
 
 
-def reading_line(data: DataSet, config: DataConfig) -> str:
-    """What is read and by which way, for the user."""
-    from stream_train.data.reader import ShardSet
-    from stream_train.data.shard_access import choose_access, open_cache
-
-    of_split = f"{data.location}, {f'split {data.split}' if data.split else 'all samples'}: {data.num_samples:,} videos"
-    if not isinstance(data, ShardSet):
-        return f"reading {of_split} in {len(data.urls):,} tars, sequentially (stock WebDataset)"
-    assert not isinstance(config.reader, SequentialReaderConfig)
-    num_bytes = sum(shard.tar_bytes for shard in data.shards)
-    access = choose_access(open_store(data.location), data.shards, config.reader)
-    cache = open_cache(config.reader)
-    why = ""
-    if access == "ranged" and config.reader.access == "auto":
-        capacity = cache.capacity()
-        why = f"; the cache {cache.folder} {f'has room for {_size(capacity)}' if capacity else 'cannot be written'}"
-    ways = {
-        "local": "local",
-        "ranged": f"ranged (only the bytes of the frames that are needed{why})",
-        "cached": f"cached in {cache.folder} (at most {config.reader.cache.max_gigabytes:g} GB)",
-    }
-    return f"reading {of_split} in {counted(len(data.shards), 'shard')}, {_size(num_bytes)}, {ways[access]}"
-
-
-def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
+def reading_line(data: DataSet) -> str:
+    """What is read and how, for the user."""
+    split = f"split {data.split}" if data.split else "all samples"
+    return f"reading {data.location}, {split}: {data.num_samples:,} videos in {data.description}"
 
 
 def build_stream(
@@ -72,16 +52,17 @@ def build_stream(
     start_sample: int = 0,
     num_batches: int,
     positions: IntArray | None = None,
-) -> BatchStream:
+) -> ClipStream | SequentialClipStream:
     """The stream of this rank's batches; arguments as for `stream_train.data.loader.ClipStream`."""
-    from stream_train.data.loader import ClipStream
     from stream_train.data.reader import ShardSet
 
-    place = {"seed": seed, "rank": rank, "world_size": world_size, "start_sample": start_sample}
-    if not isinstance(data, ShardSet):
-        from stream_train.data.sequential import SequentialClipStream
+    share = {"seed": seed, "rank": rank, "world_size": world_size, "start_sample": start_sample}
+    if isinstance(data, ShardSet):
+        from stream_train.data.loader import ClipStream
 
-        if positions is not None:
-            raise UsageError("only the indexed reader can leave samples out; set data.reader.kind to indexed")
-        return SequentialClipStream(data, config, draw, num_batches=num_batches, **place)
-    return ClipStream(data, config, draw, num_batches=num_batches, positions=positions, **place)
+        return ClipStream(data, config, draw, num_batches=num_batches, positions=positions, **share)
+    if positions is not None:
+        raise UsageError("only the indexed reader can leave samples out; set data.reader.kind to indexed")
+    from stream_train.data.sequential import SequentialClipStream
+
+    return SequentialClipStream(data, config, draw, num_batches=num_batches, **share)

@@ -1,18 +1,25 @@
-"""What the loader hands to the trainer."""
+"""What the loader hands to the trainer, and the builder that puts videos' clips into it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from shardify.arrays import ImageArray
+from stream_train.data.clips import ClipView
+from stream_train.transformations.sampling import ClipPlan
 
 COLOUR_FIELDS = ("brightness", "saturation", "saturation_first", "grey")
 """Columns of Batch.colour."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Batch:
     """Clips of some videos, video-major: all clips of the first video, then all of the second ...
 
@@ -56,6 +63,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self.motion)
 
+    def __repr__(self) -> str:
+        """Shapes and types, never the numbers."""
+        shapes = (
+            f"{name}={str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}" for name, tensor in self._tensors()
+        )
+        return f"Batch({', '.join(shapes)}, device={self.frames.device})"
+
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device; asynchronous if it is pinned."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
@@ -64,6 +78,67 @@ class Batch:
         """Called by the DataLoader."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    def _tensors(self) -> list[tuple[str, Tensor]]:
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return [(name, value) for name, value in values if value is not None]
+
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: function(value) for name, value in values.items() if value is not None})
+        return replace(self, **{name: function(tensor) for name, tensor in self._tensors()})
+
+
+class BatchBuilder:
+    """Collects videos' clips into one Batch, with a single array for all frames."""
+
+    def __init__(self, crop: int) -> None:
+        self._crop = crop
+        self._frames: Tensor | None = None
+        self._plans: list[ClipPlan] = []
+        self._views: list[ClipView] = []
+        self._labels: list[int] = []
+        self._samples: list[int] = []
+
+    def add(
+        self, plans: Sequence[ClipPlan], views: Sequence[ClipView], *, label: int, sample: int, num_clips: int
+    ) -> ImageArray:
+        """Append a video's clips; returns the uint8 (clips, T, crop, crop, 3) array to decode them into.
+
+        Args:
+            plans: the video's clips, all of one length.
+            views: how each is looked at.
+            label: the video's class.
+            sample: the video's position.
+            num_clips: clips of the whole batch, the same at each call.
+        """
+        if self._frames is None:
+            self._frames = _empty_frames((num_clips, len(plans[0].indices), self._crop, self._crop, 3))
+        first = len(self._plans)
+        self._plans += plans
+        self._views += views
+        self._labels += [label] * len(plans)
+        self._samples += [sample] * len(plans)
+        out: ImageArray = self._frames.numpy()[first : len(self._plans)]
+        return out
+
+    def batch(self) -> Batch:
+        assert self._frames is not None
+        colours = [view.colour for view in self._views if view.colour is not None]
+        return Batch(
+            frames=self._frames,
+            motion=torch.tensor([int(plan.motion) for plan in self._plans]),
+            speed=torch.tensor([plan.speed for plan in self._plans]),
+            motion_mask=torch.tensor([plan.motion_mask for plan in self._plans]),
+            flip=torch.tensor([view.flip for view in self._views]),
+            label=torch.tensor(self._labels),
+            sample=torch.tensor(self._samples),
+            target=torch.tensor([plan.target for plan in self._plans]),
+            indices=torch.from_numpy(np.stack([plan.indices for plan in self._plans]).astype(np.int32)),
+            colour=torch.from_numpy(np.stack(colours)) if colours else None,
+        )
+
+
+def _empty_frames(shape: tuple[int, ...]) -> Tensor:
+    """Uint8 memory that is cheap to fill: in a worker already shared, as in torch's own collate, to save a copy."""
+    if get_worker_info() is None:
+        return torch.from_numpy(np.empty(shape, dtype=np.uint8))  # numpy asks for huge pages
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]  # noqa: SLF001
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)

@@ -1,14 +1,13 @@
-"""Samples to clips: decode the chosen frames of a video once each, crop them, and say how the device is to augment.
+"""Samples to clips: decode the chosen frames of a video once each, crop them, and draw how the device augments them.
 
 In: a video's JPEG bytes by frame index, its clip plans and views. Out: uint8 (clips, T, crop, crop, 3) RGB, written in
-place. Frames that several clips share are decoded once.
+place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +15,8 @@ import simplejpeg
 import torch
 
 from shardify.arrays import ImageArray
-from shardify.errors import UsageError, WorkError
-from stream_train.data.config import ClipConfig
+from shardify.errors import WorkError
+from stream_train.data.config import ClipConfig, FrameSize
 from stream_train.draws import Purpose, SampleDraws, Stream
 from stream_train.transformations.sampling import ClipPlan
 
@@ -26,8 +25,8 @@ from stream_train.transformations.sampling import ClipPlan
 class ClipView:
     """How a clip's frames are looked at."""
 
-    size: tuple[int, int]
-    """Height and width that frames are resized to before the crop."""
+    size: FrameSize
+    """What frames are resized to before the crop."""
     top: int
     left: int
     flip: bool
@@ -35,41 +34,31 @@ class ClipView:
     """float32 (T, 4), see stream_train.data.batch.COLOUR_FIELDS."""
 
 
-def check_crop(config: ClipConfig, geometry: tuple[int, int]) -> None:
-    """Raises UsageError if the crop does not fit into the frames, at their smallest."""
-    low = config.scale[0] if config.scale else 1.0
-    for height, width in (_scaled(config.resize or geometry, low), _test_size(config, geometry)):
-        if config.crop > min(height, width):
-            raise UsageError(
-                f"crop = {config.crop} does not fit into frames of {height}x{width}; "
-                f"set data.crop to at most {min(height, width)}"
-            )
-
-
-def centre_view(config: ClipConfig, geometry: tuple[int, int]) -> ClipView:
+def centre_view(config: ClipConfig, stored: FrameSize) -> ClipView:
     """The centre crop, unflipped, in its own colours: how clips are looked at outside training."""
-    size = _test_size(config, geometry)
+    size = config.test_size(stored)
     top, left = ((side - config.crop) // 2 for side in size)
     return ClipView(size=size, top=top, left=left, flip=False, colour=None)
 
 
 def draw_views(
-    plans: Sequence[ClipPlan], draws: SampleDraws, batch: int, config: ClipConfig, geometry: tuple[int, int]
+    plans: Sequence[ClipPlan], draws: SampleDraws, batch: int, config: ClipConfig, stored: FrameSize
 ) -> list[ClipView]:
     """Draw scale, crop, flip and colour for each clip of a video.
 
     Args:
         plans: the video's clips.
         draws: the sample's draws.
-        batch: the global batch's number, which keys what the batch shares.
+        batch: the global batch's number; it is the key of what the batch shares.
         config: what is drawn, and for what scope.
-        geometry: height and width of the stored frames.
+        stored: height and width of the stored frames.
     """
     views = []
     for clip, plan in enumerate(plans):
-        size = config.resize or geometry
+        size = config.training_size(stored)
         if config.scale is not None:
-            size = _scaled(size, _crop_stream(Purpose.SCALE, draws, batch, clip, config).uniform(*config.scale))
+            factor = _crop_stream(Purpose.SCALE, draws, batch, clip, config).uniform(*config.scale)
+            size = config.training_size(stored, factor)
         stream = _crop_stream(Purpose.CROP, draws, batch, clip, config)
         top, left = (stream.integer(0, side - config.crop + 1) for side in size)
         flip = draws.stream(Purpose.FLIP, clip if config.flip_scope == "clip" else 0).boolean()
@@ -79,31 +68,21 @@ def draw_views(
                 top=top,
                 left=left,
                 flip=flip and config.flip_scope != "none",
-                colour=_draw_colour(draws.stream(Purpose.COLOUR, clip), len(plan.indices), config.colour),
+                colour=_draw_colour(draws.stream(Purpose.COLOUR, clip), len(plan.indices), config),
             )
         )
     return views
 
 
 def _crop_stream(purpose: Purpose, draws: SampleDraws, batch: int, clip: int, config: ClipConfig) -> Stream:
-    """Draws that the clips of a batch or a video share, if its crop is to be shared."""
+    """Draws that all clips in the config's `crop_scope` share."""
     if config.crop_scope == "batch":
         return Stream(draws.seed, draws.domain, (int(purpose), batch, (1 << 64) - 1))
     return draws.stream(purpose, clip if config.crop_scope == "clip" else 0)
 
 
-def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
-    return round(size[0] * factor), round(size[1] * factor)
-
-
-def _test_size(config: ClipConfig, geometry: tuple[int, int]) -> tuple[int, int]:
-    return config.test_resize or config.resize or geometry
-
-
-def _draw_colour(
-    stream: Stream, num_frames: int, scope: Literal["none", "frame", "clip"]
-) -> npt.NDArray[np.float32] | None:
-    if scope == "none":
+def _draw_colour(stream: Stream, num_frames: int, config: ClipConfig) -> npt.NDArray[np.float32] | None:
+    if config.colour == "none":
         return None
     rows = [
         (
@@ -112,77 +91,9 @@ def _draw_colour(
             float(stream.boolean()),
             float(stream.boolean(0.2)),
         )
-        for _ in range(num_frames if scope == "frame" else 1)
+        for _ in range(num_frames if config.colour == "frame" else 1)
     ]
     return np.broadcast_to(np.array(rows, dtype=np.float32), (num_frames, 4))
-
-
-class ClipDecoder:
-    """Decodes and crops clips into a given array; reuses one frame buffer.
-
-    Args:
-        config: crop and resize.
-        geometry: height and width that every stored frame must have.
-    """
-
-    def __init__(self, config: ClipConfig, geometry: tuple[int, int]) -> None:
-        check_crop(config, geometry)
-        self._config = config
-        self._geometry = geometry
-        self._buffer = np.empty((*geometry, 3), dtype=np.uint8)
-
-    def decode(
-        self,
-        jpegs: Mapping[int, memoryview | bytes],
-        plans: Sequence[ClipPlan],
-        views: Sequence[ClipView],
-        out: ImageArray,
-        origin: str,
-    ) -> None:
-        """Fill `out` with the video's clips.
-
-        Args:
-            jpegs: JPEG bytes of at least the frames that the plans name.
-            plans: the clips' frame indices.
-            views: the clips' crops, one a plan.
-            out: uint8 (clips, T, crop, crop, 3), written in place.
-            origin: names the sample in error messages.
-
-        Raises:
-            WorkError: if a frame is not a JPEG of the expected size.
-        """
-        uses: dict[int, list[tuple[int, int]]] = {}
-        for clip, plan in enumerate(plans):
-            for place, frame in enumerate(plan.indices.tolist()):
-                uses.setdefault(frame, []).append((clip, place))
-        crop = self._config.crop
-        for frame, places in uses.items():
-            stored = self._pixels(jpegs[frame], frame, origin)
-            sizes = {self._geometry: stored}
-            for clip, place in places:
-                view = views[clip]
-                pixels = sizes.get(view.size)
-                if pixels is None:
-                    pixels = sizes[view.size] = _resized(stored, view.size)
-                out[clip, place] = pixels[view.top : view.top + crop, view.left : view.left + crop]
-
-    def picture(self, jpeg: memoryview | bytes, frame: int, origin: str) -> ImageArray:
-        """One whole frame as it is stored, uint8 (H, W, 3); errors as :meth:`decode`."""
-        return self._pixels(jpeg, frame, origin).copy()
-
-    def _pixels(self, jpeg: memoryview | bytes, frame: int, origin: str) -> ImageArray:
-        try:
-            pixels: ImageArray = simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=self._buffer)
-        except ValueError as error:
-            raise WorkError(
-                f"{origin}: frame {frame} cannot be decoded ({error}); run `shardify verify --deep`"
-            ) from None
-        if pixels.shape[:2] != self._geometry:
-            raise WorkError(
-                f"{origin}: frame {frame} is {pixels.shape[0]}x{pixels.shape[1]}, but the data set's frames are "
-                f"{self._geometry[0]}x{self._geometry[1]}"
-            )
-        return pixels
 
 
 def frames_needed(plans: Sequence[ClipPlan]) -> list[int]:
@@ -190,8 +101,60 @@ def frames_needed(plans: Sequence[ClipPlan]) -> list[int]:
     return [int(frame) for frame in np.unique(np.concatenate([plan.indices for plan in plans]))]
 
 
-def _resized(pixels: ImageArray, size: tuple[int, int]) -> ImageArray:
-    """Bilinear without smoothing, for stored 256x256 frames (section 7), sampling at the pixels' centres.
+def decode_clips(
+    jpegs: Mapping[int, memoryview | bytes],
+    plans: Sequence[ClipPlan],
+    views: Sequence[ClipView],
+    out: ImageArray,
+    *,
+    stored: FrameSize,
+    name: str,
+) -> None:
+    """Fill `out` with a video's clips; frames that several clips share are decoded once.
+
+    Args:
+        jpegs: JPEG bytes of at least the frames that the plans name.
+        plans: the clips' frame indices.
+        views: the clips' crops, one a plan.
+        out: uint8 (clips, T, crop, crop, 3), written in place.
+        stored: height and width that every stored frame must have.
+        name: of the sample, for error messages.
+
+    Raises:
+        WorkError: if a frame is not a JPEG of that size.
+    """
+    crop = out.shape[2]
+    buffer = np.empty((*stored, 3), dtype=np.uint8)
+    uses: dict[int, list[tuple[int, int]]] = {}
+    for clip, plan in enumerate(plans):
+        for time, frame in enumerate(plan.indices.tolist()):
+            uses.setdefault(frame, []).append((clip, time))
+    for frame, places in uses.items():
+        sizes = {stored: decode_frame(jpegs[frame], stored, f"{name}: frame {frame}", buffer)}
+        for clip, time in places:
+            view = views[clip]
+            if view.size not in sizes:
+                sizes[view.size] = _resized(sizes[stored], view.size)
+            out[clip, time] = sizes[view.size][view.top : view.top + crop, view.left : view.left + crop]
+
+
+def decode_frame(
+    jpeg: memoryview | bytes, stored: FrameSize, name: str, buffer: ImageArray | None = None
+) -> ImageArray:
+    """One stored frame, uint8 (H, W, 3); into the buffer, if there is one. Errors as :func:`decode_clips`."""
+    try:
+        pixels: ImageArray = simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=buffer)
+    except ValueError as error:
+        raise WorkError(f"{name} cannot be decoded ({error}); run `shardify verify --deep`") from None
+    if pixels.shape[:2] != stored:
+        raise WorkError(
+            f"{name} is {pixels.shape[0]}x{pixels.shape[1]}, but the data set's frames are {stored[0]}x{stored[1]}"
+        )
+    return pixels
+
+
+def _resized(pixels: ImageArray, size: FrameSize) -> ImageArray:
+    """Bilinear without smoothing, for stored 256x256 frames (section 7), sampled at the pixels' centres.
 
     The released code's TensorFlow samples at their corners, up to half a source pixel away.
     """

@@ -1,4 +1,4 @@
-"""How shards are read and clips are batched: the `data` section of training and evaluation configs."""
+"""The `data` section of training and evaluation configs: what clips look like, how they are batched and read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from shardify.config import StrictModel
 from shardify.errors import UsageError
+from shardify.process import usable_cores
 from shardify.storage.locations import LocalFolder, check_local
 
 CACHE_VARIABLE = "TEMPORAL_SSL_CACHE"
@@ -17,67 +18,14 @@ CACHE_VARIABLE = "TEMPORAL_SSL_CACHE"
 Scale = Annotated[float, Field(gt=0, le=1)]
 Side = Annotated[int, Field(ge=1, le=4096)]
 """Pixels of a height or width."""
-
-Access = Literal["auto", "ranged", "cached"]
-
-
-class CacheConfig(StrictModel):
-    """The node's cache of whole shards; every process of the node that names the same folder shares it."""
-
-    folder: LocalFolder | None = None
-    """Local folder, made if absent; null: $TEMPORAL_SSL_CACHE, else temporal-ssl in the user's cache folder."""
-    max_gigabytes: float = Field(default=100, gt=0)
-    """Most that the cache may hold, in 10^9 bytes; the shards used least recently make room."""
-
-    @property
-    def resolved_folder(self) -> Path:
-        """The folder, with the environment asked where the config names none. Raises UsageError if it names a URL."""
-        if self.folder is not None:
-            return self.folder.expanduser()
-        if named := os.environ.get(CACHE_VARIABLE):
-            try:
-                return Path(check_local(named)).expanduser()
-            except UsageError as error:
-                raise UsageError(f"{CACHE_VARIABLE}: {error}") from None
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "temporal-ssl"
-
-    @property
-    def max_bytes(self) -> int:
-        return int(self.max_gigabytes * 1e9)
-
-
-class IndexedReaderConfig(StrictModel):
-    """Read by the shards' indexes, only what clips need; exact order and resume."""
-
-    kind: Literal["indexed"] = "indexed"
-    window_shards: int = Field(default=4, ge=1, le=10_000)
-    """Shards of a lane that are shuffled together; more mixes better and keeps more of them open."""
-    access: Access = "auto"
-    """`ranged` reads the bytes of the chosen frames, `cached` brings whole shards to the node's cache first. `auto` is
-    ranged for folders; for object stores it is cached if the split's shards all fit into the cache and on its disk,
-    else ranged."""
-    cache: CacheConfig = CacheConfig()
-    ahead_batches: PositiveInt = 128
-    """How many batches before its first use a shard is fetched into the cache."""
-    on_damage: Literal["stop", "substitute"] = "stop"
-    """In training, what to do with a sample that fails its checksums twice: stop, or take the next intact sample of the
-    split in its place, and count it."""
-
-
-class SequentialReaderConfig(StrictModel):
-    """Read whole shards front to back with stock WebDataset; also for shards without an index."""
-
-    kind: Literal["sequential"] = "sequential"
-    shuffle_samples: NonNegativeInt = 200
-    """Samples in WebDataset's shuffle buffer, in each worker; 0 keeps the order of the shards."""
-    samples_per_epoch: PositiveInt | None = None
-    """Videos counted as one epoch; needed only where there is no manifest and the tars cannot be counted."""
+FrameSize = tuple[int, int]
+"""Height and width in pixels."""
 
 
 class ClipConfig(StrictModel):
     """Geometry and augmentation of clips (section 3.2, "Implementation"; the released code's choices are switches)."""
 
-    crop: int = Field(default=112, ge=1, le=4096)
+    crop: Side = 112
     """Height and width of the square crop, in pixels."""
     resize: tuple[Side, Side] | None = None
     """Bilinear resize to (height, width) before the crop, for shards that store larger frames."""
@@ -99,6 +47,77 @@ class ClipConfig(StrictModel):
             raise ValueError(f"scale is a range from low to high, not {list(self.scale)}")
         return self
 
+    def training_size(self, stored: FrameSize, factor: float = 1.0) -> FrameSize:
+        """Size that training crops from, where `factor` is the drawn scale."""
+        height, width = self.resize or stored
+        return round(height * factor), round(width * factor)
+
+    def test_size(self, stored: FrameSize) -> FrameSize:
+        """Size that the centre crop is taken from outside training."""
+        return self.test_resize or self.resize or stored
+
+    def check_crop(self, stored: FrameSize) -> None:
+        """Raises UsageError if the crop does not fit into the frames at their smallest."""
+        for size in (self.training_size(stored, self.scale[0] if self.scale else 1.0), self.test_size(stored)):
+            if self.crop > min(size):
+                raise UsageError(
+                    f"crop = {self.crop} does not fit into frames of {size[0]}x{size[1]}; "
+                    f"set data.crop to at most {min(size)}"
+                )
+
+
+class CacheConfig(StrictModel):
+    """The node's cache of whole shards; all processes of a node that name the same folder share it."""
+
+    folder: LocalFolder | None = None
+    """Local folder, made if absent; null: $TEMPORAL_SSL_CACHE, else temporal-ssl in the user's cache folder."""
+    max_gigabytes: float = Field(default=100, gt=0)
+    """Most that the cache may hold, in 10^9 bytes; the shards used least recently make room."""
+
+    @property
+    def resolved_folder(self) -> Path:
+        """The folder; the environment decides where the config names none. Raises UsageError if it is a URL."""
+        if self.folder is not None:
+            return self.folder.expanduser()
+        if named := os.environ.get(CACHE_VARIABLE):
+            try:
+                return Path(check_local(named)).expanduser()
+            except UsageError as error:
+                raise UsageError(f"{CACHE_VARIABLE}: {error}") from None
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "temporal-ssl"
+
+    @property
+    def max_bytes(self) -> int:
+        return int(self.max_gigabytes * 1e9)
+
+
+class IndexedReaderConfig(StrictModel):
+    """Reads only what clips need, by the shards' indexes; the order is exact and a run can resume."""
+
+    kind: Literal["indexed"] = "indexed"
+    window_shards: int = Field(default=4, ge=1, le=10_000)
+    """Shards of a lane that are shuffled together; more mixes better and keeps more of them open."""
+    access: Literal["auto", "ranged", "cached"] = "auto"
+    """`ranged` reads the bytes of the chosen frames, `cached` downloads whole shards to the node's cache first. `auto`
+    is ranged for folders; for object stores it is cached if the split's shards all fit into the cache and on its disk,
+    else ranged."""
+    cache: CacheConfig = CacheConfig()
+    ahead_batches: PositiveInt = 128
+    """How many batches before its first use a shard is downloaded into the cache."""
+    on_damage: Literal["stop", "substitute"] = "stop"
+    """In training, what to do with a sample that fails its checksums twice: stop, or take the next intact sample of the
+    split in its place, and count it."""
+
+
+class SequentialReaderConfig(StrictModel):
+    """Reads whole shards front to back with stock WebDataset; also for shards without an index."""
+
+    kind: Literal["sequential"] = "sequential"
+    shuffle_samples: NonNegativeInt = 200
+    """Samples in WebDataset's shuffle buffer, in each worker; 0 keeps the order of the shards."""
+    samples_per_epoch: PositiveInt | None = None
+    """Videos counted as one epoch; needed only where there is no manifest and the tars cannot be counted."""
+
 
 class DataConfig(ClipConfig):
     """How clips are read and batched."""
@@ -110,3 +129,16 @@ class DataConfig(ClipConfig):
     prefetch_batches: int = Field(default=2, ge=1, le=256)
     """Batches that each worker prepares ahead."""
     reader: Annotated[IndexedReaderConfig | SequentialReaderConfig, Field(discriminator="kind")] = IndexedReaderConfig()
+
+    @property
+    def workers_of_rank(self) -> int:
+        """Loader processes of this rank: `num_workers`, or what null stands for on this machine."""
+        if self.num_workers is not None:
+            return self.num_workers
+        ranks_on_node = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return max(0, min(8, usable_cores() // ranks_on_node - 1))
+
+    @property
+    def indexed_reader(self) -> IndexedReaderConfig:
+        """The reader of passes that need an index, such as validation; its defaults if training reads sequentially."""
+        return self.reader if isinstance(self.reader, IndexedReaderConfig) else IndexedReaderConfig()

@@ -1,4 +1,4 @@
-"""Who is read when: the sequence of samples as a pure function, and the arithmetic of ranks and resuming.
+"""The order of samples as a pure function, and the arithmetic of ranks and resuming.
 
 In: the sample count of each shard (from the manifest alone), seed, epoch, number of lanes, window. Out: positions, that
 is, indices 0..N-1 into the split's samples in shard order.
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shardify.arrays import IntArray
+from shardify.errors import UsageError
 from stream_train.draws import Domain, Stream
 
 
@@ -53,11 +54,11 @@ class SampleOrder:
     def __init__(self, shard_sizes: Sequence[int], *, seed: int, num_lanes: int, window_shards: int) -> None:
         if num_lanes < 1 or window_shards < 1:
             raise ValueError(f"num_lanes = {num_lanes} and window_shards = {window_shards} must both be positive")
-        self.num_samples = int(sum(shard_sizes))
+        self.num_samples = sum(shard_sizes)
         if self.num_samples < 1:
             raise ValueError("there are no samples to order")
-        self._sizes = [int(size) for size in shard_sizes]
-        self._starts = np.concatenate(([0], np.cumsum(self._sizes)))
+        self._sizes = list(shard_sizes)
+        self._starts = np.cumsum([0, *self._sizes])
         self._seed = seed
         self._num_lanes = num_lanes
         self._window_shards = window_shards
@@ -99,7 +100,7 @@ class SampleOrder:
         return pieces
 
     def _deal(self, pieces: list[IntArray], epoch: int) -> list[list[IntArray]]:
-        """Largest first, each to the lane with the fewest samples; then every lane in random order."""
+        """Largest first, equal ones at random, each to the lane with the fewest samples; then each lane shuffled."""
         rank = self._stream(_Part.DEAL, 0, epoch).permutation(len(pieces))
         by_size = sorted(range(len(pieces)), key=lambda i: (-len(pieces[i]), rank[i]))
         load = [(0, lane) for lane in range(self._num_lanes)]
@@ -112,24 +113,25 @@ class SampleOrder:
 
     def _lane(self, pieces: list[IntArray], lane: int, epoch: int) -> IntArray:
         stream = self._stream(_Part.WINDOW, lane, epoch)
-        windows = []
+        windows = [np.empty(0, dtype=np.int64)]
         for first in range(0, len(pieces), self._window_shards):
             window = np.concatenate(pieces[first : first + self._window_shards])
             windows.append(window[stream.permutation(len(window))])
-        return np.concatenate(windows) if windows else np.empty(0, dtype=np.int64)
+        return np.concatenate(windows)
 
     def _stream(self, part: _Part, item: int, epoch: int) -> Stream:
         return Stream(self._seed, Domain.ORDER, (int(part), item, epoch))
 
 
-def slots_of_rank(num_slots: int, rank: int, world_size: int) -> range:
+def slots_of_rank(videos_per_batch: int, rank: int, world_size: int) -> range:
     """The slots of each global batch that a rank takes: contiguous, and as equal as the division allows.
 
     Raises:
-        ValueError: if the rank does not exist, or there are more ranks than slots.
+        UsageError: if there are more ranks than slots.
     """
-    if not 0 <= rank < world_size:
-        raise ValueError(f"rank {rank} of {world_size}")
-    if world_size > num_slots:
-        raise ValueError(f"{world_size} ranks share {num_slots} videos a batch, so some would have none")
-    return range(rank * num_slots // world_size, (rank + 1) * num_slots // world_size)
+    if world_size > videos_per_batch:
+        raise UsageError(
+            f"{world_size} ranks share data.videos_per_batch = {videos_per_batch} videos, so some would have none; "
+            "start at most that many ranks or raise data.videos_per_batch"
+        )
+    return range(rank * videos_per_batch // world_size, (rank + 1) * videos_per_batch // world_size)

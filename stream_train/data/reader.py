@@ -1,8 +1,8 @@
-"""Shards to frame bytes: where the samples of a split lie, and reading chosen frames of one of them.
+"""Shards to frame bytes: which samples a split has, and reading chosen frames of one of them.
 
 In: a data set's location and split, a position, frame indices. Out: JPEG bytes, each checked against its crc32.
-Start-up needs the manifest alone; a shard's index is loaded when one of its samples is first read and dropped when
-enough other shards have been used since.
+Opening a split reads the manifest alone. A shard's index is loaded when one of its samples is first read, and dropped
+when enough other shards have been used since.
 """
 
 from __future__ import annotations
@@ -11,21 +11,31 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from shardify.arrays import IntArray
-from shardify.errors import DamageError
+from shardify.errors import DamageError, counted
 from shardify.shards.index import SampleEntry, ShardIndex
 from shardify.shards.manifest import Manifest, read_manifest
 from shardify.shards.record import ShardRecord
 from shardify.storage import open_store
+from shardify.storage.folder_store import FolderStore
+from shardify.storage.store import Store
 from shardify.storage.traffic import Traffic, count
-from stream_train.data.shard_access import OpenShard, ShardAccess, direct_access, fetch_index
+from stream_train.data.config import DataConfig
+from stream_train.data.shard_access import (
+    OpenShard,
+    ShardAccess,
+    choose_access,
+    direct_access,
+    read_intact_index,
+    readable_size,
+)
 
 Picked = TypeVar("Picked")
 
@@ -36,20 +46,33 @@ MAX_OPEN_SHARDS = 512
 """More would come close to the usual limit of 1024 open files."""
 
 INDEX_THREADS = 16
-"""Indexes fetched at once where all of a split are needed."""
+"""Indexes read at once where all of a split are needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSet:
-    """The samples of one split, known from the manifest alone."""
+    """The samples of one split, known from the manifest alone, and the way to their bytes."""
 
-    location: str
+    access: ShardAccess
     split: str | None
     manifest: Manifest
     shards: tuple[ShardRecord, ...]
     starts: tuple[int, ...]
     """Position of each shard's first sample, and num_samples at the end."""
     fingerprint: str
+
+    @property
+    def store(self) -> Store:
+        return self.access.store
+
+    @property
+    def location(self) -> str:
+        return self.store.location
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the shards lie in an object store."""
+        return not isinstance(self.store, FolderStore)
 
     @property
     def name(self) -> str:
@@ -69,42 +92,55 @@ class ShardSet:
         """Height and width of the stored frames."""
         return self.manifest.height, self.manifest.width
 
+    @property
+    def description(self) -> str:
+        """For the user: how much there is, and how it is read."""
+        num_bytes = readable_size(sum(shard.tar_bytes for shard in self.shards))
+        return f"{counted(len(self.shards), 'shard')}, {num_bytes}, {self.access.description}"
+
     def sizes_within(self, positions: IntArray) -> tuple[int, ...]:
         """How many of some increasing positions lie in each shard."""
         return tuple(np.diff(np.searchsorted(positions, self.starts)).tolist())
 
-    def locate(self, position: int) -> tuple[ShardRecord, int]:
-        """The shard of a position, and the sample's number in it; errors as :meth:`place`."""
-        place = self.place(position)
-        return self.shards[place], position - self.starts[place]
-
-    def place(self, position: int) -> int:
-        """Which of the split's shards a position lies in.
-
-        Raises:
-            IndexError: if the position is not in [0, num_samples).
-        """
+    def shard_of(self, position: int) -> int:
+        """Which of the split's shards holds a position. Raises IndexError outside [0, num_samples)."""
         if not 0 <= position < self.num_samples:
             raise IndexError(f"position {position} of a split with {self.num_samples} samples")
         return bisect_right(self.starts, position) - 1
 
+    def locate(self, position: int) -> tuple[ShardRecord, int]:
+        """The shard of a position, and the sample's number in it; errors as :meth:`shard_of`."""
+        shard = self.shard_of(position)
+        return self.shards[shard], position - self.starts[shard]
 
-def open_shard_set(location: str | Path, split: str | None) -> ShardSet:
-    """Open a split of a data set; None is every sample.
+
+def open_shard_set(location: str | Path, split: str | None, config: DataConfig | None = None) -> ShardSet:
+    """Open a split of a data set; see :func:`shard_set_of` for arguments and errors."""
+    return shard_set_of(open_store(location), split, config)
+
+
+def shard_set_of(store: Store, split: str | None, config: DataConfig | None = None) -> ShardSet:
+    """The samples of a store's data set.
+
+    Args:
+        store: holds the data set.
+        split: None is every sample.
+        config: its crop must fit the frames, and it says how to read them; None reads them without a cache.
 
     Raises:
-        UsageError: if there is no data set, no such split, or no sample in it.
+        UsageError: if there is no data set, no such split, no sample in it, or the crop does not fit.
         WorkError: if the manifest is damaged.
     """
-    manifest = read_manifest(open_store(location))
+    manifest = read_manifest(store)
     shards = manifest.shards_of(split)
-    starts = np.cumsum([0] + [shard.num_samples for shard in shards])
+    if config is not None:
+        config.check_crop((manifest.height, manifest.width))
     return ShardSet(
-        location=str(location),
+        access=direct_access(store) if config is None else choose_access(store, shards, config.indexed_reader),
         split=split,
         manifest=manifest,
         shards=shards,
-        starts=tuple(int(start) for start in starts),
+        starts=tuple(np.cumsum([0, *(shard.num_samples for shard in shards)]).tolist()),
         fingerprint=manifest.fingerprint(split),
     )
 
@@ -115,49 +151,47 @@ def pick_from_indexes(shard_set: ShardSet, pick: Callable[[ShardIndex], Picked])
     Raises:
         WorkError: if one is missing or damaged.
     """
-    store = open_store(shard_set.location)
     with ThreadPoolExecutor(INDEX_THREADS, "indexes") as threads:
         try:
-            return list(threads.map(lambda record: pick(fetch_index(store, record)), shard_set.shards))
+            return list(threads.map(lambda record: pick(read_intact_index(shard_set.store, record)), shard_set.shards))
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 class FrameReader:
-    """Reads chosen frames of samples. One for each process, for all its threads; holds a bounded number of shards open.
+    """Reads chosen frames of samples. One for each process, shared by its threads.
 
     Args:
         shard_set: the samples.
-        access: the way to their bytes; None reads them where they lie.
-        open_shards: how many shards' indexes and files to keep.
+        open_shards: how many shards' indexes and files to keep open.
     """
 
-    def __init__(self, shard_set: ShardSet, access: ShardAccess | None = None, open_shards: int = OPEN_SHARDS) -> None:
+    def __init__(self, shard_set: ShardSet, open_shards: int = OPEN_SHARDS) -> None:
         self._shard_set = shard_set
-        self._access = access or direct_access(open_store(shard_set.location))
         self._limit = open_shards
-        self._open: OrderedDict[int, _Opening] = OrderedDict()
+        self._open: OrderedDict[int, Future[OpenShard]] = OrderedDict()
+        """Shards that are open or being opened, the one used last at the end; those that failed are taken out."""
         self._lock = threading.Lock()
 
     def entry(self, position: int) -> SampleEntry:
-        """The index line of a sample: key, label, length. Errors as :meth:`read`."""
+        """The index line of a sample; errors as :meth:`read`, but for damaged frames."""
         record, number = self._shard_set.locate(position)
         return self.shard(record).index[number]
 
     def read(self, position: int, frames: Sequence[int]) -> dict[int, memoryview]:
-        """Read frames of a sample; once more if they do not match their checksums.
+        """JPEG bytes of frames of a sample.
 
         Args:
-            position: the sample.
-            frames: distinct frame indices in increasing order.
+            position: of the sample in the split.
+            frames: distinct frame indices, increasing.
 
         Returns:
-            The JPEG bytes by frame index.
+            The bytes by frame index.
 
         Raises:
-            DamageError: if a frame does not match its checksum, twice.
-            WorkError: if the shard or its index is missing, or cut short.
+            DamageError: if a frame does not match its checksum, read twice.
+            WorkError: if the shard or its index is missing, cut short, or does not match the manifest.
         """
         record, number = self._shard_set.locate(position)
         shard = self.shard(record)
@@ -165,42 +199,39 @@ class FrameReader:
             return self._read(shard, number, frames)
         except DamageError:
             count(Traffic(refetches=1))
-            shard.discard()
-            with self._lock:
-                opening = self._open.get(record.number)
-                if opening is not None and opening.shard is shard:  # not what another thread has opened since
-                    del self._open[record.number]
+        shard.discard()
+        with self._lock:
+            opened = self._open.get(record.number)
+            if opened is not None and opened.done() and opened.result() is shard:  # else another thread was faster
+                del self._open[record.number]
         return self._read(self.shard(record), number, frames)
 
     def shard(self, record: ShardRecord) -> OpenShard:
-        """A shard, opened by the first thread that asks for it. Errors as :meth:`read`, one for all that wait."""
+        """A shard; the first thread that asks opens it, the others wait and share its error. Errors as :meth:`read`."""
         with self._lock:
-            opening = self._open.setdefault(record.number, _Opening())
+            future = self._open.get(record.number)
+            if is_first := future is None:
+                future = self._open[record.number] = Future()
             self._open.move_to_end(record.number)
             while len(self._open) > self._limit:
                 self._open.popitem(last=False)
-        with opening.lock:
-            if opening.error is not None:
-                raise opening.error
-            if opening.shard is None:
-                opening.shard = self._try_open(record, opening)
-            return opening.shard
-
-    def _try_open(self, record: ShardRecord, opening: _Opening) -> OpenShard:
-        try:
-            return self._access.open(record)
-        except Exception as error:
-            opening.error = error
-            with self._lock:
-                if self._open.get(record.number) is opening:  # who asks later tries again
-                    del self._open[record.number]
-            raise
+        if is_first:
+            try:
+                future.set_result(self._shard_set.access.open(record))
+            except BaseException as error:
+                with self._lock:
+                    if self._open.get(record.number) is future:  # who asks later tries again
+                        del self._open[record.number]
+                future.set_exception(error)
+                raise
+        return future.result()
 
     def _read(self, shard: OpenShard, number: int, frames: Sequence[int]) -> dict[int, memoryview]:
         entry = shard.index[number]
         offsets = entry.frame_offsets(shard.index.packing)
         result: dict[int, memoryview] = {}
-        for run in _runs(frames, offsets.tolist(), entry.frame_bytes.tolist(), self._access.max_gap_bytes):
+        max_gap = self._shard_set.access.max_gap_bytes
+        for run in _runs(frames, offsets.tolist(), entry.frame_bytes.tolist(), max_gap):
             first = int(offsets[run[0]])
             data = memoryview(shard.read(first, int(offsets[run[-1]] + entry.frame_bytes[run[-1]]) - first))
             for frame in run:
@@ -209,15 +240,6 @@ class FrameReader:
                 entry.check(frame, jpeg, first + start, shard.name)
                 result[frame] = jpeg
         return result
-
-
-@dataclass(kw_only=True)
-class _Opening:
-    """A shard that is open, or is being opened by the thread that holds the lock, or could not be."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    shard: OpenShard | None = None
-    error: Exception | None = None
 
 
 def _runs(

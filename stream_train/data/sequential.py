@@ -1,9 +1,9 @@
-"""The stock path: any of these shards, or tars without our index, read front to back by WebDataset.
+"""The stock reader: these shards, or tars without our index, read front to back by WebDataset.
 
     tar URLs of this rank and worker -> webdataset pipeline -> samples -> chosen frames -> clips -> batch
 
-Made for stores with poor range reads and for shards of other makers. The clips code is the one of the indexed path.
-What it does not promise: a stop resumes at the start of the epoch, and the order depends on ranks and workers.
+For stores with poor range reads and for shards that other programs made. It promises less than the indexed reader: a
+stopped run resumes at the start of the epoch, and the order depends on ranks and workers.
 """
 
 from __future__ import annotations
@@ -35,14 +35,13 @@ from shardify.storage import open_store
 from shardify.storage.locations import can_list, is_url
 from shardify.storage.store import Store
 from shardify.storage.webdataset_reading import teach_webdataset
-from stream_train.data.batch import Batch
-from stream_train.data.clips import ClipDecoder, draw_views
+from stream_train.data.batch import Batch, BatchBuilder
+from stream_train.data.clips import decode_clips, draw_views
 from stream_train.data.config import DataConfig, SequentialReaderConfig
-from stream_train.data.fetching import DrawClips
-from stream_train.data.loader import BatchBuilder, check_ranks, num_workers
 from stream_train.data.order import slots_of_rank
-from stream_train.data.workers import Delivery, delivered, delivery, make_loader
+from stream_train.data.workers import WorkerResult, load_batches, worker_result
 from stream_train.draws import Domain, SampleDraws, Stream
+from stream_train.transformations.sampling import DrawClips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +49,7 @@ class TarSet:
     """Tars to be read front to back."""
 
     location: str
+    is_remote: bool
     name: str
     """The manifest's name for the data set, or the last part of a location without one."""
     split: str | None
@@ -62,61 +62,63 @@ class TarSet:
     geometry: tuple[int, int]
     """Height and width of the first frame."""
 
+    @property
+    def description(self) -> str:
+        """For the user: how much there is, and how it is read."""
+        return f"{len(self.urls):,} tars, sequentially (stock WebDataset)"
 
-def open_tar_set(location: str | Path, split: str | None, config: SequentialReaderConfig) -> TarSet:
+
+def open_tar_set(location: str | Path, split: str | None, config: DataConfig) -> TarSet:
     """Open a data set, a local folder of plain tars, or tar paths with braces (`clips-{000..007}.tar`, `pipe:...`).
 
     Raises:
-        UsageError: if there are no tars, a split is asked of plain tars, or an epoch's length is unknown.
+        UsageError: if there are no tars, a split is asked of plain tars, an epoch's length is unknown, or the crop
+            does not fit.
         WorkError: if a tar has another size than the manifest says, a local one is cut short, or the first sample holds
             no frames.
     """
-    folder = Path(location)
-    if (is_url(location) and not str(location).endswith(".tar")) or (folder / MANIFEST_NAME).is_file():
+    folder, is_remote = Path(location), is_url(location)
+    counts: list[int] | None
+    if (is_remote and not str(location).endswith(".tar")) or (folder / MANIFEST_NAME).is_file():
         store = open_store(location)
         manifest = read_manifest(store)
-        name = manifest.name
         shards = manifest.shards_of(split)
         _check_sizes(store, shards)
+        name, fingerprint = manifest.name, manifest.fingerprint(split)
         urls = [store.url(shard_name(shard.number, "tar")) for shard in shards]
-        counts: list[int] | None = [shard.num_samples for shard in shards]
-        fingerprint = manifest.fingerprint(split)
+        counts = [shard.num_samples for shard in shards]
     else:
-        name = folder.name
         if split is not None:
             raise UsageError(f"{location} holds plain tars without a manifest, which have no splits; set split=null")
-        pattern = (
-            sorted(map(str, folder.glob("*.tar"))) if folder.is_dir() else list(braceexpand.braceexpand(str(location)))
-        )
-        urls = [url for url in pattern if url]
-        if not urls:
-            raise UsageError(
-                f"{location} holds no .tar files; give a folder of tars or a path like clips-{{000..007}}.tar"
-            )
-        counts = [_count_samples(url) for url in urls] if all(map(_is_local, urls)) else None
-        sizes = [Path(url).stat().st_size for url in urls] if counts else [0] * len(urls)
-        told = "\n".join(f"{Path(url).name} {size}" for url, size in zip(urls, sizes, strict=True))
-        fingerprint = hashlib.sha256(told.encode()).hexdigest()
-    num_samples = config.samples_per_epoch or (sum(counts) if counts else 0)
+        urls = _plain_tars(location)
+        is_local = all("://" not in url and not url.startswith("pipe:") for url in urls)
+        counts = [_count_samples(url) for url in urls] if is_local else None
+        lines = [f"{Path(url).name} {Path(url).stat().st_size if is_local else 0}" for url in urls]
+        name, fingerprint = folder.name, hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    assert isinstance(config.reader, SequentialReaderConfig)
+    num_samples = config.reader.samples_per_epoch or sum(counts or ())
     if not num_samples:
         raise UsageError(f"cannot count the samples of {location}; set data.reader.samples_per_epoch")
     first = next(_samples(urls[:1]), None)
     if first is None:
         raise WorkError(f"{urls[0]} holds no samples")
+    geometry = _geometry(first)
+    config.check_crop(geometry)
     return TarSet(
         location=str(location),
+        is_remote=is_remote,
         name=name,
         split=split,
         urls=tuple(urls),
         samples_per_tar=None if counts is None else tuple(counts),
         num_samples=num_samples,
         fingerprint=fingerprint,
-        geometry=_geometry(first),
+        geometry=geometry,
     )
 
 
 class SequentialClipStream:
-    """This rank's share of each global batch, read sequentially; the sibling of `ClipStream`."""
+    """This rank's share of each global batch, read sequentially; arguments as for `ClipStream`."""
 
     def __init__(
         self,
@@ -130,90 +132,44 @@ class SequentialClipStream:
         start_sample: int = 0,
         num_batches: int,
     ) -> None:
-        check_ranks(config, world_size)
-        self._config = config
-        self._num_batches = num_batches
-        self._is_remote = is_url(tar_set.location)
-        self._samples = _SequentialSamples(
-            tar_set,
-            config,
-            draw,
-            seed=seed,
-            videos=len(slots_of_rank(config.videos_per_batch, rank, world_size)),
-            share=(rank, world_size),
-            first_epoch=start_sample // tar_set.num_samples,
-        )
-
-    def __iter__(self) -> Iterator[Batch]:
-        workers = num_workers(self._config)
-        self._samples.check_shares(max(workers, 1))
-        loader = make_loader(
-            self._samples,
-            num_workers=workers,
-            prefetch_batches=self._config.prefetch_batches,
-            is_remote=self._is_remote,
-        )
-        return itertools.islice(delivered(loader), self._num_batches)
-
-
-class _SequentialSamples(IterableDataset[Delivery]):
-    """Endless batches of one rank; each worker reads its own tars."""
-
-    def __init__(
-        self,
-        tar_set: TarSet,
-        config: DataConfig,
-        draw: DrawClips,
-        *,
-        seed: int,
-        videos: int,
-        share: tuple[int, int],
-        first_epoch: int,
-    ) -> None:
         self._tar_set = tar_set
         self._config = config
         self._draw = draw
         self._seed = seed
-        self._videos = videos
-        self._rank, self._world_size = share
-        self._first_epoch = first_epoch
+        self._videos = len(slots_of_rank(config.videos_per_batch, rank, world_size))
+        self._rank, self._world_size = rank, world_size
+        self._first_epoch = start_sample // tar_set.num_samples
+        self._num_batches = num_batches
 
-    def check_shares(self, workers: int) -> None:
-        """Raises UsageError if some worker would have no tar to read."""
-        tars, readers = len(self._tar_set.urls), self._world_size * workers
-        if tars < readers:
+    def __iter__(self) -> Iterator[Batch]:
+        tars, workers = len(self._tar_set.urls), max(self._config.workers_of_rank, 1)
+        if tars < self._world_size * workers:
             raise UsageError(
                 f"{tars} tars cannot feed {self._world_size} ranks x {workers} workers; lower data.num_workers, or use "
                 "data.reader.kind=indexed where there is an index"
             )
+        batches = load_batches(_Results(self), None, self._config, is_remote=self._tar_set.is_remote)
+        return itertools.islice(batches, self._num_batches)
 
-    def __iter__(self) -> Iterator[Delivery]:
-        try:
-            yield from map(delivery, self._batches())
-        except UserFacingError as error:
-            yield delivery(error)
-
-    def _batches(self) -> Iterator[Batch]:
-        decoder = ClipDecoder(self._config, self._tar_set.geometry)
-        builder, videos = BatchBuilder(self._config), 0
-        for number, (epoch, sample) in enumerate(self._endless()):
+    def endless(self) -> Iterator[Batch]:
+        """Batches of the tars that this worker reads."""
+        stored = self._tar_set.geometry
+        builder, videos = BatchBuilder(self._config.crop), 0
+        for number, (epoch, sample) in enumerate(self._endless_samples()):
             frames = frames_of(sample)
             identity = int.from_bytes(hashlib.sha256(sample["__key__"].encode()).digest()[:7], "big")
             draws = SampleDraws(self._seed, epoch, identity)
             plans = self._draw(len(frames), draws)
-            views = draw_views(plans, draws, number // self._videos, self._config, self._tar_set.geometry)
-            out = builder.add(
-                plans, views, label=label_of(sample), sample=identity, num_clips=len(plans) * self._videos
-            )
-            decoder.decode(
-                dict(enumerate(frames)), plans, views, out, f"{sample['__url__']}, sample {sample['__key__']}"
-            )
+            views = draw_views(plans, draws, number // self._videos, self._config, stored)
+            num_clips = len(plans) * self._videos
+            out = builder.add(plans, views, label=label_of(sample), sample=identity, num_clips=num_clips)
+            decode_clips(dict(enumerate(frames)), plans, views, out, stored=stored, name=_name(sample))
             videos += 1
             if videos == self._videos:
                 yield builder.batch()
-                builder, videos = BatchBuilder(self._config), 0
+                builder, videos = BatchBuilder(self._config.crop), 0
 
-    def _endless(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _endless_samples(self) -> Iterator[tuple[int, dict[str, Any]]]:
         worker = get_worker_info()
         worker_id, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         reader, readers = self._rank * workers + worker_id, self._world_size * workers
@@ -232,8 +188,31 @@ class _SequentialSamples(IterableDataset[Delivery]):
                 yield epoch, sample
 
 
+class _Results(IterableDataset[WorkerResult]):
+    """A stream's batches, as workers send them back."""
+
+    def __init__(self, stream: SequentialClipStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[WorkerResult]:
+        try:
+            yield from map(worker_result, self._stream.endless())
+        except UserFacingError as error:
+            yield worker_result(error)
+
+
+def _plain_tars(location: str | Path) -> list[str]:
+    if Path(location).is_dir():
+        urls = sorted(map(str, Path(location).glob("*.tar")))
+    else:
+        urls = [url for url in braceexpand.braceexpand(str(location)) if url]
+    if not urls:
+        raise UsageError(f"{location} holds no .tar files; give a folder of tars or a path like clips-{{000..007}}.tar")
+    return urls
+
+
 def _samples(urls: list[str], expected: Mapping[str, int] | None = None) -> Iterator[dict[str, Any]]:
-    """WebDataset's samples of some tars, counted: WebDataset itself ends a cut tar silently.
+    """WebDataset's samples of some tars, counted, because WebDataset takes a cut tar for a whole one.
 
     Raises:
         WorkError: if a tar cannot be read, or gives fewer samples than expected.
@@ -246,9 +225,9 @@ def _samples(urls: list[str], expected: Mapping[str, int] | None = None) -> Iter
                 count += 1
                 yield sample
         except (OSError, tarfile.TarError, ValueError) as error:
-            raise WorkError(f"{url} cannot be read ({error}); fetch or build it again") from None
+            raise WorkError(f"{url} cannot be read ({error}); download or build it again") from None
         if expected is not None and count < expected[url]:
-            raise WorkError(f"{url} gave {count} samples, but {expected[url]} were expected; fetch or build it again")
+            raise WorkError(f"{url} gave {count} of its {expected[url]} samples; download or build it again")
 
 
 def frames_of(sample: Mapping[str, Any]) -> list[bytes]:
@@ -257,33 +236,28 @@ def frames_of(sample: Mapping[str, Any]) -> list[bytes]:
     Raises:
         WorkError: if the sample holds no frames, or bytes that do not match its own record.
     """
-    origin = _origin(sample)
+    name = _name(sample)
     if "mjpg" not in sample:
-        names = sorted(name for name in sample if name.endswith(("jpg", "jpeg")))
-        if not names:
-            raise WorkError(
-                f"{origin} has neither an .mjpg member nor .jpg frames; it holds {', '.join(sorted(sample))}"
-            )
-        frames = [sample[name] for name in names]
+        frames = [sample[key] for key in sorted(sample) if key.endswith(("jpg", "jpeg"))]
     else:
         try:
             frames = list(split_jpegs(sample["mjpg"]))
         except ValueError as error:
-            raise WorkError(f"{origin}: {error}; fetch or build the shard again") from None
-        if not frames:
-            raise WorkError(f"{origin} has no frames")
+            raise WorkError(f"{name}: {error}; download or build the shard again") from None
+    if not frames:
+        raise WorkError(f"{name} has neither an .mjpg member with frames nor .jpg frames; it holds {sorted(sample)}")
     try:
         record = json.loads(sample.get("json", b"{}"))
     except ValueError:
-        raise WorkError(f"{origin}: its .json is not JSON; fetch or build the shard again") from None
+        raise WorkError(f"{name}: its .json is not JSON; download or build the shard again") from None
     checksums = record.get("frame_crc32") if isinstance(record, dict) else None
     if checksums is not None and checksums != [zlib.crc32(frame) for frame in frames]:
-        raise WorkError(f"{origin}: its frames do not match their checksums; fetch or build the shard again")
+        raise WorkError(f"{name}: its frames do not match their checksums; download or build the shard again")
     return frames
 
 
 def label_of(sample: Mapping[str, Any]) -> int:
-    """The sample's class number; NO_LABEL if it has none, or a name: only whoever made the tars could number those."""
+    """The sample's class number; NO_LABEL if it has none, or a name, which only the tars' maker could number."""
     try:
         return int(sample.get("cls", NO_LABEL))
     except ValueError:
@@ -294,16 +268,16 @@ def _geometry(sample: Mapping[str, Any]) -> tuple[int, int]:
     try:
         height, width = simplejpeg.decode_jpeg_header(frames_of(sample)[0])[:2]
     except ValueError as error:
-        raise WorkError(f"{_origin(sample)}: its first frame is no JPEG ({error})") from None
+        raise WorkError(f"{_name(sample)}: its first frame is no JPEG ({error})") from None
     return height, width
 
 
-def _origin(sample: Mapping[str, Any]) -> str:
+def _name(sample: Mapping[str, Any]) -> str:
     return f"{sample.get('__url__', 'tar')}, sample {sample.get('__key__')}"
 
 
 def _check_sizes(store: Store, shards: Sequence[ShardRecord]) -> None:
-    """Raises WorkError if a tar is missing or has another size; of what cannot be listed only reading it tells."""
+    """Raises WorkError if a tar is missing or has another size; a store that cannot be listed is not checked."""
     if not can_list(store.location):
         return
     sizes = store.sizes()
@@ -312,19 +286,15 @@ def _check_sizes(store: Store, shards: Sequence[ShardRecord]) -> None:
         if sizes.get(name) != shard.tar_bytes:
             found = f"has {sizes[name]} bytes" if name in sizes else "is missing"
             raise WorkError(
-                f"{store.url(name)} {found}, but the manifest says {shard.tar_bytes} bytes; fetch or build it again"
+                f"{store.url(name)} {found}, but the manifest says {shard.tar_bytes} bytes; download or build it again"
             )
-
-
-def _is_local(url: str) -> bool:
-    return "://" not in url and not url.startswith("pipe:")
 
 
 def _count_samples(path: str) -> int:
     """Number of samples in a local tar, from its headers alone.
 
-    `tarfile` takes a damaged header, like the end of the file, for the end of the tar. A true end is followed by
-    nothing but zeros.
+    `tarfile` takes a damaged header, like the end of the file, for the end of the tar. After a true end there are only
+    zeros.
 
     Raises:
         UsageError: if there is no such file.
@@ -343,5 +313,5 @@ def _count_samples(path: str) -> int:
     except (OSError, tarfile.TarError) as error:
         raise WorkError(f"{path} cannot be read as a tar ({error})") from None
     if not complete:
-        raise WorkError(f"{path} is cut short or damaged: no whole tar ends at byte {end}; fetch it again")
+        raise WorkError(f"{path} is cut short or damaged: no whole tar ends at byte {end}; download it again")
     return len(keys - {None})

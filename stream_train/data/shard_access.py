@@ -1,16 +1,17 @@
-"""The three ways to the bytes of a shard: in place in a folder, in ranges from an object store, or by the node's cache.
+"""The three ways to the bytes of a shard: a local folder, ranges of an object store, or the node's cache.
 
 In: a shard's record. Out: an :class:`OpenShard`, its index and chosen ranges of its tar. Nothing here knows of frames.
+The way is chosen once, when a data set is opened, and travels with it to the loader's workers.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import click
 
@@ -29,173 +30,165 @@ REMOTE_GAP_BYTES = 128 * 1024
 """Wanted frames with at most so many unwanted bytes between them are read by one call: a request costs more than a
 seek."""
 PIECE_BYTES = 8 * 1024 * 1024
-"""Whole shards are fetched in pieces of this size, each tried again on its own."""
-
-AccessKind = Literal["local", "ranged", "cached"]
+"""Whole shards are downloaded in pieces of this size; each piece is retried on its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenShard:
-    """A shard that can be read. Closed when nothing refers to it any more, so any thread may go on reading."""
+    """A shard that can be read. It closes when nothing refers to it any more, so any thread may go on reading."""
 
     name: str
-    """Where it lies, for error messages."""
+    """Its path or URL, for error messages."""
     index: ShardIndex
     read: Callable[[int, int], bytes]
     """`read(start, num_bytes)`: raises WorkError if the tar is missing or ends before that."""
     discard: Callable[[], None] = lambda: None
-    """If this is a copy: it proved to be damaged, so that the next opening is to fetch it anew."""
+    """Removes a cached copy that proved to be damaged; the next opening downloads it again."""
+
+
+AccessKind = Literal["local", "ranged", "cached"]
 
 
 class ShardAccess(Protocol):
-    """Opens shards of one data set."""
+    """Opens the shards of one data set. Can be pickled."""
 
-    kind: AccessKind
-    max_gap_bytes: int
+    kind: ClassVar[AccessKind]
+    max_gap_bytes: ClassVar[int]
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def description(self) -> str:
+        """For the user: which way it is, and why."""
 
     def open(self, record: ShardRecord) -> OpenShard:
         """Raises WorkError if the shard or its index is missing, cut short, or does not match the manifest."""
 
-    def prepare(self, record: ShardRecord) -> None:
-        """Bring a shard near that is soon to be opened, as far as this access keeps any. Errors as :meth:`open`."""
+    def prefetch(self, record: ShardRecord) -> None:
+        """Download a shard that will soon be opened, if this access keeps copies. Errors as :meth:`open`."""
 
 
-def choose_access(store: Store, shards: tuple[ShardRecord, ...], config: IndexedReaderConfig) -> AccessKind:
-    """What a config's `access` means for these shards.
-
-    Args:
-        store: where they lie.
-        shards: the split's.
-        config: see `IndexedReaderConfig.access`.
-    """
+def choose_access(store: Store, shards: tuple[ShardRecord, ...], config: IndexedReaderConfig) -> ShardAccess:
+    """The way to a split's shards that a config means; see `IndexedReaderConfig.access`."""
+    cache = ShardCache(config.cache.resolved_folder, config.cache.max_bytes)
     if config.access == "cached":
-        return "cached"
-    if isinstance(store, FolderStore):
-        return "local"
-    if config.access == "ranged":
-        return "ranged"
-    fits = sum(shard.tar_bytes for shard in shards) <= open_cache(config).capacity()
-    return "cached" if fits else "ranged"
+        return CachedAccess(store, cache)
+    if config.access == "ranged" or isinstance(store, FolderStore):
+        return direct_access(store)
+    capacity = cache.capacity()
+    if sum(shard.tar_bytes for shard in shards) <= capacity:
+        return CachedAccess(store, cache)
+    room = f"has room for {readable_size(capacity)}" if capacity else "cannot be written"
+    return RangedAccess(store, f"; the cache {cache.folder} {room}")
 
 
 def direct_access(store: Store) -> ShardAccess:
-    """Reads shards where they lie, without a cache."""
+    """Reads shards from their store, without a cache."""
     return LocalAccess(store) if isinstance(store, FolderStore) else RangedAccess(store)
 
 
-def open_access(store: Store, kind: AccessKind, config: IndexedReaderConfig) -> ShardAccess:
-    """The access of a kind, for this process."""
-    if kind == "cached":
-        return CachedAccess(store, open_cache(config))
-    return direct_access(store)
-
-
-def open_cache(config: IndexedReaderConfig) -> ShardCache:
-    """The node's cache that a config names."""
-    return ShardCache(config.cache.resolved_folder, config.cache.max_bytes)
-
-
+@dataclass
 class LocalAccess:
     """Files of a folder, read with pread."""
 
-    kind: AccessKind = "local"
-    max_gap_bytes = LOCAL_GAP_BYTES
+    store: FolderStore
+    kind: ClassVar[AccessKind] = "local"
+    max_gap_bytes: ClassVar[int] = LOCAL_GAP_BYTES
 
-    def __init__(self, store: FolderStore) -> None:
-        self._store = store
+    @property
+    def description(self) -> str:
+        return "local"
 
     def open(self, record: ShardRecord) -> OpenShard:
-        index = fetch_index(self._store, record)
-        path = self._store.path / shard_name(record.number, "tar")
+        index = read_intact_index(self.store, record)
+        path = self.store.path / shard_name(record.number, "tar")
         return OpenShard(name=str(path), index=index, read=open_tar(path, record.tar_bytes).read)
 
-    def prepare(self, record: ShardRecord) -> None:
+    def prefetch(self, record: ShardRecord) -> None:
         """Nothing is kept."""
 
 
+@dataclass
 class RangedAccess:
     """Ranges of objects; nothing is kept."""
 
-    kind: AccessKind = "ranged"
-    max_gap_bytes = REMOTE_GAP_BYTES
+    store: Store
+    reason: str = ""
+    """Why shards are not cached."""
+    kind: ClassVar[AccessKind] = "ranged"
+    max_gap_bytes: ClassVar[int] = REMOTE_GAP_BYTES
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    @property
+    def description(self) -> str:
+        return f"ranged (only the bytes of the frames that are needed{self.reason})"
 
     def open(self, record: ShardRecord) -> OpenShard:
         name = shard_name(record.number, "tar")
-        return OpenShard(
-            name=self._store.url(name),
-            index=fetch_index(self._store, record),
-            read=partial(read_existing, self._store, name),
-        )
+        index = read_intact_index(self.store, record)
+        return OpenShard(name=self.store.url(name), index=index, read=partial(read_existing, self.store, name))
 
-    def prepare(self, record: ShardRecord) -> None:
+    def prefetch(self, record: ShardRecord) -> None:
         """Nothing is kept."""
 
 
+@dataclass
 class CachedAccess:
     """Copies in the node's cache. A shard that the cache cannot hold is read in ranges instead."""
 
-    kind: AccessKind = "cached"
-    max_gap_bytes = LOCAL_GAP_BYTES
+    store: Store
+    cache: ShardCache
+    kind: ClassVar[AccessKind] = "cached"
+    max_gap_bytes: ClassVar[int] = LOCAL_GAP_BYTES
+    _damaged: set[str] = field(default_factory=set)
+    _warned: bool = False
 
-    def __init__(self, store: Store, cache: ShardCache) -> None:
-        self._store = store
-        self._cache = cache
-        self._ranged = RangedAccess(store)
-        self._damaged: set[str] = set()
-        self._warned = False
+    @property
+    def description(self) -> str:
+        return f"cached in {self.cache.folder} (at most {self.cache.max_bytes / 1e9:g} GB)"
 
     def open(self, record: ShardRecord) -> OpenShard:
-        file = self._found(record)
+        file = self.cache.find(record.tar_sha256, record.tar_bytes)
         if file is not None:
             count(Traffic(cache_hits=1))
         else:
-            file = self._fetched(record)
+            file = self._download(record)
         if file is None:
-            return self._ranged.open(record)
+            return RangedAccess(self.store).open(record)
         return OpenShard(
-            name=self._name(record),
-            index=fetch_index(self._store, record),
+            name=self.store.url(shard_name(record.number, "tar")),
+            index=read_intact_index(self.store, record),
             read=file.read,
-            discard=partial(self._cache.drop, file),
+            discard=partial(self.cache.drop, file),
         )
 
-    def prepare(self, record: ShardRecord) -> None:
-        if self._found(record) is None:
-            self._fetched(record)
+    def prefetch(self, record: ShardRecord) -> None:
+        if self.cache.find(record.tar_sha256, record.tar_bytes) is None:
+            self._download(record)
 
-    def _found(self, record: ShardRecord) -> OpenFile | None:
-        return self._cache.find(record.tar_sha256, record.tar_bytes)
-
-    def _fetched(self, record: ShardRecord) -> OpenFile | None:
-        """A new copy; None if the cache cannot hold it, or what comes is damaged."""
+    def _download(self, record: ShardRecord) -> OpenFile | None:
+        """A new copy; None if the cache cannot hold it, or the store's own bytes are damaged."""
         if record.tar_sha256 in self._damaged:
             return None
+        name = shard_name(record.number, "tar")
+
+        def pieces() -> Iterator[bytes]:
+            for start in range(0, record.tar_bytes, PIECE_BYTES):
+                yield read_existing(self.store, name, start, min(PIECE_BYTES, record.tar_bytes - start))
+
         try:
-            return self._cache.fetch(
-                record.tar_sha256, record.tar_bytes, partial(self._pieces, record), self._name(record)
-            )
-        except DamageError:  # which frames are damaged only their own checksums tell
+            return self.cache.download(record.tar_sha256, record.tar_bytes, pieces, self.store.url(name))
+        except DamageError:  # only the frames' own checksums tell which of them are damaged
             self._damaged.add(record.tar_sha256)
         except CacheFullError:
             self._warn(record)
         return None
 
-    def _name(self, record: ShardRecord) -> str:
-        return self._store.url(shard_name(record.number, "tar"))
-
-    def _pieces(self, record: ShardRecord) -> Iterator[bytes]:
-        name = shard_name(record.number, "tar")
-        for start in range(0, record.tar_bytes, PIECE_BYTES):
-            yield read_existing(self._store, name, start, min(PIECE_BYTES, record.tar_bytes - start))
-
     def _warn(self, record: ShardRecord) -> None:
         if not self._warned:
             self._warned = True
             click.echo(
-                f"the cache {self._cache.folder} has no room for a shard of {record.tar_bytes:,} bytes (the disk or "
+                f"the cache {self.cache.folder} has no room for a shard of {record.tar_bytes:,} bytes (the disk or "
                 "data.reader.cache.max_gigabytes is full of shards in use); reading such shards in ranges",
                 err=True,
             )
@@ -210,16 +203,16 @@ def open_tar(path: Path, num_bytes: int) -> OpenFile:
     if (size := file.status().st_size) != num_bytes:
         raise WorkError(
             f"{path} has {size} bytes, but the manifest says {num_bytes}; delete its .json and run "
-            "`shardify build` again, or fetch the shard again"
+            "`shardify build` again, or download the shard again"
         )
     return file
 
 
-def fetch_index(store: Store, record: ShardRecord) -> ShardIndex:
-    """A shard's index, fetched once more if it does not match the manifest.
+def read_intact_index(store: Store, record: ShardRecord) -> ShardIndex:
+    """A shard's index; it is read a second time if it does not match the manifest.
 
     Raises:
-        WorkError: if it is missing, or damaged: without it no sample of the shard can be told from another.
+        WorkError: if it is missing, or damaged both times: without it no sample of the shard can be found.
     """
     try:
         return read_index(store, record)
@@ -239,3 +232,8 @@ def read_existing(store: Store, name: str, start: int, num_bytes: int) -> bytes:
         raise WorkError(f"{store.url(name)} is missing; run `shardify build` again, or copy it there again") from None
     except OSError as error:
         raise WorkError(f"cannot read {store.url(name)}: {error.strerror}; check its disk") from None
+
+
+def readable_size(num_bytes: int) -> str:
+    """A size for people: `1.5 GB`, `0.1 MB`."""
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"

@@ -1,9 +1,9 @@
-"""Whole shards on the node's own disk, fetched once for all its processes, and never more than a given size of them.
+"""Whole shards on the node's own disk: downloaded once for all its processes, within a size limit.
 
-In: a shard's sha256 and how to fetch it. Out: a complete, verified copy, open. A copy is named by its sha256, so that
-equal shards of any data set are one, and an old copy can never pass for a new shard. Who fetches holds the name's lock,
-which ends with the process; the copy appears under its name when it is complete and its hash is right. Who has a copy
-open shares a lock on it, and none is removed to make room while anyone does: what is in use counts in full.
+In: a shard's sha256 and how to download it. Out: a complete, verified copy, open. A copy's name is its sha256, so equal
+shards of any data sets share one copy, and an old copy never passes for a new shard. The process that downloads holds
+the name's lock; the copy gets its name only when it is complete and its hash is right. A process that has a copy open
+shares a lock on it; such a copy is never removed and counts in full.
 """
 
 from __future__ import annotations
@@ -21,22 +21,59 @@ from shardify.errors import DamageError, WorkError
 from shardify.storage.traffic import Traffic, count
 
 Pieces = Callable[[], Iterator[bytes]]
-"""Begins to fetch a shard: its bytes, in pieces, from the start. Raises no OSError."""
+"""Starts to download a shard: its bytes, in pieces, from the start. Raises no OSError."""
+
+FREE_SHARE = 0.02
+"""Share of the disk that is left free."""
 
 _COPY = ".tar"
 _PART = ".part"
 _LOCK = ".lock"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-FREE_SHARE = 0.02
-"""Share of the disk that is left free."""
 
 
 class CacheFullError(Exception):
     """There is no room for a shard, even with all unused ones removed."""
 
 
+class OpenFile:
+    """A local file, open for reading; closed with the last reference to it.
+
+    Args:
+        path: names it in error messages.
+        descriptor: of the file, from now on this object's.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+    def status(self) -> os.stat_result:
+        """The status of this very file, whatever has its path now."""
+        return os.fstat(self.descriptor)
+
+    def read(self, start: int, num_bytes: int) -> bytes:
+        """Bytes [start, start + num_bytes).
+
+        Raises:
+            DamageError: if the disk can no longer read them.
+            WorkError: if the file ends before that.
+        """
+        try:
+            data = os.pread(self.descriptor, num_bytes, start)
+        except OSError as error:
+            raise DamageError(f"cannot read {self.path} at byte {start}: {error.strerror}; check its disk") from None
+        if len(data) != num_bytes:
+            raise WorkError(f"{self.path} ends at byte {start + len(data)}, but a frame reaches to {start + num_bytes}")
+        return data
+
+
 class ShardCache:
-    """A folder of copies. Any number of processes and threads may use one at a time.
+    """A folder of copies. Any number of processes and threads may use it at once.
+
+    All methods but :meth:`capacity` raise WorkError if the folder cannot be used.
 
     Args:
         folder: made if absent.
@@ -48,31 +85,22 @@ class ShardCache:
         self.max_bytes = max_bytes
 
     def find(self, sha256: str, num_bytes: int) -> OpenFile | None:
-        """A copy, if there is one; it now counts as the one used last.
-
-        Args:
-            sha256: of the shard.
-            num_bytes: its size.
-
-        Raises:
-            WorkError: if the folder cannot be used.
-        """
+        """A shard's copy, if there is one; it now counts as the one used last."""
         with self._reporting():
             return self._find(sha256, num_bytes)
 
-    def fetch(self, sha256: str, num_bytes: int, pieces: Pieces, origin: str) -> OpenFile:
-        """A copy, fetched unless another process has done so by the time that this one may.
+    def download(self, sha256: str, num_bytes: int, pieces: Pieces, location: str) -> OpenFile:
+        """A shard's copy; waits if another process is downloading it, and else downloads it.
 
         Args:
             sha256: of the shard.
             num_bytes: its size.
-            pieces: fetches it.
-            origin: names the shard in error messages.
+            pieces: downloads it.
+            location: names the shard in error messages.
 
         Raises:
             CacheFullError: if there is no room for it.
-            DamageError: if what was fetched has another hash, twice.
-            WorkError: if the folder cannot be used.
+            DamageError: if what arrived had another hash, twice.
         """
         with self._reporting(), self._locked(sha256):
             if (file := self._find(sha256, num_bytes)) is not None:
@@ -82,24 +110,20 @@ class ShardCache:
                 count(Traffic(refetches=attempt))
                 if (file := self._fill(sha256, num_bytes, pieces)) is not None:
                     return file
-        raise DamageError(f"{origin} does not have the sha256 that the manifest gives it, twice in a row")
+        raise DamageError(f"{location} does not have the sha256 that the manifest gives it, twice in a row")
 
     def drop(self, file: OpenFile) -> None:
-        """Remove a copy that proved to be damaged, not another one that has taken its place meanwhile.
-
-        Raises:
-            WorkError: if the folder cannot be used.
-        """
+        """Remove a damaged copy, but not a newer one that has taken its path."""
         with self._reporting(), contextlib.suppress(FileNotFoundError):
             if os.path.samestat(file.path.stat(), file.status()):
                 file.path.unlink()
 
     def num_bytes(self) -> int:
-        """Size of all copies, and of those that are being fetched."""
+        """Size of all copies, and of those that are being downloaded."""
         return sum(size for _, size, _ in self._files())
 
     def capacity(self) -> int:
-        """Most bytes that the copies, those of today included, can come to; 0 if the folder cannot be used."""
+        """Most bytes that all copies, old and new, can take; 0 if the folder cannot be used."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             return self._limit(self.num_bytes()) if os.access(self.folder, os.W_OK) else 0
@@ -119,20 +143,20 @@ class ShardCache:
         status = file.status()
         if not status.st_nlink:
             return None
-        if status.st_size != num_bytes:  # cut short when the machine went down
+        if status.st_size != num_bytes:  # cut short when the machine crashed
             self.drop(file)
             return None
-        with contextlib.suppress(OSError):  # a cache that others filled and we may only read
+        with contextlib.suppress(OSError):  # other users' caches may be read-only for us
             os.utime(file.descriptor)
         return file
 
     def _fill(self, sha256: str, num_bytes: int, pieces: Pieces) -> OpenFile | None:
-        """Fetch a copy, holding its name's lock; None if its hash is wrong."""
+        """Download a copy while its name is locked; None if its hash is wrong."""
         path, part = self._path(sha256), self.folder / f"{sha256}{_PART}"
-        part.unlink(missing_ok=True)  # of one that died fetching it
+        part.unlink(missing_ok=True)  # left by a process that died
         digest = hashlib.sha256()
         try:
-            file = OpenFile(path, self._reserved(part, num_bytes))
+            file = OpenFile(path, self._reserve(part, num_bytes))
             with open(file.descriptor, "wb", closefd=False) as writing:
                 for piece in pieces():
                     digest.update(piece)
@@ -140,14 +164,14 @@ class ShardCache:
             if digest.hexdigest() != sha256:
                 return None
             fcntl.flock(file.descriptor, fcntl.LOCK_SH)
-            with self._locked("room"):  # a listing meanwhile might miss it under either name
+            with self._locked("room"):  # otherwise a listing could miss it under both names
                 part.replace(path)
             return file
         finally:
             part.unlink(missing_ok=True)
 
-    def _reserved(self, part: Path, num_bytes: int) -> int:
-        """A new file, whose whole size is taken from the disk and from the cache's share before anything is fetched."""
+    def _reserve(self, part: Path, num_bytes: int) -> int:
+        """Descriptor of a new file whose whole size is taken from the disk and the cache before the download."""
         with self._locked("room"):
             self._make_room(num_bytes)
             descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
@@ -160,9 +184,9 @@ class ShardCache:
             return descriptor
 
     def _make_room(self, num_bytes: int) -> None:
-        """Remove unused copies, the least recently used first, until so many more bytes fit, or none if they cannot.
+        """Remove unused copies, the least recently used first, until `num_bytes` more fit; none if they cannot fit.
 
-        What dead processes left goes at any rate.
+        Parts that dead processes left are removed in any case.
         """
         for part in self.folder.glob(f"*{_PART}"):
             with contextlib.suppress(BlockingIOError), self._locked(part.stem, wait=False):
@@ -178,11 +202,11 @@ class ShardCache:
                 return
             if _is_unused(path, remove=True):
                 excess -= size
-        if excess > 0:  # one has been opened meanwhile
+        if excess > 0:  # another process has opened one meanwhile
             raise CacheFullError
 
     def _limit(self, used: int) -> int:
-        """Most bytes that the files may come to, if they are `used` now."""
+        """Most bytes that the files may take, if they take `used` now."""
         disk = os.statvfs(self.folder)
         return min(self.max_bytes, used + disk.f_frsize * (disk.f_bavail - int(FREE_SHARE * disk.f_blocks)))
 
@@ -204,7 +228,7 @@ class ShardCache:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             try:
                 yield
-            finally:  # not by closing alone: a process forked meanwhile has the file open, too
+            finally:  # closing is not enough: a process forked meanwhile has the file open, too
                 fcntl.flock(lock, fcntl.LOCK_UN)
 
     @contextmanager
@@ -212,7 +236,7 @@ class ShardCache:
         try:
             yield
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise CacheFullError from None
             raise WorkError(
                 f"the cache folder {self.folder} cannot be used: {error.strerror}; name another one in "
@@ -221,7 +245,7 @@ class ShardCache:
 
 
 def _is_unused(path: Path, *, remove: bool = False) -> bool:
-    """Whether a copy is open nowhere and may be removed; if asked, that is done while no process can open it."""
+    """Whether no process has a copy open and it may be removed; with `remove`, it is removed while none can open it."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except (FileNotFoundError, PermissionError):
@@ -236,38 +260,3 @@ def _is_unused(path: Path, *, remove: bool = False) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-class OpenFile:
-    """A local file, open for reading; closed with the last reference to it.
-
-    Args:
-        path: names it in error messages.
-        descriptor: of the file, from now on this object's.
-    """
-
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
-        self.descriptor = descriptor
-
-    def status(self) -> os.stat_result:
-        """What the file system says of this very file, whatever lies under its path now."""
-        return os.fstat(self.descriptor)
-
-    def read(self, start: int, num_bytes: int) -> bytes:
-        """Bytes [start, start + num_bytes).
-
-        Raises:
-            DamageError: if the disk cannot read them any more.
-            WorkError: if the file ends before that.
-        """
-        try:
-            data = os.pread(self.descriptor, num_bytes, start)
-        except OSError as error:
-            raise DamageError(f"cannot read {self.path} at byte {start}: {error.strerror}; check its disk") from None
-        if len(data) != num_bytes:
-            raise WorkError(f"{self.path} ends at byte {start + len(data)}, but a frame reaches to {start + num_bytes}")
-        return data
-
-    def __del__(self) -> None:
-        os.close(self.descriptor)

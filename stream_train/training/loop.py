@@ -55,7 +55,7 @@ def pretrain(config: PretrainConfig, say: Say) -> None:
     before = traffic()
     with joined_world(config.device, config.threads) as world:
         run = build_pretraining(config, world, say)
-        fit(run, lambda: reading_line(run.data, config.data))
+        fit(run, reading_line(run.data))
         moved = describe_traffic(sum_traffic(traffic() - before, world))
         if moved:
             run.say(f"in all: {', '.join(moved)}")
@@ -68,7 +68,7 @@ def build_pretraining(config: PretrainConfig, world: World, say: Say) -> Run:
     return build_run(config, task, config.network, make_model, world=world, say=say)
 
 
-def fit(run: Run, opening: Callable[[], str] | None = None) -> None:
+def fit(run: Run, opening: str | None = None) -> None:
     """Do the steps that are left of a new run, and export what it has learnt; errors as :func:`pretrain`.
 
     Args:
@@ -82,7 +82,7 @@ def fit(run: Run, opening: Callable[[], str] | None = None) -> None:
         resume(run)
         if run.step < run.num_steps or validation_is_missing(run):
             if opening is not None:
-                run.say(f"{opening()}; writing to {run.config.out}")
+                run.say(f"{opening}; writing to {run.config.out}")
             train(run)
         run.world.do_on_main(lambda: finish(run))
 

@@ -19,8 +19,7 @@ from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import is_url
 from shardify.storage.work_folder import WorkFolder
 from stream_train.data import DataSet, open_data
-from stream_train.data.clips import check_crop
-from stream_train.data.loader import check_ranks
+from stream_train.data.order import slots_of_rank
 from stream_train.data.reader import ShardSet, open_shard_set
 from stream_train.draws import SampleDraws
 from stream_train.networks.config import NetworkConfig
@@ -136,12 +135,11 @@ def build_run(
     Raises:
         UsageError: if the config does not fit the data or the machine.
     """
-    check_ranks(config.data, world.size)
+    slots_of_rank(config.data.videos_per_batch, world.rank, world.size)  # raises UsageError for too many ranks
     choose_precision(config.precision, world.device)
     if config.sync_batchnorm and world.device.type == "cpu":
         raise UsageError("sync_batchnorm works on GPUs only; set it to false to train on a CPU")
     data = open_data(config.shards, config.split, config.data)
-    check_crop(config.data, data.geometry)
     held_out = open_held_out(config)
     torch.manual_seed(config.seed)
     model = make_model()
@@ -172,7 +170,7 @@ def open_held_out(config: TrainConfig) -> ShardSet | None:
     if config.validation is None:
         return None
     try:
-        return open_shard_set(config.shards, config.validation.split)
+        return open_shard_set(config.shards, config.validation.split, config.data)
     except UsageError as error:
         raise UsageError(f"validation.split: {error}; name one, or train without it: validation=null") from None
 

@@ -21,8 +21,8 @@ from shardify.storage.locations import join_location
 from shardify.storage.work_folder import fetched, work_folder
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
+from stream_train.data.evaluation_pass import each_sample_once, sample_lengths
 from stream_train.data.reader import ShardSet, open_shard_set
-from stream_train.data.survey import each_sample_once, sample_lengths
 from stream_train.tasks import build_model, build_task
 from stream_train.tasks.base import ClipModel, ClipTask
 from stream_train.training.checkpoint import CheckpointFolder, restore
@@ -130,7 +130,7 @@ def validate_run(run: str | Path, overrides: tuple[str, ...] = ()) -> Validation
     checkpoint = CheckpointFolder(folder=run).newest()
     if checkpoint is None:
         raise UsageError(f"{run} holds no checkpoint yet; run `stream-train pretrain` on its config first")
-    shard_set = open_shard_set(config.shards, config.validation.split)
+    shard_set = open_shard_set(config.shards, config.validation.split, config.data)
     with joined_world(config.device, config.threads) as world, work_folder(run, create=False) as folder:
         task = build_task(config.task)
         model = build_model(config.network, task, crop=config.data.crop)

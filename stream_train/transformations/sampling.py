@@ -8,6 +8,7 @@ is a switch of :class:`SamplingConfig`.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,6 +81,10 @@ class ClipPlan:
     """False where the clip cannot be told from another class, so that the motion loss leaves it out."""
     target: int = -1
     """The right answer where a task drew it with the clip; -1 where it is the motion, speed or the video's label."""
+
+
+DrawClips = Callable[[int, SampleDraws], Sequence[ClipPlan]]
+"""A task's sampler: a video's length and draws -> its clips, always equally many. Must be picklable."""
 
 
 def largest_speed(num_frames: int, rule: Literal["exact", "full_steps"] = "exact") -> int:

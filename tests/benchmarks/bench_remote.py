@@ -29,7 +29,8 @@ from shardify.storage.traffic import take
 from stream_train.data.config import DataConfig
 from stream_train.data.loader import ClipStream
 from stream_train.data.reader import ShardSet, open_shard_set
-from stream_train.transformations.sampling import SamplingConfig, draw_clips
+from stream_train.data.shard_access import direct_access
+from stream_train.transformations.sampling import DrawClips, SamplingConfig, draw_clips
 
 FOUR_CLIPS = functools.partial(draw_clips, config=SamplingConfig())
 ONE_CLIP = functools.partial(draw_clips, config=SamplingConfig(motions=()))
@@ -67,22 +68,21 @@ def against_bucket(folder: Path, local: ShardSet, num_batches: int) -> dict[str,
     try:
         for name in source.names():
             store.write(name, source.read(name))
-        remote = open_shard_set(location, local.split)
         total = sum(shard.tar_bytes for shard in local.shards)
         epoch = -(-local.num_samples // 7)
         with tempfile.TemporaryDirectory() as cache:
             shares = {
-                name: bytes_of(ClipStream(remote, config("ranged", cache), draw, seed=0, num_batches=epoch)) / total
+                name: bytes_of(stream_of(location, local.split, config("ranged", cache), draw, epoch)) / total
                 for name, draw in (("one clip", ONE_CLIP), ("four clips", FOUR_CLIPS))
             }
             speeds = {
-                name: clips_per_second(data, config(access, cache), num_batches)
-                for name, data, access in (
-                    ("local", local, "ranged"),
-                    ("ranged", remote, "ranged"),
-                    ("cached, first time", remote, "cached"),
-                    ("cached, then", remote, "cached"),
-                    ("local again", local, "ranged"),
+                name: clips_per_second(stream_of(place, local.split, config(access, cache), FOUR_CLIPS, num_batches))
+                for name, place, access in (
+                    ("local", str(folder), "ranged"),
+                    ("ranged", location, "ranged"),
+                    ("cached, first time", location, "cached"),
+                    ("cached, then", location, "cached"),
+                    ("local again", str(folder), "ranged"),
                 )
             }
         return {"share_of_bytes_by_ranged_reads": shares, "clips_per_second": speeds}
@@ -96,6 +96,10 @@ def config(access: str, cache: str) -> DataConfig:
     return DataConfig.model_validate({"crop": 56, "num_workers": 0, "reader": reader})
 
 
+def stream_of(location: str, split: str | None, settings: DataConfig, draw: DrawClips, num_batches: int) -> ClipStream:
+    return ClipStream(open_shard_set(location, split, settings), settings, draw, seed=0, num_batches=num_batches)
+
+
 def bytes_of(stream: ClipStream) -> int:
     take()
     for _ in stream:
@@ -103,9 +107,9 @@ def bytes_of(stream: ClipStream) -> int:
     return take().bytes_read
 
 
-def clips_per_second(data: ShardSet, settings: DataConfig, num_batches: int) -> float:
+def clips_per_second(stream: ClipStream) -> float:
     start = time.perf_counter()
-    clips = sum(len(batch) for batch in ClipStream(data, settings, FOUR_CLIPS, seed=1, num_batches=num_batches))
+    clips = sum(len(batch) for batch in stream)
     return clips / (time.perf_counter() - start)
 
 
@@ -121,7 +125,7 @@ def moved_by_nodes(data: ShardSet) -> dict[str, float]:
         for node in range(nodes):
             batches = data.num_samples // 56
             stream = ClipStream(data, settings, FOUR_CLIPS, seed=0, rank=node, world_size=nodes, num_batches=batches)
-            used = {data.place(slot.position) for request in stream.requests() for slot in request.slots}
+            used = {data.shard_of(slot.position) for request in stream.requests() for slot in request.slots}
             moved += sum(data.shards[place].tar_bytes for place in used)
         shares[f"{nodes} nodes"] = moved / total
     return shares
@@ -159,7 +163,7 @@ def million() -> ShardSet:
         starts.append(starts[-1] + shard.num_samples)
     fingerprint = manifest.fingerprint("train")
     return ShardSet(
-        location="nowhere",
+        access=direct_access(open_store(".")),
         split="train",
         manifest=manifest,
         shards=shards,

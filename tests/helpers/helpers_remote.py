@@ -1,4 +1,4 @@
-"""A data set that lies in an object store, for tests without a server: folder behind a store that counts and fails."""
+"""A made-up object store for tests without a server: a folder behind a store that counts reads and damages some."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from shardify.storage.folder_store import FolderStore
 from shardify.storage.store import Store
 
@@ -17,7 +15,7 @@ LOCATION = "s3://bucket/made-up"
 
 
 class RemoteFolder(Store):
-    """The objects of a folder, as from afar: no paths, every read counted, some answers wrong on purpose."""
+    """The objects of a folder as a remote store: no paths, every read counted, some answers wrong on purpose."""
 
     def __init__(self, folder: Path) -> None:
         self.location = LOCATION
@@ -73,11 +71,3 @@ class RemoteFolder(Store):
                 middle = len(data) // 2
                 return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
         return data
-
-
-def put_afar(monkeypatch: pytest.MonkeyPatch, folder: Path) -> RemoteFolder:
-    """Let the readers of this process find a folder's data set at LOCATION."""
-    store = RemoteFolder(folder)
-    for module in ("fetching", "reader"):
-        monkeypatch.setattr(f"stream_train.data.{module}.open_store", lambda _: store)
-    return store

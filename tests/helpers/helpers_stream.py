@@ -32,7 +32,7 @@ def write_stream(
         {"crop": 32, "videos_per_batch": VIDEOS_PER_BATCH, "num_workers": workers, "reader": reader}
     )
     stream = ClipStream(
-        open_shard_set(location, None),
+        open_shard_set(location, None, config),
         config,
         functools.partial(draw_clips, config=SamplingConfig()),
         seed=11,

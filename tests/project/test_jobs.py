@@ -24,7 +24,7 @@ from shardify.build.plan import parse_part
 from shardify.cli import main as shardify
 from shardify.config import load_config
 from stream_train.cli import main as stream_train
-from stream_train.data.loader import check_ranks
+from stream_train.data.order import slots_of_rank
 from stream_train.training.config import PretrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,7 +167,7 @@ def test_pretraining_jobs_start_every_node_once(name: str, tmp_path: Path) -> No
         config = load_config(PretrainConfig, ROOT / values["config"], overrides(command))
         assert config.shards.startswith("s3://")
         assert config.out.startswith("s3://")
-        check_ranks(config.data, int(launch.nnodes) * int(launch.nproc_per_node))
+        slots_of_rank(config.data.videos_per_batch, 0, int(launch.nnodes) * int(launch.nproc_per_node))
         ranks.append(launch.node_rank)
         masters.add((launch.master_addr, launch.master_port))
     assert ranks == list(range(PRETRAIN_NODES))

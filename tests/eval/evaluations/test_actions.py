@@ -23,9 +23,9 @@ from eval.judging.setting import Setting
 from eval.judging.subsequences import TestClips
 from eval.results.rows import VideoScores
 from shardify.arrays import FloatArray
-from stream_train.data.fetching import BatchRequest
 from stream_train.data.loader import VideoClips
 from stream_train.data.order import Slot
+from stream_train.data.prefetching import BatchRequest
 from stream_train.draws import Domain, SampleDraws
 
 CLASSES = ("class0", "class1")

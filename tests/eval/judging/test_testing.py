@@ -21,11 +21,10 @@ from eval.judging.testing import per_video_means
 from shardify.arrays import FloatArray
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
-from stream_train.data.fetching import DrawClips
 from stream_train.data.reader import ShardSet, open_shard_set
 from stream_train.draws import SampleDraws
 from stream_train.training.distributed import World
-from stream_train.transformations.sampling import ClipPlan
+from stream_train.transformations.sampling import ClipPlan, DrawClips
 
 Value = TypeVar("Value")
 DATA = DataConfig(crop=24, num_workers=0, crop_scope="clip", flip_scope="clip", colour="frame")

@@ -17,8 +17,8 @@ from shardify.errors import UsageError, WorkError
 from stream_train.data import build_stream, open_data
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig, IndexedReaderConfig
+from stream_train.data.evaluation_pass import each_sample_once
 from stream_train.data.reader import FrameReader, ShardSet, open_shard_set
-from stream_train.data.survey import each_sample_once
 from stream_train.draws import Domain, Purpose, SampleDraws, Stream
 from stream_train.transformations.sampling import SamplingConfig, draw_clips
 

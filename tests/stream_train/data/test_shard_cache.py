@@ -33,7 +33,7 @@ def made_up(number: int, num_bytes: int = 1000) -> tuple[bytes, str]:
 def opened(cache: ShardCache, number: int, num_bytes: int = 1000) -> OpenFile:
     data, sha256 = made_up(number, num_bytes)
     found = cache.find(sha256, num_bytes)
-    return found or cache.fetch(sha256, num_bytes, lambda: iter([data[:300], data[300:]]), "shard")
+    return found or cache.download(sha256, num_bytes, lambda: iter([data[:300], data[300:]]), "shard")
 
 
 def fetch(cache: ShardCache, number: int, num_bytes: int = 1000) -> Path:
@@ -52,7 +52,7 @@ def test_a_copy_is_fetched_once_and_then_found(tmp_path: Path) -> None:
     assert cache.find(sha256, 1000) is None
     file = opened(cache, 1)
     assert file.read(0, 1000) == file.path.read_bytes() == data
-    assert cache.fetch(sha256, 1000, never, "shard").path == file.path
+    assert cache.download(sha256, 1000, never, "shard").path == file.path
     found = ShardCache(tmp_path / "new", 10_000).find(sha256, 1000)
     assert found is not None
     assert found.read(1, 998) == data[1:-1]
@@ -98,7 +98,7 @@ def test_many_copies_make_room_at_once_with_few_files_open(tmp_path: Path) -> No
     large = ShardCache(tmp_path, 10**6)
     for number in range(200):
         data = number.to_bytes(2, "big") * 500
-        large.fetch(hashlib.sha256(data).hexdigest(), 1000, partial(iter, [data]), "shard")
+        large.download(hashlib.sha256(data).hexdigest(), 1000, partial(iter, [data]), "shard")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (64 + len(list(Path("/proc/self/fd").iterdir())), limits[1]))
     try:
@@ -120,7 +120,7 @@ def test_a_lock_ends_though_a_process_was_forked_under_it(tmp_path: Path) -> Non
             signal.pause()
         yield data
 
-    file = cache.fetch(sha256, 1000, pieces, "shard")
+    file = cache.download(sha256, 1000, pieces, "shard")
     try:
         other.drop(file)
         thread = threading.Thread(target=fetch, args=(other, 1), daemon=True)
@@ -185,7 +185,7 @@ def test_what_arrives_damaged_is_fetched_once_more(tmp_path: Path) -> None:
     answers = [data[:-1] + b"x", data]
     cache = ShardCache(tmp_path, 10_000)
     take()
-    path = cache.fetch(sha256, 1000, lambda: iter([answers.pop(0)]), "shard").path
+    path = cache.download(sha256, 1000, lambda: iter([answers.pop(0)]), "shard").path
     assert path.read_bytes() == data
     assert take() == Traffic(cache_misses=1, refetches=1)
 
@@ -199,7 +199,7 @@ def test_what_arrives_damaged_twice_is_no_copy(tmp_path: Path) -> None:
         yield b"y" * 1000
 
     with pytest.raises(DamageError, match=r"the-shard does not have the sha256 that the manifest gives it, twice"):
-        ShardCache(tmp_path, 10_000).fetch(sha256, 1000, wrong, "the-shard")
+        ShardCache(tmp_path, 10_000).download(sha256, 1000, wrong, "the-shard")
     assert len(calls) == 2
     assert not list(tmp_path.glob("*.tar")) + list(tmp_path.glob("*.part"))
 
@@ -210,7 +210,7 @@ def test_a_fetch_that_fails_leaves_nothing(tmp_path: Path) -> None:
         raise WorkError("cut")
 
     with pytest.raises(WorkError, match="cut"):
-        ShardCache(tmp_path, 10_000).fetch(made_up(1)[1], 1000, cut, "shard")
+        ShardCache(tmp_path, 10_000).download(made_up(1)[1], 1000, cut, "shard")
     assert not list(tmp_path.glob("*.tar")) + list(tmp_path.glob("*.part"))
     assert fetch(ShardCache(tmp_path, 10_000), 1).exists()
 
@@ -233,7 +233,7 @@ def test_threads_wait_for_the_one_that_fetches(tmp_path: Path) -> None:
         yield data
 
     def run() -> None:
-        paths.append(ShardCache(tmp_path, 10_000).fetch(sha256, 1000, slowly, "shard").path)
+        paths.append(ShardCache(tmp_path, 10_000).download(sha256, 1000, slowly, "shard").path)
 
     threads = [threading.Thread(target=run) for _ in range(6)]
     for thread in threads:

@@ -11,22 +11,22 @@ from torch.utils.data import DataLoader
 from shardify.errors import DamageError, UserFacingError, WorkError
 from shardify.storage.traffic import Traffic, take
 from stream_train.data.batch import Batch
-from stream_train.data.workers import Delivery, delivered
+from stream_train.data.workers import WorkerResult, batches_of
 
 
 class Given:
-    """In place of a DataLoader: gives some deliveries, then raises."""
+    """In place of a DataLoader: gives some results, then raises."""
 
-    def __init__(self, *deliveries: Delivery, error: Exception | None = None) -> None:
-        self._deliveries, self._error = deliveries, error
+    def __init__(self, *results: WorkerResult, error: Exception | None = None) -> None:
+        self._results, self._error = results, error
 
-    def __iter__(self) -> Iterator[Delivery]:
-        yield from self._deliveries
+    def __iter__(self) -> Iterator[WorkerResult]:
+        yield from self._results
         if self._error is not None:
             raise self._error
 
     def batches(self) -> Iterator[Batch]:
-        return delivered(cast(DataLoader[Delivery], self))
+        return batches_of(cast(DataLoader[WorkerResult], self))
 
 
 BATCH = cast(Batch, object())
@@ -43,7 +43,7 @@ BATCH = cast(Batch, object())
     ids=["killed", "exited", "reset", "end"],
 )
 def test_a_lost_process_is_one_line_that_keeps_nothing_alive(error: Exception) -> None:
-    batches = Given(Delivery(item=BATCH), error=error).batches()
+    batches = Given(WorkerResult(item=BATCH), error=error).batches()
     assert next(batches) is BATCH
     with pytest.raises(WorkError, match=r"a loader process died \(.+\); .*data\.num_workers") as caught:
         next(batches)
@@ -67,7 +67,7 @@ def test_an_error_in_the_code_stays_what_it_is(error: Exception) -> None:
 
 def test_an_error_that_comes_in_place_of_a_batch_is_raised_here() -> None:
     error: UserFacingError = DamageError("shard 3")
-    batches = Given(Delivery(item=BATCH), Delivery(item=error), Delivery(item=BATCH)).batches()
+    batches = Given(WorkerResult(item=BATCH), WorkerResult(item=error), WorkerResult(item=BATCH)).batches()
     assert next(batches) is BATCH
     with pytest.raises(DamageError) as caught:
         next(batches)
@@ -77,6 +77,6 @@ def test_an_error_that_comes_in_place_of_a_batch_is_raised_here() -> None:
 def test_what_workers_moved_is_counted_here() -> None:
     take()
     moved = (Traffic(bytes_read=5), Traffic(bytes_read=2, refetches=1))
-    assert len(list(Given(*(Delivery(item=BATCH, traffic=traffic) for traffic in moved)).batches())) == 2
+    assert len(list(Given(*(WorkerResult(item=BATCH, traffic=traffic) for traffic in moved)).batches())) == 2
     total = take()
     assert (total.bytes_read, total.refetches) == (7, 1)

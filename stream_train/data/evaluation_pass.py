@@ -1,12 +1,12 @@
-"""Looking at every sample of a split, in order and without augmentation: how networks are judged.
+"""Evaluation passes: samples of a split in order and without augmentation, to validate or evaluate networks.
 
 In: a split, which clips a video gives, this rank's number. Out: batches of centre-cropped, unflipped clips. The ranks
-share the samples: each is seen by one of them, whatever their number.
+share the samples: exactly one of them sees each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -15,11 +15,12 @@ from torch import Tensor
 from shardify.arrays import IntArray
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
-from stream_train.data.fetching import BatchRequest, DrawClips
 from stream_train.data.loader import VideoClips, load
 from stream_train.data.order import Slot
+from stream_train.data.prefetching import BatchRequest
 from stream_train.data.reader import ShardSet, pick_from_indexes
 from stream_train.draws import Domain, SampleDraws
+from stream_train.transformations.sampling import DrawClips
 
 
 def each_sample_once(
@@ -32,19 +33,17 @@ def each_sample_once(
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[Batch]:
-    """Every sample of a split `repetitions` times, each time with other draws, centre-cropped and unflipped.
+    """Every sample of a split `repetitions` times, each time with other draws.
 
-    Ranks take every world_size-th batch, so together they see each sample exactly `repetitions` times; the last batch
-    may be smaller.
+    Rank r takes the batches r, r + world_size, ...; the last batch may be smaller.
     """
-    clips = VideoClips(shard_set, config, draw, seed, Domain.VALIDATION)
     slots = [Slot(epoch=e, position=p) for e in range(repetitions) for p in range(shard_set.num_samples)]
     size = config.videos_per_batch
     requests = [
         BatchRequest(number=number, slots=tuple(slots[number * size : (number + 1) * size]))
         for number in range(rank, -(-len(slots) // size), world_size)
     ]
-    return load(clips, iter(requests), config)
+    return load(VideoClips(shard_set, config, draw, seed, Domain.VALIDATION), iter(requests), config)
 
 
 def each_video_whole(
@@ -60,13 +59,14 @@ def each_video_whole(
 ) -> Iterator[Batch]:
     """All clips of each chosen sample, however many a video gives; `Batch.sample` tells whose a clip is.
 
-    A rank takes every world_size-th sample. Videos with few clips share a batch, those with many are cut into several.
+    Rank r takes the chosen samples r, r + world_size, ... Videos with few clips share a batch, those with many are cut
+    into several.
 
     Args:
         shard_set: the samples.
         config: how they are read.
         draw: which clips a video gives.
-        positions: int64 (V,) the samples to look at.
+        positions: int64 (V,) the chosen samples.
         max_clips: most clips in a batch.
         seed: of the draws.
         rank: this rank's number.
@@ -81,22 +81,21 @@ def each_video_whole(
         num_clips = len(draw(int(lengths[position]), SampleDraws(seed, 0, position, Domain.VALIDATION)))
         if num_clips > max_clips:
             parts = range(0, num_clips, max_clips)
-            requests += [_request((slot,), (first, min(first + max_clips, num_clips))) for first in parts]
+            requests += [
+                BatchRequest(number=0, slots=(slot,), clips=(first, min(first + max_clips, num_clips)))
+                for first in parts
+            ]
             continue
         if num_waiting + num_clips > max_clips:
-            requests.append(_request(waiting))
+            requests.append(BatchRequest(number=0, slots=tuple(waiting)))
             waiting, num_waiting = [], 0
         waiting.append(slot)
         num_waiting += num_clips
     if waiting:
-        requests.append(_request(waiting))
+        requests.append(BatchRequest(number=0, slots=tuple(waiting)))
     return load(VideoClips(shard_set, config, draw, seed, Domain.VALIDATION), iter(requests), config)
 
 
 def sample_lengths(shard_set: ShardSet) -> Tensor:
     """Int64 (num_samples,): frames of each sample of a split, by position."""
     return torch.from_numpy(np.concatenate(pick_from_indexes(shard_set, lambda index: index.num_frames)))
-
-
-def _request(slots: Sequence[Slot], clips: tuple[int, int] | None = None) -> BatchRequest:
-    return BatchRequest(number=0, slots=tuple(slots), clips=clips)

@@ -1,15 +1,15 @@
-"""Requests to frames: which frames the samples of a batch need, and bringing them, ahead of time where it takes long.
+"""Requests to samples: which frames the samples of a batch need, and reading them, early where it takes long.
 
-In: a :class:`BatchRequest`, which may name what is asked for next. Out: per sample its index line, draws, clip plans
-and JPEG bytes. Folders are read at once, in the calling thread; for object stores and the cache a few threads fetch the
-samples of this request and the next one, and the shards that the requests after those will be the first to need.
+In: a :class:`BatchRequest`, which may name the next one. Out: per sample its index line, draws, clip plans and JPEG
+bytes. Folders are read at once, in the calling thread. For object stores and the cache a few threads read the samples
+of this request and of the next one, and download the shards that later requests need first.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -19,25 +19,19 @@ import numpy as np
 from shardify.arrays import IntArray
 from shardify.errors import DamageError
 from shardify.shards.index import SampleEntry
-from shardify.storage import open_store
 from shardify.storage.traffic import Traffic, count
 from stream_train.data.clips import frames_needed
-from stream_train.data.config import IndexedReaderConfig
 from stream_train.data.order import Slot
 from stream_train.data.reader import FrameReader, ShardSet
-from stream_train.data.shard_access import choose_access, open_access
 from stream_train.draws import Domain, SampleDraws
-from stream_train.transformations.sampling import ClipPlan
+from stream_train.transformations.sampling import ClipPlan, DrawClips
 
 SAMPLE_THREADS = 16
-"""Samples that a process fetches at once."""
+"""Samples that a process reads at once."""
 SHARD_THREADS = 2
-"""Shards that a process fetches ahead at once."""
+"""Shards that a process prefetches at once."""
 MAX_SUBSTITUTES = 100
 """Samples after a damaged one that are tried in its place."""
-
-DrawClips = Callable[[int, SampleDraws], Sequence[ClipPlan]]
-"""A pretext task's sampler: a video's length and draws -> its clips, always equally many. Must be picklable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +42,15 @@ class BatchRequest:
     """The global batch's number."""
     slots: tuple[Slot, ...]
     clips: tuple[int, int] | None = None
-    """Half-open range of each video's clips, where a long video is judged in parts; None is all of them."""
+    """Half-open range of each video's clips, where a long video is shown in parts; None is all of them."""
     following: BatchRequest | None = None
     """What the same process will be asked for next."""
     new_shards: tuple[int, ...] = ()
-    """Places, in the split, of shards that a request some batches later is the first to need."""
+    """Shards, by their place in the split, to prefetch: a request some batches later is the first to need them."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FetchedSample:
+class ReadSample:
     """One video of a batch, ready to be decoded."""
 
     slot: Slot
@@ -68,56 +62,54 @@ class FetchedSample:
     """JPEG bytes by frame index, of at least the frames that the plans name."""
 
 
-class SampleFetcher:
-    """Fetches the samples of requests. One for each process.
+class SamplePrefetcher:
+    """Reads the samples of requests. One for each process.
 
     Args:
         shard_set: the samples.
-        config: the reader.
         draw: which clips a video gives.
         seed: of the draws.
-        domain: of the draws; only in training may another sample stand in for a damaged one.
+        domain: of the draws.
         open_shards: how many shards to keep open.
+        substitute: whether another sample takes the place of a damaged one.
         positions: the samples of the split that take part, increasing; None is all of them.
     """
 
     def __init__(
         self,
         shard_set: ShardSet,
-        config: IndexedReaderConfig,
         draw: DrawClips,
         seed: int,
         domain: Domain,
         *,
         open_shards: int,
+        substitute: bool = False,
         positions: IntArray | None = None,
     ) -> None:
-        store = open_store(shard_set.location)
-        kind = choose_access(store, shard_set.shards, config)
-        self._access = open_access(store, kind, config)
-        self._reader = FrameReader(shard_set, self._access, open_shards)
         self._shard_set = shard_set
+        self._reader = FrameReader(shard_set, open_shards)
         self._draw = draw
         self._seed = seed
         self._domain = domain
+        self._substitute = substitute
         self._positions = positions
-        self._substitutes = domain is Domain.TRAINING and config.on_damage == "substitute"
+        kind = shard_set.access.kind
         self._threads = None if kind == "local" else ThreadPoolExecutor(SAMPLE_THREADS, "samples")
         self._shard_threads = ThreadPoolExecutor(SHARD_THREADS, "shards") if kind == "cached" else None
-        self._begun: dict[tuple[object, ...], list[Future[FetchedSample]]] = {}
+        self._begun: dict[tuple[object, ...], list[Future[ReadSample]]] = {}
 
-    def fetch(self, request: BatchRequest) -> Iterator[FetchedSample]:
+    def samples(self, request: BatchRequest) -> Iterator[ReadSample]:
         """The samples of a request, in its order.
 
         Raises:
-            WorkError: if one cannot be read, and none may stand in for it.
+            WorkError: if one cannot be read, and none may take its place.
         """
         if self._threads is None:
             yield from (self._sample(slot, request.clips) for slot in request.slots)
             return
         if self._shard_threads is not None:
-            for place in request.new_shards:
-                self._shard_threads.submit(self._access.prepare, self._shard_set.shards[place])
+            for shard in request.new_shards:
+                self._shard_threads.submit(self._shard_set.access.prefetch, self._shard_set.shards[shard])
         futures = self._begun.pop(_identity(request), None) or self._begin(request)
         if request.following is not None:
             self._begun[_identity(request.following)] = self._begin(request.following)
@@ -128,45 +120,45 @@ class SampleFetcher:
             yield sample
 
     def close(self) -> None:
-        """Begin nothing more: what waits for a thread is given up, though not what has one."""
+        """Begin nothing more; what already runs in a thread goes on."""
         for threads in (self._threads, self._shard_threads):
             if threads is not None:
                 threads.shutdown(wait=False, cancel_futures=True)
 
-    def _begin(self, request: BatchRequest) -> list[Future[FetchedSample]]:
+    def _begin(self, request: BatchRequest) -> list[Future[ReadSample]]:
         assert self._threads is not None
         return [self._threads.submit(self._sample, slot, request.clips) for slot in request.slots]
 
-    def _sample(self, slot: Slot, clips: tuple[int, int] | None) -> FetchedSample:
+    def _sample(self, slot: Slot, clips: tuple[int, int] | None) -> ReadSample:
         try:
             return self._intact_sample(slot, clips)
         except DamageError:
-            if not self._substitutes:
+            if not self._substitute:
                 raise
-        for substitute in islice(self._after(slot), MAX_SUBSTITUTES):
+        for other in islice(self._after(slot), MAX_SUBSTITUTES):
             try:
-                sample = self._intact_sample(substitute, clips)
+                sample = self._intact_sample(other, clips)
             except DamageError:
                 continue
             count(Traffic(substitutes=1))
             return sample
         return self._intact_sample(slot, clips)
 
-    def _intact_sample(self, slot: Slot, clips: tuple[int, int] | None) -> FetchedSample:
+    def _intact_sample(self, slot: Slot, clips: tuple[int, int] | None) -> ReadSample:
         entry = self._reader.entry(slot.position)
         draws = SampleDraws(self._seed, slot.epoch, slot.position, self._domain)
         plans = self._draw(entry.num_frames, draws)[slice(*(clips or (None,)))]
         jpegs = self._reader.read(slot.position, frames_needed(plans))
-        return FetchedSample(slot=slot, entry=entry, draws=draws, plans=plans, jpegs=jpegs)
+        return ReadSample(slot=slot, entry=entry, draws=draws, plans=plans, jpegs=jpegs)
 
     def _after(self, slot: Slot) -> Iterator[Slot]:
-        """The samples that follow a slot's in the split, and in the end those before it."""
+        """The samples that follow a slot's in the split, then those before it."""
         if self._positions is None:
-            later, earlier = range(slot.position + 1, self._shard_set.num_samples), range(slot.position)
-            return (replace(slot, position=position) for position in chain(later, earlier))
-        place = int(np.searchsorted(self._positions, slot.position))
-        others = np.concatenate((self._positions[place + 1 :], self._positions[:place]))
-        return (replace(slot, position=int(position)) for position in others)
+            others = chain(range(slot.position + 1, self._shard_set.num_samples), range(slot.position))
+        else:
+            at = int(np.searchsorted(self._positions, slot.position))
+            others = chain(self._positions[at + 1 :].tolist(), self._positions[:at].tolist())
+        return (replace(slot, position=position) for position in others)
 
 
 def look_ahead(
@@ -174,7 +166,7 @@ def look_ahead(
 ) -> Iterator[BatchRequest]:
     """Tell each request what comes after it.
 
-    The loader deals requests to its workers in turn, so the one that a worker gets next is `num_workers` later.
+    The loader deals requests to its workers in turn, so a worker's next one comes `num_workers` later.
 
     Args:
         requests: in order.
@@ -188,14 +180,14 @@ def look_ahead(
     numbered = enumerate(requests)
 
     def take(count: int) -> tuple[int, ...]:
-        """Let so many more requests in; the shards that none of the `ahead_batches` before them needed."""
+        """Take that many more requests; gives the shards that none of the `ahead_batches` before them needed."""
         new: dict[int, None] = {}
         for number, request in islice(numbered, count):
             waiting.append(request)
-            for place in (shard_set.place(slot.position) for slot in request.slots):
-                if number - last_use.get(place, -ahead_batches - 1) > ahead_batches:
-                    new[place] = None
-                last_use[place] = number
+            for shard in (shard_set.shard_of(slot.position) for slot in request.slots):
+                if number - last_use.get(shard, -ahead_batches - 1) > ahead_batches:
+                    new[shard] = None
+                last_use[shard] = number
         return tuple(new)
 
     new_shards = take(max(stride, ahead_batches) + 1)
