@@ -28,6 +28,9 @@ from stream_train.networks.torchvision_weights import load_torchvision
 from stream_train.training.exports import BACKBONE_NAME, load_backbone
 from stream_train.transformations.sequences import CLIP_LENGTH
 
+OTHER_TASK = "pretext_task_"
+"""What a network was trained on begins with this if it is a pretext task that is not the paper's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
@@ -176,7 +179,8 @@ def network_config(metadata: Mapping[str, Any]) -> NetworkConfig:
 
 def pretraining_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """What an export says of the run that it comes from, in the few keys that tables need."""
-    question = metadata.get("question.evaluation", "transformations")
+    task = metadata.get("task.kind", "transformations")
+    question = metadata.get("question.evaluation", task if task == "transformations" else f"{OTHER_TASK}{task}")
     if metadata.get("question.weights"):
         question += " after pre-training"  # not the paper's network that has learnt from action labels alone
     summary = {

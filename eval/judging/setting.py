@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.judging.config import JudgingConfig, TrivialFeatures
-from eval.judging.networks import Network, entry_of, open_network, require_networks
+from eval.judging.networks import OTHER_TASK, Network, entry_of, open_network, require_networks
 from eval.judging.samples import Samples, open_pair
 from eval.results.intervals import measure
 from eval.results.paper import find_reported
@@ -94,7 +94,8 @@ class Setting:
 def require_unseen(network: Network, setting: Setting) -> None:
     """Raises UsageError if the network may have learnt from the labels of the test videos."""
     pretraining = network.pretraining or {}
-    on_labels = pretraining.get("question") not in (None, "transformations", "torchvision")
+    question = str(pretraining.get("question", "transformations"))
+    on_labels = question not in ("transformations", "torchvision") and not question.startswith(OTHER_TASK)
     same_data = pretraining.get("data_set") == setting.train.shard_set.name
     if on_labels and same_data and pretraining.get("split") != setting.train.split:
         raise UsageError(

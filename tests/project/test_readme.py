@@ -30,7 +30,7 @@ PACKAGES = ("shardify", "stream_train", "eval")
 PAGES = [*map(ROOT.joinpath, ("README.md", "CONTRIBUTING.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES += [ROOT / package / "README.md" for package in PACKAGES]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
-OF_A_READER = re.compile(r"\.venv/|.*/(mine|arrow)\.(py|yaml)$")
+OF_A_READER = re.compile(r"\.venv/|.*/(mine|mine_rows|arrow)\.(py|yaml)$")
 """Files that a page asks its reader to make."""
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 each_page = pytest.mark.parametrize("page", TEXTS)
@@ -168,7 +168,7 @@ def test_the_examples_of_extending_run(tmp_path: Path, monkeypatch: pytest.Monke
     for name in ("dog_1.mp4", "cat_1.mp4", "cat_2.mp4", "notes.txt"):
         (tmp_path / name).touch()
     monkeypatch.syspath_prepend(tmp_path)
-    catalog_module, task_config, task_module, _ = python_of("docs/extending.md")
+    catalog_module, task_config, task_module, _, evaluation = python_of("docs/extending.md")
     values: dict[str, Any] = dict(vars(tasks_config))
     exec(task_config, values)
     monkeypatch.setattr(tasks_config, "ArrowConfig", values["ArrowConfig"], raising=False)
@@ -183,3 +183,5 @@ def test_the_examples_of_extending_run(tmp_path: Path, monkeypatch: pytest.Monke
     task = arrow.Arrow(values["ArrowConfig"](kind="arrow"))
     clips = [task.draw_clips(length, SampleDraws(0, 0, sample)) for length in (1, 20, 90) for sample in range(9)]
     assert {(plan.target, int(plan.indices[1] - plan.indices[0])) for (plan,) in clips[18:]} == {(0, 2), (1, -2)}
+    exec(evaluation, values)
+    assert values["MINE"].command == "mine"

@@ -98,6 +98,8 @@ def test_what_the_weights_learnt_from(run: Path) -> None:
     ("metadata", "question"),
     [
         ({}, "transformations"),
+        ({"task.kind": "transformations"}, "transformations"),
+        ({"task.kind": "arrow"}, "pretext_task_arrow"),
         ({"question.evaluation": "transfer", "question.weights": ""}, "transfer"),
         ({"question.evaluation": "transfer", "question.weights": "12ab"}, "transfer after pre-training"),
     ],
