@@ -1,7 +1,6 @@
 """Charts of results: accuracy of each class, and accuracy over the number of labelled videos.
 
-In: counts and metrics. Out: PNG. Confusion matrices are `stream_train.training.pictures.draw_confusion`'s; the pictures
-made of video frames are in `eval.pictures.saliency` and `eval.pictures.retrieval`.
+In: counts and metrics. Out: PNG. `stream_train.training.pictures` draws confusion matrices.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,20 +21,20 @@ from shardify.arrays import IntArray
 from stream_train.training.pictures import save_figure, write_title
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Okabe and Ito's, told apart by the colour-blind; each comes with a marker of its own, too."""
+"""Okabe and Ito's: colour-blind people can tell them apart. Each also has its own marker."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LINES = ("-", "--", ":")
 """For more networks than colours."""
 
 _MAX_BARS = 55
-"""Classes in one column; more go into further columns."""
+"""Classes in one column of the chart."""
 _BAR_INCHES = 0.17
 _LETTER_INCHES = 0.068
-"""Width of a letter of a class name, roughly."""
+"""Rough width of a letter in a class name."""
 _DODGE = 1.05
-"""Neighbouring networks' points stand apart by this factor, so that their intervals can be read."""
+"""Factor between the points of neighbouring networks, so that their intervals do not overlap."""
 _TICKS_APART = 1.25
-"""Numbers of labelled videos closer to each other than this factor share a tick."""
+"""Smallest factor between two ticks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class LabelCurve:
     """One network under one probe, trained with more and more labelled videos."""
 
     probe: str
-    """Names the panel: linear, knn, fc."""
+    """Title of the panel: linear, knn, fc."""
     network: str
     metrics: Mapping[float, Metric]
     """Labelled videos a class (their mean, where classes differ), above 0 -> accuracy in [0, 1]."""
@@ -60,12 +60,12 @@ def class_figure(
     """Accuracy of each class as horizontal bars, the best on top, with the number of its test videos.
 
     Args:
-        correct: int64 (K,) test videos of each class that were recognised.
-        num_videos: int64 (K,) test videos of each class; of classes without any only the number is given.
+        correct: int64 (K,) right answers of each class.
+        num_videos: int64 (K,) test videos of each class; classes without any are only counted.
         classes: the K names.
         path: the PNG to write; its folder exists.
-        title: stands above.
-        chance: what guessing gives, in [0, 1]; a dotted line.
+        title: text above.
+        chance: accuracy of guessing, in [0, 1]; a dotted line.
 
     Raises:
         ValueError: if the counts do not fit each other, or no class has a video.
@@ -98,13 +98,13 @@ def low_label_figure(curves: Sequence[LabelCurve], path: Path, *, title: str, ch
     """Accuracy over labelled videos a class: a panel a probe, a line a network, a bar for each 95 % interval.
 
     Args:
-        curves: one or more; panels, colours and the legend follow the order in which probes and networks come.
+        curves: one or more; panels, colours and legend keep the order of probes and networks.
         path: the PNG to write; its folder exists.
-        title: stands above.
-        chance: what guessing gives, in [0, 1]; a dotted line.
+        title: text above.
+        chance: accuracy of guessing, in [0, 1]; a dotted line.
 
     Raises:
-        ValueError: if there is no curve, or one has no point or one at 0 labelled videos.
+        ValueError: if there is no curve, or one without points or with a point at 0 labelled videos.
         WorkError: if the disk is full.
     """
     if not curves or not all(curve.metrics and min(curve.metrics) > 0 for curve in curves):
@@ -133,21 +133,23 @@ def low_label_figure(curves: Sequence[LabelCurve], path: Path, *, title: str, ch
 
 
 def _draw_chance(draw_line: Callable[..., object], set_label: Callable[[str], object], chance: float | None) -> None:
-    """The axis' label, and what guessing gives as a dotted line."""
+    """The axis' label, and guessing as a dotted line."""
     set_label("accuracy" if chance is None else "accuracy (dotted: guessing)")
     if chance is not None:
         draw_line(chance, color="black", linestyle=":", linewidth=1)
 
 
 def _draw_bars(axes: Axes, bars: Sequence[tuple[str, float]], num_rows: int) -> None:
-    """Bars from the top down, in a column that has room for `num_rows`; each ends with its value."""
+    """Bars from the top down with their values, in a column with room for `num_rows`."""
     axes.barh(range(len(bars)), [share for _, share in bars], height=0.75, color=COLOURS[0])
     for row, (_, share) in enumerate(bars):
-        if share > 0.9:  # no room behind it
-            axes.text(share - 0.01, row, f"{share:.0%}", va="center_baseline", ha="right", color="white", fontsize=7)
-        else:  # on paper, as the dashed line may run here
-            paper = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
-            axes.text(share + 0.01, row, f"{share:.0%}", va="center_baseline", fontsize=7, bbox=paper)
+        place: dict[str, Any] = {"y": row, "s": f"{share:.0%}", "va": "center_baseline", "fontsize": 7}
+        if share > 0.9:  # no room to the right of the bar
+            axes.text(share - 0.01, ha="right", color="white", **place)
+        else:  # white, because the dashed line may cross
+            axes.text(
+                share + 0.01, bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}, **place
+            )
     axes.set_yticks(range(len(bars)), [label for label, _ in bars], fontsize=8)
     axes.set(xlim=(0, 1), ylim=(num_rows - 0.4, -0.6))
     axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -157,12 +159,12 @@ def _draw_bars(axes: Axes, bars: Sequence[tuple[str, float]], num_rows: int) -> 
 
 
 def _draw_panel(axes: Axes, curves: Sequence[LabelCurve], networks: Sequence[str]) -> None:
-    """One probe's curves, in the colours that their networks have in every panel."""
+    """One probe's curves; a network has the same colour in every panel."""
     for curve in curves:
         place = networks.index(curve.network)
         points = sorted(curve.metrics.items())
         dodge = _DODGE ** (place - (len(networks) - 1) / 2)
-        below = [metric.value - metric.low for _, metric in points]  # NaN, and so not drawn, where there is no interval
+        below = [metric.value - metric.low for _, metric in points]  # NaN, which is not drawn, without an interval
         above = [metric.high - metric.value for _, metric in points]
         axes.errorbar(
             [number * dodge for number, _ in points],
@@ -185,7 +187,7 @@ def _draw_panel(axes: Axes, curves: Sequence[LabelCurve], networks: Sequence[str
 
 
 def _spread_ticks(numbers: Collection[float]) -> list[float]:
-    """Those of the numbers that get a tick: whole ones first, and none close to one that has it."""
+    """The numbers that get a tick: whole ones first, and none close to another tick."""
     ticks: list[float] = []
     for number in sorted(numbers, key=lambda number: (number != round(number), number)):
         if all(max(number, tick) / min(number, tick) >= _TICKS_APART for tick in ticks):

@@ -1,4 +1,4 @@
-"""How much labels are worth: accuracy of the probes over the number of labelled videos, as one picture.
+"""Accuracy of the probes over the number of labelled videos, as one picture.
 
 In: the probes' rows below a folder. Out: a PNG with a panel for each kind of probe and a line for each network.
 """
@@ -24,7 +24,7 @@ def draw_label_curves(folder: Path, train: Samples, data_set: str) -> Path | Non
 
     Args:
         folder: the `out` of a config; the picture goes to its folder `probe`.
-        train: a training split, which says how many videos a percentage means.
+        train: a training split; it turns percentages into numbers of videos.
         data_set: name of the test data.
 
     Returns:

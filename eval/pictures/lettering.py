@@ -1,7 +1,4 @@
-"""What the pictures made of video frames share: letters, inks, and frames brought to one height.
-
-In: text and frames. Out: what goes onto a Pillow canvas. Sizes are in pixels.
-"""
+"""Text and frames for pictures drawn with Pillow. Sizes are in pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from shardify.arrays import ImageArray
 
 INK, FAINT, PAPER = "#202124", "#5f6368", "#ffffff"
 RIGHT, WRONG = "#0072b2", "#d55e00"
-"""Blue and vermilion, which no common colour blindness confuses (Okabe and Ito)."""
+"""Blue and vermilion (Okabe and Ito): colour-blind people can tell them apart."""
 
 _ELLIPSIS = "…"
 
@@ -24,13 +21,13 @@ _ELLIPSIS = "…"
 
 @functools.cache
 def load_font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings along and draws its charts with; it has ✓, ✗ and accented letters."""
+    """DejaVu Sans of matplotlib, the font of the charts; it has ✓, ✗ and accented letters."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / name), size)
 
 
 def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The text, or as many of its first letters as fit into `width` pixels with an ellipsis behind them."""
+    """The text, or its first letters and an ellipsis that fit into `width` pixels."""
     if font.getlength(text) <= width:
         return text
     lengths = range(len(text) - 1, 0, -1)
@@ -39,7 +36,7 @@ def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 
 def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Lines of at most `width` pixels, broken at spaces; a word that is too long alone is shortened."""
+    """Lines of at most `width` pixels, broken at spaces; a word that is too long is shortened."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -51,11 +48,11 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def scaled_width(frame: ImageArray, height: int) -> int:
-    """Width of a frame brought to a height, its aspect kept."""
+    """Width of a frame scaled to a height."""
     rows, columns, _ = frame.shape
     return max(1, round(height * int(columns) / int(rows)))
 
 
 def scale_frame(frame: ImageArray, height: int) -> Image.Image:
-    """A frame brought to a height, its aspect kept."""
+    """A frame scaled to a height; it keeps its aspect ratio."""
     return Image.fromarray(frame).resize((scaled_width(frame, height), height), Image.Resampling.LANCZOS)

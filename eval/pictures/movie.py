@@ -1,6 +1,6 @@
-"""Pictures to a video file that every player plays: H.264 in MP4, through the ffmpeg that also reads videos.
+"""Pictures -> a video file that every player plays: H.264 in MP4, written by ffmpeg.
 
-In: uint8 RGB pictures. Out: an MP4, the same bytes for the same pictures and ffmpeg.
+The same pictures and ffmpeg give the same bytes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from shardify.frames.ffmpeg_command import ffmpeg_binary
 from shardify.storage.folder_store import FolderStore
 
 _QUALITY = 16
-"""x264's -crf: 0 lossless, 51 worst; at this letters stay clean."""
+"""x264's -crf: 0 is lossless, 51 worst; at 16, letters stay sharp."""
 _FILTERS = (
     "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_int+bitexact,"
     "format=pix_fmts=yuv420p,setparams=color_primaries=bt709:color_trc=bt709"
 )
-"""Colours as BT.709 has them, and said to be so; without it players guess by the size of the picture."""
+"""BT.709 colours, named in the file; otherwise players guess by the size of the picture."""
 
 
 def write_movie(
@@ -32,11 +32,10 @@ def write_movie(
     """Encode pictures, whole or not at all.
 
     Args:
-        pictures: one or more, uint8 (H, W, 3) each, all of one size; of odd heights and widths the last line is
-            doubled, as H.264 with halved colour wants even ones.
+        pictures: one or more, uint8 (H, W, 3), all of one size; H.264 needs even sizes, so an odd last line is doubled.
         path: the MP4 to write; its folder exists.
-        frames_per_second: how fast it plays.
-        ffmpeg_choice: `bundled`, `system` or a path, as in `shardify.frames.ffmpeg_command.FramesConfig`.
+        frames_per_second: speed of playback.
+        ffmpeg_choice: `bundled`, `system` or a path.
 
     Raises:
         ValueError: if there is no picture, or they differ in size.
@@ -61,7 +60,7 @@ def write_movie(
 
 
 def _command(size: tuple[int, int], name: str, frames_per_second: float, binary: str) -> list[str]:
-    """The command line: raw RGB on stdin to a file in the current folder."""
+    """Raw RGB on stdin -> a file in the current folder."""
     video = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", video_size=size, framerate=frames_per_second)
     output = video.output(
         f"file:{name}",

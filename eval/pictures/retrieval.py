@@ -1,7 +1,4 @@
-"""Figure 5: videos, and the videos that a network finds nearest to them.
-
-In: some frames, class names and similarities. Out: a PNG.
-"""
+"""Figure 5: query videos and their nearest neighbours, as a PNG."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ _RANKS = ("nearest", "second nearest", "third nearest")
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbour:
-    """A video that was found."""
+    """A video near the query."""
 
     class_name: str
     frames: tuple[ImageArray, ...]
@@ -37,7 +34,7 @@ class Neighbour:
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A video that was looked for, and what was found."""
+    """A test video and its nearest neighbours."""
 
     class_name: str
     frames: tuple[ImageArray, ...]
@@ -52,10 +49,10 @@ class Query:
 
 
 def retrieval_figure(queries: Sequence[Query], path: Path) -> None:
-    """Draw a row a query: its frames, then those of its nearest neighbours.
+    """Draw a row for each query: its frames, then those of its neighbours, with class and similarity below.
 
-    Under each stand class and similarity. A neighbour of the query's class is marked with a blue frame, a tick and the
-    words "same class", any other with a vermilion frame, a cross and "other class".
+    A neighbour of the query's class has a blue border, a tick and the words "same class"; any other has a vermilion
+    border, a cross and "other class".
 
     Args:
         queries: one or more, with equally many frames and neighbours.
@@ -69,7 +66,8 @@ def retrieval_figure(queries: Sequence[Query], path: Path) -> None:
     if len(shapes) != 1:
         raise ValueError(f"queries show (frames, neighbours) of {sorted(shapes)}; all must show equally many")
     num_frames, num_neighbours = shapes.pop()
-    frame_width = max(scaled_width(frame, _FRAME_HEIGHT) for query in queries for frame in _all_frames(query))
+    videos = [video for query in queries for video in (query, *query.neighbours)]
+    frame_width = max(scaled_width(frame, _FRAME_HEIGHT) for video in videos for frame in video.frames)
     group_width = num_frames * (frame_width + _GAP) - _GAP + 2 * _BORDER
     heading = round(_HEADING_SIZE * _LINE) + _GAP
     row_height = _FRAME_HEIGHT + 2 * _BORDER + round(_TEXT_SIZE * _LINE) + _MARGIN
@@ -80,7 +78,8 @@ def retrieval_figure(queries: Sequence[Query], path: Path) -> None:
     picture = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(picture)
     lefts = [_MARGIN + group * (group_width + _GROUP_GAP) for group in range(1 + num_neighbours)]
-    for left, title in zip(lefts, ["query", *map(_rank_name, range(num_neighbours))], strict=True):
+    ranks = [*_RANKS, *(f"{rank}th nearest" for rank in range(len(_RANKS) + 1, num_neighbours + 1))]
+    for left, title in zip(lefts, ["query", *ranks[:num_neighbours]], strict=True):
         font = load_font(_HEADING_SIZE, bold=True)
         pen.text((left + group_width // 2, _MARGIN), title, fill=INK, font=font, anchor="ma")
     for row, query in enumerate(queries):
@@ -109,11 +108,3 @@ def _draw_group(
         picture.paste(image, (left + _BORDER + number * step + (step - _GAP - image.width) // 2, top + _BORDER))
     font = load_font(_TEXT_SIZE)
     pen.text((left + width // 2, bottom + _GAP), shorten(caption, font, width), fill=colour, font=font, anchor="ma")
-
-
-def _all_frames(query: Query) -> list[ImageArray]:
-    return [*query.frames, *(frame for neighbour in query.neighbours for frame in neighbour.frames)]
-
-
-def _rank_name(rank: int) -> str:
-    return _RANKS[rank] if rank < len(_RANKS) else f"{rank + 1}th nearest"

@@ -1,4 +1,4 @@
-"""Figure 4: which parts of a clip networks look at, as a picture of chosen frames and as a short video.
+"""Figure 4: which parts of a clip networks look at, as a picture of some frames and as a short video.
 
 In: a clip's frames, and the maps of each network (:func:`eval.evaluations.guided_backpropagation.saliency_maps`). Out:
 a PNG; an H.264 MP4. A map is drawn as heat over the darkened, grey frame.
@@ -27,10 +27,10 @@ MOVIE_LOOPS = 3
 
 _HEAT = "inferno"
 _FAINTEST_HEAT = 0.3
-"""Where in the colour scale small values begin; below, it is as dark as the frame."""
+"""Position of small values in the colour scale; its beginning is as dark as the frame."""
 _FRAME_BRIGHTNESS = 0.45
 _OPAQUE_ABOVE = 2 / 3
-"""Map value from which nothing of the frame shines through."""
+"""Map value from which the frame is invisible."""
 
 _MARGIN, _GAP = 20, 4
 _TITLE_SIZE, _TEXT_SIZE, _SMALL_SIZE = 19, 16, 14
@@ -48,7 +48,7 @@ class SaliencyRow:
     name: str
     """The network."""
     says: str
-    """Its winning output and how sure it is, such as "JumpingJack 87 %"."""
+    """Its winning output and the probability, such as "JumpingJack 87 %"."""
     maps: npt.NDArray[np.floating]
     """Float (T, H, W) in [0, 1], on the frames' geometry."""
 
@@ -76,10 +76,10 @@ class SaliencyBlock:
 
 
 def saliency_figure(blocks: Sequence[SaliencyBlock], path: Path) -> None:
-    """Draw blocks below each other: frames of the clip, and below them each network's maps of the same frames.
+    """Draw blocks below each other: frames of the clip, and below them each network's maps.
 
     Args:
-        blocks: one or more; about FIGURE_COLUMNS frames of each are shown, evenly spaced from the first on.
+        blocks: one or more; about FIGURE_COLUMNS evenly spaced frames of each are shown.
         path: the PNG to write; its folder exists.
 
     Raises:
@@ -92,7 +92,7 @@ def saliency_figure(blocks: Sequence[SaliencyBlock], path: Path) -> None:
 
 
 def saliency_movie(blocks: Sequence[SaliencyBlock], path: Path) -> None:
-    """Play blocks below each other, each as clip and maps side by side, slowly and MOVIE_LOOPS times.
+    """Play blocks below each other, clip and maps side by side, slowly and MOVIE_LOOPS times.
 
     Args:
         blocks: one or more, of equally many frames.
@@ -111,13 +111,7 @@ def saliency_movie(blocks: Sequence[SaliencyBlock], path: Path) -> None:
 
 
 def overlay_heat(frame: ImageArray, saliency: npt.NDArray[np.floating], height: int) -> Image.Image:
-    """A map as heat over its darkened, grey frame.
-
-    Args:
-        frame: uint8 (H, W, 3).
-        saliency: float (H, W) in [0, 1].
-        height: of the result, in pixels.
-    """
+    """A map, float (H, W) in [0, 1], as heat over its darkened, grey frame, scaled to a height in pixels."""
     large = scale_frame(frame, height)
     size = (large.width, large.height)
     grey = np.asarray(large.convert("L"), dtype=np.float32)[:, :, None] * _FRAME_BRIGHTNESS
@@ -160,7 +154,7 @@ def _draw_title(pen: ImageDraw.ImageDraw, title: str, width: int) -> None:
 
 
 def _draw_label(pen: ImageDraw.ImageDraw, place: tuple[int, int], name: str, says: str) -> None:
-    """A row's name, and below it, fainter, what the network says; vertically centred beside the frames."""
+    """A row's name and, fainter below it, the network's answer; vertically centred beside the frames."""
     font, small = load_font(_TEXT_SIZE), load_font(_SMALL_SIZE)
     width = _LABEL_WIDTH - 2 * _GAP
     lines = [(line, font, INK) for line in wrap(name, font, width)]
@@ -172,7 +166,7 @@ def _draw_label(pen: ImageDraw.ImageDraw, place: tuple[int, int], name: str, say
 
 
 def _draw_legend() -> Image.Image:
-    """The colour scale of the maps, in words."""
+    """The colour scale of the maps."""
     font = load_font(_SMALL_SIZE)
     text = "|guided gradient \N{MINUS SIGN} its frame's median|, one scale a clip and network: low"
     height, ramp_width, high = round(_SMALL_SIZE * _LINE), 160, "high"
@@ -187,7 +181,7 @@ def _draw_legend() -> Image.Image:
 
 
 def _draw_moment(block: SaliencyBlock, moment: int) -> Image.Image:
-    """One frame of the movie: title and frame number, then the frame and each network's map of it side by side."""
+    """One frame of the movie: the title, then the frame and each network's map of it side by side."""
     tiles = [("input", f"frame {block.indices[moment]}", scale_frame(block.frames[moment], _MOVIE_FRAME_HEIGHT))]
     for row in block.rows:
         heat = overlay_heat(block.frames[moment], row.maps[moment], _MOVIE_FRAME_HEIGHT)

@@ -63,9 +63,6 @@ def rows_below(run: Path) -> Iterator[Row]:
     return (read_row(folder) for folder in find_rows(run))
 
 
-# Numbers
-
-
 def test_every_row_stands_in_the_page_with_its_numbers(run: Path, page: Page) -> None:
     lines = page.rows()
     expected: Counter[str] = Counter()
@@ -90,11 +87,16 @@ def test_every_row_stands_in_the_page_with_its_numbers(run: Path, page: Page) ->
 def test_a_row_by_hand(tmp_path: Path) -> None:
     answers = [1, 1, 1, 0, 0, 0, 0, 0]  # 3 of 8 right
     write_result(tmp_path, "transfer", "finetune", answers, pretraining=pretraining_of(), num_left_out=2)
-    (line,) = [line for line in report_of(tmp_path).rows() if "37.5 %" in line]
+    page = report_of(tmp_path)
+    (line,) = [line for line in page.rows() if "37.5 %" in line]
     for part in ("pretrained", "finetune", "c3d", "guessing 12.5 %", "paper 68.3 %", "in 4 groups", "2 left out"):
         assert part in line
     assert "transformations (random, periodic, warp, speed), on ucf101 train1, 100 epochs" in line
     assert "weights sha256 of pr" in line
+    dots = [element.attributes["cx"] for element in page.all("circle")]
+    chances = [e.attributes["x1"] for e in page.all("line") if e.attributes["class"] == "chance"]
+    diamonds = [e.attributes["x"] for e in page.all("svg") if e.attributes.get("class") == "mark"]
+    assert (dots, chances, diamonds) == (["22", "37.5%"], ["2", "12.5%"], ["8", "68.3%"])  # the legend's first
 
 
 def test_numbers_without_an_interval_say_so(tmp_path: Path) -> None:
@@ -105,9 +107,6 @@ def test_numbers_without_an_interval_say_so(tmp_path: Path) -> None:
     assert sum("100.0 %" in line and "no interval" in line for line in page.rows()) == 1
     ranges = [element for element in page.all("line") if element.attributes["class"] == "range"]
     assert len(ranges) == 3  # the legend's
-
-
-# The figure
 
 
 def test_the_figure_has_a_line_for_each_network_of_each_variant(run: Path) -> None:
@@ -137,23 +136,11 @@ def test_splits_and_seeds_share_a_line(run: Path) -> None:
     assert line.chance_at == 12.5
 
 
-def test_marks_lie_where_the_numbers_are(tmp_path: Path) -> None:
-    write_result(tmp_path, "transfer", "finetune", [1, 1, 1, 0, 0, 0, 0, 0], pretraining=pretraining_of())
-    page = report_of(tmp_path)
-    dots = [element.attributes["cx"] for element in page.all("circle")]
-    chances = [e.attributes["x1"] for e in page.all("line") if e.attributes["class"] == "chance"]
-    diamonds = [e.attributes["x"] for e in page.all("svg") if e.attributes.get("class") == "mark"]
-    assert (dots, chances, diamonds) == (["22", "37.5%"], ["2", "12.5%"], ["8", "68.3%"])  # the legend's first
-    assert all(f"{part} %" in page.text for part in ("37.5", "guessing 12.5", "paper 68.3"))
-
-
 def test_errors_are_not_drawn_among_shares(tmp_path: Path) -> None:
     write_result(tmp_path, "sync", "frozen", {"mae": [2.0, 1.0, 3.0, 4.0]}, chance={"mae": 3.2})
     contents = read_contents(tmp_path)
     assert contents.panels == ()
-    text = read_page(render(contents)).text
-    assert "2.50" in text
-    assert "No result is a share of right answers" in text
+    assert "2.50" in read_page(render(contents)).text
 
 
 def test_networks_of_one_name_are_told_apart(tmp_path: Path) -> None:
@@ -165,9 +152,6 @@ def test_networks_of_one_name_are_told_apart(tmp_path: Path) -> None:
         "transformations (random, speed), on ucf101 train1, 100 epochs · one",
         "transformations (warp, speed), on ucf101 train1, 100 epochs · other",
     ]
-
-
-# Tables and words
 
 
 def test_the_tables_stand_in_the_page(run: Path, page: Page) -> None:
@@ -192,18 +176,13 @@ def test_tables_without_results_are_set_apart(tmp_path: Path) -> None:
     assert contents.unmeasured_tables[0].title in words(folded)
 
 
-def test_the_first_paragraph_says_what_and_how_well(page: Page, small_dataset: Path) -> None:
+def test_the_first_paragraph_and_the_pretext_task(page: Page, small_dataset: Path) -> None:
     (summary,) = [words(e.text) for e in page.all("p") if e.attributes.get("class") == "summary"]
     assert f"c3d, pre-trained on split train1 of {small_dataset} for 2.0 of 2 epochs." in summary
     assert "motion accuracy 46.9 % (guessing 25.0 %), speed accuracy 52.1 % (guessing 33.6 %)" in summary
     assert "34 results of 3 networks, tested on ucf101-8" in summary
     assert "Transfer (finetune): pretrained 50.0 %, random 25.0 %;" in summary
-
-
-def test_the_pretext_task_is_reported(page: Page) -> None:
-    assert "motion accuracy 46.9 % 56.2 % 25.0 %" in page.rows()
-    assert "speed accuracy 52.1 % 62.5 % 33.6 %" in page.rows()
-    assert "Held out: 128 videos of split test1, each tested 4 times" in page.text
+    assert {"motion accuracy 46.9 % 56.2 % 25.0 %", "speed accuracy 52.1 % 62.5 % 33.6 %"} <= set(page.rows())
     assert "2.0 epochs, 10 steps (finished)" in page.text
 
 
@@ -220,29 +199,15 @@ def test_settings_are_shown_as_they_are_and_once(run: Path, tmp_path: Path, page
         assert f"{folder.relative_to(tmp_path / 'demo')}/config.yaml" in words(folded)
 
 
-# Pictures
-
-
-def test_every_picture_is_inside_exactly_once(run: Path, page: Page) -> None:
-    files = [path.read_bytes() for path in run.rglob("*.png")]
-    assert len(files) == 5 + 3 * 4 * 3 + 16 * 2 + 3 + 1
-    assert Counter(page.pictures()) == Counter(files)
-
-
-def test_pictures_have_words(run: Path, page: Page) -> None:
-    captions = [words(element.text) for element in page.all("figcaption")]
-    alternatives = [image.attributes["alt"] for image in page.all("img")]
+def test_every_picture_is_inside_exactly_once_with_words_and_size(run: Path, page: Page) -> None:
     names = sorted(str(path.relative_to(run)) for path in run.rglob("*.png"))
+    assert len(names) == 5 + 3 * 4 * 3 + 16 * 2 + 3 + 1
+    assert Counter(page.pictures()) == Counter((run / name).read_bytes() for name in names)
+    captions = [words(element.text) for element in page.all("figcaption")]
+    sizes = {e.attributes["alt"]: (e.attributes["width"], e.attributes["height"]) for e in page.all("img")}
     for name in names:
         assert sum(caption.endswith(f" {name}") for caption in captions) == 1, name
-        assert sum(f"({name})" in text for text in alternatives) == 1, name
-    assert all(len(caption.split()) >= 8 for caption in captions)
-
-
-def test_pictures_know_their_size(run: Path, page: Page) -> None:
-    sizes = {
-        image.attributes["alt"]: (image.attributes["width"], image.attributes["height"]) for image in page.all("img")
-    }
+        assert sum(f"({name})" in text for text in sizes) == 1, name
     assert sizes["Learning curves (curves.png)"] == ("143", "54")
 
 
@@ -256,23 +221,16 @@ def test_foreign_pictures_are_shown_too(tmp_path: Path) -> None:
     assert "notes/whiteboard.png" in page.text
 
 
-@pytest.mark.parametrize("damage", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
-def test_a_damaged_picture_is_named(tmp_path: Path, damage: bytes) -> None:
-    folder = write_result(tmp_path, "transfer", "finetune", [1, 0, 0, 0])
-    (folder / "confusion.png").write_bytes(damage)
-    with pytest.raises(WorkError, match=r"seed0/confusion.png is not a whole PNG picture; delete it"):
-        read_contents(tmp_path)
-
-
-def test_a_picture_that_was_cut_short_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", [0, 8, 33, -5])
+def test_a_damaged_picture_is_named(tmp_path: Path, part: int) -> None:
     folder = write_result(tmp_path, "transfer", "finetune", [1, 0, 0, 0])
     picture = draw_picture(folder / "confusion.png")
-    picture.write_bytes(picture.read_bytes()[:-5])
-    with pytest.raises(WorkError, match=r"confusion.png is not a whole PNG"):
+    picture.write_bytes(picture.read_bytes()[:part])
+    with pytest.raises(WorkError, match=r"seed0/confusion.png"):
         read_contents(tmp_path)
-
-
-# One file, and nothing else
+    picture.write_bytes(b"no picture")
+    with pytest.raises(WorkError, match=r"seed0/confusion.png"):
+        read_contents(tmp_path)
 
 
 def test_the_page_refers_to_nothing_outside(html: str, page: Page) -> None:
@@ -287,18 +245,14 @@ def test_the_page_refers_to_nothing_outside(html: str, page: Page) -> None:
     assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def test_links_lead_somewhere(page: Page) -> None:
+def test_links_lead_somewhere_and_headings_leave_out_no_level(page: Page) -> None:
     ids = [element.attributes["id"] for element in page.elements if "id" in element.attributes]
     assert len(ids) == len(set(ids))
     links = {link.attributes["href"] for link in page.all("a")}
     assert links >= {"#glance", "#tables", "#pretraining", "#evaluations", "#saliency", "#data", "#settings"}
     assert links <= {f"#{name}" for name in ids}
-
-
-def test_headings_leave_out_no_level(page: Page) -> None:
     levels = [int(element.tag[1]) for element in page.elements if re.fullmatch(r"h[1-6]", element.tag)]
-    assert levels[0] == 1
-    assert levels.count(1) == 1
+    assert (levels[0], levels.count(1)) == (1, 1)
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
@@ -329,9 +283,6 @@ def test_the_templates_are_installed_with_the_package() -> None:
     files = [path.name for path in (root / "eval" / "report").iterdir() if path.is_file() and path.suffix != ".py"]
     assert len(files) == 3
     assert all(any(fnmatch(name, pattern) for pattern in patterns) for name in files)
-
-
-# What is not there
 
 
 @pytest.mark.parametrize(
@@ -366,58 +317,41 @@ def absent_lists(run: Path) -> list[str]:
     return [box.removeprefix("Not there yet: ") for box in boxes if "saliency" not in box]
 
 
-def test_a_run_without_evaluations_says_how_to_make_them(tmp_path: Path, small_dataset: Path) -> None:
+def test_missing_evaluations_are_named(tmp_path: Path, small_dataset: Path) -> None:
     make_pretraining(tmp_path / "demo", small_dataset)
     text = report_of(tmp_path / "demo").text
     for command in ("transfer", "probe", "retrieval", "sync", "before-after", "still", "saliency"):
         assert f"made by video-eval {command} CONFIG" in text
-    assert "There are no results of evaluations below" in text
-
-
-def test_evaluations_that_are_missing_are_named(tmp_path: Path) -> None:
     write_result(tmp_path, "transfer", "finetune", [1, 0, 0, 0])
     write_result(tmp_path, "retrieval", "pooled", {"top1": [1, 0, 0, 0]})
     text = report_of(tmp_path).text
     assert "video-eval transfer" not in text
     assert "made by video-eval probe CONFIG" in text
-    assert "the picture of queries and their nearest neighbours: made by video-eval retrieval CONFIG" in text
+    assert "neighbours: made by video-eval retrieval CONFIG" in text
 
 
 def test_results_without_pretraining_are_enough(tmp_path: Path) -> None:
-    write_result(tmp_path / "eval", "transfer", "finetune", [1, 0, 0, 0])
+    folder = write_result(tmp_path / "eval", "transfer", "finetune", [1, 0, 0, 0])
     page = report_of(tmp_path)
-    assert f"{tmp_path} holds no pre-training run; stream-train pretrain CONFIG" in page.text
+    assert f"{tmp_path} holds no pre-training run" in page.text
     assert any("25.0 %" in line for line in page.rows())
-    assert "Which shards were learnt from is not known here" in page.text
-
-
-def test_one_result_alone_can_be_reported(tmp_path: Path) -> None:
-    folder = write_result(tmp_path, "transfer", "finetune", [1, 0, 0, 0])
     (folder / "config.yaml").write_text("question: {}\n")
     picture = draw_picture(folder / "curves.png")
     page = report_of(folder)
-    assert "holds no pre-training run" in page.text
+    assert f"{folder} holds no pre-training run" in page.text
     assert page.pictures() == [picture.read_bytes()]
 
 
-def test_there_must_be_something_to_report(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none does not exist; give the folder of a run, such as runs/demo"):
-        write_report(tmp_path / "none")
+def test_there_must_be_something_to_report(tmp_path: Path, small_dataset: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="file is not a folder"):
-        write_report(tmp_path / "file")
     draw_picture(tmp_path / "empty" / "picture.png")
-    with pytest.raises(
-        UsageError, match=r"holds neither a pre-training run \(config.yaml\) nor results of evaluations"
-    ):
-        write_report(tmp_path / "empty")
+    for name in ("none", "file", "empty"):
+        with pytest.raises(UsageError, match=f"{name} "):
+            write_report(tmp_path / name)
     assert not (tmp_path / "empty" / "report.html").exists()
-
-
-def test_a_damaged_judgement_is_named(tmp_path: Path, small_dataset: Path) -> None:
     make_pretraining(tmp_path / "demo", small_dataset)
     (tmp_path / "demo" / "validation.json").write_text("{}")
-    with pytest.raises(WorkError, match=r"validation.json is damaged; delete it and run `stream-train validate"):
+    with pytest.raises(WorkError, match=r"validation.json is damaged"):
         read_contents(tmp_path / "demo")
 
 
@@ -426,12 +360,8 @@ def test_settings_of_another_version_do_not_stop_the_report(tmp_path: Path, smal
     with (tmp_path / "demo" / "config.yaml").open("a") as file:
         file.write("colour_of_the_bike_shed: green\n")
     page = report_of(tmp_path / "demo")
-    assert "could not be understood" in page.text
     assert "unknown key colour_of_the_bike_shed" in page.text
     assert "motion accuracy 46.9 % 56.2 % –" in page.rows()
-
-
-# The data
 
 
 def test_shards_are_described(page: Page, small_dataset: Path) -> None:
@@ -459,9 +389,7 @@ def test_rejected_videos_are_counted_by_reason(tmp_path: Path, small_dataset: Pa
 def test_shards_that_are_gone_are_named(tmp_path: Path) -> None:
     make_pretraining(tmp_path / "demo", tmp_path / "gone")
     text = report_of(tmp_path / "demo").text
-    assert (
-        f"The shards of the run, {tmp_path / 'gone'}, cannot be described: {tmp_path / 'gone'} does not exist" in text
-    )
+    assert f"{tmp_path / 'gone'}, cannot be described: {tmp_path / 'gone'} does not exist" in text
 
 
 def test_shards_that_have_changed_since_are_called_so(tmp_path: Path, small_dataset: Path) -> None:
@@ -472,9 +400,6 @@ def test_shards_that_have_changed_since_are_called_so(tmp_path: Path, small_data
     validation = replace(make_validation(fingerprint), split="train1")
     (tmp_path / "demo" / "validation.json").write_bytes(as_validation(validation))
     assert changed not in report_of(tmp_path / "demo").text
-
-
-# The file
 
 
 def test_the_report_is_written_where_it_is_wanted(tmp_path: Path) -> None:

@@ -61,17 +61,11 @@ def test_splits_may_lie_in_different_folders(tmp_path: Path) -> None:
     assert result.num_splits == 2
 
 
-def test_a_folder_given_twice_counts_once(tmp_path: Path) -> None:
-    write_result(tmp_path / "a", "transfer", "finetune", RIGHT, pretraining=pretraining_of())
-    (result,) = combine([tmp_path, tmp_path / "a", tmp_path / "a" / ".." / "a"])
-    assert (value_of(result), result.num_seeds) == (5 / 8, 1)
-
-
-def test_a_repeated_row_is_left_out(tmp_path: Path) -> None:
+def test_a_row_counts_once(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_result(tmp_path / name, "transfer", "finetune", RIGHT, pretraining=pretraining_of())
-    (result,) = combine([tmp_path])
-    assert (result.num_seeds, result.num_splits) == (1, 1)
+    (result,) = combine([tmp_path, tmp_path / "a", tmp_path / "a" / ".." / "a"])
+    assert (value_of(result), result.num_seeds, result.num_splits) == (5 / 8, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +78,8 @@ def test_a_repeated_row_is_left_out(tmp_path: Path) -> None:
         {"pretraining": pretraining_of(motions=["warp"])},
         {"architecture": "r3d18"},
         {"config": {"epochs": 75, "train_fingerprint": "train1"}},
+        {"fingerprint": "rebuilt", "seed": 0},
+        {"config": {"epochs": 50, "train_fingerprint": "b"}, "seed": 0},
     ],
 )
 def test_what_differs_is_not_mixed(tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -102,20 +98,10 @@ def test_seeds_of_random_weights_are_seeds_beside_those_of_the_labels(tmp_path: 
 
 
 def test_random_weights_of_different_runs_are_not_mixed(tmp_path: Path) -> None:
-    """They have no checksum, and only the run's config says how wide they are."""
     write_result(tmp_path / "a", "transfer", "finetune", RIGHT, network="random")
     write_result(tmp_path / "a", "transfer", "finetune", WRONG, network="random", seed=1)
     write_result(tmp_path / "b", "transfer", "finetune", EVEN, network="random", seed=2)
     assert [value_of(result) for result in combine([tmp_path])] == [3.5 / 8, 4 / 8]
-
-
-@pytest.mark.parametrize("key", ["fingerprint", "config"])
-def test_other_data_under_the_same_name_is_not_mixed(tmp_path: Path, key: str) -> None:
-    other = {"fingerprint": "rebuilt"} if key == "fingerprint" else {"config": {"epochs": 50, "train_fingerprint": "b"}}
-    network = pretraining_of()
-    write_result(tmp_path / "a", "transfer", "finetune", RIGHT, pretraining=network)
-    write_result(tmp_path / "b", "transfer", "finetune", WRONG, pretraining=network, **other)
-    assert [value_of(result) for result in combine([tmp_path])] == [5 / 8, 2 / 8]
 
 
 def test_the_paper_s_data_sets_have_one_name(tmp_path: Path) -> None:

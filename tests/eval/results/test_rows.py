@@ -74,9 +74,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_a_question_that_names_no_class_has_no_predictions(tmp_path: Path) -> None:
     write_row(tmp_path, row(), dataclasses.replace(scores(), predicted=None))
     assert read_scores(tmp_path).predicted is None
-    assert (tmp_path / "videos.csv").read_text().splitlines()[
-        4
-    ] == '"mine, not UCF101\'s","mine, not UCF101\'s",-1,,0.0,0.0'
+    last = (tmp_path / "videos.csv").read_text().splitlines()[4]
+    assert last == '"mine, not UCF101\'s","mine, not UCF101\'s",-1,,0.0,0.0'
 
 
 def test_equal_results_are_equal_bytes_and_plain_json(tmp_path: Path) -> None:
@@ -114,7 +113,7 @@ def test_rows_are_found_in_order(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     assert find_rows(tmp_path) == [tmp_path / "a/seed0", tmp_path / "a/seed1", tmp_path / "b/seed0"]
     assert find_rows(tmp_path / "a/seed0") == [tmp_path / "a/seed0"]
-    with pytest.raises(UsageError, match="nowhere does not exist; give a folder that evaluations wrote"):
+    with pytest.raises(UsageError, match="nowhere does not exist"):
         find_rows(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="is not a folder"):
         find_rows(tmp_path / "a/seed0/row.json")
@@ -154,13 +153,13 @@ def test_damaged_scores_are_named(tmp_path: Path, old: str, new: str, reason: st
     text = (tmp_path / "videos.csv").read_text()
     assert old in text
     (tmp_path / "videos.csv").write_text(text.replace(old, new))
-    with pytest.raises(WorkError, match=rf"videos\.csv is damaged or not a list of test videos \({reason}"):
+    with pytest.raises(WorkError, match=rf"videos\.csv is damaged.*{reason}"):
         read_scores(tmp_path)
     (tmp_path / "videos.csv").write_text("")
     with pytest.raises(WorkError, match=r"videos\.csv is damaged"):
         read_scores(tmp_path)
     (tmp_path / "videos.csv").unlink()
-    with pytest.raises(WorkError, match=r"videos\.csv does not exist; run the evaluation again"):
+    with pytest.raises(WorkError, match=r"videos\.csv does not exist"):
         read_scores(tmp_path)
 
 
