@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from shardify.config import StrictModel
-from shardify.storage.locations import Location, WritableLocation, is_url, join_location
+from shardify.storage.locations import Location, is_url, join_location
 from stream_train.data.config import DataConfig, IndexedReaderConfig
 from stream_train.networks.config import NetworkConfig
-from stream_train.training.config import CheckpointConfig, DeviceChoice, OptimizerConfig, Precision, TrainConfig
+from stream_train.training.config import OptimizerConfig, RunConfig, TrainConfig
 
 FrozenNorm = Literal["evaluation", "training"]
 ShortRule = Literal["exact", "full_steps"]
@@ -100,28 +100,18 @@ WeightsConfig = Annotated[
 ]
 
 
-class JudgingConfig(StrictModel):
+class JudgingConfig(RunConfig):
     """The keys of a config that all evaluations share: data, networks, and how results are computed."""
 
-    shards: str
-    """The data set: the folder, or the place in an object store, that `shardify build` wrote."""
     test_shards: str | None = None
     """Where the test splits lie, if in another data set; its classes must be the same."""
     splits: tuple[SplitPair, ...] = (SplitPair(train="train1", test="test1"),)
     """Splits to train and test on, one after the other; `[1, 2, 3]` is short for train1 and test1 and so on."""
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
     """Seeds of new weights, order and draws; each is a row of its own."""
-    out: WritableLocation
-    """Folder, or URL such as s3://bucket/run/eval, for all results; the same command goes on with what is missing."""
     networks: dict[str, WeightsConfig]
     """What is judged, by name; the paper's place in the tables is that of the name `pretrained`."""
     data: EvalDataConfig = EvalDataConfig()
-    device: DeviceChoice = "auto"
-    precision: Precision = "auto"
-    sync_batchnorm: bool = False
-    threads: int = Field(default=0, ge=0, le=1024)
-    log_every_steps: PositiveInt = 20
-    checkpoint: CheckpointConfig = CheckpointConfig()
 
     @field_validator("splits", mode="before")
     @classmethod

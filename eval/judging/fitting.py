@@ -90,19 +90,12 @@ def fit_config(setting: Setting, plan: Fit) -> FitConfig:
             split=setting.test.split, draws_per_video=1, every_epochs=plan.validate_every_epochs
         )
     return FitConfig(
-        shards=train.shard_set.location,
+        **config.run_keys() | {"shards": train.shard_set.location, "out": setting.place(plan.evaluation, plan.variant)},
         split=train.split,
-        out=setting.place(plan.evaluation, plan.variant),
         seed=setting.seed,
         epochs=plan.epochs,
         data=plan.data or setting.data,
         optimizer=plan.optimizer,
-        device=config.device,
-        precision=config.precision,
-        sync_batchnorm=config.sync_batchnorm,
-        threads=config.threads,
-        log_every_steps=config.log_every_steps,
-        checkpoint=config.checkpoint,
         validation=validation,
         question={
             "evaluation": plan.evaluation,

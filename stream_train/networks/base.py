@@ -1,11 +1,12 @@
 """What every network promises: clips in, one feature vector a clip out, with the last convolution's output between.
 
-Axes, in every file of this package: N clips, C channels, T frames, H rows, W columns.
+Axes: N clips, C channels, T frames, H rows, W columns.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 
 from torch import Tensor, nn
 
@@ -72,16 +73,10 @@ class Backbone(nn.Module, ABC):
         return self.features_from_conv(self.conv_features(clips))
 
     def conv_features(self, clips: Tensor) -> Tensor:
-        """Clips to the output of the last convolution (behind its pooling layer, where it has one).
-
-        Args:
-            clips: float (N, 3, num_frames, crop, crop) in [-1, 1].
+        """Clips, as for :meth:`forward`, to the last convolution's output (after its pooling layer, if it has one).
 
         Returns:
             float (N, *conv_dim).
-
-        Raises:
-            ValueError: if the clips have another shape.
         """
         expected = (NUM_COLOURS, self.num_frames, self.crop, self.crop)
         if tuple(clips.shape[1:]) != expected:
@@ -101,34 +96,25 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def features_from_conv(self, conv: Tensor) -> Tensor:
-        """The part of `forward` behind the convolutions: (N, *conv_dim) -> (N, feature_dim)."""
+        """The part of `forward` after the convolutions: (N, *conv_dim) -> (N, feature_dim)."""
 
     def reset_fully_connected(self) -> None:
-        """Draw the fully connected layers anew (the probes of Tables 1 and 3); nothing happens where there are none."""
+        """Draw the fully connected layers anew, if there are any (the probes of Tables 1 and 3)."""
         if self.fully_connected is not None:
             initialise_xavier(self.fully_connected)
 
     @abstractmethod
     def _convolve(self, clips: Tensor) -> Tensor:
-        """`conv_features` behind the shape check."""
+        """`conv_features` after the shape check."""
 
 
 def build_fully_connected(in_units: int, units: int) -> nn.Sequential:
     """Two hidden fully connected layers with BatchNorm and ReLU, no dropout: C3D's, and those of the probes."""
-    layers = nn.Sequential()
-    layers.add_module("fc1", _dense(in_units, units))
-    layers.add_module("fc2", _dense(units, units))
-    return layers
+    return nn.Sequential(OrderedDict(fc1=_dense(in_units, units), fc2=_dense(units, units)))
 
 
 def build_head(feature_dim: int, num_classes: int, classifier_init: ClassifierInit = "torch") -> nn.Linear:
-    """A linear classifier over a backbone's features.
-
-    Args:
-        feature_dim: length of the features, `Backbone.feature_dim`.
-        num_classes: number of logits.
-        classifier_init: see `NetworkOptions.classifier_init`.
-    """
+    """A linear classifier: features (N, feature_dim) -> logits (N, num_classes)."""
     head = nn.Linear(feature_dim, num_classes)
     if classifier_init == "normal":
         nn.init.normal_(head.weight, std=NORMAL_CLASSIFIER_DEVIATION)
@@ -142,7 +128,7 @@ def scale_channels(channels: int, width: float) -> int:
 
 
 def halve(size: int) -> int:
-    """Size behind any layer of stride 2 that starts a window on every second position: ceil(size / 2)."""
+    """Output size of a layer of stride 2 that has a window at every second position: ceil(size / 2)."""
     return -(-size // 2)
 
 
@@ -166,8 +152,5 @@ def set_batch_norm(module: nn.Module, *, eps: float, momentum: float) -> None:
 
 
 def _dense(in_units: int, out_units: int) -> nn.Sequential:
-    layer = nn.Sequential()
-    layer.add_module("linear", nn.Linear(in_units, out_units, bias=False))
-    layer.add_module("norm", nn.BatchNorm1d(out_units))
-    layer.add_module("relu", nn.ReLU(inplace=True))
-    return layer
+    linear = nn.Linear(in_units, out_units, bias=False)
+    return nn.Sequential(OrderedDict(linear=linear, norm=nn.BatchNorm1d(out_units), relu=nn.ReLU(inplace=True)))

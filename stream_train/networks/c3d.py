@@ -1,6 +1,7 @@
 """C3D, the paper's default: 3x3x3 convolutions with max pools between, then two fully connected layers.
 
-In: clips (N, 3, T, H, W). Out: features (N, 2048), or (N, 4096) for `c3d_large`. Shapes of a 16 x 112 x 112 clip:
+In: clips (N, 3, T, H, W). Out: features (N, 2048), or (N, 4096) for `c3d_large`. Axes: N clips, C channels, T frames,
+H rows, W columns. C x T x H x W of a 16 x 112 x 112 clip:
 
     clip   3 x 16 x 112 x 112
     pool1 64 x 16 x  56 x  56
@@ -11,6 +12,8 @@ In: clips (N, 3, T, H, W). Out: features (N, 2048), or (N, 4096) for `c3d_large`
 """
 
 from __future__ import annotations
+
+from collections import OrderedDict
 
 from torch import Tensor, nn
 
@@ -36,7 +39,7 @@ BATCH_NORM_MOMENTUM = 0.025  # TF decay 0.975
 
 
 class C3D(Backbone):
-    """Convolutions, ceil-mode max pools, two fully connected layers; BatchNorm and ReLU behind each, no dropout."""
+    """Convolutions, ceil-mode max pools, two fully connected layers; BatchNorm and ReLU after each, no dropout."""
 
     fully_connected: nn.Sequential
 
@@ -86,8 +89,5 @@ def build_c3d(config: C3DConfig | C3DLargeConfig, *, crop: int, num_frames: int)
 
 
 def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:
-    layer = nn.Sequential()
-    layer.add_module("conv", nn.Conv3d(in_channels, out_channels, kernel_size=3, padding=1, bias=False))
-    layer.add_module("norm", nn.BatchNorm3d(out_channels))
-    layer.add_module("relu", nn.ReLU(inplace=True))
-    return layer
+    conv = nn.Conv3d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
+    return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm3d(out_channels), relu=nn.ReLU(inplace=True)))

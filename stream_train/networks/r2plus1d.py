@@ -1,6 +1,7 @@
 """R(2+1)D-18: every 3D convolution is split into a spatial and a temporal one; torchvision's or the authors' way.
 
-In: clips (N, 3, T, H, W). Out: features (N, 512). Shapes of a 16 x 112 x 112 clip, at width 1, in both variants:
+In: clips (N, 3, T, H, W). Out: features (N, 512). Axes: N clips, C channels, T frames, H rows, W columns. C x T x H x W
+of a 16 x 112 x 112 clip, at width 1, in both variants:
 
     stem      64 x 16 x 56 x 56
     layer1    64 x 16 x 56 x 56
@@ -14,15 +15,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.models.video.resnet import Conv2Plus1D
 
-from stream_train.networks.base import NUM_COLOURS, halve, initialise_xavier, scale_channels, set_batch_norm
+from stream_train.networks.base import NUM_COLOURS, halve, scale_channels
 from stream_train.networks.config import R2Plus1D18Config
-from stream_train.networks.resnet import (
-    OFFICIAL_EPS,
-    OFFICIAL_MOMENTUM,
-    STAGE_CHANNELS,
-    ResNet18,
-    initialise_like_torchvision,
-)
+from stream_train.networks.resnet import STAGE_CHANNELS, ResNet18
 
 TORCHVISION_STEM_CHANNELS = 45
 
@@ -57,15 +52,14 @@ class IdentityConv2Plus1D(nn.Module):
         self.temporal = nn.Conv3d(
             out_planes, out_planes, kernel_size=(3, 1, 1), stride=(strides[0], 1, 1), padding=(1, 0, 0), bias=False
         )
-        self.reset_temporal()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_planes, T, H, W) -> (N, out_planes, ceil(T / stride), ceil(H / stride), ceil(W / stride))."""
         out: Tensor = self.temporal(self.relu(self.spatial(x)))
         return out
 
-    def reset_temporal(self) -> None:
-        """Set the temporal convolution to the identity: its centre tap passes each channel through."""
+    def start_as_identity(self) -> None:
+        """Set the temporal convolution to the identity: its centre tap passes each channel on."""
         nn.init.dirac_(self.temporal.weight)
 
     @staticmethod
@@ -77,37 +71,29 @@ class IdentityConv2Plus1D(nn.Module):
 def build_r2plus1d18(config: R2Plus1D18Config, *, crop: int, num_frames: int) -> ResNet18:
     """R(2+1)D-18, newly initialised."""
     channels = scale_channels(STAGE_CHANNELS[0], config.width)
-    if config.variant == "torchvision":
-        net = ResNet18(
-            _torchvision_stem(channels, scale_channels(TORCHVISION_STEM_CHANNELS, config.width)),
-            [Conv2Plus1D] * 4,
-            stem_size=halve,
-            width=config.width,
-            crop=crop,
-            num_frames=num_frames,
-            torchvision_name="r2plus1d_18" if config.width == 1 else None,
-        )
-        initialise_like_torchvision(net)
-        return net
-    net = ResNet18(
-        nn.Sequential(
+    official = config.variant == "official"
+    if official:
+        stem = nn.Sequential(
             IdentityConv2Plus1D(NUM_COLOURS, channels, stride=(1, 2, 2), spatial_kernel=7),
             nn.BatchNorm3d(channels),
             nn.ReLU(inplace=True),
-        ),
-        [IdentityConv2Plus1D] * 4,
-        stem_size=halve,
+        )
+    else:
+        stem = _torchvision_stem(channels, scale_channels(TORCHVISION_STEM_CHANNELS, config.width))
+    net = ResNet18(
+        stem,
+        [IdentityConv2Plus1D if official else Conv2Plus1D] * 4,
+        stem_size=halve(crop),
+        official=official,
         width=config.width,
         crop=crop,
         num_frames=num_frames,
-        project_always=True,
-        normalise_features=True,
+        normalise_features=official,
+        torchvision_name=None if official else "r2plus1d_18",
     )
-    set_batch_norm(net, eps=OFFICIAL_EPS, momentum=OFFICIAL_MOMENTUM)
-    initialise_xavier(net)
     for layer in net.modules():
         if isinstance(layer, IdentityConv2Plus1D):
-            layer.reset_temporal()
+            layer.start_as_identity()
     return net
 
 

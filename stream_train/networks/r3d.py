@@ -1,6 +1,7 @@
 """3D-ResNet-18, torchvision's or the authors'.
 
-In: clips (N, 3, T, H, W). Out: features (N, 512). Shapes of a 16 x 112 x 112 clip, at width 1:
+In: clips (N, 3, T, H, W). Out: features (N, 512). Axes: N clips, C channels, T frames, H rows, W columns. C x T x H x W
+of a 16 x 112 x 112 clip, at width 1:
 
          torchvision           official
 stem      64 x 16 x 56 x 56     64 x 16 x 27 x 27   (1x7x7 and an unpadded max pool)
@@ -15,54 +16,32 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models.video.resnet import Conv3DNoTemporal, Conv3DSimple
 
-from stream_train.networks.base import NUM_COLOURS, halve, initialise_xavier, scale_channels, set_batch_norm
+from stream_train.networks.base import NUM_COLOURS, halve, scale_channels
 from stream_train.networks.config import R3D18Config
-from stream_train.networks.resnet import (
-    OFFICIAL_EPS,
-    OFFICIAL_MOMENTUM,
-    STAGE_CHANNELS,
-    ResNet18,
-    initialise_like_torchvision,
-)
+from stream_train.networks.resnet import STAGE_CHANNELS, ResNet18
 
 
 def build_r3d18(config: R3D18Config, *, crop: int, num_frames: int) -> ResNet18:
     """3D-ResNet-18, newly initialised."""
     channels = scale_channels(STAGE_CHANNELS[0], config.width)
-    if config.variant == "torchvision":
-        net = ResNet18(
-            nn.Sequential(
-                nn.Conv3d(NUM_COLOURS, channels, (3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3), bias=False),
-                nn.BatchNorm3d(channels),
-                nn.ReLU(inplace=True),
-            ),
-            [Conv3DSimple] * 4,
-            stem_size=halve,
-            width=config.width,
-            crop=crop,
-            num_frames=num_frames,
-            torchvision_name="r3d_18" if config.width == 1 else None,
-        )
-        initialise_like_torchvision(net)
-        return net
-    net = ResNet18(
-        nn.Sequential(
-            nn.Conv3d(NUM_COLOURS, channels, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False),
-            nn.BatchNorm3d(channels),
-            nn.ReLU(inplace=True),
-            nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2)),  # unpadded, slim's default: 56 -> 27
-        ),
-        [Conv3DNoTemporal, Conv3DNoTemporal, Conv3DSimple, Conv3DSimple],
-        stem_size=_official_stem_size,
+    official = config.variant == "official"
+    taps = 1 if official else 3  # in time
+    stem = nn.Sequential(
+        nn.Conv3d(NUM_COLOURS, channels, (taps, 7, 7), stride=(1, 2, 2), padding=(taps // 2, 3, 3), bias=False),
+        nn.BatchNorm3d(channels),
+        nn.ReLU(inplace=True),
+    )
+    stem_size = halve(crop)
+    if official:
+        stem.append(nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2)))  # unpadded, slim's default: 56 -> 27
+        stem_size = (stem_size - 3) // 2 + 1
+    return ResNet18(
+        stem,
+        [Conv3DNoTemporal, Conv3DNoTemporal, Conv3DSimple, Conv3DSimple] if official else [Conv3DSimple] * 4,
+        stem_size=stem_size,
+        official=official,
         width=config.width,
         crop=crop,
         num_frames=num_frames,
-        project_always=True,  # the authors compare the frame axis, not the channel axis, with the channels wanted
+        torchvision_name=None if official else "r3d_18",
     )
-    set_batch_norm(net, eps=OFFICIAL_EPS, momentum=OFFICIAL_MOMENTUM)
-    initialise_xavier(net)
-    return net
-
-
-def _official_stem_size(crop: int) -> int:
-    return (halve(crop) - 3) // 2 + 1

@@ -6,13 +6,13 @@ names (`stem`, `layer1` ... `layer4`), so that weights of the torchvision-shaped
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock
 
-from stream_train.networks.base import Backbone, halve, scale_channels
+from stream_train.networks.base import Backbone, halve, initialise_xavier, scale_channels, set_batch_norm
 
 TorchvisionName = Literal["r3d_18", "r2plus1d_18"]
 
@@ -47,28 +47,29 @@ class ResNet18(Backbone):
         stem: nn.Module,
         conv_builders: Sequence[ConvBuilder],
         *,
-        stem_size: Callable[[int], int],
+        stem_size: int,
+        official: bool,
         width: float,
         crop: int,
         num_frames: int,
-        project_always: bool = False,
         normalise_features: bool = False,
         torchvision_name: TorchvisionName | None = None,
     ) -> None:
-        """Assemble; the caller initialises the weights.
+        """Assemble and initialise.
 
         Args:
             stem: first layers, (N, 3, T, H, W) -> (N, 64 * width, T, H', W').
             conv_builders: the convolution of the blocks, one for each of the four stages.
-            stem_size: the stem's output height for an input height.
+            stem_size: the stem's output height H'.
+            official: the authors' initialisation and BatchNorm constants, and a 1x1x1 convolution on every shortcut
+                (their code compares the wrong axis); else torchvision's, and one only where the shape changes.
             width: multiplies the channels of all stages.
             crop: height and width of the clips, in pixels.
             num_frames: frames a clip.
-            project_always: put a 1x1x1 convolution on every shortcut, not only where the shape changes.
             normalise_features: BatchNorm between the global average pool and the head.
-            torchvision_name: the function below `torchvision.models.video` whose weights fit, if one does.
+            torchvision_name: the function below `torchvision.models.video` whose weights fit at width 1, if one does.
         """
-        duration, size = num_frames, stem_size(crop)
+        duration, size = num_frames, stem_size
         for builder in conv_builders[1:]:  # the first stage keeps the stem's size
             duration = halve(duration) if builder.get_downsample_stride(2)[0] == 2 else duration
             size = halve(size)
@@ -77,13 +78,18 @@ class ResNet18(Backbone):
             crop=crop, num_frames=num_frames, conv_dim=(channels[-1], duration, size, size), feature_dim=channels[-1]
         )
         self.fully_connected = None
-        self.torchvision_name = torchvision_name
+        self.torchvision_name = torchvision_name if width == 1 else None
         self.stem = stem
-        self.layer1 = _stage(channels[0], channels[0], conv_builders[0], 1, project_always)
-        self.layer2 = _stage(channels[0], channels[1], conv_builders[1], 2, project_always)
-        self.layer3 = _stage(channels[1], channels[2], conv_builders[2], 2, project_always)
-        self.layer4 = _stage(channels[2], channels[3], conv_builders[3], 2, project_always)
+        self.layer1 = _stage(channels[0], channels[0], conv_builders[0], 1, official)
+        self.layer2 = _stage(channels[0], channels[1], conv_builders[1], 2, official)
+        self.layer3 = _stage(channels[1], channels[2], conv_builders[2], 2, official)
+        self.layer4 = _stage(channels[2], channels[3], conv_builders[3], 2, official)
         self.feature_norm = nn.BatchNorm1d(channels[-1]) if normalise_features else None
+        if official:
+            set_batch_norm(self, eps=OFFICIAL_EPS, momentum=OFFICIAL_MOMENTUM)
+            initialise_xavier(self)
+        else:
+            initialise_like_torchvision(self)
 
     def features_from_conv(self, conv: Tensor) -> Tensor:
         """Global average pool, then the extra BatchNorm where there is one."""

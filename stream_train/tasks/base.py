@@ -1,10 +1,9 @@
-"""What a network can be trained to answer about clips: which clips a video gives, which heads answer, how it is judged.
+"""What a network can be trained to answer about clips: which clips a video gives, the heads, the metrics.
 
-In: a video's length and draws; later the heads' outputs and the batch. Out: clip plans; loss terms; additive counts and
-the figures made from them. Pretext tasks (`stream_train.tasks`) and the questions of the evaluations are
-:class:`ClipTask`s, trained by one loop.
+In: a video's length and draws; later the heads' outputs and the batch. Out: clip plans; loss terms; counts and the
+metrics computed from them. Pretext tasks and the questions of evaluations are :class:`ClipTask`s, trained by one loop.
 
-Axes: N clips of a batch, K motion classes, S speeds.
+Axes: N clips of a batch, K classes.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from stream_train.transformations.sampling import ClipPlan
 from stream_train.transformations.sequences import CLIP_LENGTH
 
 IGNORED = -1
-"""Class index of a clip that a head does not judge."""
+"""Class index of a clip that a head leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossTerm:
-    """One part of the loss, summed over this rank's clips, so that ranks with unequal slices average rightly."""
+    """One part of the loss, summed over this rank's clips: ranks may have slices of unequal size."""
 
     total: Tensor
     """Scalar float32 sum of the clips' losses; carries the gradient."""
     count: Tensor
     """Scalar int64: how many clips were summed; may be 0."""
     weight: float = 1.0
-    """What the mean over all clips of all ranks is multiplied by in the whole loss."""
+    """Factor of the mean over all ranks' clips in the whole loss."""
 
     def __post_init__(self) -> None:
         if self.total.ndim or self.count.ndim:
@@ -45,21 +44,21 @@ class LossTerm:
 
 
 class ClipTask(abc.ABC):
-    """A question about clips; picklable, since the loader's workers draw its clips."""
+    """A question about clips; picklable, since workers draw its clips."""
 
     @property
     def min_frames(self) -> int:
-        """Frames of the shortest video that gives clips of their own; shorter ones loop, or must be left out."""
+        """Frames of the shortest video whose clips do not loop; shorter videos loop, or must be left out."""
         return CLIP_LENGTH
 
     @property
     def clips_per_answer(self) -> int:
-        """Clips that are looked at together; the heads give a row of logits for each such group."""
+        """Clips in a group; the heads give one row of logits for each group."""
         return 1
 
     @abc.abstractmethod
     def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
-        """The clips of one video in one epoch, always equally many."""
+        """The clips of one video in one epoch; always the same number."""
 
     @abc.abstractmethod
     def head_sizes(self) -> dict[str, int]:
@@ -67,12 +66,7 @@ class ClipTask(abc.ABC):
 
     @abc.abstractmethod
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
-        """The loss terms of a batch; the names are the same for every batch.
-
-        Args:
-            outputs: head name -> logits (N, classes).
-            batch: what the logits were computed from.
-        """
+        """The loss terms of a batch, from head name -> logits (N, K); the names are the same for every batch."""
 
     @abc.abstractmethod
     def count(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
@@ -80,24 +74,19 @@ class ClipTask(abc.ABC):
 
     @abc.abstractmethod
     def count_baselines(self, batch: Batch, num_frames: Tensor) -> dict[str, Tensor]:
-        """Counts for what can be guessed without looking at the frames.
-
-        Args:
-            batch: the clips, on the CPU or on the device.
-            num_frames: int64 (N,) length of each clip's video, on the batch's device.
-        """
+        """Counts for a guess that does not look at the frames; `num_frames`: int64 (N,) length of each clip's video."""
 
     @abc.abstractmethod
     def compute_metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
-        """The figures to report, from added-up counts (of :meth:`count`, with or without the baselines)."""
+        """Metrics from summed counts (of :meth:`count`, with or without the baselines)."""
 
     @abc.abstractmethod
-    def guesses(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """Accuracy name -> what guessing without looking reaches, given the figures of :meth:`compute_metrics`."""
+    def guesses(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Accuracy name -> what a guess without looking reaches, given :meth:`compute_metrics`."""
 
     @abc.abstractmethod
     def class_names(self) -> dict[str, Sequence[str]]:
-        """Name of each square count -> the names of its rows and columns, for figures."""
+        """Name of each square count -> the names of its rows and columns, for pictures."""
 
 
 class ClipModel(nn.Module):
@@ -142,13 +131,13 @@ def cross_entropy_term(logits: Tensor, targets: Tensor, weight: float = 1.0) -> 
 
 
 def count_confusion(targets: Tensor, logits: Tensor) -> Tensor:
-    """Int64 (K, K): how often clips of class i (rows) are called class j (columns)."""
+    """Int64 (K, K): how many clips of class i (rows) got the answer j (columns)."""
     return count_pairs(targets, logits.argmax(dim=1), logits.shape[1])
 
 
 def count_pairs(rows: Tensor, columns: Tensor, size: int) -> Tensor:
-    """Int64 (size, size) counts of (row, column) pairs, leaving out pairs with IGNORED; never waits for a GPU."""
-    judged = (rows != IGNORED) & (columns != IGNORED)
-    cells = torch.where(judged, rows * size + columns, size * size)
+    """Int64 (size, size) counts of (row, column) pairs without those with IGNORED; never waits for a GPU."""
+    counted = (rows != IGNORED) & (columns != IGNORED)
+    cells = torch.where(counted, rows * size + columns, size * size)
     counts = torch.zeros(size * size + 1, dtype=torch.int64, device=rows.device)
     return counts.scatter_add(0, cells, torch.ones_like(cells))[:-1].reshape(size, size)

@@ -67,12 +67,12 @@ class Transformations(ClipTask):
         return {"speed_by_length": count_pairs(fastest, speed_targets(batch), NUM_SPEEDS)}
 
     def compute_metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
-        """Accuracies in [0, 1]; a figure without any clip is left out.
+        """Accuracies in [0, 1]; one without any clip is left out.
 
-        `nonrandom_motion_accuracy` is over the clips that are not random, with all classes allowed as answers: telling
-        random clips apart and guessing among the other three gives 1/3 there, though 1/2 over all clips.
-        `speed_best_constant` always answers the most frequent speed, `speed_best_from_length` the most frequent one
-        among the videos that allow the same speeds: what can be had without looking.
+        `nonrandom_motion_accuracy` counts the clips that are not random, with all classes as possible answers: a
+        network that only recognises random clips and guesses the rest gets 1/3 there, but 1/2 over all clips.
+        Two metrics need no look at the frames: `speed_best_constant` always answers the most frequent speed,
+        `speed_best_from_length` the most frequent one among videos that allow the same speeds.
         """
         shares: dict[str, tuple[Tensor, Tensor]] = {}
         if "motion" in counts:
@@ -89,14 +89,14 @@ class Transformations(ClipTask):
             shares["speed_best_from_length"] = (table.max(dim=1).values.sum(), table.sum())
         return {name: int(hits) / int(total) for name, (hits, total) in shares.items() if int(total)}
 
-    def guesses(self, figures: Mapping[str, float]) -> dict[str, float]:
+    def guesses(self, metrics: Mapping[str, float]) -> dict[str, float]:
         guesses = {}
         if self.motions:
             guesses["motion_accuracy"] = 1 / len(self.motions)
         if Motion.RANDOM in self.motions:
             guesses["nonrandom_motion_accuracy"] = 1 / (len(self.motions) - 1)
-        if "speed_best_from_length" in figures:
-            guesses["speed_accuracy"] = figures["speed_best_from_length"]
+        if "speed_best_from_length" in metrics:
+            guesses["speed_accuracy"] = metrics["speed_best_from_length"]
         return guesses
 
     def class_names(self) -> dict[str, Sequence[str]]:

@@ -35,7 +35,7 @@ NEUTRAL_KEYS = (
     "data.reader.ahead_batches",
     "data.reader.on_damage",
 )
-"""Keys, with all below them, that do not change which clips are seen or what is computed from them."""
+"""Keys (with all keys below them) that change neither which clips are seen nor what is computed from them."""
 
 
 class OptimizerConfig(StrictModel):
@@ -65,36 +65,27 @@ class CheckpointConfig(StrictModel):
     every_steps: PositiveInt = 500
     """A killed run repeats at most this many steps; the end of the run is always saved."""
     keep: PositiveInt = 2
-    """How many checkpoints are kept, the newest ones."""
+    """How many of the newest checkpoints are kept."""
 
 
 class ValidationConfig(StrictModel):
-    """How a network is judged on held-out videos, with draws that are the same every time."""
+    """How a network is validated on held-out videos, with the same draws every time."""
 
     split: str | None
-    """Split of the same shards to judge on; null is every sample."""
+    """Held-out split of the same shards; null is every sample."""
     draws_per_video: PositiveInt = 2
     """How often each video is looked at, each time with other clips."""
     every_epochs: NonNegativeInt = 0
-    """Judge while training, after every so many epochs; 0 only on `stream-train validate`."""
+    """Validate after every so many epochs of training; 0: only on `stream-train validate`."""
 
 
-class TrainConfig(StrictModel):
-    """What any training run is asked to do: a pretext task's, or the fine-tuning that judges a network."""
+class RunConfig(StrictModel):
+    """The keys that training runs and evaluations share: where data and results lie, and how to compute."""
 
     shards: str
-    """Where the data set lies: the folder, or the place in an object store, that `shardify build` wrote."""
-    split: str | None = None
-    """Split to train on, such as train1; null is every sample."""
+    """The data set: the folder or URL that `shardify build` wrote."""
     out: WritableLocation
-    """Folder, or URL such as s3://bucket/run, for the checkpoints, metrics, figures and exported weights; the same
-    command continues a run there."""
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    """Seed of the initial weights, the order of the videos, and everything drawn for them."""
-    epochs: PositiveInt
-    """Times that every video is seen."""
-    data: DataConfig = DataConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
+    """Folder, or URL such as s3://bucket/run, for all results; the same command continues there."""
     device: DeviceChoice = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     precision: Precision = "auto"
@@ -106,10 +97,6 @@ class TrainConfig(StrictModel):
     log_every_steps: PositiveInt = 20
     """Steps that a line of metrics.jsonl sums up."""
     checkpoint: CheckpointConfig = CheckpointConfig()
-    validation: ValidationConfig | None = None
-    """Held-out validation; null leaves it out."""
-    accept_changed_data: bool = False
-    """Continue a run although the data set under it has changed."""
 
     @field_validator("shards")
     @classmethod
@@ -118,12 +105,33 @@ class TrainConfig(StrictModel):
             raise ValueError("give the folder that holds the data set's manifest.json")
         return shards
 
+    def run_keys(self) -> dict[str, Any]:
+        """The values of all these keys."""
+        return {name: getattr(self, name) for name in RunConfig.model_fields}
+
+
+class TrainConfig(RunConfig):
+    """What any training run is asked to do: a pretext task's, or an evaluation's fine-tuning."""
+
+    split: str | None = None
+    """Split to train on, such as train1; null is every sample."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Seed of the initial weights, the order of the videos, and everything drawn for them."""
+    epochs: PositiveInt
+    """Times that every video is seen."""
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    validation: ValidationConfig | None = None
+    """Validation on held-out videos; null leaves it out."""
+    accept_changed_data: bool = False
+    """Continue a run although its data set has changed."""
+
     def num_steps(self, num_samples: int) -> int:
         """Optimiser steps of the whole run: the epochs' videos in batches that run on across epochs."""
         return -(-self.epochs * num_samples // self.data.videos_per_batch)
 
     def identity(self) -> dict[str, Any]:
-        """The settings that make this run what it is, as dotted keys; see NEUTRAL_KEYS for the ones left out."""
+        """The settings that make this run what it is, as dotted keys; without NEUTRAL_KEYS."""
         return flatten(without_neutral(self.model_dump(mode="json")))
 
 
@@ -143,7 +151,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def without_neutral(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings without NEUTRAL_KEYS; `prefix` is what stands before the keys of `values`, such as `data.`."""
+    """Nested mappings without NEUTRAL_KEYS; `prefix` stands before the keys of `values`, such as `data.`."""
     return {
         key: without_neutral(value, f"{prefix}{key}.") if isinstance(value, dict) else value
         for key, value in values.items()

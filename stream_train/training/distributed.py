@@ -1,7 +1,7 @@
-"""Which of several training processes this one is, and the few sums they share.
+"""The processes of a training run: the rank of this one, and what they exchange.
 
-One process without `torchrun` is a world of one: every function here then returns its input. Under `torchrun` the
-processes, on one machine or many, meet through gloo, on GPUs also nccl, and each uses the GPU of its local rank.
+Without `torchrun` there is one process, and every exchange returns its input. Under `torchrun` the processes, on one
+machine or many, exchange by gloo, on GPUs also by nccl, and each uses the GPU of its local rank.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from stream_train.training.preemption import stopping_with_launcher
 
 Value = TypeVar("Value")
 
-PATIENCE = timedelta(hours=24)
-"""How long processes wait for each other: while the main one builds shards or draws pictures, the others have nothing
-to do. That one has died is torchrun's to notice, or, on another machine, known by its broken connections."""
+PEER_TIMEOUT = timedelta(hours=24)
+"""How long processes wait for each other. Long, since the others wait while the main process builds shards or draws
+pictures. torchrun notices a dead process; on another machine its connections break."""
 
 _BROKEN = re.compile(r"Connection (closed|reset|refused)|Broken pipe|gloo|NCCL|ncclRemoteError", re.IGNORECASE)
-"""In what torch says if a peer is gone."""
+"""Part of torch's error if a peer is gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,23 +51,23 @@ class World:
         return say if self.is_main else lambda _: None
 
     def enter_thread(self) -> None:
-        """Let a new thread use this process's GPU, if it has one."""
+        """Let a new thread use this process's GPU, if there is one."""
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
 
     def is_idle(self) -> bool:
-        """Whether the device has finished everything it was given; a CPU always has."""
+        """Whether the device has finished all queued work; a CPU always has."""
         return self.device.type == "cpu" or torch.cuda.current_stream(self.device).query()
 
     def sum(self, value: Tensor) -> Tensor:
-        """The sum over all ranks of a tensor of one shape and dtype; equal on every rank."""
+        """The sum over all ranks, equal on every rank; shape and dtype must be the same on all."""
         if self.size > 1:
             value = value.clone()
             dist.all_reduce(value)
         return value
 
     def add_up(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Sums over the ranks of named tensors, on the CPU; a rank may hold any of the names, or none."""
+        """Sums over the ranks of named tensors, on the CPU; a rank may lack any of the names."""
         gathered = self.gather({name: value.cpu() for name, value in counts.items()})
         names = sorted({name for one in gathered for name in one})
         return {name: torch.stack([one[name] for one in gathered if name in one]).sum(dim=0) for name in names}
@@ -98,13 +98,13 @@ class World:
         return bool(self.sum(torch.tensor(int(flag))).item())
 
     def do_on_main(self, action: Callable[[], Value]) -> Value | None:
-        """Let the main process do something while the others wait; if it fails, all end, and only it says why.
+        """Run an action on the main process while the others wait; if it fails, all end, and one says why.
 
         Returns:
-            What it returned; None on the other ranks.
+            The action's result; None on the other ranks.
 
         Raises:
-            UserFacingError: on the main process; the others leave with its exit code.
+            UserFacingError: on the main process; the others end with its exit code.
         """
         result, problem = None, None
         if self.is_main:
@@ -126,22 +126,22 @@ class World:
         if self.device.type == "cuda":
             return DistributedDataParallel(model, device_ids=[self.device])
         parallel = DistributedDataParallel(model)
-        # DDP wants a hook without annotations, or with ones that are not strings
+        # a lambda, since DDP refuses a hook whose annotations are strings
         parallel.register_comm_hook(self.size, lambda size, bucket: _mean_in_rank_order(size, bucket))  # noqa: PLW0108
         return parallel
 
 
 def _mean_in_rank_order(size: int, bucket: Any) -> torch.futures.Future[Tensor]:
-    """The mean of all ranks' gradients, each element added up in the order of the ranks.
+    """The mean of all ranks' gradients, summed in the order of the ranks.
 
-    Gloo's own sum takes the ranks in an order that depends on where in its bucket an element lies. Buckets are laid out
-    anew after a process's first step, so over three or more ranks a continued run would differ in its last bits.
+    Gloo's own order depends on an element's position in its bucket, and DDP rearranges the buckets after a process's
+    first step: over three or more ranks, a continued run would differ in its last bits.
     """
     mine = bucket.buffer()
     gathered = [torch.empty_like(mine) for _ in range(size)]
 
     def add(done: torch.futures.Future[Any]) -> Tensor:
-        done.value()  # raises if a peer is gone; what was gathered is then whatever lay in memory
+        done.value()  # raises if a peer is gone: then nothing was gathered
         total = gathered[0]
         for other in gathered[1:]:
             total += other
@@ -153,18 +153,18 @@ def _mean_in_rank_order(size: int, bucket: Any) -> torch.futures.Future[Tensor]:
 
 @contextmanager
 def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
-    """Join the processes that `torchrun` started, or stand alone; leave them at the end, and stop if torchrun is gone.
+    """Join the processes that `torchrun` started, if any, until the block ends; stop if torchrun is gone.
 
     Args:
-        choice: where to compute; `auto` takes a GPU if there is one.
-        threads: threads of CPU arithmetic in this process; 0 leaves PyTorch's choice.
+        choice: `auto` takes a GPU if there is one.
+        threads: of CPU arithmetic in this process; 0 leaves PyTorch's choice.
 
     Raises:
         UsageError: if a GPU is asked for and there is none, or there are more local processes than GPUs.
         WorkError: if another process is gone.
     """
-    rank, size, local_rank = (int(os.environ.get(name, default)) for name, default in _TORCHRUN)
-    device = _choose_device(choice, local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", local_rank + 1)))
+    rank, size, local_rank = rank_of_process(), _from_torchrun("WORLD_SIZE", 1), _from_torchrun("LOCAL_RANK", 0)
+    device = _choose_device(choice, local_rank, _from_torchrun("LOCAL_WORLD_SIZE", local_rank + 1))
     if threads:
         torch.set_num_threads(threads)
     if device.type == "cuda":
@@ -173,10 +173,10 @@ def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
     if size == 1:
         yield World(device=device)
         return
-    if device.type == "cuda":  # gloo beside nccl, for what lies in the memory of the CPU
-        dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device, timeout=PATIENCE)
+    if device.type == "cuda":  # gloo for tensors in the CPU's memory
+        dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device, timeout=PEER_TIMEOUT)
     else:
-        dist.init_process_group("gloo", timeout=PATIENCE)
+        dist.init_process_group("gloo", timeout=PEER_TIMEOUT)
     try:
         with stopping_with_launcher():
             yield World(rank=rank, size=size, device=device)
@@ -184,8 +184,8 @@ def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
         if not _BROKEN.search(str(error)):
             raise
         raise WorkError(
-            f"rank {rank} lost another process of this run ({one_line(error)[:200]}); what that one said "
-            "last tells why; run the same command again to continue"
+            f"rank {rank} lost another process of this run ({one_line(error)[:200]}); see its last lines for the "
+            "reason; run the same command again to continue"
         ) from None
     finally:
         dist.destroy_process_group()
@@ -193,10 +193,11 @@ def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
 
 def rank_of_process() -> int:
     """The rank that `torchrun` gave this process, 0 without it; usable before :func:`joined_world`."""
-    return int(os.environ.get("RANK", "0"))
+    return _from_torchrun("RANK", 0)
 
 
-_TORCHRUN = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+def _from_torchrun(variable: str, default: int) -> int:
+    return int(os.environ.get(variable, str(default)))
 
 
 def _choose_device(choice: DeviceChoice, local_rank: int, num_local: int) -> torch.device:

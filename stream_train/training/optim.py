@@ -1,7 +1,6 @@
 """AdamW with the paper's weight decay and the cosine schedule (method of section 4, "Training").
 
-In: a network and the step. Out: an optimiser, and the learning rate of every step as a pure function, so that nothing
-about the schedule needs saving.
+In: a network. Out: an optimiser, and the learning rate as a function of the step, so that no schedule is saved.
 """
 
 from __future__ import annotations
@@ -25,15 +24,10 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Ad
 
 
 def learning_rate(config: OptimizerConfig, step: int, num_steps: int) -> float:
-    """The learning rate of one step: from the full one at step 0 along a cosine to `final_factor` of it at the end.
-
-    Args:
-        config: the first rate and the final factor.
-        step: steps done before this one, in [0, num_steps].
-        num_steps: steps of the whole run.
+    """The learning rate after `step` of `num_steps` steps: a cosine from the full rate down to `final_factor` of it.
 
     Raises:
-        ValueError: if the step lies outside the run.
+        ValueError: if the step lies outside [0, num_steps].
     """
     if not 0 <= step <= num_steps:
         raise ValueError(f"step {step} lies outside a run of {num_steps} steps")
@@ -42,6 +36,6 @@ def learning_rate(config: OptimizerConfig, step: int, num_steps: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Use a learning rate for the coming step, in every group."""
+    """Use a learning rate for the next step, in every group."""
     for group in optimizer.param_groups:
         group["lr"] = value

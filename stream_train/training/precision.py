@@ -1,4 +1,4 @@
-"""Which arithmetic a network is computed in, and how its numbers lie in memory."""
+"""The arithmetic of a network, and the layout of its weights in memory."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from stream_train.training.config import Precision
 
 
 def choose_precision(choice: Precision, device: torch.device) -> torch.dtype:
-    """The dtype of convolutions and matrix products: bfloat16 on GPUs and float32 on CPUs, if the choice is `auto`.
+    """The dtype of convolutions and matrix products; `auto` is bfloat16 on GPUs and float32 on CPUs.
 
     Raises:
-        UsageError: if bfloat16 is asked for on a CPU, where PyTorch has given NaN gradients for narrow 3D convolutions.
+        UsageError: for bfloat16 on a CPU, where PyTorch has given NaN gradients for narrow 3D convolutions.
     """
     if device.type == "cpu":
         if choice == "bfloat16":
@@ -28,5 +28,5 @@ def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
 
 
 def place_model(model: nn.Module, device: torch.device) -> None:
-    """Move a model to a device, its convolutions' weights laid out channels_last_3d as the clips are."""
+    """Move a model to a device; its convolutions' weights become channels_last_3d, as the clips are."""
     model.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
