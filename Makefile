@@ -16,7 +16,7 @@ $(error EXTRAS=$(EXTRAS): there is no extra $(filter-out $(known_extras),$(extra
 endif
 everything := $(subst $(space),$(comma),$(strip $(TOOLS) $(extras)))
 INSTALLED := .venv/.installed$(subst $(space),,$(addprefix -,$(extras)))
-CACHES := .mypy_cache .pytest_cache .ruff_cache .hypothesis build
+CACHES := .mypy_cache .pytest_cache .ruff_cache .hypothesis build site
 
 # The embedded demo data set: synthetic videos, their shards, and the run pretrained on them.
 DEMO_VIDEOS_CONFIG := configs/shards/synthetic_demo.yaml
@@ -84,7 +84,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-eval shards finish verify pretrain transfer probe retrieval sync before-after still saliency eval-all features tables report check test test-slow bench clean
+.PHONY: help install demo demo-eval shards finish verify pretrain transfer probe retrieval sync before-after still saliency eval-all features tables report check test test-slow bench docs clean
 
 help: ## list the targets and variables
 	@printf 'usage: make TARGET [VARIABLE=value ...]\n\ntargets\n'
@@ -196,6 +196,10 @@ test-slow: install ## the tests that start and kill real processes, or take long
 bench: install ## speed as ratios: building against bare ffmpeg, loading against bare JPEG decoding
 	$(BIN)/python tests/benchmarks/bench_build.py $(call option,videos,$(VIDEOS))
 	$(BIN)/python tests/benchmarks/bench_loader.py $(call option,videos,$(VIDEOS))
+
+docs: install ## docs/ as a site: site/index.html
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove caches and the demo's videos, shards and run; .venv and everything else stay
 	rm -rf $(CACHES) data/demo $(DEMO_RUN)

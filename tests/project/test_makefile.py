@@ -33,7 +33,7 @@ TARGETS = (
         "tables",
         "report",
     ),
-    *("check", "test", "test-slow", "bench", "clean"),
+    *("check", "test", "test-slow", "bench", "docs", "clean"),
 )
 DATASETS = ("demo", "ucf101", "hmdb51", "kinetics400", "kinetics600", "kinetics700", "folder", "flat", "csv")
 VARIABLES = re.findall(r"^#: ([A-Z]+)", MAKEFILE, flags=re.MULTILINE)
