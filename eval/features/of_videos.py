@@ -17,8 +17,8 @@ from typing import Any
 from eval.features.config import VideoFeaturesConfig
 from eval.features.extraction import backbone_rows, extract
 from eval.features.vectors import check_file_name, write_vectors
-from eval.judging.config import CheckpointWeights, EvalDataConfig
-from eval.judging.networks import Network, export_of, open_network, pretraining_of
+from eval.judging.config import EvalDataConfig
+from eval.judging.networks import Network, open_checkpoint
 from eval.judging.samples import Samples, open_samples
 from eval.judging.setting import Say
 from shardify.build.config import BuildConfig
@@ -33,7 +33,6 @@ from shardify.storage import open_store
 from shardify.storage.locations import is_url, split_location
 from shardify.storage.work_folder import placed, require_writable
 from stream_train.training.distributed import World, joined_world
-from stream_train.training.exports import load_backbone
 from stream_train.training.precision import place_model
 
 
@@ -45,27 +44,18 @@ def write_features(config: VideoFeaturesConfig, say: Say) -> dict[str, Any]:
         WorkError: if a shard or the checkpoint is damaged, or the disk is full.
     """
     check_file_name(config.out)
-    _, metadata = load_backbone(export_of(config.checkpoint))
-    crop = config.crop or int(metadata["crop"])
-    networks = {"checkpoint": CheckpointWeights(path=config.checkpoint)}
-    network = open_network("checkpoint", networks, crop=crop, crop_key="crop")
+    network = open_checkpoint(config.checkpoint, name="", key="checkpoint", crop=config.crop, crop_key="crop")
     with joined_world(config.device, config.threads) as world:
         speak = world.on_main(say)
         world.do_on_main(lambda: require_writable(split_location(config.out)[0]))
-        data = EvalDataConfig(
-            crop=network.crop, resize=config.resize or metadata.get("data.resize"), num_workers=config.num_workers
-        )
-        with _samples(config, metadata, data, world, speak) as (samples, num_rejected):
-            return _write(config, samples, data, network, metadata, world) | {"num_rejected": num_rejected}
+        resize = config.resize or network.metadata.get("data.resize")
+        data = EvalDataConfig(crop=network.crop, resize=resize, num_workers=config.num_workers)
+        with _samples(config, network.metadata, data, world, speak) as (samples, num_rejected):
+            return _write(config, samples, data, network, world) | {"num_rejected": num_rejected}
 
 
 def _write(
-    config: VideoFeaturesConfig,
-    samples: Samples,
-    data: EvalDataConfig,
-    network: Network,
-    metadata: Mapping[str, Any],
-    world: World,
+    config: VideoFeaturesConfig, samples: Samples, data: EvalDataConfig, network: Network, world: World
 ) -> dict[str, Any]:
     backbone = network.build(seed=0)
     place_model(backbone, world.device)
@@ -86,7 +76,7 @@ def _write(
             "fingerprint": samples.shard_set.fingerprint,
             "network": network.config.model_dump(mode="json"),
             "weights": network.weights,
-            "pretraining": pretraining_of(metadata),
+            "pretraining": network.pretraining,
         },
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,19 @@ class Network:
     """sha256 of the weights' file, or torchvision's name for them; empty where they are drawn."""
     pretraining: dict[str, Any] | None
     """What the weights learnt from; None where they are drawn."""
-    frame_size: tuple[int, int] | None = None
-    """Height and width of the frames that crops were cut from in training, where that is known."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Of the export that the weights come from."""
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None:
+        """Height and width of the frames that crops were cut from in training; None if unknown, or if they varied."""
+        if self.metadata.get("data.scale") or "data_set.height" not in self.metadata:
+            return None
+        height, width = self.metadata.get("data.resize") or (
+            self.metadata["data_set.height"],
+            self.metadata["data_set.width"],
+        )
+        return height, width
 
     def build(self, seed: int) -> Backbone:
         """A fresh copy, in training mode; `seed` sets torch's generator and matters for random weights.
@@ -62,16 +73,13 @@ class Network:
         return backbone.train()
 
 
-def open_network(
-    name: str, networks: Mapping[str, WeightsConfig], *, crop: int, crop_key: str = "data.crop"
-) -> Network:
+def open_network(name: str, networks: Mapping[str, WeightsConfig], *, crop: int) -> Network:
     """Load the network that a config's entry describes.
 
     Args:
         name: the entry's name.
         networks: all entries.
         crop: height and width of the clips that it will see.
-        crop_key: the config's key for that, for messages.
 
     Raises:
         UsageError: if there is no such entry or file, or the network was built for other clips.
@@ -79,7 +87,7 @@ def open_network(
     """
     entry = entry_of(name, networks)
     if isinstance(entry, CheckpointWeights):
-        return _open_checkpoint(name, entry, crop, crop_key)
+        return open_checkpoint(entry.path, name=name, key=f"networks.{name}.path", crop=crop)
     if isinstance(entry, RandomWeights):
         config = entry.network or _architecture_of(name, entry, networks, crop)
         build_backbone(config, crop=crop, num_frames=CLIP_LENGTH)  # raises if the crop is too small
@@ -113,17 +121,17 @@ def require_networks(names: Iterable[str], networks: Mapping[str, WeightsConfig]
         if isinstance(entry, CheckpointWeights) and not (but_below and _is_below(entry.path, but_below)):
             folder, file = split_location(export_of(entry.path))
             if not (is_url(folder) or Path(folder).is_dir()) or not open_store(folder).exists(file):
-                raise _no_export(name, entry)
+                raise _no_export(f"networks.{name}.path", entry.path)
 
 
 def _is_below(place: str, folder: str) -> bool:
     return absolute_location(place).startswith(absolute_location(folder).rstrip("/") + "/")
 
 
-def _no_export(name: str, entry: CheckpointWeights) -> UsageError:
+def _no_export(key: str, path: str) -> UsageError:
     return UsageError(
-        f"networks.{name}.path = {entry.path}: there is no {export_of(entry.path)}; give the folder of a finished "
-        f"`stream-train pretrain` or `video-eval transfer` run, or its {BACKBONE_NAME}"
+        f"{key} = {path}: there is no {export_of(path)}; give the folder of a finished `stream-train pretrain` or "
+        f"`video-eval transfer` run, or its {BACKBONE_NAME}"
     )
 
 
@@ -134,18 +142,32 @@ def entry_of(name: str, networks: Mapping[str, WeightsConfig]) -> WeightsConfig:
     return networks[name]
 
 
-def _open_checkpoint(name: str, entry: CheckpointWeights, crop: int, crop_key: str) -> Network:
-    place = export_of(entry.path)
+def open_checkpoint(path: str, *, name: str, key: str, crop: int | None = None, crop_key: str = "data.crop") -> Network:
+    """Load a network that this program trained.
+
+    Args:
+        path: its backbone.safetensors or the folder of its run; or the URL of either.
+        name: what the network is called.
+        key: the config's key for `path`, for messages.
+        crop: height and width of the clips that it will see; None is as in training.
+        crop_key: the config's key for that.
+
+    Raises:
+        UsageError: if there is no such file, or the network was built for other clips.
+        WorkError: if the file is damaged.
+    """
+    location = export_of(path)
     try:
-        with fetched(place) as path:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            backbone, metadata = load_backbone(path, name=place)
+        with fetched(location) as file:
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            backbone, metadata = load_backbone(file, name=location)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise _no_export(name, entry) from None
+        raise _no_export(key, path) from None
+    crop = crop or int(metadata["crop"])
     if metadata["crop"] != crop and backbone.fully_connected is not None:
         raise UsageError(
-            f"{place} was trained on crops of {metadata['crop']} pixels, which its fully connected layers demand, but "
-            f"{crop_key} is {crop}; set {crop_key}={metadata['crop']}"
+            f"{location} was trained on crops of {metadata['crop']} pixels, which its fully connected layers demand, "
+            f"but {crop_key} is {crop}; set {crop_key}={metadata['crop']}"
         )
     return Network(
         name=name,
@@ -154,7 +176,7 @@ def _open_checkpoint(name: str, entry: CheckpointWeights, crop: int, crop_key: s
         state=backbone.state_dict(),
         weights=digest,
         pretraining=pretraining_of(metadata),
-        frame_size=frame_size_of(metadata),
+        metadata=metadata,
     )
 
 
@@ -162,14 +184,6 @@ def export_of(run: str) -> str:
     """The backbone's file of a run, or that file itself; what ends in .safetensors is one at a URL."""
     is_file = run.endswith(".safetensors") if is_url(run) else not Path(run).is_dir()
     return run if is_file else join_location(run, BACKBONE_NAME)
-
-
-def frame_size_of(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Height and width of the frames that an export's crops were cut from; None if it does not say, or they varied."""
-    if metadata.get("data.scale") or "data_set.height" not in metadata:
-        return None
-    height, width = metadata.get("data.resize") or (metadata["data_set.height"], metadata["data_set.width"])
-    return height, width
 
 
 def network_config(metadata: Mapping[str, Any]) -> NetworkConfig:

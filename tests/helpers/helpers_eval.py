@@ -13,6 +13,7 @@ from helpers_datasets import write_dataset
 from torch import Tensor, nn
 
 from eval.config import EvalConfig
+from eval.judging.config import JudgingConfig
 from eval.judging.setting import Setting, settings_of
 from shardify.config import validate_config
 from stream_train.training.distributed import World
@@ -83,7 +84,7 @@ def tiny_eval_config(shards: Path, out: Path, **changes: Any) -> EvalConfig:
 
 
 def tiny_setting(
-    config: EvalConfig, name: str | None = None, world: World | None = None, said: list[str] | None = None
+    config: JudgingConfig, name: str | None = None, world: World | None = None, said: list[str] | None = None
 ) -> Setting:
     """The first setting of a config, or of one of its networks; what it says goes to `said`."""
     say = (lambda _: None) if said is None else said.append

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from helpers_training import run_tiny
 from torch import Tensor
 
 from eval.cli import main
+from eval.features.vectors import Vectors
 from stream_train.training.metrics import Interval
 
 PRETRAINED = {"kind": "checkpoint"}
@@ -95,6 +97,18 @@ def slow_clips(video: int, num_frames: int, starts: Sequence[int], stride: int, 
         frames = [simplejpeg.decode_jpeg(numbered_jpeg(video, (start + i * stride) % num_frames)) for i in range(16)]
         clips.append([frame[top : top + crop, left : left + crop] / 127.5 - 1 for frame in frames])
     return torch.tensor(np.array(clips), dtype=torch.float32).permute(0, 4, 1, 2, 3).contiguous()
+
+
+def read_vectors(path: Path) -> Vectors:
+    """The vectors of an .npz file, read as any program would."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return Vectors(
+            keys=tuple(arrays["names"].tolist()),
+            labels=arrays["labels"],
+            values=arrays["vectors"],
+            classes=tuple(arrays["classes"].tolist()),
+            metadata=json.loads(str(arrays["metadata"])),
+        )
 
 
 class Killed(BaseException):

@@ -12,11 +12,11 @@ import pytest
 import torch
 import yaml
 from helpers_shards import build_config, make_video
+from helpers_video_eval import read_vectors
 
 from eval.config import EvalConfig
 from eval.features.config import features_config
 from eval.features.of_videos import write_features
-from eval.features.vectors import read_vectors
 from shardify.build.config import BuildConfig
 from shardify.build.run import build
 from shardify.catalogs.folder import FlatConfig

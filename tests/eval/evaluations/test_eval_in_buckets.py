@@ -12,12 +12,20 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from helpers_training import run_tiny
-from helpers_video_eval import PRETRAINED, Killed, assert_error, invoke, make_world, stop_after, write_config
+from helpers_video_eval import (
+    PRETRAINED,
+    Killed,
+    assert_error,
+    invoke,
+    make_world,
+    read_vectors,
+    stop_after,
+    write_config,
+)
 
 from eval.cli import main
 from eval.config import EvalConfig
 from eval.evaluations.transfer_rows import evaluate_transfer
-from eval.features.vectors import read_vectors
 from shardify.config import load_config
 from shardify.storage import open_store
 from shardify.storage.object_store import ObjectStore

@@ -11,9 +11,8 @@ import pytest
 from helpers_eval import ucf_keys
 from helpers_processes import finish, kill_when, start
 from helpers_shards import make_video
-from helpers_video_eval import invoke, make_world, two_networks, write_config
+from helpers_video_eval import invoke, make_world, read_vectors, two_networks, write_config
 
-from eval.features.vectors import read_vectors
 from eval.results.rows import find_rows, read_scores
 
 pytestmark = pytest.mark.slow

@@ -89,7 +89,7 @@ def slow_ranking(train: Vectors, test: Vectors) -> dict[str, list[tuple[float, s
 @pytest.mark.parametrize("network", NETWORKS)
 def test_ranked_lists_are_those_of_a_slow_comparison_of_the_vectors(config: Path, out: Path, network: str) -> None:
     setting = tiny_setting(load_config(EvalConfig, config), network)
-    section = setting.config.retrieval.features
+    section = load_config(EvalConfig, config).retrieval.features
     vectors = [features_of(setting, samples, section) for samples in (setting.train, setting.test)]
     assert [part.keys for part in vectors] == [tuple(TRAIN), tuple(TEST)]
     ranking = slow_ranking(*vectors)

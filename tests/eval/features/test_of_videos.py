@@ -17,14 +17,22 @@ from click.testing import Result
 from helpers_eval import LENGTHS, ucf_keys
 from helpers_shards import make_video
 from helpers_training import run_tiny
-from helpers_video_eval import RANDOM, assert_error, contents, invoke, make_world, slow_clips, write_config
+from helpers_video_eval import (
+    RANDOM,
+    assert_error,
+    contents,
+    invoke,
+    make_world,
+    read_vectors,
+    slow_clips,
+    write_config,
+)
 from safetensors import safe_open
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from eval.features.vectors import read_vectors
 from stream_train.data.reader import FrameReader, open_shard_set
 from stream_train.training.exports import load_backbone
 
@@ -129,12 +137,12 @@ def test_both_formats_hold_the_same_and_how_it_came_about(world: tuple[Path, Pat
     shards, run = world
     for name in ("x.npz", "x.safetensors", "again.npz", "again.safetensors"):
         assert features(shards, run, tmp_path / "deep" / name, "--split", "test1").exit_code == 0
-    one, other = (read_vectors(tmp_path / "deep" / name) for name in ("x.npz", "x.safetensors"))
-    assert (one.keys, one.classes, one.metadata) == (other.keys, other.classes, other.metadata)
-    assert np.array_equal(one.values, other.values)
-    assert np.array_equal(one.labels, other.labels)
+    one = read_vectors(tmp_path / "deep" / "x.npz")
     with safe_open(tmp_path / "deep" / "x.safetensors", framework="numpy") as file:
         assert np.array_equal(file.get_tensor("vectors"), one.values)
+        assert np.array_equal(file.get_tensor("labels"), one.labels)
+        header = json.loads(file.metadata()["temporal_ssl"])
+    assert header == {"names": list(one.keys), "classes": list(one.classes), "metadata": one.metadata}
     for suffix in ("npz", "safetensors"):
         both = [(tmp_path / "deep" / f"{name}.{suffix}").read_bytes() for name in ("x", "again")]
         assert both[0] == both[1]
@@ -356,8 +364,8 @@ def test_checkpoints_and_files_that_cannot_be_used(world: tuple[Path, Path], tmp
     damaged.write_bytes((run / "backbone.safetensors").read_bytes()[:-100])
     (tmp_path / "folder.npz").mkdir()
     out = tmp_path / "x.npz"
-    assert_error(features(shards, tmp_path / "none", out), 2, f"there is no file {tmp_path / 'none'}")
-    assert_error(features(shards, shards, out), 2, f"there is no file {shards / 'backbone.safetensors'}")
+    assert_error(features(shards, tmp_path / "none", out), 2, f"checkpoint = {tmp_path / 'none'}: there is no")
+    assert_error(features(shards, shards, out), 2, f"there is no {shards / 'backbone.safetensors'}")
     assert_error(features(shards, damaged, out), 1, f"{damaged} is damaged")
     assert_error(features(shards, run, tmp_path / "x.csv"), 2, "features are files that end in .npz or .safetensors")
     assert_error(features(shards, run, "s3://b/x.csv"), 2, "s3://b/x.csv: features are files that end in .npz")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from helpers_eval import tiny_eval_config, tiny_setting, write_eval_dataset
 
-from eval.judging.networks import frame_size_of
 from eval.judging.setting import require_unseen
 from shardify.errors import UsageError
 
@@ -57,5 +56,8 @@ def test_labels_of_another_split_may_be_those_of_the_test(
         ({"data_set.height": 48, "data_set.width": 64, "data.scale": [0.5, 1.0]}, None),
     ],
 )
-def test_frames_that_a_network_was_trained_on(metadata: dict[str, Any], size: tuple[int, int] | None) -> None:
-    assert frame_size_of(metadata) == size
+def test_the_size_of_training_frames(
+    shards: Path, tmp_path: Path, metadata: dict[str, Any], size: tuple[int, int] | None
+) -> None:
+    network = tiny_setting(tiny_eval_config(shards, tmp_path)).network
+    assert replace(network, metadata=metadata).frame_size == size
