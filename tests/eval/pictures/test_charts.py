@@ -66,10 +66,7 @@ def assert_legible(figure: Figure) -> None:
     width, height = figure.bbox.width, figure.bbox.height
     assert boxes
     for text, (left, bottom, right, top) in boxes:
-        assert left >= -0.5, text
-        assert bottom >= -0.5, text
-        assert right <= width + 0.5, text
-        assert top <= height + 0.5, text
+        assert min(left, bottom, width - right, height - top) >= -0.5, text
     assert not overlapping(boxes)
     assert min(float(text.get_fontsize()) for text in texts_of(figure) if text.get_text()) >= 6
 
@@ -97,13 +94,12 @@ def test_confusion_of_a_few_classes_has_shares_and_counts(tmp_path: Path, drawn:
 def test_confusion_of_more_classes_has_the_shares_that_are_not_zero(tmp_path: Path, drawn: list[Figure]) -> None:
     counts = np.diag(np.arange(13)) * 2
     counts[0, 12], counts[5, 4] = 6, 10
-    offsets = [f"{offset:+d}" for offset in range(-6, 7)]
-    draw_confusion(counts, offsets, tmp_path / "c.png", "offsets")
+    draw_confusion(counts, [f"{offset:+d}" for offset in range(-6, 7)], tmp_path / "c.png", "offsets")
     expected = {(i, i): "100" for i in range(1, 13)} | {(0, 12): "100", (5, 5): "50", (5, 4): "50"}
     assert cell_texts(drawn[0].axes[0]) == expected
 
 
-@pytest.mark.parametrize("num_classes", [2, 8, 13, 51, 101, 250])
+@pytest.mark.parametrize("num_classes", [2, 13, 101, 250])
 def test_confusion_is_legible_for_any_number_of_classes(tmp_path: Path, drawn: list[Figure], num_classes: int) -> None:
     names = class_names(num_classes)
     counts = np.random.default_rng(0).integers(0, 5000, (num_classes, num_classes))
@@ -135,12 +131,11 @@ def test_class_bars_are_sorted_and_counted(tmp_path: Path, drawn: list[Figure]) 
     lines = [[float(place) for place in np.asarray(line.get_xdata())] for line in axes.lines]
     assert [0.5, 0.5] in lines  # 10 of 20 videos, not the mean over classes
     assert [0.2, 0.2] in lines
-    assert drawn[0].get_suptitle().startswith("bars\n")
     facts = drawn[0].get_suptitle().replace("\n", " ")
     assert facts == "bars dashed: 10 of all 20 videos, 50.0%; classes without test videos: 1"
 
 
-@pytest.mark.parametrize(("num_classes", "num_columns"), [(1, 1), (8, 1), (101, 2), (115, 3)])
+@pytest.mark.parametrize(("num_classes", "num_columns"), [(1, 1), (101, 2), (115, 3)])
 def test_class_bars_are_legible(tmp_path: Path, drawn: list[Figure], num_classes: int, num_columns: int) -> None:
     totals = np.random.default_rng(0).integers(20, 48, num_classes)
     correct = np.random.default_rng(1).integers(0, totals + 1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -32,10 +34,8 @@ def test_texts_are_shortened_and_wrapped_to_a_width() -> None:
         assert short.endswith("…")
         assert name.startswith(short[:-1])
         assert font.getlength(short) <= width
-        longer = name[: len(short)].rstrip() + "…"
-        assert font.getlength(longer) > width
-        lines = wrap(name, font, width)
-        assert all(font.getlength(line) <= width for line in lines)
+        assert font.getlength(name[: len(short)].rstrip() + "…") > width
+        assert all(font.getlength(line) <= width for line in wrap(name, font, width))
     assert wrap(name, font, 220) == ["temporal transformations,", "fine-tuned on", "HandstandPushups"]
     assert wrap("", font, 200) == []
     assert font.getmask("✓").getbbox() != font.getmask("✗").getbbox(), "the font has both signs"
@@ -50,11 +50,9 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, Box]]]:
 
     def record(pen: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, **options: object) -> None:
         box = pen.textbbox(xy, text, font=options["font"], anchor=str(options["anchor"]))  # type: ignore[arg-type]
-        width, height = pen.im.size
-        assert box[0] >= 0, text
-        assert box[1] >= 0, text
-        assert box[2] <= width, text
-        assert box[3] <= height, text
+        assert min(box[:2]) >= 0, text
+        assert box[2] <= pen.im.size[0], text
+        assert box[3] <= pen.im.size[1], text
         texts.setdefault(id(pen.im), (pen.im, []))[1].append((text, box))
         everything.append((text, box))
         original(pen, xy, text, **options)  # type: ignore[arg-type]
@@ -92,19 +90,15 @@ def places_of(picture: ImageArray, colour: Sequence[int]) -> tuple[int, int, int
 
 def test_heat_over_a_frame() -> None:
     frame = plain_frame((100, 100, 100), 8, 8)
-    cold = np.asarray(overlay_heat(frame, np.zeros((8, 8)), 8))
-    assert np.array_equal(cold, plain_frame((45, 45, 45), 8, 8))
-    hot = np.asarray(overlay_heat(frame, np.ones((8, 8)), 8))
     brightest = [round(255 * value) for value in mpl.colormaps["inferno"](1.0)[:3]]
-    assert np.array_equal(hot, plain_frame(brightest, 8, 8))
-    ramp = np.asarray(overlay_heat(frame, np.tile(np.linspace(0, 1, 8), (8, 1)), 8)).astype(int).sum(axis=2)
-    assert (np.diff(ramp[:, 2:], axis=1) > 0).all()
     half = np.zeros((8, 8))
     half[:, :4] = 1
-    doubled = np.asarray(overlay_heat(frame, half, 16))
-    assert doubled.shape == (16, 16, 3)
-    assert doubled[:, :6].tolist() == np.broadcast_to(brightest, (16, 6, 3)).tolist()
-    assert doubled[:, 10:].tolist() == np.broadcast_to([45, 45, 45], (16, 6, 3)).tolist()
+    for height, margin in ((8, 1), (16, 2)):
+        picture = np.asarray(overlay_heat(frame, half, height))
+        assert np.array_equal(picture[:, : height // 2 - margin], plain_frame(brightest, height, height // 2 - margin))
+        assert np.array_equal(picture[:, height // 2 + margin :], plain_frame((45,) * 3, height, height // 2 - margin))
+    ramp = np.asarray(overlay_heat(frame, np.tile(np.linspace(0, 1, 8), (8, 1)), 8)).astype(int).sum(axis=2)
+    assert (np.diff(ramp[:, 2:], axis=1) > 0).all()
 
 
 def test_saliency_figure_shows_every_second_frame_and_its_map(tmp_path: Path, written: list[tuple[str, Box]]) -> None:
@@ -132,31 +126,25 @@ def test_saliency_figure_holds_long_words_and_several_blocks(tmp_path: Path, wri
     title = "(c) HandstandPushups: v_HandStandPushups_g01_c03 " * 4
     blocks = [block_of(title, 16, names), block_of("short clip", 3, names, size=9), block_of("one frame", 1)]
     saliency_figure(blocks, tmp_path / "s.png")
-    assert [text for text, _ in written if text.isdigit()] == [
-        *(str(4 * i + 7) for i in range(0, 16, 2)),
-        "7",
-        "11",
-        "15",
-        "7",
-    ]
+    numbers = [*range(7, 64, 8), 7, 11, 15, 7]
+    assert [text for text, _ in written if text.isdigit()] == list(map(str, numbers))
 
 
 def test_saliency_blocks_whose_parts_do_not_fit_are_refused(tmp_path: Path) -> None:
     good = block_of()
-    with pytest.raises(ValueError, match=r"frames are float64 \(16, 12, 12, 3\), not uint8"):
-        SaliencyBlock(title="", frames=good.frames.astype(float), indices=good.indices, rows=())
-    with pytest.raises(ValueError, match=r"indices have shape \(15,\), but there are 16 frames"):
-        SaliencyBlock(title="", frames=good.frames, indices=good.indices[1:], rows=())
     short = SaliencyRow(name="ours", says="", maps=good.rows[0].maps[1:])
-    with pytest.raises(ValueError, match=r"maps of ours have shape \(15, 12, 12\), frames"):
-        SaliencyBlock(title="", frames=good.frames, indices=good.indices, rows=(short,))
+    changes: list[dict[str, Any]] = [
+        {"frames": good.frames.astype(float)},
+        {"indices": good.indices[1:]},
+        {"rows": (short,)},
+    ]
+    for change in changes:
+        with pytest.raises(ValueError, match=r"\(15|float64"):
+            dataclasses.replace(good, **change)
     with pytest.raises(ValueError, match="at least one block"):
         saliency_figure([], tmp_path / "s.png")
     with pytest.raises(ValueError, match=r"clips of one length, not of \[3, 16\] frames"):
         saliency_movie([good, block_of(num_frames=3)], tmp_path / "s.mp4")
-
-
-# Movies
 
 
 def read_movie(path: Path) -> ImageArray:
@@ -185,6 +173,8 @@ def test_saliency_movie_plays_clip_and_maps_slowly_three_times(tmp_path: Path, w
 def test_movies_of_any_size_keep_frames_order_and_colours(tmp_path: Path, height: int, width: int) -> None:
     colours = [(200, 40, 40), (40, 200, 40), (40, 40, 200), (250, 250, 250)]
     write_movie([plain_frame(colour, height, width) for colour in colours], tmp_path / "m.mp4", frames_per_second=5)
+    write_movie([plain_frame(colour, height, width) for colour in colours], tmp_path / "n.mp4", frames_per_second=5)
+    assert (tmp_path / "m.mp4").read_bytes() == (tmp_path / "n.mp4").read_bytes()
     movie = read_movie(tmp_path / "m.mp4")
     assert movie.shape == (4, height + height % 2, width + width % 2, 3)
     for picture, colour in zip(movie.astype(int), colours, strict=True):
@@ -192,29 +182,19 @@ def test_movies_of_any_size_keep_frames_order_and_colours(tmp_path: Path, height
     assert decode_video(tmp_path / "m.mp4", FramesConfig()).fps == 5
 
 
-def test_equal_pictures_give_equal_movies(tmp_path: Path) -> None:
-    pictures = [plain_frame((i, 2 * i, 30), 64, 96) for i in range(20)]
-    for name in ("one.mp4", "two.mp4"):
-        write_movie(pictures, tmp_path / name, frames_per_second=8)
-    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
-
-
 def test_movies_that_cannot_be_written_leave_nothing(tmp_path: Path) -> None:
     pictures = [plain_frame((1, 2, 3))]
-    with pytest.raises(WorkError, match=r"m\.mp4: ffmpeg could not encode it \(status 1\)"):
-        write_movie(pictures, tmp_path / "m.mp4", frames_per_second=8, ffmpeg_choice=shutil.which("false") or "false")
-    with pytest.raises(WorkError, match=r"could not encode it \(.*Invalid"):
+    no_encoder = shutil.which("false") or "false"
+    with pytest.raises(WorkError, match=r"m\.mp4: .*status 1"):
+        write_movie(pictures, tmp_path / "m.mp4", frames_per_second=8, ffmpeg_choice=no_encoder)
+    with pytest.raises(WorkError, match="Invalid"):
         write_movie(pictures, tmp_path / "m.mp4", frames_per_second=-1)
-    with pytest.raises(UsageError, match="is not a program"):
+    with pytest.raises(UsageError, match="/no/such/ffmpeg"):
         write_movie(pictures, tmp_path / "m.mp4", frames_per_second=8, ffmpeg_choice="/no/such/ffmpeg")
-    with pytest.raises(ValueError, match="pictures of one size"):
-        write_movie([*pictures, plain_frame((1, 2, 3), 14, 16)], tmp_path / "m.mp4", frames_per_second=8)
-    with pytest.raises(ValueError, match="pictures of one size"):
-        write_movie([], tmp_path / "m.mp4", frames_per_second=8)
+    for wrong in ([], [*pictures, plain_frame((1, 2, 3), 14, 16)]):
+        with pytest.raises(ValueError, match="pictures of one size"):
+            write_movie(wrong, tmp_path / "m.mp4", frames_per_second=8)
     assert not list(tmp_path.iterdir())
-
-
-# Retrieval
 
 
 def video_frames(number: int, count: int = 3, size: tuple[int, int] = (12, 16)) -> tuple[ImageArray, ...]:
@@ -246,27 +226,20 @@ def test_retrieval_rows_show_their_frames_and_verdicts(tmp_path: Path, written: 
 
 
 def test_retrieval_holds_long_names_many_rows_and_mixed_sizes(tmp_path: Path, written: list[tuple[str, Box]]) -> None:
-    def neighbour(i: int, size: tuple[int, int]) -> Neighbour:
-        return Neighbour(class_name="a very long class name " * 3, frames=video_frames(i, 3, size), similarity=0.5)
-
-    sizes = [(12, 16), (16, 12), (12, 20)]
-    rows = [
-        Query(
-            class_name=LONG_NAMES[i] * 4,
-            frames=video_frames(i, 3, sizes[i]),
-            neighbours=tuple(neighbour(n, sizes[n % 3]) for n in range(4)),
-        )
-        for i in range(3)
-    ]
+    frames = [video_frames(i, 3, size) for i, size in enumerate([(12, 16), (16, 12), (12, 20)])]
+    neighbours = tuple(
+        Neighbour(class_name="a very long class name " * 3, frames=frames[n % 3], similarity=0.5) for n in range(4)
+    )
+    rows = [Query(class_name=LONG_NAMES[i] * 4, frames=frames[i], neighbours=neighbours) for i in range(3)]
     retrieval_figure(rows, tmp_path / "r.png")
     assert [text for text, _ in written][:5] == ["query", "nearest", "second nearest", "third nearest", "4th nearest"]
 
 
 def test_retrieval_rows_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     neighbour = Neighbour(class_name="a", frames=video_frames(1, 2), similarity=0.5)
-    with pytest.raises(ValueError, match=r"show \[2, 3\] frames; all must show equally many"):
+    with pytest.raises(ValueError, match=r"\[2, 3\]"):
         Query(class_name="a", frames=video_frames(0), neighbours=(neighbour,))
-    with pytest.raises(ValueError, match=r"show \[0\] frames"):
+    with pytest.raises(ValueError, match=r"\[0\]"):
         Query(class_name="a", frames=(), neighbours=())
     two = Query(class_name="a", frames=video_frames(0, 2), neighbours=(neighbour,))
     for queries in ([], [two, Query(class_name="a", frames=video_frames(0), neighbours=())]):
