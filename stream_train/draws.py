@@ -1,15 +1,16 @@
 """Random draws that depend on what they are for, never on when or where they are made.
 
 Every value drawn for a sample comes from a counter-based generator (Philox 4x64) keyed by (seed, domain) and
-positioned by (epoch, sample, purpose). Workers, ranks and readers therefore cannot change what is drawn, and adding a
-purpose does not move the others. Ranges and permutations are mapped from the raw 64-bit words here, because numpy
-promises to keep those words but not its own mappings.
+positioned by (epoch, sample, purpose). So workers, ranks and readers cannot change what is drawn, and a new purpose
+does not move the others. Ranges and permutations are mapped from the raw 64-bit words here, because NumPy promises to
+keep those words but not its own mappings.
 """
 
 from __future__ import annotations
 
 import enum
 import threading
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -104,12 +105,9 @@ class Stream:
         return int(self.integers(low, high, 1)[0])
 
     def integers(self, low: int, high: int, count: int) -> IntArray:
-        """int64 (count,) uniform in [low, high), by the high half of word * range.
+        """int64 (count,) uniform in [low, high), by the high half of word * range; ValueError if that is empty.
 
         The bias is below 2**-48 for ranges up to 65536.
-
-        Raises:
-            ValueError: if the range is empty.
         """
         if high <= low:
             raise ValueError(f"cannot draw from the empty range [{low}, {high})")
@@ -127,14 +125,14 @@ class Stream:
         return np.argsort(self.words(count), kind="stable").astype(np.int64, copy=False)
 
 
+@dataclass(frozen=True)
 class SampleDraws:
     """The draws of one sample in one epoch: a fresh :class:`Stream` for each purpose."""
 
-    def __init__(self, seed: int, epoch: int, sample: int, domain: Domain = Domain.TRAINING) -> None:
-        self.seed = seed
-        self.epoch = epoch
-        self.sample = sample
-        self.domain = domain
+    seed: int
+    epoch: int
+    sample: int
+    domain: Domain = Domain.TRAINING
 
     def stream(self, purpose: Purpose, item: int = 0) -> Stream:
         """Draws for a purpose; `item` separates, say, the clips of a video that each need a crop."""

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import chain, islice
 
 import numpy as np
@@ -62,38 +62,25 @@ class ReadSample:
     """JPEG bytes by frame index, of at least the frames that the plans name."""
 
 
+@dataclass(eq=False)
 class SamplePrefetcher:
-    """Reads the samples of requests. One for each process.
+    """Reads the samples of requests. One for each process."""
 
-    Args:
-        shard_set: the samples.
-        draw: which clips a video gives.
-        seed: of the draws.
-        domain: of the draws.
-        open_shards: how many shards to keep open.
-        substitute: whether another sample takes the place of a damaged one.
-        positions: the samples of the split that take part, increasing; None is all of them.
-    """
+    shard_set: ShardSet
+    draw: DrawClips
+    seed: int
+    domain: Domain
+    _: KW_ONLY
+    open_shards: int
+    """How many shards to keep open."""
+    substitute: bool = False
+    """Whether another sample takes the place of a damaged one."""
+    positions: IntArray | None = None
+    """The samples of the split that take part, increasing; None is all of them."""
 
-    def __init__(
-        self,
-        shard_set: ShardSet,
-        draw: DrawClips,
-        seed: int,
-        domain: Domain,
-        *,
-        open_shards: int,
-        substitute: bool = False,
-        positions: IntArray | None = None,
-    ) -> None:
-        self._shard_set = shard_set
-        self._reader = FrameReader(shard_set, open_shards)
-        self._draw = draw
-        self._seed = seed
-        self._domain = domain
-        self._substitute = substitute
-        self._positions = positions
-        kind = shard_set.access.kind
+    def __post_init__(self) -> None:
+        self._reader = FrameReader(self.shard_set, self.open_shards)
+        kind = self.shard_set.access.kind
         self._threads = None if kind == "local" else ThreadPoolExecutor(SAMPLE_THREADS, "samples")
         self._shard_threads = ThreadPoolExecutor(SHARD_THREADS, "shards") if kind == "cached" else None
         self._begun: dict[tuple[object, ...], list[Future[ReadSample]]] = {}
@@ -109,7 +96,7 @@ class SamplePrefetcher:
             return
         if self._shard_threads is not None:
             for shard in request.new_shards:
-                self._shard_threads.submit(self._shard_set.access.prefetch, self._shard_set.shards[shard])
+                self._shard_threads.submit(self.shard_set.access.prefetch, self.shard_set.shards[shard])
         futures = self._begun.pop(_identity(request), None) or self._begin(request)
         if request.following is not None:
             self._begun[_identity(request.following)] = self._begin(request.following)
@@ -133,7 +120,7 @@ class SamplePrefetcher:
         try:
             return self._intact_sample(slot, clips)
         except DamageError:
-            if not self._substitute:
+            if not self.substitute:
                 raise
         for other in islice(self._after(slot), MAX_SUBSTITUTES):
             try:
@@ -146,18 +133,18 @@ class SamplePrefetcher:
 
     def _intact_sample(self, slot: Slot, clips: tuple[int, int] | None) -> ReadSample:
         entry = self._reader.entry(slot.position)
-        draws = SampleDraws(self._seed, slot.epoch, slot.position, self._domain)
-        plans = self._draw(entry.num_frames, draws)[slice(*(clips or (None,)))]
+        draws = SampleDraws(self.seed, slot.epoch, slot.position, self.domain)
+        plans = self.draw(entry.num_frames, draws)[slice(*(clips or (None,)))]
         jpegs = self._reader.read(slot.position, frames_needed(plans))
         return ReadSample(slot=slot, entry=entry, draws=draws, plans=plans, jpegs=jpegs)
 
     def _after(self, slot: Slot) -> Iterator[Slot]:
         """The samples that follow a slot's in the split, then those before it."""
-        if self._positions is None:
-            others = chain(range(slot.position + 1, self._shard_set.num_samples), range(slot.position))
+        if self.positions is None:
+            others = chain(range(slot.position + 1, self.shard_set.num_samples), range(slot.position))
         else:
-            at = int(np.searchsorted(self._positions, slot.position))
-            others = chain(self._positions[at + 1 :].tolist(), self._positions[:at].tolist())
+            at = int(np.searchsorted(self.positions, slot.position))
+            others = chain(self.positions[at + 1 :].tolist(), self.positions[:at].tolist())
         return (replace(slot, position=position) for position in others)
 
 

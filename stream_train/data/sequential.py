@@ -15,7 +15,7 @@ import random
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -117,72 +117,65 @@ def open_tar_set(location: str | Path, split: str | None, config: DataConfig) ->
     )
 
 
+@dataclass(eq=False)
 class SequentialClipStream:
-    """This rank's share of each global batch, read sequentially; arguments as for `ClipStream`."""
+    """This rank's share of each global batch, read sequentially; fields and errors as for `ClipStream`."""
 
-    def __init__(
-        self,
-        tar_set: TarSet,
-        config: DataConfig,
-        draw: DrawClips,
-        *,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-        start_sample: int = 0,
-        num_batches: int,
-    ) -> None:
-        self._tar_set = tar_set
-        self._config = config
-        self._draw = draw
-        self._seed = seed
-        self._videos = len(slots_of_rank(config.videos_per_batch, rank, world_size))
-        self._rank, self._world_size = rank, world_size
-        self._first_epoch = start_sample // tar_set.num_samples
-        self._num_batches = num_batches
+    tar_set: TarSet
+    config: DataConfig
+    draw: DrawClips
+    _: KW_ONLY
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+    start_sample: int = 0
+    num_batches: int
+
+    def __post_init__(self) -> None:
+        self._videos = len(slots_of_rank(self.config.videos_per_batch, self.rank, self.world_size))
 
     def __iter__(self) -> Iterator[Batch]:
-        tars, workers = len(self._tar_set.urls), max(self._config.workers_of_rank, 1)
-        if tars < self._world_size * workers:
+        tars, workers = len(self.tar_set.urls), max(self.config.workers_of_rank, 1)
+        if tars < self.world_size * workers:
             raise UsageError(
-                f"{tars} tars cannot feed {self._world_size} ranks x {workers} workers; lower data.num_workers, or use "
+                f"{tars} tars cannot feed {self.world_size} ranks x {workers} workers; lower data.num_workers, or use "
                 "data.reader.kind=indexed where there is an index"
             )
-        batches = load_batches(_Results(self), None, self._config, is_remote=self._tar_set.is_remote)
-        return itertools.islice(batches, self._num_batches)
+        batches = load_batches(_Results(self), None, self.config, is_remote=self.tar_set.is_remote)
+        return itertools.islice(batches, self.num_batches)
 
     def endless(self) -> Iterator[Batch]:
         """Batches of the tars that this worker reads."""
-        stored = self._tar_set.geometry
-        builder, videos = BatchBuilder(self._config.crop), 0
+        stored = self.tar_set.geometry
+        builder, videos = BatchBuilder(self.config.crop), 0
         for number, (epoch, sample) in enumerate(self._endless_samples()):
             frames = frames_of(sample)
             identity = int.from_bytes(hashlib.sha256(sample["__key__"].encode()).digest()[:7], "big")
-            draws = SampleDraws(self._seed, epoch, identity)
-            plans = self._draw(len(frames), draws)
-            views = draw_views(plans, draws, number // self._videos, self._config, stored)
+            draws = SampleDraws(self.seed, epoch, identity)
+            plans = self.draw(len(frames), draws)
+            views = draw_views(plans, draws, number // self._videos, self.config, stored)
             num_clips = len(plans) * self._videos
             out = builder.add(plans, views, label=label_of(sample), sample=identity, num_clips=num_clips)
             decode_clips(dict(enumerate(frames)), plans, views, out, stored=stored, name=_name(sample))
             videos += 1
             if videos == self._videos:
                 yield builder.batch()
-                builder, videos = BatchBuilder(self._config.crop), 0
+                builder, videos = BatchBuilder(self.config.crop), 0
 
     def _endless_samples(self) -> Iterator[tuple[int, dict[str, Any]]]:
         worker = get_worker_info()
         worker_id, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        reader, readers = self._rank * workers + worker_id, self._world_size * workers
-        shuffle = cast(SequentialReaderConfig, self._config.reader).shuffle_samples
-        counts = self._tar_set.samples_per_tar
-        for epoch in itertools.count(self._first_epoch):
-            order = Stream(self._seed, Domain.ORDER, (0, 0, epoch)).permutation(len(self._tar_set.urls))
+        reader, readers = self.rank * workers + worker_id, self.world_size * workers
+        shuffle = cast(SequentialReaderConfig, self.config.reader).shuffle_samples
+        counts = self.tar_set.samples_per_tar
+        for epoch in itertools.count(self.start_sample // self.tar_set.num_samples):
+            order = Stream(self.seed, Domain.ORDER, (0, 0, epoch)).permutation(len(self.tar_set.urls))
             mine = [int(i) for i in order[reader::readers]]
-            urls = [self._tar_set.urls[i] for i in mine]
-            expected = None if counts is None else {self._tar_set.urls[i]: counts[i] for i in mine}
+            urls = [self.tar_set.urls[i] for i in mine]
+            expected = None if counts is None else {self.tar_set.urls[i]: counts[i] for i in mine}
             samples = _samples(urls, expected)
             if shuffle:
-                rng = random.Random(f"{self._seed} {epoch} {reader}")  # noqa: S311
+                rng = random.Random(f"{self.seed} {epoch} {reader}")  # noqa: S311
                 samples = wds.filters.shuffle(shuffle, rng=rng)(samples)
             for sample in samples:
                 yield epoch, sample

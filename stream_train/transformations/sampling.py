@@ -1,15 +1,14 @@
-"""Which temporal transformations of a sample are drawn: the one place with randomness over index sequences.
+"""Draws the temporal transformations of a sample; only here index sequences become random.
 
-In: a video's length and its draws. Out: one :class:`ClipPlan` a clip. The sequences themselves are pure functions in
-`stream_train.transformations.sequences`. Where the paper (section 3.1) and the authors' code differ, every difference
-is a switch of :class:`SamplingConfig`.
+In: a video's length and its draws. Out: one :class:`ClipPlan` a clip. Where the paper (section 3.1) and the authors'
+code differ, :class:`SamplingConfig` has a switch.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -78,7 +77,7 @@ class ClipPlan:
     indices: IntArray
     """int64 (16,) frames of the sample, each in [0, num_frames)."""
     motion_mask: bool = True
-    """False where the clip cannot be told from another class, so that the motion loss leaves it out."""
+    """False where the clip looks like one of another class, so that the motion loss leaves it out."""
     target: int = -1
     """The right answer where a task drew it with the clip; -1 where it is the motion, speed or the video's label."""
 
@@ -97,15 +96,7 @@ def draw_clips(num_frames: int, draws: SampleDraws, config: SamplingConfig) -> t
     """Draw a video's clips: speed first, then the configured motions in tau order (section 3.2).
 
     kappa is uniform over what the length allows and shared by the speed and the periodic clip; every clip has its own
-    offset. A video shorter than 16 frames is looped.
-
-    Args:
-        num_frames: frames in the sample, at least 1.
-        draws: the sample's draws.
-        config: which clips, by which rules.
-
-    Raises:
-        ValueError: if num_frames is not positive.
+    offset. A video shorter than 16 frames is looped. Raises ValueError if num_frames is not positive.
     """
     if num_frames < 1:
         raise ValueError(f"num_frames = {num_frames}, but a video has at least one frame")
@@ -121,7 +112,7 @@ def draw_clips(num_frames: int, draws: SampleDraws, config: SamplingConfig) -> t
         else:
             clips.append(_draw_warp(length, fastest, draws, config))
     if num_frames < CLIP_LENGTH:
-        clips = [_looped(clip, num_frames) for clip in clips]
+        clips = [replace(clip, indices=clip.indices % num_frames) for clip in clips]
     return tuple(clips)
 
 
@@ -174,9 +165,3 @@ def _draw_warp(length: int, fastest: int, draws: SampleDraws, config: SamplingCo
 
 def _is_contiguous(indices: IntArray) -> bool:
     return bool((np.diff(indices) == 1).all())
-
-
-def _looped(clip: ClipPlan, num_frames: int) -> ClipPlan:
-    return ClipPlan(
-        motion=clip.motion, speed=clip.speed, indices=clip.indices % num_frames, motion_mask=clip.motion_mask
-    )

@@ -1,7 +1,8 @@
 """Which frames of a video become a clip: the temporal transformations of section 3.1 as pure index sequences.
 
 In: the values that were drawn (speed, offset, permutation, turning point, steps). Out: int64 (16,) frame indices.
-No randomness lives here; the drawing is in `stream_train.transformations.sampling`.
+There is no randomness here; `stream_train.transformations.sampling` draws. Every function raises ValueError if an
+argument lies outside its range; an offset may not be negative.
 """
 
 from __future__ import annotations
@@ -20,11 +21,7 @@ MAX_SKIP = 7
 
 
 def step_of(kappa: int) -> int:
-    """q = 2**kappa: how many source frames apart two clip frames are at a speed.
-
-    Raises:
-        ValueError: if kappa is not one of 0, 1, 2, 3.
-    """
+    """q = 2**kappa: how many source frames apart two clip frames are at a speed 0, 1, 2 or 3."""
     if kappa not in range(NUM_SPEEDS):
         raise ValueError(f"kappa = {kappa}, but the speeds are 0 to {NUM_SPEEDS - 1}")
     return 1 << int(kappa)
@@ -36,34 +33,12 @@ def frames_for_speed(kappa: int) -> int:
 
 
 def speed_indices(kappa: int, offset: int = 0) -> IntArray:
-    """Every q-th frame (tau = 0): offset + j * 2**kappa for j = 0..15.
-
-    Args:
-        kappa: speed, 0 to 3.
-        offset: first frame, the paper's rho.
-
-    Returns:
-        int64 (16,) increasing indices.
-
-    Raises:
-        ValueError: if kappa is not a speed or offset is negative.
-    """
+    """Every q-th frame (tau = 0): offset + j * 2**kappa for j = 0..15. The offset is the paper's rho."""
     return _from(offset) + np.arange(CLIP_LENGTH, dtype=np.int64) * step_of(kappa)
 
 
 def random_indices(permutation: Sequence[int] | npt.NDArray[np.integer], offset: int = 0) -> IntArray:
-    """Sixteen consecutive frames in a permuted order (tau = 1, always kappa = 0).
-
-    Args:
-        permutation: the numbers 0..15 in any order.
-        offset: the earliest frame used.
-
-    Returns:
-        int64 (16,): offset + permutation.
-
-    Raises:
-        ValueError: if `permutation` is not one of 0..15, or offset is negative.
-    """
+    """Sixteen consecutive frames in a permuted order (tau = 1, always kappa = 0): offset + permutation of 0..15."""
     order = np.asarray(permutation, dtype=np.int64)
     if order.shape != (CLIP_LENGTH,) or not np.array_equal(np.sort(order), np.arange(CLIP_LENGTH)):
         raise ValueError(f"permutation must hold each of 0..{CLIP_LENGTH - 1} once, not {order.tolist()}")
@@ -80,12 +55,6 @@ def periodic_indices(kappa: int, turn: int, offset: int = 0) -> IntArray:
         kappa: speed; consecutive frames are 2**kappa apart, except at the turn.
         turn: the paper's s, in [2 * 2**kappa + 1, 13 * 2**kappa).
         offset: the shift r added to every index (the formula's own rho comes on top).
-
-    Returns:
-        int64 (16,) indices, all >= offset.
-
-    Raises:
-        ValueError: if kappa, turn or offset lies outside its range.
     """
     return _from(offset) + _forward_backward(kappa, turn, shifts=1)
 
@@ -94,7 +63,6 @@ def periodic_prose_indices(kappa: int, turn: int, offset: int = 0) -> IntArray:
     """The periodic clip as the paper's prose builds it: 0..s, then s-1..2s-15q, sub-sampled by q afterwards.
 
     It differs from :func:`periodic_indices` only in the way back, which is shifted by 2 delta instead of delta.
-    Arguments, result and errors are the same.
     """
     return _from(offset) + _forward_backward(kappa, turn, shifts=2)
 
@@ -102,19 +70,13 @@ def periodic_prose_indices(kappa: int, turn: int, offset: int = 0) -> IntArray:
 def periodic_window_indices(kappa: int, window: int, overshoot: int, offset: int = 0) -> IntArray:
     """The periodic clip of the authors' released code: a random 16-frame window of a longer way there and back.
 
-    The way there is 0, q, ..., 13q; the way back the same frames reversed, all shifted by `overshoot`.
+    The way there is 0, q, ..., 13q with q = 2**kappa; the way back is the same frames reversed, shifted by `overshoot`.
 
     Args:
-        kappa: speed, q = 2**kappa.
+        kappa: speed.
         window: where the 16 frames start among those 28, 0 to 12.
         overshoot: 0 or 1 at kappa = 0, else 1 to q - 1.
         offset: added to every index.
-
-    Returns:
-        int64 (16,) indices, all >= offset.
-
-    Raises:
-        ValueError: if an argument lies outside its range.
     """
     q = step_of(kappa)
     lowest, highest = (0, 1) if q == 1 else (1, q - 1)
@@ -130,16 +92,8 @@ def periodic_window_indices(kappa: int, window: int, overshoot: int, offset: int
 def warp_indices(steps: Sequence[int] | npt.NDArray[np.integer], offset: int = 0) -> IntArray:
     """A clip whose speed changes from frame to frame (tau = 3): offset + the cumulative sum of 15 steps.
 
-    Args:
-        steps: 15 distances to the next frame, each 1 + the number of skipped frames. Zero repeats a frame, as the
-            displayed formula read literally would.
-        offset: first frame.
-
-    Returns:
-        int64 (16,) non-decreasing indices.
-
-    Raises:
-        ValueError: if there are not 15 steps, a step lies outside 0..8, or offset is negative.
+    A step is 1 + the number of skipped frames, 0 to 8. Zero repeats a frame, as the displayed formula read literally
+    would.
     """
     distances = np.asarray(steps, dtype=np.int64)
     if distances.shape != (CLIP_LENGTH - 1,):

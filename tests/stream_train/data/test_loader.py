@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ from helpers_datasets import numbered_jpeg, write_dataset
 from shardify.errors import UsageError, WorkError
 from stream_train.data import build_stream, open_data
 from stream_train.data.batch import Batch
-from stream_train.data.config import DataConfig, IndexedReaderConfig
+from stream_train.data.config import DataConfig
 from stream_train.data.evaluation_pass import each_sample_once
-from stream_train.data.reader import FrameReader, ShardSet, open_shard_set
+from stream_train.data.reader import FrameReader, open_shard_set
 from stream_train.draws import Domain, Purpose, SampleDraws, Stream
 from stream_train.transformations.sampling import SamplingConfig, draw_clips
 
@@ -75,28 +77,26 @@ def test_batches_are_video_major_with_all_four_clips(quiet_run: dict[str, torch.
     assert torch.equal(masked, torch.isin(quiet_run["sample"], short) & (quiet_run["motion"] == 3))
 
 
-@pytest.mark.parametrize("num_workers", [1, 3])
-def test_worker_counts_do_not_change_the_clips(
-    small_dataset: Path, quiet_run: dict[str, torch.Tensor], num_workers: int
+@pytest.mark.parametrize(("num_workers", "world_size", "stop"), [(3, 1, 0), (0, 7, 4), (1, 2, 3)])
+def test_workers_ranks_and_stops_do_not_change_the_clips(
+    small_dataset: Path, quiet_run: dict[str, torch.Tensor], num_workers: int, world_size: int, stop: int
 ) -> None:
-    assert_same(joined(batches(small_dataset, config(num_workers=num_workers))), quiet_run)
-
-
-@pytest.mark.parametrize("world_size", [2, 3, 7])
-def test_ranks_do_not_change_the_clips(
-    small_dataset: Path, quiet_run: dict[str, torch.Tensor], world_size: int
-) -> None:
-    ranks = [batches(small_dataset, config(), rank=r, world_size=world_size) for r in range(world_size)]
-    assert_same(joined([part for step in zip(*ranks, strict=True) for part in step]), quiet_run)
-
-
-@pytest.mark.parametrize("stop", [1, 3, 4])
-def test_a_resumed_stream_continues_with_the_same_clips(
-    small_dataset: Path, quiet_run: dict[str, torch.Tensor], stop: int
-) -> None:
-    first = batches(small_dataset, config(), num_batches=stop)
-    rest = batches(small_dataset, config(num_workers=1), num_batches=6 - stop, start_sample=7 * stop)
-    assert_same(joined(first + rest), quiet_run)
+    parts = []
+    for start, num_batches in ((0, stop), (stop, 6 - stop)):
+        settings = config(num_workers=num_workers)
+        ranks = [
+            batches(
+                small_dataset,
+                settings,
+                num_batches=num_batches,
+                rank=rank,
+                world_size=world_size,
+                start_sample=7 * start,
+            )
+            for rank in range(world_size)
+        ]
+        parts += [part for step in zip(*ranks, strict=True) for part in step]
+    assert_same(joined(parts), quiet_run)
 
 
 def test_both_packings_give_the_same_clips(tmp_path: Path, quiet_run: dict[str, torch.Tensor]) -> None:
@@ -113,7 +113,7 @@ def test_splits_are_whole_shards(tmp_path: Path) -> None:
     assert lengths == [20, 21, 40, 41, 42]
     assert open_shard_set(folder, None).num_samples == 6
     assert train.fingerprint != open_shard_set(folder, None).fingerprint
-    with pytest.raises(UsageError, match=r"no split 'train9'; its splits: test1, train1"):
+    with pytest.raises(UsageError, match="train9"):
         open_shard_set(folder, "train9")
 
 
@@ -163,35 +163,24 @@ def test_colour_is_drawn_per_frame_or_per_clip(small_dataset: Path) -> None:
     assert 0.1 < frame[..., 3].mean() < 0.3
 
 
-def test_frames_are_resized_before_the_crop(small_dataset: Path) -> None:
-    batch = batches(small_dataset, config(resize=(24, 32), crop=24), num_batches=1)[0]
-    assert batch.frames.shape == (28, 16, 24, 24, 3)
-    jpeg = numbered_jpeg(int(batch.sample[0]), int(batch.indices[0, 0]))
-    pixels = torch.from_numpy(simplejpeg.decode_jpeg(jpeg, "RGB")).float()
-    halved = (pixels[0::2, 0::2] + pixels[1::2, 0::2] + pixels[0::2, 1::2] + pixels[1::2, 1::2]) / 4
-    left = SampleDraws(5, 0, int(batch.sample[0])).stream(Purpose.CROP)
-    left.integer(0, 1)
-    start = left.integer(0, 9)
-    assert (batch.frames[0, 0].float() - halved[:, start : start + 24]).abs().max() <= 0.5
-
-
-def test_training_clips_are_scaled_each_by_its_own_draw(small_dataset: Path) -> None:
-    """Every pixel is that of a frame resized as drawn, and cropped within it; so drawn anew for each clip."""
-    batch = batches(small_dataset, config(scale=(0.5, 1.0), crop=24), num_batches=1)[0]
-    sizes = []
+@pytest.mark.parametrize("changes", [{"resize": (24, 32)}, {"scale": (0.5, 1.0)}])
+def test_frames_are_resized_before_the_crop(small_dataset: Path, changes: dict[str, object]) -> None:
+    """Every clip's pixels are those of the resized frame, cropped within it; a scale is drawn anew for each clip."""
+    batch = batches(small_dataset, config(crop=24, **changes), num_batches=1)[0]
+    sizes = set()
     for number in range(len(batch)):
         position, clip = int(batch.sample[number]), number % 4
         draws = SampleDraws(5, 0, position)
-        factor = draws.stream(Purpose.SCALE, clip).uniform(0.5, 1.0)
+        factor = draws.stream(Purpose.SCALE, clip).uniform(0.5, 1.0) if "scale" in changes else 0.5
         height, width = round(48 * factor), round(64 * factor)
-        sizes.append((height, width))
-        places = draws.stream(Purpose.CROP, clip)
-        top, left = places.integer(0, height - 24 + 1), places.integer(0, width - 24 + 1)
+        sizes.add((height, width))
+        crop = draws.stream(Purpose.CROP, clip)
+        top, left = crop.integer(0, height - 24 + 1), crop.integer(0, width - 24 + 1)
         jpeg = numbered_jpeg(position, int(batch.indices[number, 0]))
         stored = torch.from_numpy(simplejpeg.decode_jpeg(jpeg, "RGB")).permute(2, 0, 1)[None].float()
         resized = torch.nn.functional.interpolate(stored, size=(height, width), mode="bilinear")[0].permute(1, 2, 0)
         assert (batch.frames[number, 0].float() - resized[top : top + 24, left : left + 24]).abs().max() <= 0.5
-    assert len(set(sizes)) > len(batch) // 2
+    assert len(sizes) > len(batch) // 2 if "scale" in changes else sizes == {(24, 32)}
 
 
 def test_outside_training_clips_are_resized_once_and_cropped_at_the_centre(small_dataset: Path) -> None:
@@ -208,86 +197,67 @@ def test_a_scale_from_high_to_low_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "size"),
     [
-        ({"crop": 32, "scale": (0.5, 1.0)}, "crop = 32 does not fit into frames of 24x32"),
-        ({"crop": 32, "test_resize": (30, 60)}, "crop = 32 does not fit into frames of 30x60"),
-        ({"crop": 49}, "crop = 49 does not fit into frames of 48x64; set data.crop to at most 48"),
-        ({"crop": 32, "resize": (30, 60)}, "crop = 32 does not fit into frames of 30x60"),
+        ({"crop": 32, "scale": (0.5, 1.0)}, "24x32"),
+        ({"crop": 32, "test_resize": (30, 60)}, "30x60"),
+        ({"crop": 49}, "48x64"),
+        ({"crop": 32, "resize": (30, 60)}, "30x60"),
     ],
 )
-def test_a_crop_that_does_not_fit_is_refused(small_dataset: Path, changes: dict[str, object], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        batches(small_dataset, config(**changes))
+@pytest.mark.parametrize("kind", ["indexed", "sequential"])
+def test_a_crop_that_does_not_fit_is_refused_when_the_data_are_opened(
+    small_dataset: Path, changes: dict[str, object], size: str, kind: str
+) -> None:
+    settings = config(**changes, reader={"kind": kind})
+    with pytest.raises(UsageError, match=f"crop = {settings.crop} does not fit into frames of {size}"):
+        open_data(small_dataset, None, settings)
 
 
-def test_more_ranks_than_videos_are_refused(small_dataset: Path) -> None:
+@pytest.mark.parametrize("kind", ["indexed", "sequential"])
+def test_more_ranks_than_videos_are_refused(small_dataset: Path, kind: str) -> None:
     with pytest.raises(UsageError, match=r"8 ranks share data.videos_per_batch = 7"):
-        batches(small_dataset, config(), rank=0, world_size=8)
+        batches(small_dataset, config(reader={"kind": kind}), rank=0, world_size=8)
 
 
-def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds no manifest.json"):
-        open_data(tmp_path, None, config())
+def damage(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
 
 
-class TestDamage:
-    """What is wrong is found and named; nothing wrong is ever trained on."""
-
-    @pytest.fixture
-    def folder(self, small_dataset: Path, tmp_path: Path) -> Path:
-        return Path(shutil.copytree(small_dataset, tmp_path / "data"))
-
-    def flip_byte(self, path: Path, offset: int) -> None:
-        data = bytearray(path.read_bytes())
-        data[offset] ^= 1
-        path.write_bytes(data)
-
-    def read_all(self, folder: Path, num_workers: int = 0) -> None:
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_flipped_byte_in_a_frame_is_named(small_dataset: Path, tmp_path: Path, num_workers: int) -> None:
+    folder = shutil.copytree(small_dataset, tmp_path / "data")
+    entry = FrameReader(open_shard_set(folder, "train1")).entry(1)  # 16 frames, all of which are read
+    offset = int(entry.frame_offsets("mjpg")[7]) + int(entry.frame_bytes[7]) // 2
+    damage(folder / "shard-000000.tar", offset)
+    with pytest.raises(WorkError, match=r"shard-000000.tar: frame 7 of sample video0001 .* checksum"):
         batches(folder, config(num_workers=num_workers))
 
-    @pytest.mark.parametrize("num_workers", [0, 1])
-    def test_a_flipped_byte_in_a_frame(self, folder: Path, num_workers: int) -> None:
-        data = open_shard_set(folder, "train1")
-        entry = FrameReader(data).entry(1)  # 16 frames, all of which are read
-        offset = int(entry.frame_offsets("mjpg")[7]) + int(entry.frame_bytes[7]) // 2
-        self.flip_byte(folder / "shard-000000.tar", offset)
-        with pytest.raises(
-            WorkError, match=r"shard-000000.tar: frame 7 of sample video0001 .* does not match its checksum"
-        ):
-            self.read_all(folder, num_workers)
 
-    def test_a_truncated_shard(self, folder: Path) -> None:
-        path = folder / "shard-000002.tar"
-        path.write_bytes(path.read_bytes()[:-2000])
-        with pytest.raises(WorkError, match=r"shard-000002.tar has \d+ bytes, but the manifest says \d+"):
-            self.read_all(folder)
-
-    def test_a_missing_shard(self, folder: Path) -> None:
-        (folder / "shard-000002.tar").unlink()
-        with pytest.raises(WorkError, match=r"cannot open .*shard-000002.tar: No such file"):
-            self.read_all(folder)
-
-    def test_a_damaged_index(self, folder: Path) -> None:
-        self.flip_byte(folder / "shard-000001.idx.npz", 300)
-        with pytest.raises(WorkError, match=r"shard-000001.idx.npz differs from the one in manifest.json"):
-            self.read_all(folder)
-
-    def test_a_damaged_manifest(self, folder: Path) -> None:
-        (folder / "manifest.json").write_text('{"format_version": 1, "shardlist": [{}]}')
-        with pytest.raises(WorkError, match=r"manifest.json is damaged .*run `shardify build` again"):
-            self.read_all(folder)
-
-    def test_a_foreign_format(self, folder: Path) -> None:
-        (folder / "manifest.json").write_text('{"format_version": 2}')
-        with pytest.raises(WorkError, match=r"has format version 2, but this program reads 1"):
-            self.read_all(folder)
+@pytest.mark.parametrize(
+    ("name", "harm", "words"),
+    [
+        ("shard-000002.tar", lambda path: os.truncate(path, 9000), r"has 9000 bytes, but the manifest says \d+"),
+        ("shard-000002.tar", Path.unlink, "No such file"),
+        ("shard-000001.idx.npz", lambda path: damage(path, 300), "differs"),
+        ("manifest.json", lambda path: path.write_text('{"format_version": 2}'), "format version 2"),
+    ],
+    ids=["truncated", "missing", "index", "foreign"],
+)
+def test_a_damaged_file_is_named(
+    small_dataset: Path, tmp_path: Path, name: str, harm: Callable[[Path], object], words: str
+) -> None:
+    folder = shutil.copytree(small_dataset, tmp_path / "data")
+    harm(folder / name)
+    with pytest.raises(WorkError, match=f"{name}.* {words}"):
+        batches(folder, config())
 
 
 def test_the_reader_keeps_a_bounded_number_of_shards_open(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "s", [[16], [17], [18], [19]])
-    data: ShardSet = open_shard_set(folder, None)
-    reader = FrameReader(data, open_shards=2)
+    reader = FrameReader(open_shard_set(folder, None), open_shards=2)
     for position in [0, 1, 2, 3, 0]:
         assert reader.read(position, [0, 5, 15])[5] == numbered_jpeg(position, 5)
         assert len(reader._open) <= 2
@@ -299,7 +269,3 @@ def test_far_frames_are_read_apart_and_near_ones_together(tmp_path: Path) -> Non
     assert [bytes(frames[i]) for i in (0, 2, 149)] == [numbered_jpeg(0, i) for i in (0, 2, 149)]
     assert frames[0].obj is frames[2].obj
     assert frames[0].obj is not frames[149].obj
-
-
-def test_indexed_is_the_default_reader() -> None:
-    assert DataConfig().reader == IndexedReaderConfig()

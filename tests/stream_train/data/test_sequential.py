@@ -65,7 +65,7 @@ def foreign_tar(path: Path, extra: dict[str, bytes] | None = None) -> None:
     write_tar(path, members)
 
 
-def test_without_an_index_foreign_tars_are_counted_and_read(tmp_path: Path) -> None:
+def test_plain_tars_are_counted_and_read(tmp_path: Path) -> None:
     tars = tmp_path / "foreign"
     for number in range(2):
         foreign_tar(tars / f"clips-{number}.tar")
@@ -73,8 +73,9 @@ def test_without_an_index_foreign_tars_are_counted_and_read(tmp_path: Path) -> N
     assert isinstance(by_folder, TarSet)
     assert (by_folder.num_samples, by_folder.samples_per_tar) == (6, (3, 3))
     assert open_data(f"{tars}/clips-{{0..1}}.tar", None, config()).num_samples == 6
-    batch = first_clips(tars, config())[0]
-    assert batch[7:].tolist() == [-1] * 7
+    assert first_clips(tars, config())[0][7:].tolist() == [-1] * 7
+    foreign_tar(tars / "clips-1.tar", {"txt": bytes(9000)})
+    assert open_data(tars, None, config()).fingerprint != by_folder.fingerprint, "other data under the same names"
 
 
 @pytest.mark.parametrize(("label", "expected"), [(b"4", 4), (b"dog", -1), (b"\xff", -1)])
@@ -83,23 +84,18 @@ def test_labels_that_are_no_numbers_are_no_labels(tmp_path: Path, label: bytes, 
     assert first_clips(tmp_path / "t", config())[0][7:].tolist() == [expected] * 7
 
 
-def test_other_data_under_the_same_names_have_another_fingerprint(tmp_path: Path) -> None:
-    foreign_tar(tmp_path / "t" / "clips.tar")
-    before = open_data(tmp_path / "t", None, config()).fingerprint
-    foreign_tar(tmp_path / "t" / "clips.tar", {"txt": bytes(9000)})
-    assert open_data(tmp_path / "t", None, config()).fingerprint != before
-
-
-def test_samples_that_are_not_what_they_should_be_are_named(tmp_path: Path) -> None:
-    foreign_tar(tmp_path / "json" / "clips.tar", {"json": b"{broken"})
-    with pytest.raises(WorkError, match=r"clips.tar, sample clips0: its .json is not JSON"):
-        open_data(tmp_path / "json", None, config())
-    write_tar(tmp_path / "jpeg" / "clips.tar", {"a.0.jpg": b"no picture"})
-    with pytest.raises(WorkError, match=r"clips.tar, sample a: its first frame is no JPEG"):
-        open_data(tmp_path / "jpeg", None, config())
-    write_tar(tmp_path / "text" / "clips.tar", {"a.txt": b"words"})
-    with pytest.raises(WorkError, match=r"clips.tar, sample a has neither .*txt"):
-        open_data(tmp_path / "text", None, config())
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"a.0.jpg": b"no picture"}, "no JPEG"),
+        ({"a.txt": b"words"}, "neither .*txt"),
+        ({"a.0.jpg": numbered_jpeg(0, 0), "a.json": b"{broken"}, "not JSON"),
+    ],
+)
+def test_a_sample_that_cannot_be_read_is_named(tmp_path: Path, members: dict[str, bytes], words: str) -> None:
+    write_tar(tmp_path / "t" / "clips.tar", members)
+    with pytest.raises(WorkError, match=f"clips.tar, sample a.* {words}"):
+        open_data(tmp_path / "t", None, config())
 
 
 def test_a_damaged_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path) -> None:
@@ -108,7 +104,7 @@ def test_a_damaged_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path)
     data = bytearray(path.read_bytes())
     data[data.index(b"clips1.000.jpg") + 1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(WorkError, match=r"clips.tar is cut short or damaged: no whole tar ends at byte \d+"):
+    with pytest.raises(WorkError, match=r"clips.tar is cut short or damaged"):
         open_data(tmp_path / "t", None, config())
 
 
@@ -142,28 +138,28 @@ def test_a_flipped_byte_is_found_by_the_samples_own_checksums(tmp_path: Path) ->
         first_clips(folder, config())
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_a_location_or_split_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no .tar files"):
         open_data(tmp_path, None, config())
-    with pytest.raises(UsageError, match=r"there is no tar .*nothing-0.tar"):
+    with pytest.raises(UsageError, match=r"nothing-0.tar"):
         open_data(f"{tmp_path}/nothing-{{0..1}}.tar", None, config())
     (tmp_path / "empty.tar").write_bytes(bytes(10240))
-    with pytest.raises(UsageError, match=r"cannot count the samples|samples_per_epoch"):
+    with pytest.raises(UsageError, match=r"samples_per_epoch"):
         open_data(tmp_path, None, config())
     folder = write_dataset(tmp_path / "s", [[16]])
     (folder / "manifest.json").unlink()
-    with pytest.raises(UsageError, match=r"plain tars without a manifest, which have no splits"):
+    with pytest.raises(UsageError, match=r"no splits"):
         open_data(folder, "train1", config())
 
 
 def test_a_tar_of_another_size_than_the_manifest_says_is_found_at_once(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "s", [[16, 20], [31, 17, 18]])
     tar = folder / "shard-000001.tar"
-    whole = tar.read_bytes()
-    tar.write_bytes(whole + b"\0" * 512)
-    said = rf"shard-000001.tar has {len(whole) + 512} bytes, but the manifest says {len(whole)} bytes"
-    with pytest.raises(WorkError, match=said):
+    size = tar.stat().st_size
+    with tar.open("ab") as file:
+        file.write(bytes(512))
+    with pytest.raises(WorkError, match=rf"shard-000001.tar has {size + 512} bytes, .* {size} bytes"):
         open_data(folder, None, config())
     tar.unlink()
-    with pytest.raises(WorkError, match=r"shard-000001.tar is missing, but the manifest says"):
+    with pytest.raises(WorkError, match=r"shard-000001.tar is missing"):
         open_data(folder, None, config())

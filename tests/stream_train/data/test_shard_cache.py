@@ -1,4 +1,4 @@
-"""The node's cache: one fetch for all, never more than its share, nothing half written, gone when damaged."""
+"""The node's cache: one download for all, never above its limit, nothing half written, damaged copies removed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event as EventClass
@@ -36,16 +37,27 @@ def opened(cache: ShardCache, number: int, num_bytes: int = 1000) -> OpenFile:
     return found or cache.download(sha256, num_bytes, lambda: iter([data[:300], data[300:]]), "shard")
 
 
-def fetch(cache: ShardCache, number: int, num_bytes: int = 1000) -> Path:
+def downloaded(cache: ShardCache, number: int, num_bytes: int = 1000) -> Path:
     """The path of a copy that is not open any more."""
     return opened(cache, number, num_bytes).path
 
 
-def never() -> Iterator[bytes]:
-    raise AssertionError("it is there already")
+def fail_allocation(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fail(*_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.posix_fallocate", fail)
 
 
-def test_a_copy_is_fetched_once_and_then_found(tmp_path: Path) -> None:
+@pytest.fixture
+def cache(tmp_path: Path) -> ShardCache:
+    return ShardCache(tmp_path, 10_000)
+
+
+def test_a_copy_is_downloaded_once_and_then_found(tmp_path: Path) -> None:
+    def never() -> Iterator[bytes]:
+        raise AssertionError("it is there already")
+
     cache = ShardCache(tmp_path / "new", 10_000)
     take()
     data, sha256 = made_up(1)
@@ -61,35 +73,35 @@ def test_a_copy_is_fetched_once_and_then_found(tmp_path: Path) -> None:
 
 def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
     cache = ShardCache(tmp_path, 3000)
-    paths = [fetch(cache, number) for number in range(3)]
+    paths = [downloaded(cache, number) for number in range(3)]
     for age, path in enumerate(paths):
         os.utime(path, (1000 + age, 1000 + age))
-    fetch(cache, 0)  # used again, so the second is now the oldest
-    fourth = fetch(cache, 3)
+    downloaded(cache, 0)  # used again, so the second is now the oldest
+    fourth = downloaded(cache, 3)
     assert [path.exists() for path in (*paths, fourth)] == [True, False, True, True]
     assert cache.num_bytes() == 3000
-    assert fetch(cache, 7, 2500).exists()
+    assert downloaded(cache, 7, 2500).exists()
     assert cache.num_bytes() == 2500
 
 
 @pytest.mark.parametrize("found", [False, True])
-def test_what_is_open_is_not_removed_and_counts_in_full(tmp_path: Path, found: bool) -> None:
+def test_an_open_copy_is_not_removed_and_counts_in_full(tmp_path: Path, found: bool) -> None:
     cache = ShardCache(tmp_path, 2500)
     held = opened(cache, 1)
     if found:
         del held
         held = opened(ShardCache(tmp_path, 2500), 1)
     os.utime(held.path, (0, 0))  # the least recently used, but in use
-    unused = fetch(cache, 2)
-    assert fetch(cache, 3).exists()
+    unused = downloaded(cache, 2)
+    assert downloaded(cache, 3).exists()
     assert held.path.exists()
     assert not unused.exists()
     with pytest.raises(CacheFullError):
-        fetch(cache, 4, 1501)
+        downloaded(cache, 4, 1501)
     assert cache.num_bytes() == 2000, "nothing was removed in vain"
     path = held.path
     del held
-    assert fetch(cache, 4, 1501).exists()
+    assert downloaded(cache, 4, 1501).exists()
     assert not path.exists()
     assert cache.num_bytes() <= 2500
 
@@ -102,15 +114,15 @@ def test_many_copies_make_room_at_once_with_few_files_open(tmp_path: Path) -> No
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (64 + len(list(Path("/proc/self/fd").iterdir())), limits[1]))
     try:
-        assert fetch(ShardCache(tmp_path, 3000), 1).exists()
+        assert downloaded(ShardCache(tmp_path, 3000), 1).exists()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert large.num_bytes() == 3000
 
 
-def test_a_lock_ends_though_a_process_was_forked_under_it(tmp_path: Path) -> None:
+def test_a_lock_ends_although_a_process_was_forked_under_it(cache: ShardCache, tmp_path: Path) -> None:
     data, sha256 = made_up(1)
-    cache, other = ShardCache(tmp_path, 10_000), ShardCache(tmp_path, 10_000)
+    other = ShardCache(tmp_path, 10_000)
     child = 0
 
     def pieces() -> Iterator[bytes]:
@@ -123,7 +135,7 @@ def test_a_lock_ends_though_a_process_was_forked_under_it(tmp_path: Path) -> Non
     file = cache.download(sha256, 1000, pieces, "shard")
     try:
         other.drop(file)
-        thread = threading.Thread(target=fetch, args=(other, 1), daemon=True)
+        thread = threading.Thread(target=downloaded, args=(other, 1), daemon=True)
         thread.start()
         thread.join(10)
         assert not thread.is_alive()
@@ -132,9 +144,8 @@ def test_a_lock_ends_though_a_process_was_forked_under_it(tmp_path: Path) -> Non
         os.waitpid(child, 0)
 
 
-def test_a_copy_about_to_be_removed_is_waited_for_and_fetched_anew(tmp_path: Path) -> None:
-    cache = ShardCache(tmp_path, 10_000)
-    path = fetch(cache, 1)
+def test_a_copy_that_is_being_removed_is_not_found(cache: ShardCache) -> None:
+    path = downloaded(cache, 1)
     results: list[OpenFile | None] = []
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -147,9 +158,9 @@ def test_a_copy_about_to_be_removed_is_waited_for_and_fetched_anew(tmp_path: Pat
     assert results == [None]
 
 
-def test_capacity_is_what_copies_may_come_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetch(ShardCache(tmp_path, 10_000), 1)
-    assert ShardCache(tmp_path, 10_000).capacity() == 10_000
+def test_capacity_is_what_copies_may_take(cache: ShardCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    downloaded(cache, 1)
+    assert cache.capacity() == 10_000
     free, blocks = 50, 1000
     disk = os.statvfs_result((4096, 4096, blocks, free, free, 0, 0, 0, 0, 255))
     monkeypatch.setattr("os.statvfs", lambda _: disk)
@@ -160,145 +171,104 @@ def test_capacity_is_what_copies_may_come_to(tmp_path: Path, monkeypatch: pytest
 
 def test_a_shard_larger_than_the_cache_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
     cache = ShardCache(tmp_path, 1500)
-    kept = fetch(cache, 1)
+    kept = downloaded(cache, 1)
     with pytest.raises(CacheFullError):
-        fetch(cache, 2, 1501)
+        downloaded(cache, 2, 1501)
     assert kept.exists()
     assert not list(tmp_path.glob("*.part"))
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told_apart_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_full_disk_is_no_room_and_other_errors_name_the_folder(
+    cache: ShardCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def full(*_: int) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(CacheFullError):
-        fetch(ShardCache(tmp_path, 10_000), 1)
-    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"] * len(list(tmp_path.iterdir()))
+    fail_allocation(monkeypatch, number)
+    with pytest.raises(WorkError if number == errno.EIO else CacheFullError, match=r"Input/output|^$"):
+        downloaded(cache, 1)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".lock"}
 
 
-def test_what_arrives_damaged_is_fetched_once_more(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(WorkError, match=r"/file/below cannot be used"):
+        downloaded(ShardCache(tmp_path / "file" / "below", 10_000), 1)
+
+
+def test_a_damaged_download_is_repeated_once_and_never_kept(cache: ShardCache, tmp_path: Path) -> None:
     data, sha256 = made_up(1)
-    answers = [data[:-1] + b"x", data]
-    cache = ShardCache(tmp_path, 10_000)
-    take()
-    path = cache.download(sha256, 1000, lambda: iter([answers.pop(0)]), "shard").path
-    assert path.read_bytes() == data
-    assert take() == Traffic(cache_misses=1, refetches=1)
+    for answers in ([b"x" * 1000] * 2, [data[:-1] + b"x", data]):
+        take()
+        given = iter(answers)
+
+        def pieces(given: Iterator[bytes] = given) -> Iterator[bytes]:
+            yield next(given)
+
+        if data in answers:
+            assert cache.download(sha256, 1000, pieces, "shard").path.read_bytes() == data
+        else:
+            with pytest.raises(DamageError, match="the-shard"):
+                cache.download(sha256, 1000, pieces, "the-shard")
+            assert not list(tmp_path.glob("*.tar")) + list(tmp_path.glob("*.part"))
+        assert take() == Traffic(cache_misses=1, refetches=1)
 
 
-def test_what_arrives_damaged_twice_is_no_copy(tmp_path: Path) -> None:
-    _, sha256 = made_up(1)
-    calls: list[None] = []
-
-    def wrong() -> Iterator[bytes]:
-        calls.append(None)
-        yield b"y" * 1000
-
-    with pytest.raises(DamageError, match=r"the-shard does not have the sha256 that the manifest gives it, twice"):
-        ShardCache(tmp_path, 10_000).download(sha256, 1000, wrong, "the-shard")
-    assert len(calls) == 2
-    assert not list(tmp_path.glob("*.tar")) + list(tmp_path.glob("*.part"))
-
-
-def test_a_fetch_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_download_that_fails_leaves_nothing(cache: ShardCache, tmp_path: Path) -> None:
     def cut() -> Iterator[bytes]:
         yield b"abc"
         raise WorkError("cut")
 
     with pytest.raises(WorkError, match="cut"):
-        ShardCache(tmp_path, 10_000).download(made_up(1)[1], 1000, cut, "shard")
+        cache.download(made_up(1)[1], 1000, cut, "shard")
     assert not list(tmp_path.glob("*.tar")) + list(tmp_path.glob("*.part"))
-    assert fetch(ShardCache(tmp_path, 10_000), 1).exists()
+    assert downloaded(cache, 1).exists()
 
 
-def test_a_copy_cut_short_by_a_crash_is_fetched_again(tmp_path: Path) -> None:
-    cache = ShardCache(tmp_path, 10_000)
-    path = fetch(cache, 1)
-    os.truncate(path, 10)
-    assert fetch(cache, 1).read_bytes() == made_up(1)[0]
+def test_a_copy_cut_short_by_a_crash_is_downloaded_again(cache: ShardCache) -> None:
+    os.truncate(downloaded(cache, 1), 10)
+    assert downloaded(cache, 1).read_bytes() == made_up(1)[0]
 
 
-def test_threads_wait_for_the_one_that_fetches(tmp_path: Path) -> None:
+def test_threads_wait_for_the_one_that_downloads(tmp_path: Path) -> None:
     data, sha256 = made_up(1)
     calls: list[None] = []
-    paths: list[Path] = []
 
     def slowly() -> Iterator[bytes]:
         calls.append(None)
         time.sleep(0.2)
         yield data
 
-    def run() -> None:
-        paths.append(ShardCache(tmp_path, 10_000).download(sha256, 1000, slowly, "shard").path)
+    def run(_: int) -> bytes:
+        return ShardCache(tmp_path, 10_000).download(sha256, 1000, slowly, "shard").path.read_bytes()
 
-    threads = [threading.Thread(target=run) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(6) as threads:
+        assert list(threads.map(run, range(6))) == [data] * 6
     assert len(calls) == 1
-    assert len(paths) == 6
 
 
-def test_parts_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+def test_parts_of_dead_processes_go_and_those_of_living_ones_stay_and_count(tmp_path: Path) -> None:
     cache = ShardCache(tmp_path, 3000)
-    dead, living = made_up(8)[1], made_up(9)[1]
-    for sha256 in (dead, living):
-        (tmp_path / f"{sha256}.part").write_bytes(b"z" * 1000)
-    with (tmp_path / f"{living}.lock").open("wb") as lock:
+    dead, same, living = (tmp_path / f"{made_up(number)[1]}.part" for number in (8, 1, 9))
+    for part in (dead, same, living):
+        part.write_bytes(b"z" * 1000)
+    with living.with_suffix(".lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        fetch(cache, 1)
-    assert not (tmp_path / f"{dead}.part").exists()
-    assert (tmp_path / f"{living}.part").exists()
-    assert cache.num_bytes() == 2000
-
-
-def test_the_part_of_a_process_that_died_fetching_the_same_shard_takes_no_room(tmp_path: Path) -> None:
-    (tmp_path / f"{made_up(1)[1]}.part").write_bytes(b"z" * 1000)
-    assert fetch(ShardCache(tmp_path, 1500), 1).exists()
-
-
-def test_what_others_are_fetching_counts_as_taken(tmp_path: Path) -> None:
-    cache = ShardCache(tmp_path, 2500)
-    with (tmp_path / "other.lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        (tmp_path / "other.part").write_bytes(b"z" * 1600)
+        downloaded(cache, 1)
+        assert cache.num_bytes() == 2000
         with pytest.raises(CacheFullError):
-            fetch(cache, 1)
+            downloaded(cache, 2, 2001)
+    assert [part.exists() for part in (dead, same, living)] == [False, False, True]
 
 
-def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(
-        WorkError, match=r"the cache folder .*/file/below cannot be used: Not a directory; name another"
-    ):
-        fetch(ShardCache(tmp_path / "file" / "below", 10_000), 1)
-
-
-def test_an_error_of_the_disk_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr("os.posix_fallocate", broken)
-    with pytest.raises(WorkError, match=r"the cache folder .* cannot be used: Input/output error; name another"):
-        fetch(ShardCache(tmp_path, 10_000), 1)
-
-
-def test_a_dropped_copy_is_fetched_again_and_its_successor_stays(tmp_path: Path) -> None:
-    cache = ShardCache(tmp_path, 10_000)
+def test_a_dropped_copy_is_downloaded_again_and_its_successor_stays(cache: ShardCache) -> None:
     damaged = opened(cache, 1)
     cache.drop(damaged)
     assert not damaged.path.exists()
     cache.drop(damaged)
-    anew = opened(cache, 1)
+    new = opened(cache, 1)
     cache.drop(damaged)  # another thread found the same damage
-    assert anew.path.exists()
-    cache.drop(anew)
-    assert not anew.path.exists()
+    assert new.path.exists()
+    cache.drop(new)
+    assert not new.path.exists()
 
 
 def use_at_random(folder: Path, seed: int, limit: int, stop: EventClass, refused: Queue[int]) -> None:

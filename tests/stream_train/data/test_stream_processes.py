@@ -1,4 +1,4 @@
-"""The clip stream with real processes: ranks x workers x ways to read, each killed once, against one quiet stream."""
+"""The clip stream with real processes: ranks x workers x accesses, each killed once, give one undisturbed stream."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
 def test_processes_killed_once_give_the_quiet_stream(
     folder: Path, bucket: str, quiet: dict[int, set[str]], tmp_path: Path, access: str, ranks: int, workers: int
 ) -> None:
-    """All ranks are killed after a random batch and go on from there; what some had ahead is given again, the same."""
+    """All ranks are killed after a random batch and continue there; batches that some had already given come again."""
     location = str(folder) if access == "local" else bucket
     way = "ranged" if access == "local" else access
     stop = random.Random(f"{access} {ranks} {workers}").randrange(3, NUM_BATCHES - 3)
@@ -107,7 +107,7 @@ def test_processes_killed_once_give_the_quiet_stream(
     assert not list(tmp_path.glob("cache/*.part"))
 
 
-def test_two_processes_fill_one_cache_and_fetch_each_shard_once(
+def test_two_processes_that_share_a_cache_download_each_shard_once(
     s3_server: S3Server, bucket: str, quiet: dict[int, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FaultProxy(s3_server.endpoint) as proxy:
@@ -121,7 +121,7 @@ def test_two_processes_fill_one_cache_and_fetch_each_shard_once(
     assert [read_stream([out]) for out in outs] == [quiet, quiet]
 
 
-def test_who_fetches_into_the_cache_is_killed_and_another_takes_over(
+def test_a_process_takes_over_the_download_of_one_that_was_killed(
     s3_server: S3Server, bucket: str, quiet: dict[int, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"

@@ -1,4 +1,4 @@
-"""What comes out of loader processes that fail or die, told by what torch's DataLoader raises."""
+"""Loader processes that fail or die, as torch's DataLoader reports them, and the traffic of those that live."""
 
 from __future__ import annotations
 
@@ -6,30 +6,20 @@ from collections.abc import Iterator
 from typing import cast
 
 import pytest
-from torch.utils.data import DataLoader
 
-from shardify.errors import DamageError, UserFacingError, WorkError
+from shardify.errors import DamageError, WorkError
 from shardify.storage.traffic import Traffic, take
 from stream_train.data.batch import Batch
 from stream_train.data.workers import WorkerResult, batches_of
 
-
-class Given:
-    """In place of a DataLoader: gives some results, then raises."""
-
-    def __init__(self, *results: WorkerResult, error: Exception | None = None) -> None:
-        self._results, self._error = results, error
-
-    def __iter__(self) -> Iterator[WorkerResult]:
-        yield from self._results
-        if self._error is not None:
-            raise self._error
-
-    def batches(self) -> Iterator[Batch]:
-        return batches_of(cast(DataLoader[WorkerResult], self))
-
-
 BATCH = cast(Batch, object())
+
+
+def results(*items: WorkerResult, error: Exception | None = None) -> Iterator[WorkerResult]:
+    """In place of a DataLoader: some results, then an error."""
+    yield from items
+    if error is not None:
+        raise error
 
 
 @pytest.mark.parametrize(
@@ -43,7 +33,7 @@ BATCH = cast(Batch, object())
     ids=["killed", "exited", "reset", "end"],
 )
 def test_a_lost_process_is_one_line_that_keeps_nothing_alive(error: Exception) -> None:
-    batches = Given(WorkerResult(item=BATCH), error=error).batches()
+    batches = batches_of(results(WorkerResult(item=BATCH), error=error))
     assert next(batches) is BATCH
     with pytest.raises(WorkError, match=r"a loader process died \(.+\); .*data\.num_workers") as caught:
         next(batches)
@@ -61,13 +51,13 @@ def test_a_lost_process_is_one_line_that_keeps_nothing_alive(error: Exception) -
 )
 def test_an_error_in_the_code_stays_what_it_is(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
-        next(Given(error=error).batches())
+        next(batches_of(results(error=error)))
     assert caught.value is error
 
 
 def test_an_error_that_comes_in_place_of_a_batch_is_raised_here() -> None:
-    error: UserFacingError = DamageError("shard 3")
-    batches = Given(WorkerResult(item=BATCH), WorkerResult(item=error), WorkerResult(item=BATCH)).batches()
+    error = DamageError("shard 3")
+    batches = batches_of(results(WorkerResult(item=BATCH), WorkerResult(item=error), WorkerResult(item=BATCH)))
     assert next(batches) is BATCH
     with pytest.raises(DamageError) as caught:
         next(batches)
@@ -77,6 +67,5 @@ def test_an_error_that_comes_in_place_of_a_batch_is_raised_here() -> None:
 def test_what_workers_moved_is_counted_here() -> None:
     take()
     moved = (Traffic(bytes_read=5), Traffic(bytes_read=2, refetches=1))
-    assert len(list(Given(*(WorkerResult(item=BATCH, traffic=traffic) for traffic in moved)).batches())) == 2
-    total = take()
-    assert (total.bytes_read, total.refetches) == (7, 1)
+    assert len(list(batches_of(results(*(WorkerResult(item=BATCH, traffic=traffic) for traffic in moved))))) == 2
+    assert take() == Traffic(bytes_read=7, refetches=1)
