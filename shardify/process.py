@@ -1,12 +1,13 @@
-"""How a command's process ends: a signal as an exception, and after a failure without waiting for what nobody needs.
+"""How a command's process ends: what signals ask of it, and one exit code, soon, whatever its threads wait for.
 
-In: a signal, or an exit code. Out: one exit code, soon, whatever threads and child processes are still at.
+SIGTERM and SIGUSR1 ask a process to stop, however often they come; it then exits with 75. The first Ctrl-C asks, too,
+and gives 130; only a second one ends at once. Under torchrun, Ctrl-C may come from the terminal and from torchrun, so
+there it only asks. In: signals, or an exit code. Out: an exit code.
 """
 
 from __future__ import annotations
 
 import atexit
-import math
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.resource_tracker
@@ -14,7 +15,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -23,82 +23,77 @@ from typing import NoReturn
 FAILED_EXIT_CODE = 1
 INTERRUPTED_EXIT_CODE = 130
 STOPPED_EXIT_CODE = 75
-"""EX_TEMPFAIL: what a command exits with that was stopped by a signal and is to be continued by the same command."""
-ANNOUNCEMENTS = (signal.SIGTERM, signal.SIGUSR1)
-"""What announces the end: Kubernetes, spot machines, torchrun and Slurm the first, Slurm's `--signal` the second."""
+"""EX_TEMPFAIL: the command was stopped by a signal; the same command continues it."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""Kubernetes, spot machines, torchrun and Slurm send the first, Slurm's `--signal` the second."""
+SIGNALS = (*STOP_SIGNALS, signal.SIGINT)
 LEAVE_SECONDS = 3.0
-"""How long what is registered to be done at the end may take."""
-REPEAT_SECONDS = 5.0
-"""A job system and a launcher below it may both announce the same end; after so long, a repetition means at once."""
+"""How long exit handlers (atexit) may take after a failure."""
+WORKER_GRACE_SECONDS = 60
+"""How long a loader's process lives on after SIGTERM. Its main process got the same signal, and ends it before."""
 
-
-_announced_at = math.inf
-"""When the first signal came; one for the process, since who takes a repetition need not have taken the first."""
+_is_asked = False
+"""Whether this process was asked to stop; further requests change nothing."""
 
 
 class Terminated(KeyboardInterrupt):
-    """The end was announced; raised where Ctrl-C would be, so that everything is left in the same good order."""
+    """The process was asked to stop. Raised where Ctrl-C would be, so that the same clean-up runs."""
 
     def __init__(self, signal_name: str = "SIGTERM") -> None:
         super().__init__(signal_name)
         self.signal_name = signal_name
 
 
-def expect_announcement() -> None:
-    """From now on the next signal is a first one."""
-    global _announced_at  # noqa: PLW0603 - signals are the process's
-    _announced_at = math.inf
+def set_asked(value: bool) -> None:
+    """Note that the process was asked to stop, or, before it listens for requests, that it was not."""
+    global _is_asked  # noqa: PLW0603 - signals belong to the whole process
+    _is_asked = value
 
 
-def note_announcement() -> None:
-    """The first signal is here."""
-    global _announced_at  # noqa: PLW0603
-    _announced_at = time.monotonic()
-
-
-def was_announced() -> bool:
-    """Whether the end was announced, so that another signal may say the same once more."""
-    return _announced_at < math.inf
-
-
-def end_unless_repeated(number: int, _: FrameType | None = None) -> None:
-    """Answer a signal as if nothing handled it, but for one that repeats the first within a few seconds."""
-    if not was_announced() or time.monotonic() - _announced_at > REPEAT_SECONDS:
+def end_unless_asked(number: int, _: FrameType | None = None) -> None:
+    """A signal handler for the time in which nothing else handles requests: they are ignored once one was heard."""
+    if not _is_asked:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """Turn SIGTERM and SIGUSR1 into :class:`Terminated`; only the main thread can, others leave them as they are."""
+def handling(numbers: tuple[signal.Signals, ...], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let `handler` take some signals; only the main thread can, other threads change nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    set_asked(False)
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, signal.SIG_DFL if old is None else old)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Turn the first SIGTERM or SIGUSR1 into :class:`Terminated`."""
     came: list[str] = []
 
     def answer(number: int, _: FrameType | None) -> None:
-        if was_announced():
-            end_unless_repeated(number)
-            return
-        note_announcement()
-        came.append(signal.Signals(number).name)
-        raise Terminated(came[0])
+        if not _is_asked:
+            set_asked(True)
+            came.append(signal.Signals(number).name)
+            raise Terminated(came[0])
 
-    expect_announcement()
-    before = {number: signal.signal(number, answer) for number in ANNOUNCEMENTS}
-    try:
-        yield
-    except KeyboardInterrupt:
-        if came:  # Ray raises one of its own instead of what a handler has raised
-            raise Terminated(came[0]) from None
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    with handling(STOP_SIGNALS, answer):
+        try:
+            yield
+        except KeyboardInterrupt:
+            if came:  # Ray replaces what a handler raises by an error of its own
+                raise Terminated(came[0]) from None
+            raise
 
 
 def answer_interrupt(interrupt: KeyboardInterrupt) -> int:
-    """Say what has ended a command, once on a machine; its exit code."""
+    """Say, once on each machine, what ended a command; returns its exit code."""
     what, exit_code = "interrupted", INTERRUPTED_EXIT_CODE
     if isinstance(interrupt, Terminated):
         what, exit_code = f"stopped by {interrupt.signal_name}", STOPPED_EXIT_CODE
@@ -107,19 +102,24 @@ def answer_interrupt(interrupt: KeyboardInterrupt) -> int:
     return exit_code
 
 
+def is_under_torchrun() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def is_first_process() -> bool:
-    """Whether torchrun has started this process as the first of the machine, or there is no torchrun."""
+    """Whether this process is torchrun's first on the machine, or there is no torchrun."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def run_process(command: Callable[[], object]) -> None:
-    """Run a command as all that this process is for: after a failure it ends at once, whatever its threads wait for.
+    """Run a command as the only purpose of this process. After a failure it ends at once, though threads may wait.
 
     Args:
-        command: may begin with long imports: signals are answered from here on.
+        command: may begin with long imports; signals are handled from here on.
     """
-    for number in ANNOUNCEMENTS:  # once the answers of the command itself are over; it may be told twice, to end once
-        signal.signal(number, end_unless_repeated)
+    for number in STOP_SIGNALS:
+        signal.signal(number, end_unless_asked)
     try:
         with terminable():
             command()
@@ -136,60 +136,46 @@ def run_process(command: Callable[[], object]) -> None:
         leave(FAILED_EXIT_CODE)
 
 
-def start_resource_tracker() -> None:
-    """Start multiprocessing's, unless it runs, deaf to SIGUSR1, as it makes itself to the other signals.
+def leave(exit_code: int) -> NoReturn:
+    """End this process and its children; everything worth keeping is saved already.
 
-    If one to all processes ended it, the next, which knows nothing of what was registered, would complain of all that.
+    Python's own exit would wait for all threads, perhaps minutes for a store that does not answer. It would also free
+    memory that daemon threads still use in native code, which aborts the process.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ANNOUNCEMENTS)
+    limit = threading.Timer(LEAVE_SECONDS, _end, (exit_code,))
+    limit.daemon = True
+    limit.start()
+    with suppress(ValueError):  # not the main thread
+        for number in SIGNALS:  # a signal must not change the exit code now
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report the loaders that are killed here
+    for child in multiprocessing.active_children():
+        child.kill()
+    atexit._run_exitfuncs()  # noqa: SLF001 - the part of Python's exit that is needed: semaphores, temporary files
+    _end(exit_code)
+
+
+def _end(exit_code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # the reader has gone
+            stream.flush()
+    os._exit(exit_code)
+
+
+def start_resource_tracker() -> None:
+    """Start multiprocessing's resource tracker with SIGTERM and SIGUSR1 blocked.
+
+    Otherwise a SIGUSR1 to all processes would end it, and the next one would complain of resources it does not know.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         multiprocessing.resource_tracker.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def leave(exit_code: int) -> NoReturn:
-    """End this process, and the children that it has left, after all that is worth keeping was saved.
-
-    Python on its own would first wait for all threads, be it minutes for a store that does not answer; and it would
-    take itself apart under daemon threads, which aborts the process if one of them is in native code.
-    """
-    limit = threading.Timer(LEAVE_SECONDS, _end, (exit_code,))
-    limit.daemon = True
-    limit.start()
-    with suppress(ValueError):  # not the main thread
-        for number in (*ANNOUNCEMENTS, signal.SIGINT):  # this is soon over, and its exit code is to be the one it has
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report the loaders that are ended here
-    for child in multiprocessing.active_children():
-        child.kill()
-    atexit._run_exitfuncs()  # noqa: SLF001 - the part of Python's own end that is wanted: semaphores, temporary files
-    _end(exit_code)
-
-
-def _end(exit_code: int) -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody listens any more
-            stream.flush()
-    os._exit(exit_code)
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-SIGNALS = (*ANNOUNCEMENTS, signal.SIGINT)
-
-
-WORKER_GRACE_SECONDS = 60
-"""How long a loader's process lives on after SIGTERM: its main process, which has got the same, ends it before."""
-
-
-def outlive_announcement() -> None:
-    """Keep a loader's process alive while its main process, which has got the same signal, finishes and saves."""
+def outlive_stop_signals() -> None:
+    """Keep a loader's process alive while its main process, which got the same signal, finishes and saves."""
 
     def end_later(_: int, __: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -201,7 +187,7 @@ def outlive_announcement() -> None:
 
 
 def end_with_parent() -> None:
-    """End this process as soon as the one that began it is gone, be it by SIGKILL and with a fork server in between."""
+    """End this process as soon as its parent is gone, even by SIGKILL and with a fork server in between."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True, name="parent").start()
@@ -210,3 +196,10 @@ def end_with_parent() -> None:
 def _end_after(sentinel: int) -> None:
     multiprocessing.connection.wait([sentinel])
     os._exit(1)
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -50,7 +50,7 @@ def fit_model(setting: Setting, plan: Fit) -> JudgedModel:
     Raises:
         UsageError: if the folder holds a run of other settings.
         WorkError: if data cannot be read, or the loss is no longer finite.
-        Stopped: if a signal announced the end; the same command goes on with this training.
+        Stopped: after a stop request; the same command goes on with this training.
     """
     network = setting.network
 

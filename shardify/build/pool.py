@@ -20,7 +20,7 @@ from typing import Protocol
 
 from shardify.build.shard_writer import Report, VideoDone
 from shardify.errors import WorkError
-from shardify.process import ANNOUNCEMENTS, start_resource_tracker
+from shardify.process import SIGNALS, start_resource_tracker
 
 POLL_SECONDS = 0.2
 TASKS_AHEAD = 2
@@ -91,7 +91,7 @@ def _start_worker(reports: SimpleQueue[VideoDone], lifeline: Connection) -> None
     """Set up a worker process: it reports to the queue, dies with the lifeline, and leaves signals to its parent."""
     global _report  # noqa: PLW0603 - a pool hands queues to its workers in no other way
     _report = reports.put
-    for number in (signal.SIGINT, *ANNOUNCEMENTS):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_at_end_of, args=(lifeline,), daemon=True).start()
 

@@ -21,7 +21,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from shardify.errors import UserFacingError, WorkError, one_line
-from shardify.process import SIGNALS, end_with_parent, outlive_announcement, start_resource_tracker
+from shardify.process import SIGNALS, end_with_parent, outlive_stop_signals, start_resource_tracker
 from shardify.storage.traffic import Traffic, count, take
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
@@ -127,7 +127,7 @@ def _start_worker(environment: Mapping[str, str], _: int) -> None:
 
     Torch has its workers look for their parent, too, but only between two requests, and not behind a fork server.
     """
-    outlive_announcement()
+    outlive_stop_signals()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     end_with_parent()
     os.environ.update(environment)

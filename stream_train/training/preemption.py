@@ -1,8 +1,7 @@
-"""Signals that announce the end: they are remembered, and answered between two training steps.
+"""Stop requests in training: signals are remembered, and answered between two training steps.
 
-In: SIGTERM (Kubernetes, spot machines, torchrun, Slurm), SIGUSR1 (Slurm's `--signal`) or SIGINT (Ctrl-C). Out: a loop
-that knows when to save, also while it waits for data, and :class:`Stopped`, with which a run ends that is to be
-continued.
+In: SIGTERM, SIGUSR1 or Ctrl-C. Out: a loop that knows when to save, also while it waits for data, and :class:`Stopped`,
+which ends a run that the same command continues.
 """
 
 from __future__ import annotations
@@ -20,26 +19,25 @@ from typing import Generic, TypeVar
 from shardify.process import (
     INTERRUPTED_EXIT_CODE,
     SIGNALS,
+    STOP_SIGNALS,
     STOPPED_EXIT_CODE,
-    end_unless_repeated,
-    expect_announcement,
-    note_announcement,
+    handling,
+    is_under_torchrun,
+    set_asked,
 )
 
 Value = TypeVar("Value")
 
-SAME_KEY_SECONDS = 0.5
-"""A terminal and torchrun may both pass on one Ctrl-C; after so long, it is another one, which means at once."""
 WAIT_SECONDS = 1.0
-"""How long after the signal a batch that is on its way is waited for."""
+"""How long to wait for the next batch after a stop request."""
 POLL_SECONDS = 0.2
 STDERR_DESCRIPTOR = 2
 LAUNCHER_SECONDS = 1.0
-"""How often a rank looks whether torchrun still lives."""
+"""How often a rank checks that torchrun still lives."""
 
 
 class Stopped(SystemExit):
-    """The end of a run that was stopped between two steps, and saved; its exit code tells Ctrl-C from other signals."""
+    """A run was stopped between two steps, and saved; the exit code tells Ctrl-C from the other signals."""
 
     def __init__(self, signal_name: str) -> None:
         super().__init__(INTERRUPTED_EXIT_CODE if signal_name == "SIGINT" else STOPPED_EXIT_CODE)
@@ -49,63 +47,56 @@ class StopRequest:
     """Whether a signal has asked this process to stop.
 
     Args:
-        on_interrupt: says at once, in a signal handler, that Ctrl-C was heard.
+        on_interrupt: called in the signal handler of the first Ctrl-C.
     """
 
     def __init__(self, on_interrupt: Callable[[], None] | None = None) -> None:
         self.signal_name: str | None = None
-        """`SIGTERM`; None as long as there was none."""
+        """`SIGTERM`, for example; None while there is no request."""
         self._since = 0.0
         self._on_interrupt = on_interrupt
+        self._was_interrupted = False
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Remember the signals instead of dying of them; only the main thread can, others leave them as they are."""
-        if threading.current_thread() is not threading.main_thread():
+        """Remember the signals instead of ending; only the main thread can, other threads change nothing."""
+        is_in_background = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # Ctrl-C is for the shell's other jobs
+        with handling(STOP_SIGNALS if is_in_background else SIGNALS, self._take):
             yield self
-            return
-        is_in_background = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # of a shell, whose Ctrl-C is for others
-        expect_announcement()
-        numbers = [number for number in SIGNALS if not (is_in_background and number == signal.SIGINT)]
-        before = {number: signal.signal(number, self._take) for number in numbers}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def is_made(self) -> bool:
         return self.signal_name is not None
 
     def is_urgent(self) -> bool:
-        """Whether there has been a request for so long that nothing more is to be waited for."""
+        """Whether the request is old enough to stop waiting for data."""
         return self.signal_name is not None and time.monotonic() - self._since > WAIT_SECONDS
 
     def _take(self, number: int, _: FrameType | None) -> None:
-        now = time.monotonic()
         if self.signal_name is None:
-            self.signal_name, self._since = signal.Signals(number).name, now
-            note_announcement()
-            if number == signal.SIGINT and self._on_interrupt is not None:
+            self.signal_name, self._since = signal.Signals(number).name, time.monotonic()
+            set_asked(True)
+        if number != signal.SIGINT:
+            return
+        if not self._was_interrupted:
+            self._was_interrupted = True
+            if self._on_interrupt is not None:
                 self._on_interrupt()
-        elif number != signal.SIGINT:
-            end_unless_repeated(number)
-        elif now - self._since > SAME_KEY_SECONDS:
-            signal.signal(number, signal.default_int_handler)
-            os.kill(os.getpid(), number)
+        elif not is_under_torchrun():  # which may pass on the same Ctrl-C that the terminal has sent
+            signal.default_int_handler(number, None)
 
 
 def promise_to_save() -> None:
-    """Answer Ctrl-C at once, from a signal handler, which may have interrupted Python's own streams."""
-    os.write(STDERR_DESCRIPTOR, b"\nfinishing this step and saving; Ctrl-C again ends at once\n")
+    """Answer the first Ctrl-C. Runs in a signal handler, which may have interrupted Python's own streams."""
+    again = b"" if is_under_torchrun() else b"; Ctrl-C again ends at once"
+    os.write(STDERR_DESCRIPTOR, b"\nfinishing this step and saving" + again + b"\n")
 
 
 class Aside(Generic[Value]):
-    """An iterator that works in a thread of its own, item by item as it is asked, so that waiting for it can be left.
+    """An iterator in a thread of its own that makes one item when asked, so that a stop request can end the wait.
 
     Args:
         begin: makes the iterator, in that thread.
-        request: ends the waiting.
+        request: ends the wait.
     """
 
     def __init__(self, begin: Callable[[], Iterator[Value]], request: StopRequest) -> None:
@@ -117,9 +108,9 @@ class Aside(Generic[Value]):
         self._thread.start()
 
     def next(self) -> Value | None:
-        """The next item; None if there is a request to stop. Raises what the iterator raises, unless it is asked to.
+        """The next item, or None after a stop request.
 
-        An error after the request may well come of it: a loader's process that the same signal has ended.
+        Raises what the iterator raises, but nothing after a request: the same signal may have ended a loader's process.
         """
         if self._request.is_made():
             return None
@@ -140,7 +131,7 @@ class Aside(Generic[Value]):
             return answer
 
     def close(self) -> None:
-        """End the thread, with everything that the iterator holds, as soon as it is no longer at work."""
+        """End the thread, and free what the iterator holds, once the current item is done."""
         self._asked.put(False)
         if not (self._is_at_work or self._request.is_made()):
             self._thread.join()
@@ -151,12 +142,12 @@ class Aside(Generic[Value]):
             try:
                 items = items or begin()
                 self._answers.put(next(items))
-            except BaseException as error:  # noqa: BLE001 - raised where it was asked
+            except BaseException as error:  # noqa: BLE001 - raised in `next`
                 self._answers.put(error)
 
 
 def until_stopped(begin: Callable[[], Iterator[Value]], request: StopRequest) -> Iterator[Value]:
-    """The items of an iterator, worked out aside; they end early if there is a request."""
+    """The items of an iterator, made in a thread; a stop request ends them early."""
     items = Aside(begin, request)
     try:
         while (item := items.next()) is not None:
@@ -169,8 +160,8 @@ def until_stopped(begin: Callable[[], Iterator[Value]], request: StopRequest) ->
 
 @contextmanager
 def stopping_with_launcher() -> Iterator[None]:
-    """Ask this rank to stop, by SIGTERM, when the torchrun that began it is gone, and with it who would end it."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    """Send this rank SIGTERM when its torchrun is gone, because nobody else would end it."""
+    if not is_under_torchrun():
         yield
         return
     launcher, is_over = os.getppid(), threading.Event()

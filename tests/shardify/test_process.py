@@ -1,4 +1,4 @@
-"""The end of a command's process: one exit code, soon, whatever its threads and children are at."""
+"""How a command's process ends: one exit code, soon, whatever its threads and children wait for."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ run_process(main)
 
 
 def begin(end: str, **environment: str) -> subprocess.Popen[str]:
-    """A command that ends in some way while threads and a child of it still wait."""
+    """Start a command that ends while its threads and a child still wait."""
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(end=end)],
         stdout=subprocess.PIPE,
@@ -72,7 +72,7 @@ def begin(end: str, **environment: str) -> subprocess.Popen[str]:
 def test_a_failure_waits_for_no_thread(end: str, exit_code: int, last_line: str) -> None:
     started = time.monotonic()
     process = begin(end)
-    output, said = process.communicate(timeout=50)  # its child holds the pipes, too: that one is gone as well
+    output, said = process.communicate(timeout=50)  # the child, which also holds the pipes, is gone too
     assert time.monotonic() - started < 30
     assert process.returncode == exit_code
     assert output == "at work\n"
@@ -126,8 +126,8 @@ run_process(main)
 
 
 @pytest.mark.slow
-def test_a_signal_that_is_repeated_until_the_end_is_one() -> None:
-    """In the loop, on the way out of it, and while the process clears up; whichever of the two it is."""
+def test_repeated_stop_signals_are_one_request() -> None:
+    """In the loop, after it, and while the process cleans up."""
     process = subprocess.Popen(
         [sys.executable, "-c", REPEATED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -143,29 +143,64 @@ def test_a_signal_that_is_repeated_until_the_end_is_one() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "exit_code", "what"),
-    [(signal.SIGTERM, 75, "stopped by SIGTERM"), (signal.SIGUSR1, 75, "stopped by SIGUSR1"), (2, 130, "interrupted")],
-)
-def test_a_signal_while_the_command_is_imported(number: int, exit_code: int, what: str, tmp_path: Path) -> None:
+def test_a_signal_while_the_command_is_imported(tmp_path: Path) -> None:
     """PyTorch takes seconds, and longer from a shared disk."""
     (tmp_path / "torch.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
+    config = Path(__file__).parents[2] / "configs" / "pretrain" / "demo.yaml"
     process = subprocess.Popen(
-        [sys.executable, "-m", "stream_train", "pretrain", "config.yaml"],
+        [sys.executable, "-m", "stream_train", "pretrain", str(config)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"},
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "importing\n"
-    process.send_signal(number)
-    assert process.communicate(timeout=30) == ("", f"{what}; the same command goes on from what is saved\n")
-    assert process.returncode == exit_code
+    process.send_signal(signal.SIGUSR1)
+    assert process.communicate(timeout=30) == ("", "stopped by SIGUSR1; the same command goes on from what is saved\n")
+    assert process.returncode == STOPPED_EXIT_CODE
+
+
+HEAVY = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "webdataset", "tensorboard", "ray", "boto3"}
+COUNT = """
+import sys
+from {package}.__main__ import _run
+sys.argv[1:] = {words!r}
+try:
+    _run()
+except SystemExit as end:
+    print(*({heavy!r} & set(sys.modules)), file=sys.stderr)
+    raise
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "words", "exit_code"),
+    [
+        ("shardify", ["--help"], 0),
+        ("stream_train", ["--help"], 0),
+        ("eval", ["--help"], 0),
+        ("shardify", ["build", "configs/shards/demo.yaml", "--set", "no.key=1"], 2),
+        ("stream_train", ["pretrain", "configs/pretrain/demo.yaml", "--set", "no.key=1"], 2),
+        ("eval", ["probe", "configs/eval/demo.yaml", "--set", "no.key=1"], 2),
+        ("eval", ["features", "videos", "run", "--out", "a.npz", "--set", "no.key=1"], 2),
+        ("shardify", ["build", "missing.yaml"], 2),
+        ("stream_train", ["pretrain", "missing.yaml"], 2),
+        ("eval", ["probe", "missing.yaml"], 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_no_heavy_library_is_imported_before_it_is_needed(package: str, words: list[str], exit_code: int) -> None:
+    program = COUNT.format(package=package, words=words, heavy=HEAVY)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
+    )
+    assert done.returncode == exit_code, done.stderr
+    assert done.stderr.splitlines()[-1] == ""
 
 
 def test_another_program_may_run_a_command_and_goes_on() -> None:
-    """As click's commands do: what they exit with is raised, and programming errors are what they are."""
+    """A command raises its exit code, as click's do; programming errors stay what they are."""
     for error, code in ((WorkError("it failed"), 1), (SystemExit("words"), "words"), (SystemExit(75), 75)):
         with pytest.raises(SystemExit) as caught:
             failing(error)(["fail"])
@@ -190,8 +225,8 @@ def test_help_names_the_console_script(module: str) -> None:
         assert done.stdout.startswith(f"Usage: {name} [OPTIONS]")
 
 
-def test_ctrl_c_while_the_reader_of_ffmpeg_s_words_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may begin only when the pipe is closed already; either way Ctrl-C stays what it is, and ffmpeg ends."""
+def test_ctrl_c_while_the_reader_of_ffmpeg_s_log_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader may start after the pipe is closed; either way ffmpeg ends and Ctrl-C is raised."""
     begun: list[subprocess.Popen[bytes]] = []
 
     class Interrupted(threading.Thread):
@@ -211,7 +246,7 @@ def test_ctrl_c_while_the_reader_of_ffmpeg_s_words_is_started(monkeypatch: pytes
     frames._read_log(log, stream)
 
 
-def test_a_second_sigterm_does_not_disturb_the_clearing_up() -> None:
+def test_a_second_sigterm_does_not_disturb_the_clean_up() -> None:
     cleared = []
 
     def work() -> None:
@@ -246,10 +281,10 @@ def test_other_threads_leave_sigterm_alone() -> None:
 @pytest.mark.parametrize(
     ("error", "exit_code"), [(UsageError("wrong"), 2), (WorkError("failed"), 1), (KeyboardInterrupt(), 130)]
 )
-def test_of_a_machine_s_processes_the_first_says_what_all_find(
+def test_the_first_process_of_a_machine_reports_what_all_find(
     error: BaseException, exit_code: int, local_rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others let it, as long as torchrun takes to end them then; what only they have found they say."""
+    """The others wait until torchrun ends them; they still report what only they have found."""
     waited: list[float] = []
     monkeypatch.setattr("shardify.command.time.sleep", waited.append)
     monkeypatch.setenv("LOCAL_RANK", str(local_rank))

@@ -1,4 +1,4 @@
-"""Signals that announce the end: saved between two steps, continued as if nothing had been, whoever gets them when."""
+"""Stop requests: a run saves between two steps, and the next one continues as if it had not stopped."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from typing import Any
 import pytest
 from helpers_training import assert_same_run, records, run_tiny
 
-from shardify import process as leaving
+from shardify import process as process_module
 from shardify.errors import WorkError
-from shardify.process import SIGNALS, STOPPED_EXIT_CODE, outlive_announcement
+from shardify.process import SIGNALS, STOP_SIGNALS, STOPPED_EXIT_CODE, outlive_stop_signals
 from shardify.storage.work_folder import work_folder
 from stream_train.data.batch import Batch
 from stream_train.data.loader import ClipStream
-from stream_train.training import preemption
 from stream_train.training.checkpoint import CheckpointFolder
 from stream_train.training.loop import compute_gradients
 from stream_train.training.preemption import Aside, Stopped, StopRequest, promise_to_save
@@ -63,32 +62,32 @@ def stopped_run(shards: Path, out: Path | str, exit_code: int = STOPPED_EXIT_COD
     return said
 
 
-def exit_code_of(number: int) -> int:
-    return {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}[signal.Signals(number)]
-
-
 @pytest.mark.parametrize(
-    ("step", "steps"),
-    [(1, [1]), (3, [3]), (4, [4]), (5, [4, 5]), (7, [4, 7])],
-    ids=["between", "recorded", "saved", "judged", "later"],
+    ("step", "steps", "number"),
+    [
+        (1, [1], signal.SIGUSR1),
+        (3, [3], signal.SIGINT),
+        (4, [4], signal.SIGTERM),
+        (5, [4, 5], signal.SIGTERM),
+        (7, [4, 7], signal.SIGTERM),
+    ],
+    ids=["between", "recorded", "saved", "validated", "later"],
 )
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(
+def test_a_stopped_run_continues_as_if_never_stopped(
     small_dataset: Path,
     whole_run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     step: int,
     steps: list[int],
-    number: int,
+    number: signal.Signals,
 ) -> None:
-    """Weights, optimiser and every line of metrics.jsonl are bit-identical, wherever between two records it stopped."""
+    """Weights, optimiser and every line of metrics.jsonl are bit-identical, wherever it stopped."""
     handlers = [signal.getsignal(each) for each in SIGNALS]
     with monkeypatch.context() as patches:
         signal_in_step(patches, step, number)
-        said = stopped_run(small_dataset, tmp_path / "run", exit_code_of(number))
-    name = signal.Signals(number).name
-    assert said == [f"stopped by {name} after step {step} of 10; the same command continues"]
+        said = stopped_run(small_dataset, tmp_path / "run", 130 if number == signal.SIGINT else 75)
+    assert said == [f"stopped by {number.name} after step {step} of 10; the same command continues"]
     assert CheckpointFolder(folder=tmp_path / "run").steps() == steps
     assert [record["step"] for record in records(tmp_path / "run") if "loss" in record] == [
         each for each in (3, 4, 5, 6, 8, 9) if each <= step
@@ -225,7 +224,7 @@ def endless() -> Iterator[int]:
     yield 1
 
 
-def test_what_is_made_aside_fails_where_it_is_asked() -> None:
+def test_an_iterator_in_a_thread_raises_where_it_is_asked() -> None:
     def broken() -> Iterator[int]:
         yield 1
         raise WorkError("no more")
@@ -240,8 +239,8 @@ def test_what_is_made_aside_fails_where_it_is_asked() -> None:
 
 
 @pytest.mark.parametrize("is_asked", [True, False])
-def test_an_error_after_the_request_may_come_of_it(is_asked: bool) -> None:
-    """The same signal has ended a loader's process, say; saving goes on. Without a request, an error is one."""
+def test_errors_after_a_stop_request_are_dropped(is_asked: bool) -> None:
+    """The same signal may have ended a loader's process; saving goes on."""
     with StopRequest().listening() as request:
 
         def broken() -> Iterator[int]:
@@ -260,11 +259,11 @@ def test_an_error_after_the_request_may_come_of_it(is_asked: bool) -> None:
 
 
 @pytest.mark.slow
-def test_a_fork_server_hears_no_signal_and_ends_with_its_program() -> None:
-    """Nor does who starts it become deaf."""
+def test_a_fork_server_ignores_signals_and_ends_with_its_program() -> None:
+    """The process that starts it still receives signals."""
     program = (
-        "import signal, time, multiprocessing.forkserver as f; from stream_train import delivery; "
-        "delivery._start_fork_server(); print(f._forkserver._forkserver_pid, flush=True); "
+        "import signal, time, multiprocessing.forkserver as f; from stream_train.data import workers; "
+        "workers._start_fork_server(); print(f._forkserver._forkserver_pid, flush=True); "
         "assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set(); input()"
     )
     process = subprocess.Popen(
@@ -284,15 +283,6 @@ def test_a_fork_server_hears_no_signal_and_ends_with_its_program() -> None:
         time.sleep(0.05)
 
 
-def test_the_same_announcement_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slurm signals every process, and torchrun passes its own on."""
-    with StopRequest().listening() as request:
-        send()
-        send()
-        send(signal.SIGUSR1)
-        assert request.signal_name == "SIGTERM"
-
-
 def in_child(action: Callable[[], None]) -> int:
     """The status of a forked process that does something, and then waits for a second."""
     child = os.fork()
@@ -305,23 +295,10 @@ def in_child(action: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_later_the_same_signal_means_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leaving, "REPEAT_SECONDS", 0.0)
-
-    def twice() -> None:
-        with StopRequest().listening():
-            send()
-            time.sleep(0.01)
-            send()
-            time.sleep(1)
-
-    assert in_child(twice) == -signal.SIGTERM
-
-
-def test_a_loader_s_process_lives_on_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loader_process_outlives_stop_signals_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     def signalled(*numbers: int) -> Callable[[], None]:
         def act() -> None:
-            outlive_announcement()
+            outlive_stop_signals()
             for number in numbers:
                 send(number)
                 time.sleep(0.01)
@@ -330,7 +307,7 @@ def test_a_loader_s_process_lives_on_for_a_while(monkeypatch: pytest.MonkeyPatch
 
     assert in_child(signalled(signal.SIGUSR1, signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)) == 0
     assert in_child(signalled(signal.SIGTERM, signal.SIGTERM)) == -signal.SIGTERM
-    monkeypatch.setattr(leaving, "WORKER_GRACE_SECONDS", 1)
+    monkeypatch.setattr(process_module, "WORKER_GRACE_SECONDS", 1)
 
     def forever() -> None:
         signalled(signal.SIGTERM)()
@@ -340,18 +317,26 @@ def test_a_loader_s_process_lives_on_for_a_while(monkeypatch: pytest.MonkeyPatch
     assert in_child(forever) == -signal.SIGALRM
 
 
-def test_ctrl_c_again_means_at_once(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """But one that comes by two ways is one."""
+@pytest.mark.parametrize("first", STOP_SIGNALS, ids=lambda number: number.name)
+def test_only_a_second_ctrl_c_ends_at_once(first: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
     with StopRequest(promise_to_save).listening() as request:
-        send(signal.SIGINT)
-        send(signal.SIGINT)
-        assert request.signal_name == "SIGINT"
-        assert capfd.readouterr().err == "\nfinishing this step and saving; Ctrl-C again ends at once\n"
-        monkeypatch.setattr(preemption, "SAME_KEY_SECONDS", 0.0)
-        time.sleep(0.01)
+        for number in (first, *STOP_SIGNALS * 3, signal.SIGINT, *STOP_SIGNALS):
+            send(number)
+        assert request.signal_name == first.name
+        assert "Ctrl-C again" in capfd.readouterr().err
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
     assert capfd.readouterr().err == ""
+
+
+def test_under_torchrun_ctrl_c_only_asks(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """The terminal and torchrun may both deliver one Ctrl-C."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with StopRequest(promise_to_save).listening() as request:
+        for _ in range(3):
+            send(signal.SIGINT)
+        assert request.signal_name == "SIGINT"
+    assert "Ctrl-C again" not in capfd.readouterr().err
 
 
 def test_a_shell_s_background_job_is_not_stopped_by_ctrl_c() -> None:
