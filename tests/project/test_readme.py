@@ -142,7 +142,7 @@ def test_the_feature_example_gives_the_vector_of_the_features_command(
 ) -> None:
     """On the one clip of a video of 61 frames, cropped alike."""
     from stream_train.networks import build_backbone
-    from stream_train.networks.c3d import C3DConfig
+    from stream_train.networks.config import C3DConfig
     from stream_train.training.exports import export_weights
 
     monkeypatch.chdir(tmp_path)
