@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from shardify.errors import UsageError, UserFacingError, WorkError, one_line
-from shardify.process import answer_interrupt, is_first_process, terminable
+from shardify.process import answer_interrupt, as_command, is_first_process, terminable
 
 FIRST_PROCESS_SECONDS = 10.0
 
@@ -35,7 +35,7 @@ class CommandGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with terminable():
+            with as_command(), terminable():
                 return super().invoke(ctx)
         except UserFacingError as error:
             if isinstance(error, UsageError):

@@ -112,6 +112,25 @@ def is_first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
+_commands: list[int] = []
+"""The ids of the processes that are running a command; a forked child inherits its parent's."""
+
+
+@contextmanager
+def as_command() -> Iterator[None]:
+    """Mark this process as one that a user started, unlike the child processes that work for it."""
+    _commands.append(os.getpid())
+    try:
+        yield
+    finally:
+        _commands.pop()
+
+
+def is_command() -> bool:
+    """Whether this process runs a command."""
+    return os.getpid() in _commands
+
+
 def run_process(command: Callable[[], object]) -> None:
     """Run a command as the only purpose of this process. After a failure it ends at once, though threads may wait.
 

@@ -48,7 +48,7 @@ def draw_curves_of_labels(config: EvalConfig, say: Say) -> None:
         picture = draw_label_curves(folder.path, train, test.shard_set.name)
         if picture is not None:
             folder.publish()
-            say(folder.place(picture.relative_to(folder.path).as_posix()))
+            say(folder.location_of(picture.relative_to(folder.path).as_posix()))
 
 
 def fully_connected_row(setting: Setting, section: ProbeSection, budget: LabelBudget = ALL_LABELS) -> Row:

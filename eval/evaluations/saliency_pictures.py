@@ -85,7 +85,7 @@ def draw_saliency(config: EvalConfig, world: World, say: Say) -> list[Row]:
         saliency_figure(blocks, folder.path / PICTURE_NAME)
         saliency_movie(blocks, folder.path / MOVIE_NAME)
         folder.publish()
-    say(f"{folder.place(PICTURE_NAME)}, {folder.place(MOVIE_NAME)}")
+    say(f"{folder.location_of(PICTURE_NAME)}, {folder.location_of(MOVIE_NAME)}")
     return []
 
 

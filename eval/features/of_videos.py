@@ -31,7 +31,7 @@ from shardify.frames.ffmpeg_command import FramesConfig
 from shardify.shards.format import MANIFEST_NAME, REJECTED_NAME
 from shardify.storage import open_store
 from shardify.storage.locations import is_url, split_location
-from shardify.storage.work_folder import placed, require_writable
+from shardify.storage.work_folder import require_writable, uploaded
 from stream_train.training.distributed import World, joined_world
 from stream_train.training.precision import place_model
 
@@ -81,7 +81,7 @@ def _write(
     )
 
     def write() -> None:
-        with placed(config.out) as path:
+        with uploaded(config.out) as path:
             write_vectors(path, vectors)
 
     world.do_on_main(write)

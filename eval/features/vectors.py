@@ -18,7 +18,7 @@ from safetensors.numpy import save as serialise
 from shardify.arrays import IntArray
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, WorkError
-from shardify.storage.folder_store import FolderStore
+from shardify.storage.folder_store import whole_file
 from stream_train.training.exports import METADATA_KEY
 
 VectorArray = npt.NDArray[np.float32]
@@ -96,10 +96,8 @@ def write_vectors(path: Path, vectors: Vectors) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make the folder {path.parent}: {error.strerror}") from None
-    store = FolderStore(path.parent)
-    with store.temporary(path.name) as temporary:
+    with whole_file(path) as temporary:
         write(temporary, vectors)
-        store.write_file(path.name, temporary)
 
 
 def _write_npz(path: Path, vectors: Vectors) -> None:

@@ -20,7 +20,7 @@ from eval.judging.config import CheckpointWeights, RandomWeights, TorchvisionWei
 from shardify.errors import UsageError, WorkError, one_line
 from shardify.storage import open_store
 from shardify.storage.locations import absolute_location, is_url, join_location, split_location
-from shardify.storage.work_folder import fetched
+from shardify.storage.work_folder import downloaded
 from stream_train.networks import build_backbone
 from stream_train.networks.base import Backbone
 from stream_train.networks.config import NetworkConfig
@@ -158,7 +158,7 @@ def open_checkpoint(path: str, *, name: str, key: str, crop: int | None = None, 
     """
     location = export_of(path)
     try:
-        with fetched(location) as file:
+        with downloaded(location) as file:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             backbone, metadata = load_backbone(file, name=location)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):

@@ -15,7 +15,7 @@ import numpy as np
 from shardify.arrays import ImageArray
 from shardify.errors import WorkError, one_line
 from shardify.frames.ffmpeg_command import ffmpeg_binary
-from shardify.storage.folder_store import FolderStore
+from shardify.storage.folder_store import whole_file
 
 _QUALITY = 16
 """x264's -crf: 0 is lossless, 51 worst; at 16, letters stay sharp."""
@@ -48,15 +48,13 @@ def write_movie(
     height, width, _ = shapes.pop()
     margins = ((0, height % 2), (0, width % 2), (0, 0))
     data = b"".join(np.pad(picture, margins, mode="edge").tobytes() for picture in pictures)
-    store = FolderStore(path.parent)
-    with store.temporary(path.name) as temporary:
+    with whole_file(path) as temporary:
         size = (width + width % 2, height + height % 2)
         command = _command(size, temporary.name, frames_per_second, ffmpeg_binary(ffmpeg_choice))
         done = subprocess.run(command, input=data, capture_output=True, cwd=path.parent, check=False)
         if done.returncode != 0:
             words = one_line(done.stderr.decode("utf-8", errors="replace"))[:300]
             raise WorkError(f"{path}: ffmpeg could not encode it ({words or f'status {done.returncode}'})")
-        store.write_file(path.name, temporary)
 
 
 def _command(size: tuple[int, int], name: str, frames_per_second: float, binary: str) -> list[str]:

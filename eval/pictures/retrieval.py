@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from eval.pictures.lettering import INK, PAPER, RIGHT, WRONG, load_font, scale_frame, scaled_width, shorten
 from shardify.arrays import ImageArray
-from shardify.inspection.strips import save_picture
+from shardify.storage.folder_store import whole_file
 
 _FRAME_HEIGHT = 96
 _MARGIN, _GAP, _GROUP_GAP = 20, 3, 26
@@ -91,7 +91,8 @@ def retrieval_figure(queries: Sequence[Query], path: Path) -> None:
             caption = f"{sign} {neighbour.class_name}, {verdict}, cosine {neighbour.similarity:.2f}"
             colour = RIGHT if is_right else WRONG
             _draw_group(picture, (left, top), group_width, neighbour.frames, caption, colour)
-    save_picture(picture, path)
+    with whole_file(path) as temporary:
+        picture.save(temporary, format="PNG")
 
 
 def _draw_group(

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from eval.pictures.lettering import FAINT, INK, PAPER, load_font, scale_frame, scaled_width, shorten, wrap
 from eval.pictures.movie import write_movie
 from shardify.arrays import ImageArray
-from shardify.inspection.strips import save_picture
+from shardify.storage.folder_store import whole_file
 
 FIGURE_COLUMNS = 8
 """Frames of a clip that the picture shows."""
@@ -88,7 +88,8 @@ def saliency_figure(blocks: Sequence[SaliencyBlock], path: Path) -> None:
     """
     if not blocks:
         raise ValueError("a saliency figure needs at least one block")
-    save_picture(_stack([*(_draw_block(block) for block in blocks), _draw_legend()]), path)
+    with whole_file(path) as temporary:
+        _stack([*(_draw_block(block) for block in blocks), _draw_legend()]).save(temporary, format="PNG")
 
 
 def saliency_movie(blocks: Sequence[SaliencyBlock], path: Path) -> None:

@@ -28,7 +28,6 @@ from shardify.frames.ffmpeg_command import ffmpeg_binary, ffmpeg_version
 from shardify.process import Terminated, terminable
 from shardify.storage import open_store
 from shardify.storage.locations import is_url
-from shardify.storage.retrying import trust_addresses
 
 MAX_RETRIES = 20
 """How often a task is begun again because its worker or machine was lost, or ran out of memory."""
@@ -96,7 +95,6 @@ def _run(ray: Any, tasks: Iterable[Task], report: Report, surroundings: Surround
 def write_and_count(task: Task, surroundings: Surroundings | None = None) -> list[int]:
     """Run a task in a worker; the number of frames of each of its videos, 0 for a rejected one."""
     if surroundings is not None:
-        trust_addresses()
         surroundings.require()
     frames: list[int] = []
     task.write(lambda done: frames.append(done.num_frames))

@@ -45,7 +45,7 @@ from shardify.errors import UnfinishedError, UsageError, WorkError
 from shardify.process import usable_cores
 from shardify.shards.format import MANIFEST_NAME, MISSING_NAME, REJECTED_NAME
 from shardify.storage import open_store
-from shardify.storage.lock import exclusive
+from shardify.storage.lock import locked
 from shardify.storage.store import Store
 
 Engine = Literal["local", "ray"]
@@ -93,7 +93,7 @@ def _build(config: BuildConfig, part: Part | None, retry_failed: bool, engine: E
     windows = plan_windows(catalog.archived.archives, config.source.archives_per_window) if catalog.archived else ()
     description = describe_build(config, catalog, plan, windows)
     store = open_store(config.out, create=True)
-    with exclusive(store, doing="building", together=part is not None):
+    with locked(store, doing="building", together=part is not None):
         settle_description(store, description)
         keep_lists(store, catalog)
         if catalog.archived:
@@ -152,7 +152,7 @@ def finish(config: BuildConfig) -> BuildSummary:
         WorkError: if shards are missing, or another build is at work.
     """
     store = open_store(config.out)
-    with exclusive(store, doing="building"):
+    with locked(store, doing="building"):
         try:
             description = read_description(store)
         except FileNotFoundError:

@@ -29,6 +29,7 @@ from shardify.shards.format import MANIFEST_NAME, shard_name
 from shardify.shards.index import TAR_BLOCK_BYTES, Packing, SampleEntry, ShardIndex
 from shardify.shards.record import Reject, ShardRecord, dump_json
 from shardify.storage import open_store
+from shardify.storage.folder_store import file_sha256
 from shardify.storage.store import Store
 
 
@@ -169,7 +170,7 @@ class OpenShard:
             num_samples=len(index),
             num_frames=int(index.num_frames.sum()),
             tar_bytes=self._path.stat().st_size if len(index) else 0,
-            tar_sha256=_file_sha256(self._path) if len(index) else "",
+            tar_sha256=file_sha256(self._path) if len(index) else "",
             index_bytes=len(index_data),
             index_sha256=hashlib.sha256(index_data).hexdigest() if len(index) else "",
             splits=self._splits,
@@ -291,8 +292,3 @@ def _reject(video: Video, error: VideoError) -> Reject:
         reason=error.reason,
         ffmpeg=error.ffmpeg,
     )
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

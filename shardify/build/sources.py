@@ -16,7 +16,7 @@ from shardify.errors import WorkError
 from shardify.frames.decoding import VideoError
 from shardify.frames.memory_file import MemoryFile
 from shardify.storage.locations import is_url, join_location
-from shardify.storage.streams import _BUFFER_BYTES, PieceReader, ahead
+from shardify.storage.streams import BUFFER_BYTES, PieceReader, prefetch
 
 if TYPE_CHECKING:
     from shardify.storage.object_store import ObjectStore
@@ -42,7 +42,7 @@ def open_videos(root: str, paths: Sequence[str]) -> Generator[Path | MemoryFile 
     from shardify.storage.object_store import ObjectStore
 
     store = ObjectStore(root)
-    yield from ahead((_fetch(store, path) for path in paths), num_items=1)
+    yield from prefetch((_fetch(store, path) for path in paths), num_items=1)
 
 
 def open_archive(root: str, path: str, num_bytes: int) -> io.BufferedReader[Any]:
@@ -54,10 +54,10 @@ def open_archive(root: str, path: str, num_bytes: int) -> io.BufferedReader[Any]
     if is_url(root):
         from shardify.storage.object_store import ObjectStore
 
-        pieces = ahead(_pieces(ObjectStore(root), path, num_bytes), num_items=1)
-        return io.BufferedReader(PieceReader(pieces), _BUFFER_BYTES)
+        pieces = prefetch(_pieces(ObjectStore(root), path, num_bytes), num_items=1)
+        return io.BufferedReader(PieceReader(pieces), BUFFER_BYTES)
     try:
-        return io.BufferedReader(io.FileIO(Path(root, path)), _BUFFER_BYTES)
+        return io.BufferedReader(io.FileIO(Path(root, path)), BUFFER_BYTES)
     except OSError as error:
         raise WorkError(f"{join_location(root, path)} cannot be read: {error.strerror}") from None
 

@@ -17,7 +17,7 @@ from shardify.errors import WorkError, one_line
 from shardify.shards.format import shard_name
 from shardify.shards.index import SampleEntry
 from shardify.shards.manifest import Manifest, read_manifest
-from shardify.storage.folder_store import FolderStore
+from shardify.storage.folder_store import whole_file
 from shardify.storage.store import Store
 from shardify.storage.work_folder import require_writable, work_folder
 
@@ -95,18 +95,6 @@ def _read_frame(store: Store, manifest: Manifest, found: FoundSample, frame: int
     return picture
 
 
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all, into a folder that exists.
-
-    Raises:
-        WorkError: if the disk is full.
-    """
-    store = FolderStore(path.parent)
-    with store.temporary(path.name) as temporary:
-        picture.save(temporary, format="PNG")
-        store.write_file(path.name, temporary)
-
-
 def draw_strips(strips: Sequence[Strip]) -> Image.Image:
     """Lay strips out below each other, titles in a column on the left, captions under the frames."""
     font, small = ImageFont.load_default(_FONT_SIZE), ImageFont.load_default(_SMALL_FONT_SIZE)
@@ -158,6 +146,7 @@ def write_strips(
     manifest = read_manifest(store)
     manifest.shards_of(None)  # raises unless there is a sample
     with work_folder(out) as folder:
-        save_picture(draw_strips(strips_of(store, manifest)), folder.path / name)
+        with whole_file(folder.path / name) as path:
+            draw_strips(strips_of(store, manifest)).save(path, format="PNG")
         folder.publish()
-        return folder.place(name)
+        return folder.location_of(name)

@@ -7,7 +7,6 @@ trusted: what must be there is known from the manifest and the indexes.
 from __future__ import annotations
 
 import json
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,9 +31,6 @@ from shardify.storage.store import Store
 from shardify.storage.streams import Scan
 
 _MAX_NAMED_FRAMES = 5
-_PARSING = threading.Lock()
-"""Held while an index is parsed: NumPy reads array headers with `ast.literal_eval`, which may fail in CPython 3.11 when
-several threads do it at once (SystemError: AST constructor recursion depth mismatch)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +89,7 @@ def verify(store: Store, *, deep: bool = False, on_shard: Callable[[], None] = l
         WorkError: if the manifest or build.json is damaged beyond reading.
     """
     if deep:
-        # loads torch, which parses source code: not in several threads (see _PARSING)
+        # before the threads start: it imports torch, which parses source code (see index._parsing)
         from shardify.storage.webdataset_reading import teach_webdataset
 
         teach_webdataset(SCHEMES)
@@ -182,8 +178,7 @@ def _check_shard(
         return None, [Problem(shard=number, text=f"{name} is missing")]
     index, problems, scan = None, [], Scan(store, name, num_bytes)
     try:
-        with _PARSING:
-            index = read_index(store, shard)
+        index = read_index(store, shard)
     except WorkError as error:
         problems.append(Problem(shard=number, text=str(error)))
     if index is not None:

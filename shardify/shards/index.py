@@ -24,7 +24,8 @@ TAR_BLOCK_BYTES = 512
 
 
 _parsing = threading.Lock()
-"""NumPy reads array headers with `ast.literal_eval`, which may fail in CPython 3.11 in several threads at once."""
+"""NumPy reads array headers with `ast.literal_eval`. In CPython 3.11 that may fail in several threads at once
+(SystemError: AST constructor recursion depth mismatch)."""
 
 
 Packing = Literal["mjpg", "frames"]

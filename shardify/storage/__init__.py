@@ -1,8 +1,6 @@
-"""Where data sets live: one small interface over places that hold named, whole objects.
+"""Where data sets and results live. Everything that reads or writes them goes through a :class:`Store`.
 
-Everything that reads or writes shards, manifests or ledgers goes through a :class:`Store`; a new kind of place is one
-class and one line in :func:`open_store`. Writes are all-or-nothing: a name either holds a complete object or does
-not exist.
+A new kind of storage is one class and one line in :func:`open_store`.
 """
 
 from __future__ import annotations
@@ -25,12 +23,12 @@ def open_store(location: str | Path, *, create: bool = False) -> Store:
     Raises:
         UsageError: if there is no such folder, or the location is of a kind that is not supported.
     """
-    place = check_location(location)
-    if is_url(place):
+    checked = check_location(location)
+    if is_url(checked):
         from shardify.storage.object_store import ObjectStore
 
-        return ObjectStore(place)
-    path = Path(place)
+        return ObjectStore(checked)
+    path = Path(checked)
     if create:
         try:
             path.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Which environment variables say where each cloud's object store is, and who asks.
+"""Each cloud's environment variables: where its object store is, and the credentials.
 
-In: a URL's scheme and the environment. Out: the words for messages about them, and what clients are made with. A
-variable that is set to nothing is refused: what it would mean differs from library to library.
+In: a URL's scheme and the environment. Out: arguments for clients, and words for messages. An empty variable is
+refused, because libraries differ in what it means.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ class Cloud:
     """The variables of one cloud, or of servers that speak like it."""
 
     owner: str
-    """Who is asked where no endpoint is named."""
+    """Whose servers are used without an endpoint variable."""
     endpoint: tuple[str, ...]
-    """Each takes the place of the cloud's own address; the first is the one to be advised."""
+    """Each replaces the cloud's own address; messages advise the first."""
     access: tuple[str, ...]
-    """What clients read besides, and may not be empty."""
+    """Other variables that clients read; none may be empty."""
     credentials: str
-    """What to set, in words."""
+    """What to set, for messages."""
     public: str
-    """Set to true, it lets anonymous requests be sent."""
+    """If true, requests are anonymous."""
 
 
 CLOUDS = {
@@ -55,11 +55,7 @@ CLOUDS = {
     ),
 }
 """By scheme of URLs; web servers have no variables."""
-
-
 _KEY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-
-
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
 
@@ -70,57 +66,57 @@ def named_endpoints(scheme: str) -> dict[str, str]:
 
 
 def advice_on_endpoint(scheme: str) -> str:
-    """What to look at if a server cannot be reached, or is not the one that was meant."""
+    """What to check if a server cannot be reached, or is the wrong one."""
     if scheme not in CLOUDS:
         advice = "check the URL"
     elif named := named_endpoints(scheme):
         advice = f"check {' and '.join(f'{name}={value}' for name, value in named.items())}"
     else:
-        advice = f"{asked_owner(scheme)}; to ask another server set {CLOUDS[scheme].endpoint[0]}"
+        advice = f"{asked_owner(scheme)}; for another server set {CLOUDS[scheme].endpoint[0]}"
     proxies = [name for name in _PROXIES if os.environ.get(name)]
-    return f"{advice} (asked through the proxy of {' or '.join(proxies)})" if proxies else advice
+    return f"{advice} (reached through the proxy of {' or '.join(proxies)})" if proxies else advice
 
 
 def asked_owner(scheme: str) -> str:
-    """Says that a cloud itself is asked, if that is so; else nothing."""
+    """Says that the cloud's own server was asked, if so; else nothing."""
     if scheme not in CLOUDS or named_endpoints(scheme):
         return ""
     return f"{CLOUDS[scheme].owner} itself was asked, since {CLOUDS[scheme].endpoint[0]} is not set"
 
 
 def check_variables(url: str) -> None:
-    """Hold the variables of a URL's cloud against it.
+    """Check the variables of a URL's cloud.
 
     Raises:
-        UsageError: if one is empty or lacks its other half, or an endpoint is no address (the library would panic) or
-            has the bucket in it.
+        UsageError: if one is empty or lacks its partner, or an endpoint is no address (the library would panic) or
+            includes the bucket.
     """
-    scheme, _, place = url.partition("://")
+    scheme, _, path = url.partition("://")
     cloud = CLOUDS.get(scheme)
     if cloud is None:
         return
     for name, value in named_endpoints(scheme).items():
         if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value):
             raise UsageError(f"{name}={value}: give an address such as https://host or http://127.0.0.1:9000")
-        if value.rstrip("/").split("/")[3:] == [bucket := place.partition("/")[0]]:
+        if value.rstrip("/").split("/")[3:] == [bucket := path.partition("/")[0]]:
             raise UsageError(
-                f"{name}={value} ends with the bucket, which {url} names already; leave /{bucket} out of it"
+                f"{name}={value} ends with the bucket, which {url} already names; remove /{bucket} from it"
             )
     if empty := [name for name in cloud.access if os.environ.get(name, "set").strip() == ""]:
         verb, them = ("is", "it") if len(empty) == 1 else ("are", "them")
-        raise UsageError(f"{' and '.join(empty)} {verb} set to nothing: give a value, or unset {them}")
+        raise UsageError(f"{' and '.join(empty)} {verb} empty: give a value, or unset {them}")
     if len(there := [name for name in _KEY if name in os.environ]) == 1 and scheme == "s3":
         (lacking,) = set(_KEY).difference(there)
         raise UsageError(f"{there[0]} is set, but {lacking} is not: set both, or neither")
 
 
 def allows_http(scheme: str) -> bool:
-    """Whether the user asked for a connection that is not encrypted: in the URL, or by an endpoint of that kind."""
+    """Whether the URL or an endpoint variable asks for an unencrypted connection."""
     return scheme == "http" or any(value.startswith("http://") for value in named_endpoints(scheme).values())
 
 
 def profile_credentials(url: str) -> dict[str, Any]:
-    """Credentials of `~/.aws` profiles, which only boto3 reads; nothing where others are set or need no files."""
+    """Credentials of `~/.aws` profiles, which only boto3 reads; empty if no profile is used."""
     if not url.startswith("s3://") or "AWS_ACCESS_KEY_ID" in os.environ:
         return {}
     files = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import errno
+import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +11,15 @@ from pathlib import Path
 from uuid import uuid4
 
 from shardify.errors import WorkError
+from shardify.storage.full_disk import full_disk_reported
 from shardify.storage.store import Store
 
 
 class FolderStore(Store):
-    """A local folder. An object is a file; half-written ones are hidden files that :meth:`names` does not show."""
+    """A local folder. Unfinished objects are hidden files, which :meth:`names` does not list."""
 
     TEMPORARY_SUFFIX = ".tmp"
+    CREATE_LOCK_NAME = ".create.lock"
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,56 +39,50 @@ class FolderStore(Store):
 
     def write(self, name: str, data: bytes) -> None:
         with self.temporary(name) as path:
-            with path.open("wb") as file:
-                file.write(data)
+            path.write_bytes(data)
             self.write_file(name, path)
 
     def create(self, name: str, data: bytes) -> bool:
         with self.temporary(name) as path:
-            with path.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            path.write_bytes(data)
+            _sync(path)
             try:
                 (self.path / name).hardlink_to(path)
             except FileExistsError:
                 return False
             except OSError:  # a file system without hard links
-                if self.exists(name):
-                    return False
-                self.write_file(name, path)
-        _sync_folder(self.path)
+                return self._create_under_lock(name, path)
+        _sync(self.path)
         return True
 
+    def _create_under_lock(self, name: str, path: Path) -> bool:
+        with (self.path / self.CREATE_LOCK_NAME).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.exists(name):
+                return False
+            self.write_file(name, path)
+            return True
+
     def write_file(self, name: str, path: Path) -> None:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(path)
         path.replace(self.path / name)
-        _sync_folder(self.path)
+        _sync(self.path)
 
     @contextmanager
     def temporary(self, name: str) -> Iterator[Path]:
         path = self.path / f".{name}.{os.getpid()}-{uuid4().hex[:8]}{self.TEMPORARY_SUFFIX}"
         try:
-            yield path
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise WorkError(
-                    f"no space left while writing {self.path / name}; free some and run the same command again, "
-                    "nothing finished is lost"
-                ) from None
-            raise
+            with full_disk_reported(f"while writing {self.path / name}"):
+                yield path
         finally:
             path.unlink(missing_ok=True)
 
     def leftovers(self) -> list[Path]:
         """Temporary files of writers that died."""
-        return sorted(
-            p for p in self.path.iterdir() if p.name.startswith(".") and p.name.endswith(self.TEMPORARY_SUFFIX)
-        )
+        return sorted(self.path.glob(f".*{self.TEMPORARY_SUFFIX}"))
 
     def remove_leftovers(self) -> None:
-        """Delete them; only for who holds the folder alone (see :func:`exclusive`)."""
+        """Delete them; only the process that has locked the folder alone may do so (see :func:`locked`)."""
         for path in self.leftovers():
             path.unlink(missing_ok=True)
 
@@ -106,7 +103,27 @@ class FolderStore(Store):
         return str((self.path / name).resolve())
 
 
-def _sync_folder(path: Path) -> None:
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path to write to; then `path` has the whole file, or after an error what it had before.
+
+    Raises:
+        WorkError: if the disk is full.
+    """
+    store = FolderStore(path.parent)
+    with store.temporary(path.name) as temporary:
+        yield temporary
+        store.write_file(path.name, temporary)
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a local file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

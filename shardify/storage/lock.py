@@ -1,7 +1,4 @@
-"""One writer at a time in a folder.
-
-In: a store that is about to be written. Out: a lock that ends with the process at the latest.
-"""
+"""One writer at a time in a folder."""
 
 from __future__ import annotations
 
@@ -22,15 +19,15 @@ LOCK_NAME = ".lock"
 
 
 @contextmanager
-def exclusive(store: Store, *, doing: str, together: bool = False) -> Iterator[None]:
-    """Keep a second writer out of a folder, and clear away what dead ones left.
+def locked(store: Store, *, doing: str, together: bool = False) -> Iterator[None]:
+    """Keep a second writer out of a folder, and delete what dead writers left there.
 
-    Object stores have no locks, and builds do without: what they write is whole and the same whoever writes it.
+    Object stores have no locks. Builds need none there: every writer writes whole objects, and all write the same.
 
     Args:
         store: where this process is about to write; the lock ends with the process at the latest.
-        doing: what it does there, for the message that the second writer gets: "building", "training".
-        together: let in others that say so too, which never write the same objects; nothing is cleared away.
+        doing: what it does there, for the second writer's message: "building", "training".
+        together: share the lock with others that say so too and never write the same objects; nothing is deleted.
 
     Raises:
         WorkError: if another process holds the lock.
@@ -50,8 +47,8 @@ def exclusive(store: Store, *, doing: str, together: bool = False) -> Iterator[N
                     "or give another out"
                 ) from None
             click.echo(
-                f"{store.location}: its file system has no locks ({error.strerror}); two processes that are {doing} "
-                "there would spoil each other's work, start one only",
+                f"{store.location}: its file system has no locks ({error.strerror}); start only one process that is "
+                f"{doing} there",
                 err=True,
             )
         with suppress(OSError):  # a full disk

@@ -1,20 +1,17 @@
-"""Object stores as places for data sets and results: `s3://`, `gs://`, `az://`, and `https://` for reading.
+"""Object stores for data sets and results: `s3://`, `gs://`, `az://`, and `https://` for reading.
 
-In: a URL. Out: a :class:`ObjectStore`, which is a :class:`shardify.storage.store.Store`. obstore does the transport;
-trying again, and counting, is :mod:`shardify.storage.retrying`'s. Credentials and endpoints come from each cloud's
-usual environment variables. Clients are made in the process that uses them: obstore's threads do not survive a fork.
+In: a URL. Out: an :class:`ObjectStore`. obstore does the transport; :mod:`shardify.storage.retrying` retries and
+counts. Credentials and endpoints come from each cloud's usual environment variables. Every process makes its own
+clients, because obstore's threads do not survive a fork.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -24,9 +21,11 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import HTTPStore, from_url
 
 from shardify.errors import UsageError, WorkError
+from shardify.process import is_command
 from shardify.storage.clouds import CLOUDS, allows_http, check_variables, profile_credentials
+from shardify.storage.full_disk import temporary_folder
 from shardify.storage.locations import can_list, check_location, check_writable
-from shardify.storage.retrying import may_pass, persistently, reason_of
+from shardify.storage.retrying import may_pass, ping, reason_of, with_retries
 from shardify.storage.store import Store
 from shardify.storage.traffic import Traffic, count
 
@@ -37,15 +36,14 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 CHUNK_BYTES = 8 * 1024 * 1024
-"""Large objects are fetched in pieces of this size, each tried again on its own."""
+"""Large objects are downloaded in pieces of this size; each piece is retried on its own."""
 CONNECT_TIMEOUT = timedelta(seconds=5)
 STALL_TIMEOUT = timedelta(seconds=30)
-"""A transfer of which nothing arrives for so long is cut and tried again."""
+"""A download that receives nothing for this long is cut and retried."""
 UPLOAD_TIMEOUT = timedelta(minutes=5)
-"""Of one uploaded part of 5 MiB: while it is on its way nothing arrives, so only its whole time can be limited. (The
-library's `read_timeout` runs while a request is being sent.)"""
+"""For one uploaded part of 5 MiB. Nothing arrives during an upload, so only its total time can be limited."""
 UPLOADS_AT_ONCE = 4
-"""Parts of an object: on a slow line more would only make each other late."""
+"""Parts of one object that are uploaded at once; more would only delay each other on a slow line."""
 
 
 class ObjectStore(Store):
@@ -55,7 +53,7 @@ class ObjectStore(Store):
         url: `scheme://bucket/prefix`.
 
     Raises:
-        UsageError: if the URL is not of a kind that is supported.
+        UsageError: if URLs of this kind are not supported.
     """
 
     def __init__(self, url: str) -> None:
@@ -65,41 +63,32 @@ class ObjectStore(Store):
 
     @property
     def client(self) -> Client:
-        """obstore's client for all but uploads, made in this process."""
+        """This process's client for everything but uploads."""
         return self._process_client("all", {"timeout": timedelta(hours=1), "read_timeout": STALL_TIMEOUT})
 
     @property
     def upload_client(self) -> Client:
-        """The one for uploads, which have no stall to tell from a slow line: see UPLOAD_TIMEOUT."""
+        """This process's client for uploads."""
         return self._process_client("uploads", {"timeout": UPLOAD_TIMEOUT})
 
     def _process_client(self, purpose: str, limits: ClientConfig) -> Client:
-        place = (os.getpid(), purpose)
-        if place not in self._clients:
-            self._clients[place] = _make_client(self.location, limits)
-        return self._clients[place]
+        key = (os.getpid(), purpose)
+        if key not in self._clients:
+            self._clients[key] = _make_client(self.location, limits)
+        return self._clients[key]
 
     def __reduce__(self) -> tuple[object, ...]:
         return ObjectStore, (self.location,)
 
     def read(self, name: str) -> bytes:
-        def request() -> bytes:
-            data = bytes(obstore.get(self.client, name).bytes())
-            count(Traffic(bytes_read=len(data)))
-            return data
-
-        return persistently(request, what=self.url(name))
+        return self._retried(name, lambda: _counted(obstore.get(self.client, name).bytes()))
 
     def read_range(self, name: str, start: int, num_bytes: int) -> bytes:
         if not num_bytes:
             return b""
-
-        def request() -> bytes:
-            data = bytes(obstore.get_range(self.client, name, start=start, length=num_bytes))
-            count(Traffic(bytes_read=len(data)))
-            return data
-
-        data = persistently(request, what=self.url(name))
+        data = self._retried(
+            name, lambda: _counted(obstore.get_range(self.client, name, start=start, length=num_bytes))
+        )
         if len(data) != num_bytes:
             raise WorkError(f"{self.url(name)} ends at byte {start + len(data)}, but {start + num_bytes} were expected")
         return data
@@ -113,18 +102,16 @@ class ObjectStore(Store):
         self._put(name, data, len(data))
 
     def create(self, name: str, data: bytes) -> bool:
-        self._require_writable()
-
         def request() -> bool:
             try:
                 obstore.put(self.upload_client, name, data, mode="create")
             except AlreadyExistsError as error:
-                if may_pass(error):  # somebody else is just storing it, and may yet fail
+                if may_pass(error):  # another writer is storing it now, and may yet fail
                     raise
                 return False
             return True
 
-        created = self._at_place(request, self.url(name))
+        created = self._stored(name, request)
         count(Traffic(bytes_written=len(data) if created else 0))
         return created
 
@@ -134,42 +121,24 @@ class ObjectStore(Store):
 
     @contextmanager
     def temporary(self, name: str) -> Iterator[Path]:
-        try:
-            folder = Path(tempfile.mkdtemp(prefix="temporal-ssl-"))
-        except OSError as error:
-            raise WorkError(f"cannot make a temporary folder in {tempfile.gettempdir()}: {error.strerror}") from None
-        try:
+        with temporary_folder() as folder:
             yield folder / name
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise WorkError(
-                    f"no space left in {tempfile.gettempdir()} while preparing {self.url(name)}; free some, or name "
-                    "another folder in TMPDIR, and run the same command again, nothing finished is lost"
-                ) from None
-            raise
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def sizes(self) -> dict[str, int]:
-        self._require_listing()
-
         def request() -> dict[str, int]:
             objects = obstore.list_with_delimiter(self.client)["objects"]
             return {str(meta["path"]).rpartition("/")[2]: int(meta["size"]) for meta in objects}
 
-        return _without_markers(persistently(request, what=self.location))
+        return self._listed(request)
 
     def tree(self) -> dict[str, int]:
         """Sizes of all objects at any depth, by path below the location, sorted by path."""
-        self._require_listing()
-
-        def request() -> dict[str, int]:
-            return {str(meta["path"]): int(meta["size"]) for batch in obstore.list(self.client) for meta in batch}
-
-        return _without_markers(persistently(request, what=self.location))
+        return self._listed(
+            lambda: {str(meta["path"]): int(meta["size"]) for batch in obstore.list(self.client) for meta in batch}
+        )
 
     def size(self, name: str) -> int:
-        return persistently(lambda: int(obstore.head(self.client, name)["size"]), what=self.url(name))
+        return self._retried(name, lambda: int(obstore.head(self.client, name)["size"]))
 
     def exists(self, name: str) -> bool:
         try:
@@ -179,62 +148,69 @@ class ObjectStore(Store):
         return True
 
     def delete(self, name: str) -> None:
-        self._require_writable()
-
+        check_writable(self.location)
         with suppress(FileNotFoundError):
-            persistently(lambda: obstore.delete(self.client, name), what=self.url(name))
+            self._retried(name, lambda: obstore.delete(self.client, name))
 
     def url(self, name: str) -> str:
         return f"{self.location}/{name}" if name else self.location
 
+    def _retried(self, name: str, request: Callable[[], Result]) -> Result:
+        if is_command():
+            ping_once("/".join(self.location.split("/")[:3]))
+        return with_retries(request, what=self.url(name))
+
     def _put(self, name: str, data: bytes | Path, num_bytes: int) -> None:
-        self._require_writable()
-        self._at_place(
-            lambda: obstore.put(self.upload_client, name, data, max_concurrency=UPLOADS_AT_ONCE), self.url(name)
-        )
+        self._stored(name, lambda: obstore.put(self.upload_client, name, data, max_concurrency=UPLOADS_AT_ONCE))
         count(Traffic(bytes_written=num_bytes))
 
-    def _at_place(self, request: Callable[[], Result], what: str) -> Result:
-        """Send a request that needs no object to be there. Raises UsageError where the server knows no such place."""
+    def _stored(self, name: str, request: Callable[[], Result]) -> Result:
+        """Send a request that writes. Raises UsageError if nothing can be written there."""
+        check_writable(self.location)
         try:
-            return persistently(request, what=what)
+            return self._retried(name, request)
         except FileNotFoundError:
             raise UsageError(
-                f"{what}: the server answered 404, so it knows no such place; check the URL and the endpoint variable"
+                f"{self.url(name)}: the server answered 404, it does not know this bucket; check the URL and the "
+                "endpoint variable"
             ) from None
 
-    def _require_writable(self) -> None:
-        check_writable(self.location)
-
-    def _require_listing(self) -> None:
+    def _listed(self, request: Callable[[], dict[str, int]]) -> dict[str, int]:
         if not can_list(self.location):
             raise UsageError(
-                f"{self.location}: what lies at {self.scheme}:// cannot be listed; give s3://, gs://, az:// or a folder"
+                f"{self.location}: web servers cannot list their files; give s3://, gs://, az:// or a folder"
             )
+        return _without_markers(self._retried("", request))
+
+
+@cache
+def ping_once(root: str) -> None:
+    """See once in each command that a store answers at all. Errors as :func:`ping`."""
+    client = _make_client(root, {"timeout": STALL_TIMEOUT})
+    ping(lambda: obstore.head(client, ".ping"), what=root)
+
+
+def _counted(data: obstore.Bytes) -> bytes:
+    count(Traffic(bytes_read=len(data)))
+    return bytes(data)
 
 
 def _without_markers(sizes: Mapping[str, int]) -> dict[str, int]:
-    """Objects sorted by path, without the empty ones that some tools leave where they made a folder."""
+    """Objects sorted by path, without the empty ones with which some tools mark folders."""
     folders = {str(parent) for path in sizes for parent in PurePosixPath(path).parents} | {""}
     return {path: size for path, size in sorted(sizes.items()) if size or path not in folders}
 
 
-def file_sha256(path: Path) -> str:
-    """The sha256 of a local file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _make_client(url: str, limits: ClientConfig) -> Client:
     """Raises UsageError if the environment does not fit the URL."""
-    scheme, _, place = url.partition("://")
+    scheme, _, path = url.partition("://")
     check_variables(url)
     try:
         options: ClientConfig = {"allow_http": allows_http(scheme), "connect_timeout": CONNECT_TIMEOUT, **limits}
         once: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(0)}
-        if scheme not in CLOUDS:  # from_url would take clouds' own web addresses for their buckets
+        if scheme not in CLOUDS:  # from_url would read from a cloud's bucket if the web address is the cloud's
             return HTTPStore.from_url(url, client_options=options, retry_config=once)
-        escaped = f"{scheme}://{quote(place)}"  # the library takes percent signs for escapes
+        escaped = f"{scheme}://{quote(path)}"  # the library takes percent signs for escapes
         return from_url(escaped, client_options=options, retry_config=once, **profile_credentials(url))
     except (BaseError, ValueError, OSError) as error:
         advice = "; name the storage account in AZURE_STORAGE_ACCOUNT_NAME" if "Account must" in str(error) else ""

@@ -1,7 +1,6 @@
-"""Trying again: what may pass is repeated with growing, random pauses up to a deadline; what will not pass is not.
+"""Requests to object stores, sent again after failures that may pass, with growing, random pauses up to a deadline.
 
-In: a request to an object store. Out: its result, or a UserFacingError that says what was asked of whom, how long it
-was tried, and what to do.
+In: a request. Out: its result, or a UserFacingError that says what failed, how long it was retried, and what to do.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing import parent_process
 from typing import TypeVar
 
 import click
@@ -29,36 +27,20 @@ RETRY_VARIABLE = "TEMPORAL_SSL_RETRY_SECONDS"
 DEFAULT_RETRY_SECONDS = 180.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 15.0
-FIRST_CONTACT_SECONDS = 15.0
-"""So long at most a store is tried to which no connection comes about, and which has not answered this process before:
-mostly its address is misspelt, and whoever started the command is waiting."""
+PING_SECONDS = 15.0
+"""How long a command tries to reach a store that has never answered; usually its address is misspelt."""
 NOTICE_SECONDS = 5.0
-"""A request that has been failing for so long is told of, at most once in NOTICE_EVERY_SECONDS in each process."""
+"""A request that has failed for this long is reported, at most once in NOTICE_EVERY_SECONDS in each process."""
 NOTICE_EVERY_SECONDS = 30.0
 
 _PASSING_STATUS = frozenset({408, 425, 429, *range(500, 600)}) - {501, 505, 507}
-"""A request that the server does not know (501, 505) and its full disks (507) do not pass in minutes."""
+"""501 and 505 are requests that the server does not know, 507 is its full disk: waiting does not help."""
 _PASSING_CODES = ("RequestTimeout", "OperationAborted", "ConditionalRequestConflict")
-"""S3's names for what may pass although its status is of the 4xx."""
-
-_served = threading.Event()
-"""Whether any request of this process has succeeded."""
-_answering: set[str] = set()
-"""The stores (`scheme://bucket`) of which this process has had an answer, whatever it was."""
-_others_were_answered = threading.Event()
-
-
-def trust_addresses() -> None:
-    """Take it from the process that gave this one its work that the stores are where they are said to be.
-
-    For processes that others start in the middle of the work, maybe of an outage; those of `multiprocessing` need not
-    say it.
-    """
-    _others_were_answered.set()
+"""S3 sends these with a status 4xx, but they may pass."""
 
 
 def retry_seconds() -> float:
-    """How long a failing request is repeated, from the environment.
+    """How long a failing request is retried, from the environment.
 
     Raises:
         UsageError: if the variable holds no number of at least 0.
@@ -73,7 +55,7 @@ def retry_seconds() -> float:
     return seconds
 
 
-def persistently(request: Callable[[], Result], *, what: str) -> Result:
+def with_retries(request: Callable[[], Result], *, what: str) -> Result:
     """Send a request until it succeeds, fails for good, or the deadline has passed; counts every try.
 
     Args:
@@ -82,123 +64,115 @@ def persistently(request: Callable[[], Result], *, what: str) -> Result:
 
     Raises:
         FileNotFoundError: if there is no such object.
-        UsageError: if access is denied, the bucket does not exist, or the place cannot be reached as it is set up.
+        UsageError: if access is denied, the bucket does not exist, or the store cannot be reached as configured.
         WorkError: for any other failure, after the deadline if it may pass.
     """
-    longest, store = retry_seconds(), _store_of(what)
-
-    def deadline(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        return _deadline(error, store, longest) if error else longest
-
-    retrying = Retrying(
-        stop=lambda state: _waited(state) >= deadline(state),
-        wait=lambda state: min(_pause(state), max(0.0, deadline(state) - _waited(state))),
-        retry=retry_if_exception(may_pass),
-        before_sleep=lambda state: _count_retry(state, what, deadline(state)),
-        reraise=True,
-    )
+    seconds = retry_seconds()
     try:
-        result: Result = retrying(_counted, request, store)
+        return _send(request, what, seconds, may_pass)
     except FileNotFoundError as error:
         if any(word in str(error) for word in _NO_BUCKET):
             raise _described(error, what) from None
         raise FileNotFoundError(errno.ENOENT, "there is no such object", what) from None
     except (BaseError, OSError) as error:
-        if may_pass(error):
-            raise _given_up(error, what, _deadline(error, store, longest), longest) from None
-        raise _described(error, what) from None
+        raise (_given_up(error, what, seconds) if may_pass(error) else _described(error, what)) from None
+
+
+def ping(request: Callable[[], object], *, what: str) -> None:
+    """Send a store its first request; any answer will do, even that access is denied.
+
+    Raises:
+        UsageError: if the machine has no credentials.
+        WorkError: if no connection is made within PING_SECONDS.
+    """
+    seconds = min(PING_SECONDS, retry_seconds())
+    try:
+        _send(request, what, seconds, lambda error: _no_connection(error) and may_pass(error))
+    except (BaseError, OSError) as error:
+        if _no_credentials(error):
+            raise _described(error, what) from None
+        if _no_connection(error) and may_pass(error):
+            raise _given_up(error, what, seconds) from None
+
+
+def _send(
+    request: Callable[[], Result], what: str, seconds: float, is_retried: Callable[[BaseException], bool]
+) -> Result:
+    """Raises what the last try raised."""
+
+    def counted() -> Result:
+        count(Traffic(requests=1))
+        return request()
+
+    retrying = Retrying(
+        stop=lambda state: _waited(state) >= seconds,
+        wait=lambda state: min(_pause(state), max(0.0, seconds - _waited(state))),
+        retry=retry_if_exception(is_retried),
+        before_sleep=lambda state: _note_retry(state, what, seconds),
+        reraise=True,
+    )
+    result: Result = retrying(counted)
     return result
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same request may go better later: outages, 5xx, throttling and cut connections; not 401, 403, 404."""
+    """Whether the same request may succeed later: outages, 5xx, throttling and cut connections; not 401, 403, 404."""
     if not isinstance(error, BaseError):
         return isinstance(error, (TimeoutError, ConnectionError))
     text, status = str(error), status_of(error)
-    if _is_of_metadata(error):
-        # nobody there: no credentials; but somebody is there who is in trouble, or who gave some that are to be renewed
-        return status in _PASSING_STATUS or (status is None and _served.is_set())
+    if _is_about_credentials(error):  # a machine that had credentials could not renew them
+        return status is None or status in _PASSING_STATUS
     if status in _PASSING_STATUS or any(f"<Code>{code}</Code>" in text for code in _PASSING_CODES):
         return True
-    is_final = isinstance(error, (PermissionDeniedError, UnauthenticatedError, AlreadyExistsError))
-    if is_final or any(word in text for words, _, _ in _HOPELESS for word in words):
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError, AlreadyExistsError)):
         return False
-    return type(error).__name__ == "GenericError" and status is None
-
-
-def _is_of_metadata(error: BaseException) -> bool:
-    """Whether it was not the store that failed, but who gives credentials out."""
-    return any(place in str(error) for place in _METADATA)
+    is_final = any(word in text for words, _ in _MEANINGS for word in words) or any(word in text for word in _FINAL)
+    return type(error).__name__ == "GenericError" and status is None and not is_final
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status in an error's words, None if no answer came."""
+    """The HTTP status in an error's text, None if there was no answer."""
     match = re.search(r"status code: (\d{3})", str(error))
     return int(match[1]) if match else None
 
 
 def reason_of(error: BaseException) -> str:
-    """What happened, in few words, without the library's own dump of its state."""
+    """What happened, in few words, without the library's dump of its state."""
     text = str(error).partition("Debug source")[0]
     status = re.search(r"status code: (\d{3}[^:<]*)(.*?<Code>(\w+)</Code>)?", text, re.DOTALL)
     if status:
         return one_line(f"the server answered {status[1]} {f'({status[3]})' if status[3] else ''}")
     if "error sending request" in text:
-        return f"the server cannot be reached{_cause_of(str(error))}"
+        host = re.search(r"performing [A-Z]+ (https?://[^/\s]+)", str(error))
+        cause = next((cause for word, cause in _CAUSES.items() if word in str(error)), "")
+        named = ": ".join(part for part in (host[1] if host else "", cause) if part)
+        return "the server cannot be reached" + (f" ({named})" if named else "")
     if "body error" in text or "decoding response" in text:
         return "the answer was cut off"
     return one_line(text)[:300]
 
 
-def _cause_of(text: str) -> str:
-    """Which server, and why, as far as the library's dump of its state tells."""
-    host = re.search(r"performing [A-Z]+ (https?://[^/\s]+)", text)
-    causes = ("Connection refused", "Connection reset", "Network is unreachable", "No route to host")
-    cause = "its name is not known" if "dns error" in text else next((c.lower() for c in causes if c in text), "")
-    named = ": ".join(part for part in (host[1] if host else "", cause) if part)
-    return f" ({named})" if named else ""
+def _is_about_credentials(error: BaseException) -> bool:
+    """Whether the failure is not the store's, but of the service that gives credentials to a cloud's machines."""
+    return any(address in str(error) for address in _METADATA)
 
 
-def _counted(request: Callable[[], Result], store: str) -> Result:
-    count(Traffic(requests=1))
-    try:
-        result = request()
-    except FileNotFoundError:
-        _answering.add(store)
-        raise
-    except BaseError as error:
-        if status_of(error) is not None and not _is_of_metadata(error):
-            _answering.add(store)
-        raise
-    _served.set()
-    _answering.add(store)
-    return result
+def _no_credentials(error: BaseException) -> bool:
+    return _is_about_credentials(error) and status_of(error) is None
 
 
-def _store_of(what: str) -> str:
-    """Of a URL, what tells one store from another."""
-    return "/".join(what.split("/")[:3])
-
-
-def _deadline(error: BaseException, store: str, longest: float) -> float:
-    """How long a request is repeated that has failed in this way, in seconds."""
-    is_new = store not in _answering and not _others_were_answered.is_set() and parent_process() is None
-    return min(FIRST_CONTACT_SECONDS, longest) if is_new and _met_nobody(error) else longest
-
-
-def _met_nobody(error: BaseException) -> bool:
-    """Whether no connection to a store came about: refused, not answered, or its host's name is not known."""
+def _no_connection(error: BaseException) -> bool:
+    """Whether a store refused the connection, did not answer, or its host's name is not known."""
     text = str(error)
-    return "error sending request" in text and re.search(r"Error\(\s*Connect,", text) is not None
+    is_connect = "error sending request" in text and re.search(r"Error\(\s*Connect,", text) is not None
+    return is_connect and not _is_about_credentials(error)
 
 
-def _given_up(error: BaseException, what: str, deadline: float, longest: float) -> WorkError:
-    """What is said of a failure that might have passed, and has not."""
-    tried = f"it was tried again for {deadline:g} s" if deadline else "it was not tried again"
-    tried += f" ({RETRY_VARIABLE})" if 0 < deadline == longest else ""
+def _given_up(error: BaseException, what: str, seconds: float) -> UserFacingError:
+    """What is said about a failure that might have passed, but did not."""
+    tried = f"it was retried for {seconds:g} s ({RETRY_VARIABLE})" if seconds else "it was not retried"
     advice = "run the same command again to continue"
-    if _met_nobody(error) and _store_of(what) not in _answering:
+    if _no_connection(error):
         advice = f"{advice_on_endpoint(what.partition('://')[0])}, then {advice}"
     return WorkError(f"{what}: {reason_of(error)}; {tried}; {advice}")
 
@@ -212,20 +186,18 @@ _noticed = -NOTICE_EVERY_SECONDS
 _notice_lock = threading.Lock()
 
 
-def _count_retry(state: RetryCallState, what: str, deadline: float) -> None:
-    global _noticed  # noqa: PLW0603 - many threads meet one outage, one of them tells of it
+def _note_retry(state: RetryCallState, what: str, seconds: float) -> None:
+    global _noticed  # noqa: PLW0603 - many threads meet one outage, one of them reports it
     count(Traffic(retries=1))
-    waited = _waited(state)
-    if waited < NOTICE_SECONDS or state.outcome is None:
+    error = state.outcome.exception() if state.outcome else None
+    if error is None or _waited(state) < NOTICE_SECONDS:
         return
     with _notice_lock:
         now = time.monotonic()
         if now - _noticed < NOTICE_EVERY_SECONDS:
             return
         _noticed = now
-    error = state.outcome.exception()
-    assert error is not None
-    click.echo(f"{what}: {reason_of(error)}; trying again for up to {deadline - waited:.0f} s more", err=True)
+    click.echo(f"{what}: {reason_of(error)}; retrying for up to {seconds - _waited(state):.0f} s more", err=True)
 
 
 _METADATA = (
@@ -237,50 +209,42 @@ _METADATA = (
 )
 """Where clouds hand credentials to their own machines: EC2, Google, Azure; ECS and EKS, whose addresses begin so."""
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
-
-_HOPELESS: tuple[tuple[tuple[str, ...], type[UserFacingError], str], ...] = (
-    (_NO_BUCKET, UsageError, "there is no such bucket{asked}; check the URL, or make the bucket"),
-    (_METADATA, UsageError, "no credentials were found; set {credentials}, or {public}=true for a public bucket"),
-    (
-        ("Failed to read token file", "Failed to read EKS token file"),
-        UsageError,
-        "the credentials cannot be read ({reason}); check {credentials}",
-    ),
+_CAUSES = {
+    "dns error": "its name is not known",
+    "invalid peer certificate": "its certificate is not trusted",
+    "InvalidContentType": "it does not speak TLS; write the address with http://",
+    "Connection refused": "connection refused",
+    "Connection reset": "connection reset",
+    "Network is unreachable": "network is unreachable",
+    "No route to host": "no route to host",
+}
+"""Why a server cannot be reached: what the library's dump says, and the words for the user."""
+_FINAL = ("Failed to read", "non-partial response", "Range request not supported", "object with invalid path")
+"""Failures without a status that waiting does not mend; the library's own words explain them."""
+_MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (_NO_BUCKET, "there is no such bucket{asked}; check the URL, or make the bucket"),
+    (_METADATA, "no credentials were found; set {credentials}, or {public}=true for a public bucket"),
     (
         ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidIdentityToken"),
-        UsageError,
         "the credentials are no longer valid ({reason}); renew {credentials}",
     ),
-    (("RequestTimeTooSkewed",), UsageError, "this machine's clock is wrong, which the server does not accept; set it"),
     (
         ("Received redirect without LOCATION", "AuthorizationHeaderMalformed"),
-        UsageError,
         "the bucket is in another region; set AWS_REGION",
     ),
-    (("code: 401", "code: 403"), UsageError, "access is denied ({reason}{asked}); {denied}"),
+    (("code: 401", "code: 403"), "access is denied ({reason}{asked}); {denied}"),
     (
-        ("non-partial response", "Range request not supported"),
-        WorkError,
-        "the server does not answer ranged reads; copy the data to a folder or to another store",
-    ),
-    (("invalid peer certificate",), UsageError, "the server's certificate is not trusted; check the endpoint variable"),
-    (
-        ("InvalidContentType",),
-        UsageError,
-        "the server does not speak TLS; write the endpoint variable with http://, if it is the right server",
-    ),
-    (
-        ("Encountered object with invalid path",),
-        UsageError,
-        "the key of an object there is no path ({reason}); rename it, or give a place below which there is none such",
-    ),
-    (
-        ("builder error", "Got invalid list response", "Unable to extract metadata"),
-        UsageError,
+        (
+            "invalid peer certificate",
+            "InvalidContentType",
+            "builder error",
+            "Got invalid list response",
+            "Unable to extract metadata",
+        ),
         "no object store answers there ({reason}); check the URL and the endpoint variable",
     ),
 )
-"""Words in the library's messages about failures that will not pass, and what they mean to the user."""
+"""Words of the library about failures that are mistakes in the request, and what they mean to the user."""
 
 
 def _described(error: BaseException, what: str) -> UserFacingError:
@@ -288,10 +252,10 @@ def _described(error: BaseException, what: str) -> UserFacingError:
     scheme = what.partition("://")[0]
     cloud = CLOUDS.get(scheme)
     asked = f"; {asked_owner(scheme)}" if asked_owner(scheme) else ""
-    denied = f"what lies at {scheme}:// must be readable without credentials"
+    denied = f"objects at {scheme}:// must be readable without credentials"
     if cloud is not None:
-        denied = f"check the credentials ({cloud.credentials}) and what they may do there"
-    for words, kind, meaning in _HOPELESS:
+        denied = f"check the credentials ({cloud.credentials}) and their permissions"
+    for words, meaning in _MEANINGS:
         if any(word in str(error) for word in words):
             text = meaning.format(
                 reason=reason_of(error),
@@ -300,5 +264,5 @@ def _described(error: BaseException, what: str) -> UserFacingError:
                 denied=denied,
                 asked=asked,
             )
-            return kind(f"{what}: {text}")
+            return UsageError(f"{what}: {text}")
     return WorkError(f"{what}: {reason_of(error)}")

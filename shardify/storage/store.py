@@ -1,4 +1,4 @@
-"""One small interface over places that hold named, whole objects."""
+"""One small interface to any storage of named, whole objects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Store(Protocol):
-    """A flat collection of named objects."""
+    """A flat collection of named objects. Writing is all-or-nothing: a name has a whole object, or none."""
 
     location: str
     """As given by the user; starts error messages."""
@@ -24,14 +24,14 @@ class Store(Protocol):
         """Store an object atomically and durably, replacing any earlier one."""
 
     def create(self, name: str, data: bytes) -> bool:
-        """Store an object atomically unless there is one of that name; whether it was stored."""
+        """Store an object atomically unless the name exists; whether it did. Only one of many creators succeeds."""
 
     def write_file(self, name: str, path: Path) -> None:
         """Store a finished local file as an object, atomically; the file is consumed."""
 
     @contextmanager
     def temporary(self, name: str) -> Iterator[Path]:
-        """A local path to write a large object to before :meth:`write_file`; removed afterwards if still there."""
+        """A local path for a large object before :meth:`write_file`; removed at the end if it is still there."""
 
     def sizes(self) -> dict[str, int]:
         """Sizes in bytes of all complete objects, by name, sorted."""

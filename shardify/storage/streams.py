@@ -1,4 +1,4 @@
-"""Bytes of objects on the way: drawn ahead in a thread, read as a file, or scanned once with a digest."""
+"""Bytes on their way: prefetched in a thread, read as a file, or read once with a digest."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from shardify.storage.store import Store
 
 Item = TypeVar("Item")
 
-
-_BUFFER_BYTES = 1 << 20
-
-
+PIECE_BYTES = 8 << 20
+BUFFER_BYTES = 1 << 20
 _POLL_SECONDS = 0.2
 
 
-def ahead(items: Iterable[Item], num_items: int) -> Generator[Item]:
-    """Draw items in a thread, so that the next ones come while the caller is busy; errors arrive in their turn.
+def prefetch(items: Iterable[Item], num_items: int) -> Generator[Item]:
+    """Draw items in a thread while the caller is busy; an error arrives after the items before it.
 
     Args:
-        items: drawn from in one other thread alone.
-        num_items: so many wait to be taken, and one more is being drawn.
+        items: drawn from in one other thread only.
+        num_items: how many wait for the caller; one more is being drawn.
     """
     drawn: queue.Queue[Item | _End] = queue.Queue(num_items)
     abandoned = threading.Event()
@@ -49,7 +47,7 @@ def ahead(items: Iterable[Item], num_items: int) -> Generator[Item]:
         else:
             put(_End(None))
 
-    # not an executor's thread: an interpreter that exits would wait for it, and an outage is long
+    # not an executor's thread: an interpreter that exits would wait for it, perhaps through a long outage
     threading.Thread(target=draw, daemon=True).start()
     try:
         while True:
@@ -65,14 +63,14 @@ def ahead(items: Iterable[Item], num_items: int) -> Generator[Item]:
 
 
 class _End:
-    """Behind the last item: nothing, or what went wrong."""
+    """Comes after the last item; holds the error if there was one."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 class PieceReader(io.RawIOBase):
-    """Pieces of bytes as a file that is read from first to last."""
+    """Pieces of bytes as a file that is read from start to end."""
 
     def __init__(self, pieces: Generator[bytes]) -> None:
         self._pieces = pieces
@@ -95,17 +93,8 @@ class PieceReader(io.RawIOBase):
         super().close()
 
 
-PIECE_BYTES = 8 << 20
-
-
 class Scan:
-    """A reading of an object of a known size.
-
-    Args:
-        store: where it lies.
-        name: its name.
-        num_bytes: its size.
-    """
+    """Reads an object of a known size once, from start to end, and takes its sha256 on the way."""
 
     def __init__(self, store: Store, name: str, num_bytes: int) -> None:
         self._store = store
@@ -114,10 +103,10 @@ class Scan:
         self._digest = hashlib.sha256()
         self._start = 0
         self._held = b""
-        """The bytes from `_start` to where the reading is."""
+        """The bytes from `_start` up to the current position."""
 
     def stretch(self, start: int, stop: int) -> bytes:
-        """Bytes [start, stop), fewer where the object ends before; stretches are asked for in rising order.
+        """Bytes [start, stop), fewer where the object ends earlier; ask for stretches in rising order.
 
         Raises:
             WorkError: if the object has become shorter, or cannot be read.
@@ -125,14 +114,14 @@ class Scan:
         stop = min(stop, self._num_bytes)
         if start >= stop:
             return b""
-        if start < self._start:  # only an index that is not this object's asks so
+        if start < self._start:  # only a wrong index asks for earlier bytes
             return self._store.read_range(self._name, start, stop - start)
         while self._position < stop:
             self._read_on(keep_from=start)
         return self._held[start - self._start : stop - self._start]
 
     def sha256(self) -> str:
-        """The digest of the whole object, in hexadecimal digits, for which the rest of it is read."""
+        """The digest of the whole object, in hexadecimal digits; reads the rest of it."""
         while self._position < self._num_bytes:
             self._read_on(keep_from=self._num_bytes)
         return self._digest.hexdigest()

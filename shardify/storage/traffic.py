@@ -1,7 +1,4 @@
-"""What this process moved to and from object stores: counters that can be subtracted, added up and shown.
-
-In: calls of the storage layer. Out: :class:`Traffic`, a snapshot. Worker processes send theirs along with results.
-"""
+"""Counters of what this process moved to and from object stores; worker processes send theirs along with results."""
 
 from __future__ import annotations
 
@@ -17,20 +14,19 @@ class Traffic:
     """Bytes of bodies received from object stores."""
     bytes_written: int = 0
     requests: int = 0
-    """Requests sent, repeated ones included; a multi-part upload counts once."""
+    """Requests sent, retries included; a multi-part upload counts once."""
     retries: int = 0
-    """Requests that were sent again after a failure that may pass."""
+    """Requests that were sent again after a failure."""
     cache_hits: int = 0
-    """Times that a shard was opened and found in the node's cache."""
+    """How often an opened shard was already in the node's cache."""
     cache_misses: int = 0
-    """Times that a shard was opened and had to be fetched into the cache first."""
+    """How often an opened shard had to be downloaded into the cache first."""
     refetches: int = 0
-    """Reads repeated because what came did not match its checksum."""
+    """Reads repeated because the bytes did not match their checksum."""
     substitutes: int = 0
-    """Samples that stood in for damaged ones."""
+    """Samples used in place of damaged ones."""
     loader_wait_seconds: float = 0.0
-    """Time that loaders waited for the frames of batches that were due; several wait at once, so the sum may exceed the
-    time that went by."""
+    """Time that loaders waited for frames of due batches; several wait at once, so it may exceed the elapsed time."""
 
     def __add__(self, other: Traffic) -> Traffic:
         return Traffic(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
@@ -48,13 +44,13 @@ _total = Traffic()
 
 def count(amount: Traffic) -> None:
     """Add to this process's sums; from any thread."""
-    global _total  # noqa: PLW0603 - one sum a process, as there is one network
+    global _total  # noqa: PLW0603 - one sum per process
     with _lock:
         _total += amount
 
 
 def take() -> Traffic:
-    """This process's sums so far, which begin anew."""
+    """Return this process's sums so far, and set them to zero."""
     global _total
     with _lock:
         taken, _total = _total, Traffic()

@@ -1,7 +1,4 @@
-"""Object stores for stock WebDataset, which by itself opens files, pipes and http(s) only.
-
-In: `s3://`, `gs://` and `az://` URLs of tars. Out: what WebDataset reads them from, with this project's retries.
-"""
+"""Lets stock WebDataset read object stores; by itself it opens files, pipes and http(s) only."""
 
 from __future__ import annotations
 
@@ -12,33 +9,26 @@ from typing import Any
 import webdataset
 
 from shardify.errors import UsageError
-from shardify.storage.locations import WRITABLE_SCHEMES
+from shardify.storage.locations import WRITABLE_SCHEMES, split_location
 from shardify.storage.object_store import ObjectStore
-from shardify.storage.streams import PieceReader
-
-BUFFER_BYTES = 1 << 20
+from shardify.storage.streams import BUFFER_BYTES, PieceReader
 
 
 def open_object(url: str, mode: str = "rb", bufsize: int = BUFFER_BYTES) -> io.BufferedReader[Any]:
-    """An object as a file that is read from first to last.
+    """An object as a file that is read from start to end, with this project's retries.
 
     Raises:
         FileNotFoundError: if there is none.
-        UsageError: if it is to be written, or access is denied.
+        UsageError: if the mode is not "rb", or access is denied.
     """
     if mode != "rb":
-        raise UsageError(f"{url}: tars in object stores are written by `shardify build` only")
-    folder, _, name = url.rpartition("/")
-    store = ObjectStore(folder)
-    return io.BufferedReader(PieceReader(_pieces(store, name)), max(bufsize, BUFFER_BYTES))
+        raise UsageError(f"{url}: only `shardify build` writes tars to object stores")
+    folder, name = split_location(url)
+    return io.BufferedReader(PieceReader(_pieces(ObjectStore(folder), name)), max(bufsize, BUFFER_BYTES))
 
 
 def teach_webdataset(schemes: Iterable[str] = WRITABLE_SCHEMES) -> None:
-    """Let WebDataset open object stores' URLs, in this process.
-
-    Args:
-        schemes: with http and https among them, web servers too are read with ranges instead of curl.
-    """
+    """Let WebDataset open object stores' URLs in this process; with http(s) too, it reads ranges instead of curl."""
     for scheme in schemes:
         webdataset.gopen_schemes[scheme] = open_object
 

@@ -1,33 +1,32 @@
-"""Where results are worked on: a local folder, or the local copy of a place in an object store.
+"""Where results are written: a local folder, or the local copy of a location in an object store.
 
-In: a location. Out: a folder for code that writes files, and :meth:`WorkFolder.publish`, which sends to the store what
-is new, each file whole or not at all. In a local folder, publishing has nothing to do.
+In: a location. Out: a folder for code that writes files, and :meth:`WorkFolder.publish`, which uploads new files, each
+whole or not at all. For a local folder, publishing does nothing.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from shardify.errors import UsageError, WorkError
+from shardify.errors import UsageError
 from shardify.storage import open_store
 from shardify.storage.folder_store import FolderStore
+from shardify.storage.full_disk import temporary_folder
 from shardify.storage.locations import check_location, check_writable, is_url, join_location, split_location
 from shardify.storage.object_store import ObjectStore
 
 Wanted = Collection[str] | Callable[[str], bool]
-"""Names, as paths below the location, or which of all names."""
+"""Names, as paths below the location, or a function that chooses from all names."""
 
-FETCH_THREADS = 8
+DOWNLOAD_THREADS = 8
 
 _Stamp = tuple[int, int, int]
-"""Size, time of the last change and inode: other contents have another one."""
+"""Size, time of the last change and inode; they differ when the contents differ."""
 
 
 class WorkFolder:
@@ -35,7 +34,7 @@ class WorkFolder:
 
     Args:
         location: a local folder, or a URL.
-        last: file names that tell readers that all others are there; they are published after them.
+        last: names of files that tell readers that all others are there; they are uploaded after the others.
     """
 
     def __init__(self, location: str | Path, *, last: Collection[str] = ()) -> None:
@@ -47,24 +46,24 @@ class WorkFolder:
 
     @property
     def path(self) -> Path:
-        """Where the files lie on this machine; of a URL only while :meth:`opened`."""
+        """Where the files lie on this machine; for a URL only while :meth:`opened`."""
         assert self._path is not None, f"{self.location} is not open"
         return self._path
 
-    def place(self, name: str) -> str:
+    def location_of(self, name: str) -> str:
         """Where the user finds a file."""
         return join_location(self.location, name)
 
     @contextmanager
     def opened(self, wanted: Wanted = (), *, create: bool = True) -> Iterator[WorkFolder]:
-        """Make the folder, with the wanted ones of the files that lie at its URL; a copy is removed afterwards.
+        """Make the folder; for a URL, download the wanted files into a temporary copy.
 
         Args:
-            wanted: what to fetch; of a local folder, everything is there anyway.
-            create: make a local folder that does not exist; of a URL, insist on one that may be written.
+            wanted: which files to download; a local folder has all its files anyway.
+            create: make a local folder that does not exist; refuse a URL that is read-only.
 
         Raises:
-            UsageError: if the folder cannot be made, or the place cannot be reached as it is set up.
+            UsageError: if the folder cannot be made, or the location cannot be reached as configured.
             WorkError: if the store fails for long, or the disk is full.
         """
         if self._store is None:
@@ -74,21 +73,21 @@ class WorkFolder:
             return
         if create:
             check_writable(self.location)
-        with _temporary_folder() as path:
+        with temporary_folder() as path:
             self._path = path
             try:
-                self._fetch(self._store, wanted)
+                self._download(self._store, wanted)
                 yield self
             finally:
                 self._path = None
                 self._published = {}
 
     def publish(self) -> None:
-        """Send files that are new or have changed, in the order of their last changes; hidden ones stay here.
+        """Upload files that are new or have changed, oldest change first; hidden files stay here.
 
         Raises:
             UsageError: if nothing can be written there.
-            WorkError: if the store fails for long; what was sent is whole.
+            WorkError: if the store fails for long; every uploaded file is whole.
         """
         if self._store is None:
             return
@@ -104,14 +103,13 @@ class WorkFolder:
             if _is_visible(name) and path.is_file():
                 yield name, path
 
-    def _fetch(self, store: ObjectStore, wanted: Wanted) -> None:
+    def _download(self, store: ObjectStore, wanted: Wanted) -> None:
         names = [name for name in store.tree() if wanted(name)] if callable(wanted) else wanted
-        with ThreadPoolExecutor(FETCH_THREADS) as threads:
-            for _ in threads.map(lambda name: self._fetch_one(store, name), filter(_is_visible, names)):
-                pass
+        with ThreadPoolExecutor(DOWNLOAD_THREADS) as threads:
+            list(threads.map(lambda name: self._download_one(store, name), filter(_is_visible, names)))
         self._published = {name: _stamp(path) for name, path in self._files()}
 
-    def _fetch_one(self, store: ObjectStore, name: str) -> None:
+    def _download_one(self, store: ObjectStore, name: str) -> None:
         try:
             data = store.read(name)
         except FileNotFoundError:
@@ -131,21 +129,21 @@ def work_folder(
 
 
 @contextmanager
-def fetched(location: str | Path) -> Iterator[Path]:
+def downloaded(location: str | Path) -> Iterator[Path]:
     """One file, to be read on this machine: itself, or a copy of an object that is removed afterwards.
 
     Raises:
-        FileNotFoundError: if there is no such object; a local path is not looked at.
-        UsageError: if the place cannot be reached as it is set up.
+        FileNotFoundError: if there is no such object; a local path is not checked.
+        UsageError: if the location cannot be reached as configured.
         WorkError: if the store fails for long, or the disk is full.
     """
     location = check_location(location)
     if not is_url(location):
         yield Path(location)
         return
-    place, name = split_location(location)
-    store = ObjectStore(place)
-    with _temporary_folder() as folder:
+    parent, name = split_location(location)
+    store = ObjectStore(parent)
+    with temporary_folder() as folder:
         path = folder / name
         with path.open("wb") as file:
             for piece in store.stream(name, store.size(name)):
@@ -154,64 +152,49 @@ def fetched(location: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def placed(location: str | Path) -> Iterator[Path]:
-    """A path to write one file to, which afterwards lies at a location; the folder above it is made.
+def uploaded(location: str | Path) -> Iterator[Path]:
+    """A path to write one file to; the file is then at the location. The folder above it is made.
 
     Raises:
         UsageError: if nothing can be written there.
         WorkError: if the store fails for long, or the disk is full.
     """
     location = check_writable(location)
-    place, name = split_location(location)
+    parent, name = split_location(location)
     if not is_url(location):
-        open_store(place, create=True)
+        open_store(parent, create=True)
         yield Path(location)
         return
-    with _temporary_folder() as folder:
+    with temporary_folder() as folder:
         yield folder / name
-        ObjectStore(place).write_file(name, folder / name)
+        ObjectStore(parent).write_file(name, folder / name)
 
 
 def require_writable(location: str | Path) -> None:
-    """Find out whether files can be written to a place before much work is done for them; no folder is made.
+    """Check that files can be written to a location, before much work is done for them; no folder is made.
 
     Raises:
         UsageError: if they cannot.
         WorkError: if the store fails for long.
     """
-    place = check_writable(location)
-    if is_url(place):
-        store, name = ObjectStore(place), f".{uuid4().hex}{FolderStore.TEMPORARY_SUFFIX}"
+    checked = check_writable(location)
+    if is_url(checked):
+        store, name = ObjectStore(checked), f".{uuid4().hex}{FolderStore.TEMPORARY_SUFFIX}"
         store.write(name, b"")
         store.delete(name)
         return
     path = Path(location).absolute()
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        reason = "may not be written" if existing.is_dir() else "is a file"
-        raise UsageError(f"cannot write to {location}: {existing} {reason}; give a place that can be written")
+        reason = "is read-only" if existing.is_dir() else "is a file"
+        raise UsageError(f"cannot write to {location}: {existing} {reason}; give a location that can be written")
 
 
 def _is_visible(name: str) -> bool:
-    """Whether no part of a name is hidden, or leads elsewhere."""
+    """Whether no part of a name is hidden, or empty."""
     return not any(part.startswith(".") or not part for part in name.split("/"))
 
 
 def _stamp(path: Path) -> _Stamp:
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ino
-
-
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """An empty folder, removed afterwards. Raises WorkError if the disk below it is full."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="temporal-ssl-", ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise WorkError(
-                f"no space left in {tempfile.gettempdir()}; free some, or name another folder in TMPDIR, and run the "
-                "same command again, nothing finished is lost"
-            ) from None
-        raise

@@ -30,7 +30,7 @@ from shardify.errors import UsageError, WorkError
 from shardify.frames.ffmpeg_command import ffmpeg_binary
 from shardify.process import usable_cores
 from shardify.shards.record import dump_json
-from shardify.storage.folder_store import FolderStore
+from shardify.storage.folder_store import FolderStore, whole_file
 from shardify.storage.locations import LocalFolder
 from shardify.synthetic.scenes import MOTIONS, draw_appearance, render
 
@@ -217,10 +217,8 @@ def encode_video(frames: ImageArray, path: Path, *, fps: int, binary: str, cpu_f
 
 def _write_video(config: SyntheticConfig, clip: Clip, binary: str) -> None:
     path = config.out / VIDEOS_NAME / clip.path
-    store = FolderStore(path.parent)
-    with store.temporary(path.name) as unfinished:
+    with whole_file(path) as unfinished:
         encode_video(render_clip(config, clip), unfinished, fps=config.fps, binary=binary)
-        store.write_file(path.name, unfinished)
 
 
 def _generator(config: SyntheticConfig, clip: Clip, purpose: str) -> np.random.Generator:

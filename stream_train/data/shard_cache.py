@@ -9,7 +9,6 @@ shares a lock on it; such a copy is never removed and counts in full.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -18,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shardify.errors import DamageError, WorkError
+from shardify.storage.full_disk import FULL_DISK
 from shardify.storage.traffic import Traffic, count
 
 Pieces = Callable[[], Iterator[bytes]]
@@ -29,6 +29,11 @@ FREE_SHARE = 0.02
 _COPY = ".tar"
 _PART = ".part"
 _LOCK = ".lock"
+<<<<<<< HEAD
+=======
+FREE_SHARE = 0.02
+"""Share of the disk that is left free."""
+>>>>>>> 8f62df0 (Storage: a command pings each store once, instead of globals that remember who answered; one place for full disks, whole files and sha256; plain words)
 
 
 class CacheFullError(Exception):
@@ -236,7 +241,11 @@ class ShardCache:
         try:
             yield
         except OSError as error:
+<<<<<<< HEAD
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
+=======
+            if error.errno in FULL_DISK:
+>>>>>>> 8f62df0 (Storage: a command pings each store once, instead of globals that remember who answered; one place for full disks, whole files and sha256; plain words)
                 raise CacheFullError from None
             raise WorkError(
                 f"the cache folder {self.folder} cannot be used: {error.strerror}; name another one in "

@@ -25,7 +25,7 @@ from shardify.storage import open_store
 from shardify.storage.locations import is_url, join_location
 from shardify.storage.lock import this_process
 from shardify.storage.store import Store
-from shardify.storage.work_folder import fetched
+from shardify.storage.work_folder import downloaded
 
 FORMAT_VERSION = 1
 DATA_KEYS = ("split", "data_set.fingerprint", "data_set.num_samples", "data_set.height", "data_set.width")
@@ -174,8 +174,13 @@ def read_checkpoint(location: str | Path) -> Checkpoint:
         WorkError: if the store fails for long, or the disk is full.
     """
     try:
-        with fetched(location) as path:
+<<<<<<< HEAD
+        with downloaded(location) as path:
             values = _read_values(path, location)
+=======
+        with downloaded(place) as path:
+            values = _read_values(path, str(place))
+>>>>>>> 8f62df0 (Storage: a command pings each store once, instead of globals that remember who answered; one place for full disks, whole files and sha256; plain words)
     except FileNotFoundError:
         raise DamagedCheckpointError(f"there is no checkpoint {location}") from None
     if not isinstance(values, dict) or "format_version" not in values:

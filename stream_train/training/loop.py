@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from shardify.errors import WorkError
 from shardify.storage import open_store
-from shardify.storage.lock import exclusive
+from shardify.storage.lock import locked
 from shardify.storage.traffic import traffic
 from stream_train.data import build_stream, reading_line
 from stream_train.data.batch import Batch
@@ -88,8 +88,13 @@ def fit(run: Run, opening: str | None = None) -> None:
 
 
 def open_folder(run: Run, stack: ExitStack) -> None:
+<<<<<<< HEAD
     """Make the run's folder, locked against a second trainer; object stores have no locks, `save` notices there."""
-    stack.enter_context(exclusive(open_store(run.config.out, create=True), doing="training"))
+    stack.enter_context(locked(open_store(run.config.out, create=True), doing="training"))
+=======
+    """Make the run's folder, and keep a second trainer out of it; in object stores, one is noticed when it saves."""
+    stack.enter_context(locked(open_store(run.config.out, create=True), doing="training"))
+>>>>>>> 8f62df0 (Storage: a command pings each store once, instead of globals that remember who answered; one place for full disks, whole files and sha256; plain words)
     stack.enter_context(run.folder.opened((METRICS_NAME,)))
 
 

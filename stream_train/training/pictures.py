@@ -14,8 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from shardify.arrays import FloatArray, IntArray
+<<<<<<< HEAD
 from shardify.storage.folder_store import FolderStore
 from stream_train.training.metrics import Record, metric_names
+=======
+from shardify.storage.folder_store import whole_file
+from stream_train.training.metrics import Record, figure_names
+>>>>>>> 8f62df0 (Storage: a command pings each store once, instead of globals that remember who answered; one place for full disks, whole files and sha256; plain words)
 
 CURVES_NAME = "curves.png"
 VALIDATION_PREFIX = "validation_"
@@ -142,7 +147,5 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         WorkError: if the disk is full.
     """
-    store = FolderStore(path.parent)
-    with store.temporary(path.name) as temporary:
+    with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
-        store.write_file(path.name, temporary)

@@ -18,7 +18,7 @@ from shardify.errors import UsageError
 from shardify.shards.record import dump_json
 from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import join_location
-from shardify.storage.work_folder import fetched, work_folder
+from shardify.storage.work_folder import downloaded, work_folder
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.data.evaluation_pass import each_sample_once, sample_lengths
@@ -147,7 +147,7 @@ def validate_run(run: str | Path, overrides: tuple[str, ...] = ()) -> Validation
 def load_run_config(run: str | Path, overrides: tuple[str, ...] = ()) -> PretrainConfig:
     """The config that a run saved. Raises UsageError if there is none."""
     try:
-        with fetched(join_location(run, CONFIG_NAME)) as path:
+        with downloaded(join_location(run, CONFIG_NAME)) as path:
             if path.is_file():
                 return load_config(PretrainConfig, path, overrides)
     except FileNotFoundError:

@@ -1,14 +1,13 @@
-"""Clouds of which nobody answers, for tests of what is said and done then."""
+"""Clouds that do not answer, for tests of errors and retries."""
 
 from __future__ import annotations
-
-import threading
 
 import pytest
 
 import shardify.storage.retrying
 from shardify.errors import UserFacingError
 from shardify.storage import open_store
+from shardify.storage.object_store import ping_once
 from shardify.storage.retrying import RETRY_VARIABLE
 from shardify.storage.traffic import take
 
@@ -18,7 +17,7 @@ NOBODY = "http://127.0.0.1:1"
 
 
 def set_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials of every cloud, none of which is asked; a process that has not had an answer yet."""
+    """Credentials of every cloud, at an address where nobody answers."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     values = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
@@ -30,9 +29,7 @@ def set_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"{kind}_PROXY".lower(), raising=False)
     point_to(NOBODY, monkeypatch)
     monkeypatch.setenv(RETRY_VARIABLE, "20")
-    for name in ("_served", "_others_were_answered"):
-        monkeypatch.setattr(shardify.storage.retrying, name, threading.Event())
-    monkeypatch.setattr(shardify.storage.retrying, "_answering", set())
+    ping_once.cache_clear()
     monkeypatch.setattr(shardify.storage.retrying, "_noticed", float("-inf"))
     take()
 

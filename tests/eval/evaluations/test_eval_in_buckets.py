@@ -29,7 +29,7 @@ from eval.evaluations.transfer_rows import evaluate_transfer
 from shardify.config import load_config
 from shardify.storage import open_store
 from shardify.storage.object_store import ObjectStore
-from shardify.storage.work_folder import fetched, work_folder
+from shardify.storage.work_folder import downloaded, work_folder
 from stream_train.cli import main as train_main
 from stream_train.data.batch import Batch
 from stream_train.training.distributed import World
@@ -176,7 +176,7 @@ def test_features_go_from_bucket_to_bucket(here: tuple[Path, Path], run_url: str
     assert local.exit_code == 0, local.output
     remote = invoke("features", f"{s3_url}/shards", run_url, "--out", f"{s3_url}/b.npz", *options)
     assert remote.exit_code == 0, remote.output
-    with fetched(f"{s3_url}/b.npz") as path:
+    with downloaded(f"{s3_url}/b.npz") as path:
         one, other = read_vectors(tmp_path / "a.npz"), read_vectors(path)
     assert one.keys == other.keys
     assert (one.values == other.values).all()

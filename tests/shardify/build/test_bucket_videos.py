@@ -28,7 +28,7 @@ from shardify.frames.memory_file import MemoryFile
 from shardify.storage import open_store
 from shardify.storage.object_store import ObjectStore
 from shardify.storage.retrying import RETRY_VARIABLE
-from shardify.storage.streams import ahead
+from shardify.storage.streams import prefetch
 from shardify.storage.traffic import take
 
 SMALL = FramesConfig(height=32, width=48)
@@ -174,7 +174,7 @@ def test_items_are_drawn_ahead_in_order_and_errors_come_in_their_turn() -> None:
             yield i
         raise WorkError("the end")
 
-    taken = ahead(items(), num_items=1)
+    taken = prefetch(items(), num_items=1)
     assert next(taken) == 0
     deadline = time.monotonic() + 10
     while len(drawn) < 3:  # one waits, one is held
@@ -196,7 +196,7 @@ def test_drawing_ends_with_its_taker() -> None:
         finally:
             ended.set()
 
-    taken = ahead(items(), num_items=1)
+    taken = prefetch(items(), num_items=1)
     next(taken)
     taken.close()
     assert ended.wait(5)

@@ -17,7 +17,7 @@ from shardify.build.summary import BuildSummary, PartSummary
 from shardify.config import dump_config
 from shardify.errors import UsageError, WorkError
 from shardify.storage import open_store
-from shardify.storage.lock import exclusive
+from shardify.storage.lock import locked
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +109,12 @@ def test_parts_of_another_build_are_refused(source: Path, tmp_path: Path) -> Non
 def test_parts_work_side_by_side_and_a_whole_build_alone(source: Path, tmp_path: Path) -> None:
     config, part = build_config(source, tmp_path), Part(number=1, count=2)
     store = open_store(tmp_path)
-    with exclusive(store, doing="building", together=True):
+    with locked(store, doing="building", together=True):
         build_part(config, part)
         for command in (build, finish):
             with pytest.raises(WorkError, match=r"another process .*is building in"):
                 command(config)
-    with exclusive(store, doing="building"), pytest.raises(WorkError, match=r"another process .*is building in"):
+    with locked(store, doing="building"), pytest.raises(WorkError, match=r"another process .*is building in"):
         build_part(config, part)
 
 

@@ -1,4 +1,4 @@
-"""Folders and object stores keep one contract; which places there are, and how their names are taken."""
+"""Folders and object stores keep one contract; URLs and names that stores accept."""
 
 from __future__ import annotations
 
@@ -31,21 +31,17 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 class TestContract:
-    def test_objects_come_back_whole_or_in_parts(self, store: Store) -> None:
+    def test_objects_are_read_whole_or_in_parts(self, store: Store) -> None:
         store.write("a", b"0123456789")
         assert store.read("a") == b"0123456789"
         assert store.read_range("a", 3, 4) == b"3456"
         assert store.read_range("a", 10, 0) == b""
         assert store.size("a") == 10
+        for start in (8, 20):
+            with pytest.raises(WorkError, match="/a"):
+                store.read_range("a", start, 4)
         store.write("a", b"new")
         assert store.read("a") == b"new"
-
-    def test_ranges_past_the_end_are_told(self, store: Store) -> None:
-        store.write("a", b"0123456789")
-        with pytest.raises(WorkError, match=r"/a ends at byte 10, but 12 were expected"):
-            store.read_range("a", 8, 4)
-        with pytest.raises(WorkError, match=r"/a"):
-            store.read_range("a", 20, 4)
 
     def test_files_are_consumed(self, store: Store) -> None:
         with store.temporary("big") as path:
@@ -62,19 +58,19 @@ class TestContract:
         assert not path.exists()
         assert not store.exists("big")
 
-    def test_created_objects_stay_as_they_are(self, store: Store) -> None:
+    def test_create_does_not_replace(self, store: Store) -> None:
         assert store.create("a", b"first")
         assert not store.create("a", b"second")
         assert store.read("a") == b"first"
         assert store.names() == ["a"]
 
-    def test_of_many_that_create_one_does(self, store: Store) -> None:
+    def test_only_one_of_many_creators_succeeds(self, store: Store) -> None:
         with ThreadPoolExecutor(8) as pool:
             created = list(pool.map(lambda i: store.create("a", f"{i}".encode()), range(8)))
         assert created.count(True) == 1
         assert store.read("a") == f"{created.index(True)}".encode()
 
-    def test_names_are_those_of_whole_objects_directly_below(self, store: Store) -> None:
+    def test_names_lists_whole_objects_directly_below(self, store: Store) -> None:
         assert store.sizes() == {}
         store.write("b", b"12")
         store.write("a.json", b"1")
@@ -108,23 +104,23 @@ class TestUrls:
         assert join_location(f"{url}/", "below") == f"{url}/below"
 
     @pytest.mark.parametrize(
+        "url",
+        ["s3:///x", "s3://b/x//y", "s3://b/../y", "s3://b/x?y", "s3://b/x\ty", "s3://b/x ", " s3://b/x", "s3://my b/x"],
+    )
+    def test_malformed_urls_are_refused(self, url: str) -> None:
+        with pytest.raises(UsageError, match="s3://"):
+            open_store(url)
+
+    @pytest.mark.parametrize(
         ("url", "words"),
         [
             ("ftp://host/x", "use s3://bucket/path"),
-            ("s3:///x", "names no bucket; write it as s3://bucket/path"),
-            ("s3://b/x//y", "may be no"),
-            ("s3://b/../y", "may be no"),
-            ("s3://b/x?y", "may be no"),
-            ("s3://b/x\ty", "may be no"),
-            ("s3://b/x ", "may be no spaces around it"),
-            (" s3://b/x", "may be no|use s3://bucket/path"),
-            ("s3://my bucket/x", "or in the bucket's name"),
-            ("gcs://b/x", "use .*; for gcs:// write gs://bucket/path"),
+            ("gcs://b/x", "for gcs:// write gs://bucket/path"),
             ("s3a://b/x", "for s3a:// write s3://bucket/path"),
             ("file:///data", "for file:// write the folder's path alone"),
         ],
     )
-    def test_unknown_kinds(self, url: str, words: str) -> None:
+    def test_other_programs_schemes_are_refused_with_the_right_one(self, url: str, words: str) -> None:
         with pytest.raises(UsageError, match=words):
             open_store(url)
 
@@ -161,7 +157,7 @@ class TestHttp:
         assert (store.exists("a"), store.exists("b")) == (True, False)
 
     def test_a_server_without_ranges_is_told(self, served: str) -> None:
-        with pytest.raises(WorkError, match=r"the server does not answer ranged reads"):
+        with pytest.raises(WorkError, match=r"/a: .*[Rr]ange"):
             open_store(served).read_range("a", 1, 2)
 
     def test_nothing_is_written_or_listed(self, served: str) -> None:
@@ -170,12 +166,12 @@ class TestHttp:
             store.write("b", b"")
         with pytest.raises(UsageError, match=r"can only be read"):
             store.delete("a")
-        with pytest.raises(UsageError, match=r"cannot be listed"):
+        with pytest.raises(UsageError, match=r"cannot list"):
             store.names()
 
 
 @pytest.mark.parametrize("host", ["bucket.s3.amazonaws.com", "s3.us-east-1.amazonaws.com", "me.blob.core.windows.net"])
-def test_clouds_own_web_addresses_are_web_servers(host: str) -> None:
+def test_web_addresses_of_clouds_are_read_as_web_servers(host: str) -> None:
     store = ObjectStore(f"https://{host}/x/y")
     assert isinstance(store.client, HTTPStore)
     assert store.client.url == f"https://{host}/x/y"
@@ -206,7 +202,7 @@ def put_key(key: str, data: bytes) -> Callable[[], None]:
     return partial(server.delete_object, **place)
 
 
-def test_what_marks_a_folder_is_no_object(s3_url: str) -> None:
+def test_folder_markers_are_no_objects(s3_url: str) -> None:
     """Consoles and sync tools leave empty objects whose keys end in a slash."""
     prefix = s3_url.split("/", 3)[3]
     for key, data in {"": b"", "sub/": b"", "sub/a.mp4": b"1", "b.mp4": b"1", "empty.mp4": b""}.items():
@@ -228,7 +224,7 @@ def test_odd_names_are_read_back(s3_url: str) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["a b", "100%25 sure", "100%", "\u00fc"])
-def test_prefixes_are_taken_as_they_are_written(s3_url: str, prefix: str) -> None:
+def test_odd_prefixes_are_not_escaped(s3_url: str, prefix: str) -> None:
     put_key(f"{s3_url.split('/', 3)[3]}/{prefix}/a", b"1")
     store = open_store(f"{s3_url}/{prefix}")
     assert (store.names(), store.read("a")) == (["a"], b"1")
@@ -239,11 +235,10 @@ def test_prefixes_are_taken_as_they_are_written(s3_url: str, prefix: str) -> Non
     assert above.tree() == {f"{prefix}/a": 1, f"{prefix}/b": 1}
 
 
-@pytest.mark.parametrize("key", ["x//a.mp4", "x/../a.mp4"])
-def test_a_key_that_is_no_path_is_named(s3_url: str, key: str) -> None:
-    remove = put_key(f"{s3_url.split('/', 3)[3]}/{key}", b"1")
+def test_a_key_that_is_no_path_is_named(s3_url: str) -> None:
+    remove = put_key(f"{s3_url.split('/', 3)[3]}/x//a.mp4", b"1")
     store = open_store(s3_url)
     assert isinstance(store, ObjectStore)
-    with pytest.raises(UsageError, match=rf"the key of an object there is no path \(.*{re.escape(key)}.*\); rename it"):
+    with pytest.raises(WorkError, match=re.escape("x//a.mp4")):
         store.tree()
     remove()

