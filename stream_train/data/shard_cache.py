@@ -29,11 +29,6 @@ FREE_SHARE = 0.02
 _COPY = ".tar"
 _PART = ".part"
 _LOCK = ".lock"
-<<<<<<< HEAD
-=======
-FREE_SHARE = 0.02
-"""Share of the disk that is left free."""
->>>>>>> 8f62df0 (Storage: a command pings each store once, instead of globals that remember who answered; one place for full disks, whole files and sha256; plain words)
 
 
 class CacheFullError(Exception):
@@ -241,11 +236,7 @@ class ShardCache:
         try:
             yield
         except OSError as error:
-<<<<<<< HEAD
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-=======
             if error.errno in FULL_DISK:
->>>>>>> 8f62df0 (Storage: a command pings each store once, instead of globals that remember who answered; one place for full disks, whole files and sha256; plain words)
                 raise CacheFullError from None
             raise WorkError(
                 f"the cache folder {self.folder} cannot be used: {error.strerror}; name another one in "

@@ -174,13 +174,8 @@ def read_checkpoint(location: str | Path) -> Checkpoint:
         WorkError: if the store fails for long, or the disk is full.
     """
     try:
-<<<<<<< HEAD
         with downloaded(location) as path:
             values = _read_values(path, location)
-=======
-        with downloaded(place) as path:
-            values = _read_values(path, str(place))
->>>>>>> 8f62df0 (Storage: a command pings each store once, instead of globals that remember who answered; one place for full disks, whole files and sha256; plain words)
     except FileNotFoundError:
         raise DamagedCheckpointError(f"there is no checkpoint {location}") from None
     if not isinstance(values, dict) or "format_version" not in values:

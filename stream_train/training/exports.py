@@ -21,13 +21,8 @@ from torch import Tensor, nn
 from shardify.errors import UsageError, WorkError, one_line
 from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import is_url
-<<<<<<< HEAD
 from shardify.storage.work_folder import downloaded
 from stream_train.networks import build_backbone
-=======
-from shardify.storage.work_folder import downloaded
-from stream_train.networks import NetworkConfig, build_backbone
->>>>>>> 8f62df0 (Storage: a command pings each store once, instead of globals that remember who answered; one place for full disks, whole files and sha256; plain words)
 from stream_train.networks.base import Backbone
 from stream_train.networks.config import NetworkConfig
 from stream_train.tasks.base import ClipModel
@@ -93,15 +88,10 @@ def _reading_export(
     if not is_url(location) and not Path(location).is_file():
         raise absent
     try:
-<<<<<<< HEAD
         with downloaded(location) as path:
             with safe_open(path, framework="pt") as file:
                 metadata: dict[str, Any] = json.loads((file.metadata() or {})[METADATA_KEY])
             yield metadata, load_file(path)
-=======
-        with downloaded(place) as path:
-            yield path
->>>>>>> 8f62df0 (Storage: a command pings each store once, instead of globals that remember who answered; one place for full disks, whole files and sha256; plain words)
     except FileNotFoundError:
         raise absent from None
     except (SafetensorError, OSError, KeyError, ValueError, ValidationError, RuntimeError) as error:

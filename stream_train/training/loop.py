@@ -88,13 +88,8 @@ def fit(run: Run, opening: str | None = None) -> None:
 
 
 def open_folder(run: Run, stack: ExitStack) -> None:
-<<<<<<< HEAD
     """Make the run's folder, locked against a second trainer; object stores have no locks, `save` notices there."""
     stack.enter_context(locked(open_store(run.config.out, create=True), doing="training"))
-=======
-    """Make the run's folder, and keep a second trainer out of it; in object stores, one is noticed when it saves."""
-    stack.enter_context(locked(open_store(run.config.out, create=True), doing="training"))
->>>>>>> 8f62df0 (Storage: a command pings each store once, instead of globals that remember who answered; one place for full disks, whole files and sha256; plain words)
     stack.enter_context(run.folder.opened((METRICS_NAME,)))
 
 

@@ -14,13 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from shardify.arrays import FloatArray, IntArray
-<<<<<<< HEAD
-from shardify.storage.folder_store import FolderStore
-from stream_train.training.metrics import Record, metric_names
-=======
 from shardify.storage.folder_store import whole_file
-from stream_train.training.metrics import Record, figure_names
->>>>>>> 8f62df0 (Storage: a command pings each store once, instead of globals that remember who answered; one place for full disks, whole files and sha256; plain words)
+from stream_train.training.metrics import Record, metric_names
 
 CURVES_NAME = "curves.png"
 VALIDATION_PREFIX = "validation_"

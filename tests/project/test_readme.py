@@ -22,13 +22,7 @@ from shardify.build.run import build
 from shardify.catalogs.folder import FlatConfig
 from shardify.config import StrictModel, load_config
 from shardify.frames.decoding import decode_video
-<<<<<<< HEAD
 from stream_train.tasks import config as tasks_config
-=======
-from shardify.process import STOPPED_EXIT_CODE
-from shardify.storage.retrying import DEFAULT_RETRY_SECONDS, PING_SECONDS
-from stream_train.data.reader_config import IndexedReaderConfig
->>>>>>> 8f62df0 (Storage: a command pings each store once, instead of globals that remember who answered; one place for full disks, whole files and sha256; plain words)
 from stream_train.training.config import PretrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,29 +118,11 @@ def test_environment_variables_that_are_named_are_read() -> None:
     assert not [name for name in set(named) if f'"{name}"' not in code and not for_tests.match(name)]
 
 
-<<<<<<< HEAD
 def test_the_site_has_all_pages() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert set(re.findall(r"([\w/-]+\.md)$", text, flags=re.MULTILINE)) == pages
     assert yaml.safe_load(text)["theme"]["font"] is False, "the site needs no network"
-=======
-def test_defaults_that_are_named_for_buckets_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = " ".join(section("Buckets, clusters and jobs").split())
-    data = load_config(PretrainConfig, ROOT / "configs/pretrain/c3d.yaml").data
-    assert isinstance(data.reader, IndexedReaderConfig)
-    assert data.reader.access == "auto"
-    assert "`auto`, the default" in text
-    for variable in ("TEMPORAL_SSL_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(variable, raising=False)
-    home_cache = data.reader.cache.resolved_folder.relative_to(Path.home())
-    assert f"(`TEMPORAL_SSL_CACHE`, else `~/{home_cache}`:" in text
-    assert f"holds {data.reader.cache.max_gigabytes:g} GB unless told otherwise" in text
-    assert f"`data.videos_per_batch`, by default the paper's {data.videos_per_batch}," in text
-    assert f"`TEMPORAL_SSL_RETRY_SECONDS` ({DEFAULT_RETRY_SECONDS:g})" in text
-    assert f"nobody has ever answered after {PING_SECONDS:g} seconds" in text
-    assert re.search(rf"exit code {STOPPED_EXIT_CODE}\b", text)
->>>>>>> 8f62df0 (Storage: a command pings each store once, instead of globals that remember who answered; one place for full disks, whole files and sha256; plain words)
 
 
 def test_the_reading_example_cuts_out_every_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,11 +117,9 @@ def test_a_file_system_without_locks_is_reported(
 
 def test_locations_that_cannot_be_opened_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for location, create, words in [
-        (tmp_path / "nothing", False, "nothing does not exist"),
-        (tmp_path / "file", False, "file is a file"),
-        (tmp_path / "file" / "below", True, "cannot make the folder"),
-        ("ftp://host/x", False, "ftp://host/x: use s3://bucket/path"),
-    ]:
-        with pytest.raises(UsageError, match=words):
-            open_store(location, create=create)
+    with pytest.raises(UsageError, match="nothing does not exist"):
+        open_store(tmp_path / "nothing")
+    with pytest.raises(UsageError, match="file is a file"):
+        open_store(tmp_path / "file")
+    with pytest.raises(UsageError, match="cannot make the folder"):
+        open_store(tmp_path / "file" / "below", create=True)
