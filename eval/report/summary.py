@@ -24,7 +24,7 @@ def summary_sentences(pretraining: Pretraining | None, results: Sequence[Combine
         networks = {result.network for result in results if result.row.architecture != "none"}
         sentences.append(
             f"{count_words(len(results), 'result')} of {count_words(len(networks), 'network')}, tested on "
-            f"{', '.join(data)}; the main ones, with their intervals in the figure below:"
+            f"{', '.join(data)}; the figure below has their intervals. The main ones:"
         )
         ordered = sorted(results, key=reading_order)
         evaluations = dict.fromkeys(result.row.evaluation for result in ordered)

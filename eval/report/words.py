@@ -1,4 +1,4 @@
-"""What the page says of each evaluation, and of what is missing."""
+"""How the page names evaluations, and what is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationWords:
-    """How an evaluation is introduced."""
+    """The introduction of an evaluation."""
 
     title: str
     short: str
@@ -43,7 +43,7 @@ EVALUATIONS = {
 
 
 def words_for(evaluation: str) -> EvaluationWords:
-    """The introduction of an evaluation; of one that is not known here, its bare name."""
+    """The introduction of an evaluation; for an unknown one, its name."""
     plain = evaluation.replace("_", " ").capitalize()
     return EVALUATIONS.get(evaluation) or EvaluationWords(
         title=plain, short=plain, question="", command=f"video-eval {evaluation} CONFIG"
@@ -51,6 +51,6 @@ def words_for(evaluation: str) -> EvaluationWords:
 
 
 def evaluation_order(evaluation: str) -> int:
-    """Where an evaluation stands on the page; unknown ones come last."""
+    """Position of an evaluation on the page; unknown ones come last."""
     known = list(EVALUATIONS)
     return known.index(evaluation) if evaluation in known else len(known)

@@ -94,11 +94,6 @@ class Browser:
         answer = self.call("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(answer["data"]))
 
-    def print_to(self, path: Path) -> None:
-        """The page as an A4 PDF."""
-        answer = self.call("Page.printToPDF", paperWidth=8.27, paperHeight=11.69, printBackground=True)
-        path.write_bytes(base64.b64decode(answer["data"]))
-
     def _receive(self, waiting_for: str) -> dict[str, Any]:
         """The next message; requests are noted on the way."""
         deadline = time.monotonic() + TIMEOUT_SECONDS

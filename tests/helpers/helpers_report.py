@@ -47,16 +47,13 @@ SIZES = {
 
 
 def draw_picture(path: Path, shrink: int = 10) -> Path:
-    """A PNG unlike that of any other path, with a border all round, so many times smaller than a real one."""
+    """A PNG unlike that of any other path, with a border, `shrink` times smaller than a real one."""
     width, height = (pixels // shrink for pixels in SIZES.get(path.name, (676, 598)))
     number = zlib.crc32("/".join(path.parts[-6:]).encode())
     image = Image.new("RGB", (width, height), (235, 240, number % 60 + 180))
     pen = ImageDraw.Draw(image)
-    pen.rectangle(
-        (0, 0, width - 1, height - 1),
-        outline=(number % 180, number // 7 % 180, number // 49 % 180),
-        width=6 // shrink + 1,
-    )
+    border = (number % 180, number // 7 % 180, number // 49 % 180)
+    pen.rectangle((0, 0, width - 1, height - 1), outline=border, width=6 // shrink + 1)
     pen.text((20, 20), f"{path.name} {number}", fill=(20, 20, 20))
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
@@ -122,9 +119,8 @@ def make_evaluations(out: Path, shrink: int = 10) -> None:
         write_result(out, "before_after", "finetune", right_answers(share, turn), chance={"accuracy": 0.5}, **shared)
         for variant in ("still", "moving"):
             write_result(out, "still", variant, right_answers(share, turn), **shared)
-    write_result(
-        out, "probe", "linear-all", right_answers(0.2), network="colour", architecture="none", data_set=DATA_SET
-    )
+    untrained: dict[str, Any] = {"network": "colour", "architecture": "none", "data_set": DATA_SET}
+    write_result(out, "probe", "linear-all", right_answers(0.2), **untrained)
     for evaluation, names in PICTURES.items():
         for row in sorted((out / evaluation).rglob("row.json")):
             for name in names:

@@ -47,11 +47,11 @@ def write_result(
     weights: str | None = None,
     **changes: Any,
 ) -> Path:
-    """A row and its videos, two of each source group; returns their folder.
+    """Write a row and its videos, two of each source group; returns their folder.
 
     Args:
         root: the run of evaluations.
-        evaluation: as in the row, like the next.
+        evaluation: as in the row, like all that follow.
         variant: of the evaluation.
         right: a number for each video, or these by metric; `accuracy` is the default.
         network: name in the config.
@@ -60,7 +60,7 @@ def write_result(
         data_set: of the test videos.
         split: number of the splits, which share no videos.
         seed: of the row.
-        weights: their checksum; by default one for each network, none for random weights.
+        weights: by default different for each trained network.
         changes: other fields of the row.
     """
     columns = right if isinstance(right, Mapping) else {"accuracy": right}

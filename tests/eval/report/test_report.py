@@ -172,7 +172,7 @@ def test_tables_without_results_are_set_apart(tmp_path: Path) -> None:
     assert [table.name for table in contents.tables] == ["table3"]
     assert {"table1", "table2", "table4"} <= {table.name for table in contents.unmeasured_tables}
     page = read_page(render(contents))
-    (folded,) = [e.text for e in page.all("details") if "nothing was measured" in e.text]
+    (folded,) = [e.text for e in page.all("details") if "without measured numbers" in e.text]
     assert contents.unmeasured_tables[0].title in words(folded)
 
 
@@ -312,9 +312,9 @@ def test_a_missing_part_of_pretraining_is_named(tmp_path: Path, small_dataset: P
 
 
 def absent_lists(run: Path) -> list[str]:
-    """What the page says is not there yet, but for the saliency pictures."""
+    """What the page calls missing, except the saliency pictures."""
     boxes = [words(e.text) for e in report_of(run).elements if e.attributes.get("class") == "absent"]
-    return [box.removeprefix("Not there yet: ") for box in boxes if "saliency" not in box]
+    return [box.removeprefix("Missing: ") for box in boxes if "saliency" not in box]
 
 
 def test_missing_evaluations_are_named(tmp_path: Path, small_dataset: Path) -> None:
