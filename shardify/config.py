@@ -1,7 +1,7 @@
 """Strict configuration: YAML file + `--set a.b=value` overrides -> a frozen pydantic model.
 
-Every package's configs derive from :class:`StrictModel`. Unknown and ill-typed keys are all reported in one
-:class:`~shardify.errors.UsageError` that names each key's path, the value given and what is allowed.
+All configs derive from :class:`StrictModel`. One UsageError reports all wrong keys, each with its path, its value and
+what is allowed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class StrictModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _keep_the_default_kind(cls, values: Any) -> Any:
-        """A section that names no variant is of its default's: `--set data.reader.window_shards=8` is enough."""
+        """A section without a kind has the default kind: `--set data.reader.window_shards=8` is enough."""
         if not isinstance(values, dict):
             return values
         for name, field in cls.model_fields.items():

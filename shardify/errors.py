@@ -1,35 +1,49 @@
-"""The two ways a command may fail, the exit codes they carry, and messages that are one line."""
+"""The errors of all packages, and how a command ends with each.
+
+    UserFacingError                 shown as one line, without a traceback
+        UsageError                  exit code 2: the request is wrong: an unknown key, a missing folder or bucket
+        WorkError                   exit code 1: the request is right, but the work failed: a full disk, an outage
+            DamageError             bytes that do not match their checksum; another read or sample may do
+            UnfinishedError         a data set is not whole yet; others may be building it
+            DamagedCheckpointError  (stream_train.training.checkpoint) a checkpoint that cannot be read
+    KeyboardInterrupt               exit code 130: Ctrl-C
+        Terminated                  (shardify.process) exit code 75: SIGTERM or SIGUSR1; the same command continues
+
+Errors that the code catches itself, so that no user sees them:
+
+    VideoError                      (shardify.frames.decoding) a video that gives no frames; becomes a ledger line
+    ArchiveDamageError              (shardify.build.archives.reading) an archive that cannot be read further
+    CacheFullError                  (stream_train.data.shard_cache) no room for a shard; it is read in ranges instead
+"""
 
 from __future__ import annotations
 
 
 class UserFacingError(Exception):
-    """An error whose message is written for the person at the keyboard; shown as one line, without a traceback."""
+    """An error whose message is written for users."""
 
     exit_code = 1
 
 
 class WorkError(UserFacingError):
-    """The request was fine but the work failed (exit code 1): a damaged shard, a full disk, too many rejects."""
-
-    exit_code = 1
+    """The request is right, but the work failed."""
 
 
 class DamageError(WorkError):
-    """Bytes that were read do not match their checksum: another read, or another sample, may do."""
+    """Bytes do not match their checksum."""
 
 
 class UnfinishedError(WorkError):
-    """A data set is not whole yet: others may be at it, or it is to be built again."""
+    """A data set is not whole yet."""
 
     def __init__(self, text: str, *, num_missing: int) -> None:
         super().__init__(text)
         self.num_missing = num_missing
-        """Shards, or windows of archives, that are to be written."""
+        """Shards, or windows of archives, that are still to be written."""
 
 
 class UsageError(UserFacingError):
-    """The request itself is wrong (exit code 2): an unknown key, a missing folder, settings that contradict."""
+    """The request is wrong."""
 
     exit_code = 2
 
@@ -40,5 +54,5 @@ def counted(number: int, noun: str) -> str:
 
 
 def one_line(text: object) -> str:
-    """Foreign words (an exception's, a tool's) with their line breaks and runs of spaces as single spaces."""
+    """Text of other programs with line breaks and runs of spaces as single spaces."""
     return " ".join(str(text).split())

@@ -1,9 +1,8 @@
 """One video file -> its frames as JPEGs: every source frame once, in order.
 
 In: a path, or a file in memory, and a :class:`FramesConfig`. Out: :class:`Frames`, or a :class:`VideoError` that says
-why there are none. One ffmpeg process decodes, rotates, scales and encodes; it is driven through ffmpeg-python and gets
-one thread a step.
-The bytes depend on the file, the config and the ffmpeg version alone, not on the CPU or on timing.
+why there are none. One ffmpeg process decodes, rotates, scales and encodes, with one thread per step. The bytes depend
+only on the file, the config and the ffmpeg version, not on the CPU or on timing.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from shardify.frames.jpeg import split_jpegs
 from shardify.frames.memory_file import MemoryFile
 
 _SAMPLE_ENTRY_BYTES = 4096
-"""Within this distance behind `encv` an MP4 has the `sinf` box that tells how the video is encrypted."""
+"""In an encrypted MP4, the box `sinf` follows `encv` within this distance."""
 _REFUSED_OPTIONS = (
     *("Error setting option ", "Error applying option ", "Error applying decoder options", "which is not within "),
     *("Unrecognized option ", "Error splitting the argument list", "Unknown encoder ", "Error parsing a filter "),
 )
-"""What ffmpeg says when it cannot do as it is told, whatever the video: settings or a build of it that do not fit."""
+"""What ffmpeg says if it refuses its options, whatever the video."""
 _NO_DECODER = ("no decoder found for", "not found for input stream")
-"""The same news in newer and in older releases."""
+"""In newer and in older releases."""
 
 _running: set[subprocess.Popen[bytes]] = set()
-"""Every ffmpeg that threads of this process are waiting for."""
+"""Every ffmpeg process that threads of this process wait for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +42,18 @@ class Frames:
     """The frames of one video."""
 
     jpegs: tuple[bytes, ...]
-    """One baseline JPEG (4:2:0, full range, BT.601, as JFIF asks) a source frame; never empty."""
+    """One baseline JPEG (4:2:0, full range, BT.601, as in JFIF) per source frame; never empty."""
     fps: float
-    """Mean frame rate as the container tells it; 0.0 if unknown."""
+    """Mean frame rate from the container; 0.0 if unknown."""
     source_width: int
-    """Pixels, after rotation; of the first frames if the size changes on the way."""
+    """Pixels, after rotation; of the first frames if the size changes later."""
     source_height: int
     codec: str
     """ffmpeg's name of the source's codec, e.g. "h264"."""
     duration_seconds: float | None
-    """What the container claims; None if it does not say."""
+    """From the container; None if unknown."""
     warnings: tuple[str, ...]
-    """What ffmpeg complained about: at most 5 distinct lines of at most 200 characters, without paths or addresses."""
+    """ffmpeg's complaints: at most 5 distinct lines of at most 200 characters, without paths or addresses."""
 
 
 class VideoError(Exception):
@@ -64,14 +63,14 @@ class VideoError(Exception):
         """Args: see the attributes."""
         super().__init__(reason)
         self.status: Literal["rejected", "transient"] = status
-        """`rejected`: the file is at fault, another try ends the same way; `transient`: the circumstances are."""
+        """`rejected`: the file is bad, so a retry fails too; `transient`: a retry may succeed."""
         self.reason = reason
-        """Short and for people."""
+        """A short reason for people."""
         self.ffmpeg = ffmpeg
-        """ffmpeg's own words on it, bounded and without paths or addresses."""
+        """ffmpeg's complaints, bounded and without paths or addresses."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Survive the way from a worker process."""
+        """Pickle with the keyword arguments."""
         return functools.partial(VideoError, status=self.status, reason=self.reason, ffmpeg=self.ffmpeg), ()
 
 
@@ -80,9 +79,8 @@ def decode_video(
 ) -> Frames:
     """Decode one video into JPEG frames.
 
-    The frames are those that ffmpeg decodes of the first video stream (cover pictures are none), rotated as the file
-    asks, none dropped or repeated whatever their timestamps. Damaged videos give the frames that could be
-    decoded, and ffmpeg's complaints as warnings.
+    The frames are all those that ffmpeg decodes from the first video stream that is no cover picture, rotated upright.
+    Timestamps neither drop nor repeat frames. A damaged video gives the frames that could be decoded, with warnings.
 
     Args:
         video: a local file, whose name may hold any characters, or one in memory; the result is the same.
@@ -100,7 +98,7 @@ def decode_video(
 
 
 def stop_decoding() -> None:
-    """End every ffmpeg that threads of this process have running, for who cannot wait; their videos come to nothing."""
+    """End every running ffmpeg of this process at once; its video gives no frames."""
     for process in tuple(_running):
         process.kill()
 
@@ -141,9 +139,9 @@ def _decode(source: str, descriptors: tuple[int, ...], config: FramesConfig, cpu
 def _run(
     command: list[str], log: FfmpegLog, time_limit_seconds: float, descriptors: tuple[int, ...] = ()
 ) -> Iterator[tuple[subprocess.Popen[bytes], threading.Event]]:
-    """Run ffmpeg while the caller reads its stdout; on leaving it has ended and the log is complete.
+    """Run ffmpeg while the caller reads its stdout; afterwards it has ended and the log is complete.
 
-    It gets a session of its own, so that Ctrl-C reaches us only: ffmpeg would end in good order with half a video.
+    It runs in its own session, so that Ctrl-C does not reach it: it would end normally with half a video.
     """
     environment = {name: value for name, value in os.environ.items() if name != "FFREPORT"}
     environment["AV_LOG_FORCE_NOCOLOR"] = "1"
@@ -179,22 +177,22 @@ def _run(
             _running.discard(process)
             timer.cancel()
             process.kill()
-            with contextlib.suppress(RuntimeError):  # a signal came while it was being started
+            with contextlib.suppress(RuntimeError):  # a signal came before it was started
                 reader.join()
 
 
 def _read_log(log: FfmpegLog, stream: IO[bytes]) -> None:
-    with contextlib.suppress(ValueError):  # closed, since a signal came while this thread was being started
+    with contextlib.suppress(ValueError):  # a signal closed it before this thread started
         log.read(_lines(stream))
 
 
 def _lines(stream: IO[bytes], max_bytes: int = 4096) -> Iterator[bytes]:
-    """Lines of a pipe; longer ones come in pieces, so that none fills the memory."""
+    """Lines of a pipe; long ones come in pieces, so that none fills the memory."""
     return iter(functools.partial(stream.readline, max_bytes), b"")
 
 
 def _require_content(source: str) -> None:
-    """Look at the file ourselves first: the system's words on a failure are better than ffmpeg's."""
+    """Check the file first: the system explains failures better than ffmpeg."""
     try:
         facts = Path(source).stat()
         if not stat.S_ISREG(facts.st_mode):
@@ -208,7 +206,7 @@ def _require_content(source: str) -> None:
 
 
 def _require_own_end(returncode: int, log: FfmpegLog) -> None:
-    """Raise unless ffmpeg came to its own end; a status other than 0 is one, and the frames count."""
+    """Raise if ffmpeg was stopped from outside; a status other than 0 is allowed."""
     words = "; ".join(log.complaints)
     if returncode < 0:
         raise VideoError(status="transient", reason=f"ffmpeg was ended by signal {-returncode}", ffmpeg=words)
@@ -219,9 +217,9 @@ def _require_own_end(returncode: int, log: FfmpegLog) -> None:
 
 
 def _require_readable(source: str, log: FfmpegLog) -> None:
-    """Raise if the cause of ffmpeg's complaints is that the disk cannot be read, or that the video is encrypted.
+    """Raise if ffmpeg complains because the disk cannot be read, or because the video is encrypted.
 
-    ffmpeg speaks of I/O errors where only the data is bad, and decodes encrypted video to garbage without saying why.
+    ffmpeg also reports bad data as I/O errors, and decodes encrypted video to garbage without a reason.
     """
     words = "; ".join(log.complaints)
     try:
@@ -234,7 +232,7 @@ def _require_readable(source: str, log: FfmpegLog) -> None:
 
 
 def _read_to_end(source: str, block_bytes: int = 1 << 20) -> bool:
-    """Read every byte; whether there is an encrypted sample entry among them (`encv` with `sinf`, ISO/IEC 23001-7)."""
+    """Read every byte; returns whether there is an encrypted sample entry (`encv` with `sinf`, ISO/IEC 23001-7)."""
     is_encrypted = False
     window = b""
     with Path(source).open("rb", buffering=0) as file:
@@ -248,7 +246,7 @@ def _read_to_end(source: str, block_bytes: int = 1 << 20) -> bool:
 def _require_all_frames(num_jpegs: int, log: FfmpegLog, config: FramesConfig) -> None:
     """Raise unless there are frames, not too many, and as many as were decoded."""
     words = "; ".join(log.complaints)
-    if num_jpegs > config.max_frames:  # how far ffmpeg's threads got beyond the limit is chance: no words of theirs
+    if num_jpegs > config.max_frames:  # ffmpeg's words vary by chance: it decodes beyond the limit
         reason = f"more than {config.max_frames} frames (frames.max_frames)"
         raise VideoError(status="rejected", reason=reason)
     if num_jpegs == 0 and any(map(log.says, _REFUSED_OPTIONS)):
@@ -261,7 +259,7 @@ def _require_all_frames(num_jpegs: int, log: FfmpegLog, config: FramesConfig) ->
 
 
 def _why_no_frames(log: FfmpegLog) -> str:
-    """The reason for an empty result, from the outermost layer that failed inward."""
+    """The reason for an empty result; the first that applies, from the container to the packets."""
     videos = [stream for stream in log.streams.values() if stream.medium == "Video"]
     media = " and ".join(sorted({stream.medium.lower() for stream in log.streams.values()}))
     reasons = (

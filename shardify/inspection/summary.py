@@ -1,7 +1,4 @@
-"""What is in a data set, for people: `shardify inspect` and `shardify urls`.
-
-In: a store that holds a finished data set. Out: plain dictionaries (for --json) and lines of text.
-"""
+"""Summaries of a finished data set, as dictionaries for --json and as text: `shardify inspect`, `shardify urls`."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from shardify.arrays import IntArray
 from shardify.build.summary import group_reasons
 from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, counted
@@ -26,7 +24,7 @@ from shardify.storage.store import Store
 
 
 def shard_urls(store: Store, split: str | None = None) -> list[str]:
-    """What stock readers open, one URL a shard; of all shards if no split is named."""
+    """One URL per shard for stock readers; of all shards if no split is named."""
     return [store.url(shard_name(shard.number, "tar")) for shard in read_manifest(store).shards_of(split)]
 
 
@@ -57,10 +55,8 @@ def summarise_dataset(store: Store) -> dict[str, Any]:
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
     """The summary as text."""
-    num_rejected, bytes_per_frame = (
-        sum(summary["rejected"].values()),
-        summary["num_bytes"] / max(summary["num_frames"], 1),
-    )
+    num_rejected = sum(summary["rejected"].values())
+    bytes_per_frame = summary["num_bytes"] / max(summary["num_frames"], 1)
     lines = [
         f"{summary['name']} ({summary['location']})",
         f"  {_sizes(summary)}",
@@ -79,7 +75,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def sample_record(store: Store, key: str) -> dict[str, Any]:
-    """Everything known of one sample: its place, and its `KEY.json` member.
+    """Everything about one sample: where it lies, and its `KEY.json` member.
 
     Raises:
         UsageError: if no sample has this key.
@@ -99,7 +95,7 @@ def sample_record(store: Store, key: str) -> dict[str, Any]:
 
 
 def read_member(store: Store, shard: ShardRecord, index: ShardIndex, position: int, extension: str) -> bytes:
-    """A sample's `KEY.cls` or `KEY.json`: the members between the end of the sample before and its first frame."""
+    """A sample's `KEY.cls` or `KEY.json`, which lie between the sample before and its first frame."""
     start = 0
     if position:
         before = index[position - 1]
@@ -109,7 +105,7 @@ def read_member(store: Store, shard: ShardRecord, index: ShardIndex, position: i
     data = store.read_range(shard_name(shard.number, "tar"), start, sample.offset - TAR_BLOCK_BYTES - start)
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         member = tar.extractfile(f"{sample.key}.{extension}")
-        assert member is not None, "the writer puts plain files only"
+        assert member is not None, "shards hold plain files only"
         return member.read()
 
 
@@ -126,8 +122,8 @@ def _split_counts(manifest: Manifest, split: str) -> dict[str, int]:
     return _counts(tuple(shard for shard in manifest.shards if split in shard.splits))
 
 
-def _length_histogram(lengths: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, int]:
-    """Samples by length; from 16, 31, 61 and 121 frames on, a clip may be 1, 2, 4 and 8 times as fast (section 3.1)."""
+def _length_histogram(lengths: IntArray) -> dict[str, int]:
+    """Samples by length; clips at 1, 2, 4 and 8 times the speed need 16, 31, 61 and 121 frames (section 3.1)."""
     edges = [1, 16, 31, 61, 121]
     names = [f"{low} to {high - 1}" for low, high in pairwise(edges)] + [f"{edges[-1]} and more"]
     bins = np.searchsorted(edges, lengths, side="right") - 1

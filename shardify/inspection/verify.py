@@ -1,7 +1,6 @@
-"""Does a data set hold what its manifest says? Every checksum, count and size; with `deep`, every picture too.
+"""Checks every checksum, count and size of a data set against its manifest; with `deep`, every picture too.
 
-In: a store. Out: a :class:`VerifyReport` whose problems name shard, sample and frames. The end of a file is never
-trusted: what must be there is known from the manifest and the indexes.
+In: a store. Out: a :class:`VerifyReport` whose problems name shard, sample and frames.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ _MAX_NAMED_FRAMES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that is not as it should be."""
+    """One mistake in a data set."""
 
     text: str
     shard: int | None = None
     sample: str | None = None
     """The sample's key."""
     frames: tuple[int, ...] = ()
-    """The frames concerned, by their number in the sample."""
+    """Numbers of the frames in the sample."""
 
     def __str__(self) -> str:
         parts = [] if self.shard is None else [f"shard {self.shard}"]
@@ -68,7 +67,7 @@ class VerifyReport:
 
     @property
     def words(self) -> str:
-        """What was looked at, for people."""
+        """What was checked, for people."""
         return "every size, checksum and picture" if self.deep else "every size and checksum"
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,7 +110,7 @@ def verify(store: Store, *, deep: bool = False, on_shard: Callable[[], None] = l
                     problems.append(Problem(shard=shard.number, sample=key, text=f"shard {keys[key]} has this key too"))
                 keys[key] = shard.number
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the shards at hand, not for all
+        pool.shutdown(cancel_futures=True)  # Ctrl-C waits only for the shards being checked
     return VerifyReport(
         location=store.location,
         deep=deep,
@@ -123,7 +122,7 @@ def verify(store: Store, *, deep: bool = False, on_shard: Callable[[], None] = l
 
 
 def _check_descriptions(store: Store, manifest: Manifest) -> list[Problem]:
-    """The manifest against the shards' records, and with build.json against everything that follows from them."""
+    """The manifest against the shards' records; with build.json also everything that follows from them."""
     records, problems = [], []
     try:
         description = read_description(store)
@@ -133,7 +132,7 @@ def _check_descriptions(store: Store, manifest: Manifest) -> list[Problem]:
             description, numbers = replace(description, missing=packed.missing), packed.shards
     except WorkError as error:
         return [Problem(text=str(error))]
-    except FileNotFoundError:  # not part of the contract: a copied data set may lack it
+    except FileNotFoundError:  # a copied data set may lack it
         description, numbers = None, [shard.number for shard in manifest.shards]
     entries = {shard.number: shard for shard in manifest.shards}
     for number in numbers:
@@ -154,14 +153,14 @@ def _check_descriptions(store: Store, manifest: Manifest) -> list[Problem]:
             if not store.exists(name):
                 problems.append(Problem(text=f"{name} is missing"))
             elif store.read(name) != data:
-                problems.append(Problem(text=f"{name} is not what build.json and the shards' records amount to"))
+                problems.append(Problem(text=f"{name} does not follow from build.json and the shards' records"))
     return problems
 
 
 def _check_names(store: Store, manifest: Manifest) -> list[Problem]:
-    """Shard files that the manifest does not know would be read by whoever takes `shard-*.tar`."""
+    """Shard files that are not in the manifest; readers of `shard-*.tar` would read them."""
     if not can_list(store.location):
-        return []  # web servers list nothing, so nobody takes `shard-*.tar` there
+        return []
     known = {shard_name(shard.number, part) for shard in manifest.shards for part in ("tar", "idx.npz")}
     strangers = [name for name in store.names() if name.startswith("shard-") and not name.endswith(".json")]
     return [Problem(text=f"{name} is not in {MANIFEST_NAME}") for name in strangers if name not in known]
@@ -236,12 +235,12 @@ def _check_deep(url: str, index: ShardIndex, manifest: Manifest) -> Iterator[Pro
                 yield Problem(sample=expected, text=f"stock WebDataset finds {found} in its place")
                 return
             yield from _check_sample(sample, entry, manifest)
-    except Exception as error:  # noqa: BLE001 - whatever a stock reader makes of damaged bytes is a finding
+    except Exception as error:  # noqa: BLE001 - any error of a stock reader is a problem
         yield Problem(text=f"stock WebDataset cannot read it: {type(error).__name__}: {error}")
 
 
 def _check_sample(sample: dict[str, bytes], entry: SampleEntry, manifest: Manifest) -> Iterator[Problem]:
-    """One sample as stock WebDataset hands it over."""
+    """One sample as stock WebDataset reads it."""
     description = json.loads(sample["json"])
     sizes = description["frame_bytes"]
     if manifest.packing == "mjpg":
@@ -264,7 +263,7 @@ def _check_sample(sample: dict[str, bytes], entry: SampleEntry, manifest: Manife
 
 
 def _wrong_frames(jpegs: Sequence[bytes | memoryview], entry: SampleEntry) -> Iterator[int]:
-    """Numbers of the frames whose bytes are not those of the index."""
+    """Numbers of the frames whose bytes differ from the index."""
     for i, (jpeg, crc32) in enumerate(zip_longest(jpegs, entry.frame_crc32.tolist())):
         if jpeg is None or zlib.crc32(jpeg) != crc32:
             yield i

@@ -1,4 +1,4 @@
-"""THE shard contract, format version 1: names, the per-shard index, its record, and the data set's manifest.
+"""The shard contract, format version 1: which objects a data set has, and their names.
 
 A data set is a store (usually a folder) that holds
 
@@ -6,9 +6,9 @@ A data set is a store (usually a folder) that holds
     shard-NNNNNN.tar           per video KEY.cls, KEY.json and KEY.mjpg (packing "mjpg"; the JPEG frames one after the
                                other) or KEY.000000.jpg ... (packing "frames")
     shard-NNNNNN.idx.npz       per sample key, label, fps, offset; per frame size and crc32
-    shard-NNNNNN.json          the shard's manifest entry and its ledger lines; written last, it commits the shard
+    shard-NNNNNN.json          the shard's record: manifest entry and ledger lines; written last, it commits the shard
     rejected.jsonl             videos that could not be used, and why
-    missing.jsonl              videos that a list names but that were not there
+    missing.jsonl              listed videos that were not found
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 REJECTED_NAME = "rejected.jsonl"
 MISSING_NAME = "missing.jsonl"
-
 
 ShardPart = Literal["tar", "idx.npz", "json"]
 

@@ -21,13 +21,9 @@ from shardify.shards.record import ShardRecord
 from shardify.storage.store import Store
 
 TAR_BLOCK_BYTES = 512
-
-
 _parsing = threading.Lock()
 """NumPy reads array headers with `ast.literal_eval`. In CPython 3.11 that may fail in several threads at once
 (SystemError: AST constructor recursion depth mismatch)."""
-
-
 Packing = Literal["mjpg", "frames"]
 
 
@@ -38,7 +34,7 @@ class SampleEntry:
     key: str
     label: int
     fps: float
-    """Frames a second of the source; 0 if ffmpeg names none."""
+    """Frames per second of the source; 0 if unknown."""
     offset: int
     """Byte offset in the tar of the first frame's JPEG."""
     frame_bytes: IntArray
@@ -55,10 +51,7 @@ class SampleEntry:
         return len(self.frame_bytes)
 
     def frame_offsets(self, packing: Packing) -> IntArray:
-        """int64 (num_frames,) byte offsets of the JPEGs in the tar.
-
-        Frames of one member follow each other directly; frame members are padded to tar blocks and have a header each.
-        """
+        """int64 (num_frames,) byte offsets of the JPEGs in the tar; in packing "frames" each is a tar member."""
         strides = self.frame_bytes
         if packing == "frames":
             strides = -(-strides // TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES + TAR_BLOCK_BYTES
@@ -69,17 +62,17 @@ class SampleEntry:
         return offsets
 
     def check(self, frame: int, jpeg: bytes | memoryview, start: int, origin: str) -> None:
-        """Raise DamageError unless the bytes read for a frame, from byte `start` of tar `origin`, match its crc32."""
+        """Raise DamageError unless the bytes of a frame, read from byte `start` of tar `origin`, match its crc32."""
         if zlib.crc32(jpeg) != self.frame_crc32[frame]:
             raise DamageError(
                 f"{origin}: frame {frame} of sample {self.key} (bytes {start} to {start + len(jpeg)}) does not match "
-                "its checksum; the shard is damaged: delete its .json and run `shardify build` again, or fetch it again"
+                "its checksum; the shard is damaged: delete its .json and run `shardify build` again, or copy it again"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardIndex:
-    """Where every frame of a shard lies, as flat arrays (S samples, F frames in all)."""
+    """Where every frame of a shard lies, as flat arrays of S samples and F frames."""
 
     packing: Packing
     keys: tuple[str, ...]

@@ -16,11 +16,11 @@ from shardify.storage.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A whole data set. Written as WebDataset's shard index (`wids-shard-index-v1`) with our fields beside it."""
+    """A whole data set; the file is WebDataset's shard index (`wids-shard-index-v1`) with our fields added."""
 
     name: str
     shards: tuple[ShardRecord, ...]
-    """Shards with at least one sample, by number; their `rejected` is not part of the manifest."""
+    """Shards with at least one sample, by number, without their ledger lines."""
     classes: tuple[str, ...]
     splits: tuple[str, ...]
     height: int

@@ -1,7 +1,4 @@
-"""What a shard's `shard-NNNNNN.json` holds: its manifest entry and its ledger lines.
-
-In: JSON of any content. Out: records whose fields have the types they should, or a WorkError.
-"""
+"""The record of a shard, `shard-NNNNNN.json`: its manifest entry and its ledger lines."""
 
 from __future__ import annotations
 
@@ -14,6 +11,8 @@ from shardify.shards.format import shard_name
 from shardify.storage.store import Store
 
 RejectStatus = Literal["rejected", "transient"]
+RECORD_THREADS = 16
+"""Records that are read at once; an object store needs some time for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +23,10 @@ class Reject:
     path: str
     splits: tuple[str, ...]
     status: RejectStatus
-    """`transient` (a time limit, a read error) may go better with `--retry-failed`."""
+    """`transient` (a time limit, a read error): `--retry-failed` may succeed."""
     reason: str
     ffmpeg: str = ""
-    """ffmpeg's own words, if it said any."""
+    """ffmpeg's own messages."""
 
     def __post_init__(self) -> None:
         _require(self, str, "key", "path", "reason", "ffmpeg")
@@ -38,10 +37,7 @@ class Reject:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRecord:
-    """What `shard-NNNNNN.json` holds: the shard's manifest entry and its ledger lines.
-
-    A shard whose videos were all rejected has num_samples 0 and neither tar nor index.
-    """
+    """A shard's record. If all its videos were rejected, num_samples is 0 and there is neither tar nor index."""
 
     number: int
     num_samples: int
@@ -78,7 +74,7 @@ def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require(record: ShardRecord | Reject, kind: type[int | str], *names: str) -> None:
-    """Raise TypeError unless fields are strings, or whole numbers of at least 0; JSON may hold anything."""
+    """Raise TypeError unless the fields are strings, or whole numbers of at least 0."""
     for name in names:
         value = getattr(record, name)
         if type(value) is not kind or (isinstance(value, int) and value < 0):
@@ -91,7 +87,7 @@ def _require_names(splits: object) -> None:
 
 
 def dump_json(values: Any, indent: int | None = None) -> bytes:
-    """JSON with one spelling for equal values: sorted keys, no stray spaces, a final newline."""
+    """JSON that is equal for equal values: sorted keys, fixed spaces, a final newline."""
     separators = (",", ":") if indent is None else (",", ": ")
     return (json.dumps(values, sort_keys=True, indent=indent, separators=separators) + "\n").encode()
 
@@ -100,7 +96,3 @@ def read_record(store: Store, number: int) -> ShardRecord:
     """One shard's record. Raises FileNotFoundError if there is none, WorkError if it is damaged."""
     name = shard_name(number, "json")
     return ShardRecord.from_json(store.read(name), f"{store.location}/{name}")
-
-
-RECORD_THREADS = 16
-"""Records that are read at once: an object store takes its time for each."""

@@ -46,7 +46,7 @@ def test_overrides_are_yaml_values_applied_in_order(path: Path) -> None:
     assert dog == Dog(kind="dog", tricks=("sit",))
 
 
-def test_a_section_without_a_kind_is_of_the_default_kind(tmp_path: Path) -> None:
+def test_a_section_without_a_kind_has_the_default_kind(tmp_path: Path) -> None:
     path = tmp_path / "house.yaml"
     path.write_text("address: here\n")
     assert load_config(House, path, ["pet.lives=2"]).pet == Cat(kind="cat", lives=2)
@@ -96,13 +96,13 @@ def test_a_dumped_config_loads_to_an_equal_one(path: Path, tmp_path: Path) -> No
         ("rate=[1", r"--set rate=\[1: the value is not valid YAML"),
     ],
 )
-def test_what_is_wrong_is_named_with_what_is_allowed(path: Path, override: str, message: str) -> None:
+def test_an_error_names_the_key_and_what_is_allowed(path: Path, override: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         load_config(House, path, [override])
     assert "\n" not in str(caught.value)
 
 
-def test_several_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_in_one_error(tmp_path: Path) -> None:
     path = tmp_path / "house.yaml"
     path.write_text("rate: x\ncolour: red\n")
     with pytest.raises(UsageError, match=r"address is missing; set it .*rate = 'x'.*unknown key colour"):

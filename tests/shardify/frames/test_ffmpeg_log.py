@@ -1,4 +1,4 @@
-"""What is taken from ffmpeg's stderr, and that the sequence of its threads' lines does not matter."""
+"""Metadata and complaints from ffmpeg's stderr; the order of its threads' lines does not matter."""
 
 from __future__ import annotations
 

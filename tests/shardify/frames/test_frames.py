@@ -1,8 +1,7 @@
-"""decode_video on healthy videos: every frame once, in order, upright, true in colour, the same bytes."""
+"""decode_video on healthy videos: every frame once, in order, upright, with the right colours and equal bytes."""
 
 from __future__ import annotations
 
-import pickle
 import re
 import subprocess
 from pathlib import Path
@@ -17,8 +16,8 @@ from PIL import Image
 from shardify.arrays import ImageArray
 from shardify.config import validate_config
 from shardify.errors import UsageError
-from shardify.frames.decoding import Frames, decode_video
-from shardify.frames.ffmpeg_command import FramesConfig, ffmpeg_binary, ffmpeg_version, filter_chain
+from shardify.frames.decoding import decode_video
+from shardify.frames.ffmpeg_command import FramesConfig, ffmpeg_binary, ffmpeg_version
 
 CONFIG = FramesConfig()
 SMALL = FramesConfig(height=96, width=128)
@@ -58,10 +57,6 @@ def test_metadata_of_the_source(tmp_path: Path) -> None:
 def test_ntsc_rates_are_exact(tmp_path: Path, rate: str, exact: float) -> None:
     path = write_numbered_video(tmp_path / "a.mp4", 30, "-c:v", "mpeg4", "-q:v", "3", filters=f"fps={rate}")
     assert decode_video(path, CONFIG).fps == exact
-
-
-def test_one_frame_is_a_video(tmp_path: Path) -> None:
-    assert read_numbers(decode_video(write_numbered_video(tmp_path / "a.avi", 1), CONFIG).jpegs) == [0]
 
 
 TIMINGS = {
@@ -259,19 +254,6 @@ def test_bytes_do_not_depend_on_time_or_place(tmp_path: Path) -> None:
     assert decode_video(moved, CONFIG) == first
 
 
-def test_the_filter_chain_names_what_shapes_the_pixels() -> None:
-    chain = filter_chain(FramesConfig(height=96, width=128))
-    assert chain.startswith("scale=w=128:h=96:")
-    for part in ("accurate_rnd", "bitexact", "out_range=full", "out_color_matrix=bt601", "yuv420p"):
-        assert part in chain
-    assert filter_chain(CONFIG) != chain
-
-
-def test_frames_travel_between_processes(tmp_path: Path) -> None:
-    frames = decode_video(write_numbered_video(tmp_path / "a.avi", 3), CONFIG)
-    assert pickle.loads(pickle.dumps(frames)) == frames
-
-
 def test_the_bundled_binary_and_its_version() -> None:
     version = ffmpeg_version(ffmpeg_binary())
     assert re.match(r"[nN]?-?\d", version)
@@ -285,16 +267,20 @@ def write_script(path: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("says", "message"),
+    ("script", "words"),
     [
-        ("ffmpeg version 4.4.2-0ubuntu", "4.4.2-0ubuntu; 5.1 or newer is needed; set frames.ffmpeg to bundled"),
-        ("ffmpeg version 5.0 Copyright", "is ffmpeg 5.0; 5.1 or newer"),
-        ("ImageMagick 7", "is not ffmpeg: -version says 'ImageMagick 7'"),
+        ("echo ffmpeg version 4.4.2-0ubuntu", "4.4.2-0ubuntu; 5.1 or newer"),
+        ("echo ffmpeg version 5.0 Copyright", "ffmpeg 5.0; 5.1 or newer"),
+        ("echo ImageMagick 7", "is not ffmpeg"),
+        ("echo foreign words >&2; exit 3", "does not run as ffmpeg"),
     ],
 )
-def test_an_unfit_ffmpeg_is_a_usage_error(tmp_path: Path, says: str, message: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(message)):
-        ffmpeg_version(write_script(tmp_path / "ffmpeg", f"echo '{says}'"))
+def test_an_unfit_ffmpeg_is_a_usage_error(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], script: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(words)):
+        ffmpeg_version(write_script(tmp_path / "ffmpeg", script))
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("says", ["ffmpeg version 5.1.4", "ffmpeg version n9.0.2-17-g2a", "ffmpeg version N-1234-gabc"])
@@ -304,14 +290,8 @@ def test_a_fit_ffmpeg_tells_its_version(tmp_path: Path, says: str) -> None:
     )
 
 
-def test_a_broken_ffmpeg_is_a_usage_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UsageError, match=r"does not run as ffmpeg; set frames\.ffmpeg to bundled, system or"):
-        ffmpeg_version(write_script(tmp_path / "ffmpeg", "echo foreign words >&2; exit 3"))
-    assert capfd.readouterr().err == ""
-
-
 def test_no_ffmpeg_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match=r"frames\.ffmpeg = '/no/such': /no/such is not a program; .*use bundled"):
+    with pytest.raises(UsageError, match=r"^frames\.ffmpeg = '/no/such': "):
         ffmpeg_binary("/no/such")
     with pytest.raises(UsageError, match=r"^ffmpeg = '/no/such': "):
         ffmpeg_binary("/no/such", key="ffmpeg")
@@ -322,13 +302,6 @@ def test_no_ffmpeg_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     expected = write_script(tmp_path / "ffmpeg", "")
     assert ffmpeg_binary("system") == expected
     ffmpeg_binary.cache_clear()
-
-
-def test_the_largest_settings_work(tmp_path: Path) -> None:
-    limits = {"max_frames": 2**31 - 1, "max_source_pixels": 2**31 - 1, "time_limit_seconds": 86_400}
-    assert (
-        len(decode_video(write_numbered_video(tmp_path / "a.avi", 3), FramesConfig.model_validate(limits)).jpegs) == 3
-    )
 
 
 @pytest.mark.parametrize(
@@ -389,10 +362,3 @@ def test_real_frames_show_what_pyav_shows(data_dir: Path) -> None:
     theirs = np.stack([np.asarray(image.resize(size)) for image in images]).astype(np.float32)
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).mean(axis=(1, 2, 3)).max() < 4.0
-
-
-def test_real_bytes_do_not_depend_on_the_cpu(data_dir: Path) -> None:
-    for clip in real_clips(data_dir)[::6]:
-        frames = decode_video(clip, CONFIG)
-        assert isinstance(frames, Frames)
-        assert decode_video(clip, CONFIG, cpu_flags="0") == frames, clip

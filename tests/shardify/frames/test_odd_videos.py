@@ -1,4 +1,4 @@
-"""Videos that break decoders: each ends in frames or in a true reason; none hangs, and none can harm.
+"""Odd and damaged videos: each gives frames or the right reason; none hangs.
 
 The table's counts are those of ffmpeg's framecrc muxer and of PyAV, which `test_the_table_is_true` counts again.
 """
@@ -193,7 +193,7 @@ def test_files_that_are_no_videos(tmp_path: Path) -> None:
     assert reason_of(tmp_path) == "not a regular file"
 
 
-def test_a_file_that_is_gone_may_come_back(tmp_path: Path) -> None:
+def test_a_missing_file_is_transient(tmp_path: Path) -> None:
     assert reason_of(tmp_path / "gone.mp4", status="transient") == "cannot be read: No such file or directory"
 
 
@@ -212,7 +212,7 @@ def test_an_avi_cut_short_gives_the_frames_it_has(tmp_path: Path) -> None:
     assert numbers[:-1] == list(range(len(numbers) - 1))  # the last one may be half a picture
 
 
-def test_a_damaged_stretch_costs_no_more_than_itself(tmp_path: Path) -> None:
+def test_a_damaged_part_costs_only_its_own_frames(tmp_path: Path) -> None:
     path = write_numbered_video(tmp_path / "a.ts", 100, "-c:v", "mpeg2video", "-q:v", "3", "-g", "10")
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
@@ -252,7 +252,7 @@ def test_an_unknown_codec_is_named_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"), [("max_source_pixels", 10**21), ("max_frames", 10**21), ("height", "9:zap=1")]
 )
-def test_an_option_that_ffmpeg_refuses_is_not_the_videos_fault(tmp_path: Path, key: str, value: object) -> None:
+def test_a_refused_option_is_transient(tmp_path: Path, key: str, value: object) -> None:
     path = write_numbered_video(tmp_path / "a.avi", 3)
     config = CONFIG.model_copy(update={key: value})  # such values cannot be set; another ffmpeg may refuse others
     assert reason_of(path, config, status="transient") == "ffmpeg refused an option it was given"
@@ -322,15 +322,13 @@ def test_the_time_limit_ends_a_hanging_ffmpeg(tmp_path: Path, any_file: Path, sc
         ("echo '[h264 @ 0x1f] [error] Cannot allocate memory' >&2; exit 1", "ffmpeg ran out of memory"),
     ],
 )
-def test_an_ffmpeg_that_did_not_end_by_itself_is_no_verdict(
-    tmp_path: Path, any_file: Path, script: str, reason: str
-) -> None:
+def test_an_ffmpeg_that_was_killed_is_transient(tmp_path: Path, any_file: Path, script: str, reason: str) -> None:
     whole_frames = tmp_path / "frames.mjpg"
     write_numbered_video(whole_frames, 2, "-c:v", "mjpeg", "-pix_fmt", "yuvj420p")
     assert reason_of(any_file, fake_ffmpeg(tmp_path, f"cat {whole_frames}; {script}"), status="transient") == reason
 
 
-def test_an_ffmpeg_that_was_told_to_stop_is_no_verdict(tmp_path: Path) -> None:
+def test_an_ffmpeg_that_was_asked_to_stop_is_transient(tmp_path: Path) -> None:
     """A signal, as from a batch system, makes ffmpeg end in good order with the frames it has: half a video."""
     config = fake_ffmpeg(tmp_path, f'{ffmpeg_binary()} -re "$@" & sleep 1; kill -TERM $!; wait $!')
     path = write_numbered_video(tmp_path / "a.avi", 2000)  # 80 s at the rate that -re reads it
@@ -380,14 +378,13 @@ def test_a_flood_of_complaints_is_bounded(tmp_path: Path, any_file: Path) -> Non
     assert frames.warnings[0].startswith("[h264] problem 0 at the place 0000")
 
 
-def test_an_ffmpeg_that_cannot_start_is_no_verdict(tmp_path: Path, any_file: Path) -> None:
+def test_an_ffmpeg_that_cannot_start_is_transient(tmp_path: Path, any_file: Path) -> None:
     config = fake_ffmpeg(tmp_path, "exit 0")
     Path(config.ffmpeg).write_text("#!/no/such/interpreter\n")
-    reason = reason_of(any_file, config, status="transient")
-    assert reason == "ffmpeg could not be started: No such file or directory"
+    assert "could not be started" in reason_of(any_file, config, status="transient")
 
 
-def test_a_report_asked_for_by_the_environment_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ffmpegs_environment_variables_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FFREPORT", "")
     path = write_numbered_video(tmp_path / "a.avi", 2)
@@ -398,7 +395,6 @@ def test_a_report_asked_for_by_the_environment_is_not_written(tmp_path: Path, mo
     assert not list(tmp_path.glob("*.log"))
 
 
-def test_the_error_travels_between_processes() -> None:
-    error = VideoError(status="transient", reason="why", ffmpeg="words")
-    copy = pickle.loads(pickle.dumps(error))
+def test_errors_can_be_pickled() -> None:
+    copy = pickle.loads(pickle.dumps(VideoError(status="transient", reason="why", ffmpeg="words")))
     assert (copy.status, copy.reason, copy.ffmpeg, str(copy)) == ("transient", "why", "words", "why")
