@@ -1,90 +1,61 @@
 # temporal-ssl: from video files to a pretrained network. `make` lists the targets and their variables.
-# A machine needs only Python (3.11 to 3.13, with venv) and make; everything else lands in .venv.
+# A machine needs only Python (3.11 to 3.13, with venv) and make; everything else is installed into .venv. What a value
+# may be, the commands know: a target only chooses the command and passes on what is given.
 
 PYTHON ?= python3
 PYTEST_WORKERS ?= auto
+DATASET ?= demo
+RUN ?= runs/demo
 BIN := .venv/bin
 comma := ,
 space := $(subst ,, )
-# What work on the code needs beside what runs it; the image of configs/jobs/Containerfile goes without.
-TOOLS := dev test
-# What is installed besides that has a mark of its own, so that asking for more installs it.
-known_extras := aws ray
+TOOLS := dev test# for work on the code; the image of configs/jobs/Containerfile goes without
 extras := $(sort $(subst $(comma), ,$(EXTRAS)))
-ifneq ($(filter-out $(known_extras),$(extras)),)
-$(error EXTRAS=$(EXTRAS): there is no extra $(filter-out $(known_extras),$(extras)); known are $(subst $(space),$(comma),$(known_extras)))
-endif
-everything := $(subst $(space),$(comma),$(strip $(TOOLS) $(extras)))
-INSTALLED := .venv/.installed$(subst $(space),,$(addprefix -,$(extras)))
-CACHES := .mypy_cache .pytest_cache .ruff_cache .hypothesis build site
+all_extras := $(subst $(space),$(comma),$(strip $(TOOLS) $(extras)))
+INSTALLED := .venv/.installed$(subst $(space),,$(addprefix -,$(extras)))# a mark for each choice of extras
 
-# The embedded demo data set: synthetic videos, their shards, and the run pretrained on them.
-DEMO_VIDEOS_CONFIG := configs/shards/synthetic_demo.yaml
-DEMO_SHARDS_CONFIG := configs/shards/demo.yaml
-DEMO_SHARDS := data/demo/shards
-DEMO_RUN := runs/demo
+# Values are quoted, and an empty one gives no option. SET's words come last and so win.
+quote = '$(subst ','\'',$(1))'
+set = $(if $(strip $(2)),--set $(call quote,$(1)=$(2)))
+option = $(if $(strip $(2)),--$(1) $(call quote,$(2)))
+SETS = $(foreach word,$(SET),--set $(call quote,$(word)))
+shards_sets = $(call set,out,$(OUT)) $(call set,seed,$(SEED)) $(call set,source.videos,$(VIDEOS)) \
+    $(call set,source.lists,$(LISTS)) $(call set,workers,$(WORKERS)) $(SETS)
+pretrain_sets = $(call set,out,$(OUT)) $(call set,seed,$(SEED)) $(call set,shards,$(SHARDS)) $(call set,split,$(SPLIT)) \
+    $(call set,data.num_workers,$(WORKERS)) $(SETS)
+eval_sets = $(call set,out,$(OUT)) $(if $(SEED),$(call set,seeds,[$(SEED)])) $(call set,shards,$(SHARDS)) \
+    $(if $(SPLIT),$(call set,splits,[$(SPLIT)])) $(call set,networks.pretrained.path,$(CHECKPOINT)) \
+    $(call set,data.num_workers,$(WORKERS)) $(SETS)
 
-# Without variables every stage works on the demo; DATASET names another data set, CONFIG any config file.
-DATASET ?= demo
-SHARDS_CONFIG = $(or $(CONFIG),configs/shards/$(DATASET).yaml)
-# Pretraining takes the data set's own recipe where there is one, else the one for any shards.
-own_recipe = $(wildcard configs/pretrain/$(if $(filter demo,$(DATASET)),demo,c3d_$(DATASET)).yaml)
-any_recipe = configs/pretrain/c3d$(if $(wildcard configs/shards/$(DATASET).yaml),,_$(DATASET)).yaml
-PRETRAIN_CONFIG = $(or $(CONFIG),$(own_recipe),$(any_recipe))
+# The config is CONFIG, or the one that DATASET names; pretraining has one recipe for all data sets without their own.
+config = $(call quote,$(or $(CONFIG),configs/$(1)/$(DATASET).yaml))
+recipe = $(firstword $(wildcard configs/pretrain/$(DATASET).yaml configs/pretrain/c3d_$(DATASET).yaml \
+    $(if $(wildcard configs/shards/$(DATASET).yaml),configs/pretrain/c3d.yaml)) configs/pretrain/$(DATASET).yaml)
+pretrain_config = $(call quote,$(or $(CONFIG),$(recipe)))
+# Without other values a stage works on the demo, and first makes what it needs of it.
+is_demo = $(filter configs/$(1)/demo.yaml,$(or $(CONFIG),configs/$(1)/$(DATASET).yaml))
+demo_shards = $(if $(call is_demo,pretrain),$(if $(SHARDS),,data/demo/shards/manifest.json))
+demo_run = $(if $(call is_demo,eval),$(if $(SHARDS)$(CHECKPOINT),,runs/demo/backbone.safetensors))
 
-EVAL_CONFIG = $(or $(CONFIG),configs/eval/$(DATASET).yaml)
-# Results go beside the checkpoint that is judged, unless OUT or the config says otherwise.
-judged_run = $(patsubst %/,%,$(if $(filter %.safetensors,$(CHECKPOINT)),$(dir $(CHECKPOINT)),$(CHECKPOINT)))
-eval_out = $(or $(OUT),$(if $(CHECKPOINT),$(judged_run)/eval))
-RESULTS = $(or $(RUN),$(DEMO_RUN))
-EVALUATIONS := transfer probe retrieval sync before-after still saliency
-
-# Pretraining on the demo, and on no other shards, first builds the demo's shards if they are absent.
-demo_shards = $(if $(SHARDS),,$(if $(filter configs/pretrain/demo.yaml,$(PRETRAIN_CONFIG)),$(DEMO_SHARDS)/manifest.json))
-demo_videos = $(if $(VIDEOS),,$(if $(filter $(DEMO_SHARDS_CONFIG),$(SHARDS_CONFIG)),$(synthetic)))
-synthetic = $(BIN)/python -m shardify synthetic $(DEMO_VIDEOS_CONFIG)
-
-# `$(call set,key,value)` is an override if there is a value; SET's own words come last and so win.
-quoted = '$(subst ','\'',$(1))'
-set = $(if $(strip $(2)),--set $(call quoted,$(1)=$(2)))
-option = $(if $(strip $(2)),--$(1) $(call quoted,$(2)))
-overrides = $(call set,out,$(OUT)) $(call set,seed,$(SEED)) $(1) $(foreach word,$(SET),--set $(call quoted,$(word)))
-shards_overrides = $(call overrides,$(call set,source.videos,$(VIDEOS)) $(call set,source.lists,$(LISTS)) \
-    $(call set,workers,$(WORKERS)))
-pretrain_overrides = $(call overrides,$(call set,shards,$(SHARDS)) $(call set,split,$(SPLIT)) \
-    $(call set,data.num_workers,$(WORKERS)))
-eval_overrides = $(call set,shards,$(SHARDS)) $(call set,networks.pretrained.path,$(CHECKPOINT)) $(call set,out,$(eval_out)) \
-    $(if $(SPLIT),--set 'splits=[$(SPLIT)]') $(if $(SEED),--set 'seeds=[$(SEED)]') $(call set,data.num_workers,$(WORKERS)) \
-    $(foreach word,$(SET),--set $(call quoted,$(word)))
-# Judging the demo, and no other shards or network, first pretrains on it if that was not done.
-demo_run = $(if $(SHARDS)$(CHECKPOINT),,$(if $(filter configs/eval/demo.yaml,$(EVAL_CONFIG)),$(DEMO_RUN)/backbone.safetensors))
-needed = $(if $(strip $(2)),$(call quoted,$(2)),$(error $@ needs $(1)))
-existing = $(if $(wildcard $(1)),$(1),$(error $(1) does not exist; there are: $(wildcard $(dir $(1))*.yaml)))
-# Torchrun would answer what is no number with a traceback, once everything that comes first is done.
-count = $(if $(shell printf %s $(call quoted,$($(1))) | tr -d 0-9),$(error $(1)=$($(1)) is no number; give $(1)=2, say))
-counts := $(foreach name,GPUS NODES NODE,$(call count,$(name)))
-# Several processes are torchrun's: of one machine (GPUS), or of several (NODES), each of which runs the same target.
-master = $(subst :, ,$(call required,MASTER))
-across = --nnodes $(NODES) --node-rank $(node) --nproc-per-node $(or $(GPUS),1) \
-    --master-addr $(word 1,$(master)) --master-port $(or $(word 2,$(master)),29500)
-within = --standalone --nproc-per-node $(GPUS)
-launcher = $(if $(filter-out 0 1,$(NODES)),$(across),$(if $(filter-out 0 1,$(GPUS)),$(within)))
+# torchrun starts several processes: on this machine (GPUS), or on several machines (NODES) that run the same target.
+master = $(subst :, ,$(or $(MASTER),$(error NODES=$(NODES) needs MASTER=host:port of node 0)))
+node = $(or $(filter $(NODE),$(shell seq 0 $$(($(NODES) - 1)))),$(error NODES=$(NODES) needs NODE from 0 to NODES - 1))
+across = --nnodes $(NODES) --node-rank $(node) --nproc-per-node $(or $(GPUS),1) --master-addr $(word 1,$(master)) \
+    --master-port $(or $(word 2,$(master)),29500)
+launcher = $(if $(filter-out 0 1,$(NODES)),$(across),$(if $(filter-out 0 1,$(GPUS)),--standalone --nproc-per-node $(GPUS)))
 launch = $(BIN)/$(if $(strip $(launcher)),torchrun $(launcher),python) -m
-required = $(or $($(1)),$(error NODES=$(NODES) needs $(1); give NODE=0 to NODES-1, and MASTER=host:port of node 0))
-node = $(or $(filter $(call required,NODE),$(shell seq 0 $$(($(NODES) - 1)))),$(error NODE=$(NODE) is none of the nodes of \
-    NODES=$(NODES); they count from 0))
 
-# A misspelt variable would otherwise go unnoticed, and a long run to a place that nobody meant.
+# make itself would ignore a misspelt variable, and torchrun answers a misspelt number with a traceback.
 known := $(shell sed -n 's/^\#: \([A-Z]*\) .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 unknown := $(filter-out $(known) BIN PYTEST_WORKERS SHELL TOOLS,$(given))
-ifneq ($(unknown),)
-$(error there is no variable $(firstword $(unknown)); there are: $(known))
-endif
+$(if $(unknown),$(error there is no variable $(firstword $(unknown)); there are: $(known)))
+$(foreach name,GPUS NODES NODE,$(if $(shell printf %s $(call quote,$($(name))) | tr -d 0-9),$(error $(name)=$($(name)) is not a number)))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-eval shards finish verify pretrain transfer probe retrieval sync before-after still saliency eval-all features tables report check test test-slow bench docs clean
+EVALUATIONS := transfer probe retrieval sync before-after still saliency eval-all
+.PHONY: help install demo demo-eval shards finish verify pretrain $(EVALUATIONS) features tables report check docs test test-slow bench clean
 
 help: ## list the targets and variables
 	@printf 'usage: make TARGET [VARIABLE=value ...]\n\ntargets\n'
@@ -100,50 +71,58 @@ help: ## list the targets and variables
 #: OUT        shards, finish, pretrain, transfer, eval-all: where the result goes, a folder or URL (s3://bucket/path); features: the file; tables: folder for CSV files; report: the page
 #: SHARDS     pretrain, transfer, eval-all, verify: folder or URL of the shards; features: shards instead of VIDEOS
 #: SPLIT      pretrain: split to learn from, such as train1; transfer, eval-all: numbers of splits, such as 1 or 1,2,3
-#: CONFIG     shards, pretrain, transfer, eval-all: a config file, instead of the one that DATASET means
-#: CHECKPOINT transfer, eval-all, features: the network to judge: folder or URL of its run, or its backbone.safetensors
+#: CONFIG     shards, pretrain, transfer, eval-all: a config file, instead of the one of DATASET
+#: CHECKPOINT transfer, eval-all, features: the network to evaluate: folder or URL of its run, or its backbone.safetensors
 #: RUN        tables, report: folder or URL of the results (runs/demo)
-#: SEED       shards, pretrain, transfer, eval-all: seed of everything drawn
+#: SEED       shards, pretrain, transfer, eval-all: seed of all random draws
 #: WORKERS    shards: processes; pretrain, transfer, eval-all: data workers a rank
 #: GPUS       pretrain, transfer, eval-all, features: processes under torchrun, one a GPU
 #: NODES      pretrain, transfer, eval-all: machines that run this together, GPUS processes each
 #: NODE       pretrain, transfer, eval-all: which of them this one is, from 0
 #: MASTER     pretrain, transfer, eval-all: host:port of machine 0
 #: SET        shards, pretrain, transfer, eval-all, features: any other keys of the config: SET="frames.quality=2 min_frames=1"
-#: EXTRAS     install: what else is to be installed, of ray and aws: EXTRAS=ray,aws
-#: PYTHON     install: the interpreter that .venv is made with (python3)
+#: EXTRAS     install: optional parts to install as well, of aws, docs and ray: EXTRAS=ray,aws
+#: PYTHON     install: the interpreter that makes .venv (python3)
 
 install: $(INSTALLED) ## make .venv with the tested versions (nothing to do if pyproject.toml and constraints.txt are unchanged)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else \
 	    "Python 3.11 to 3.13 is needed, but $(PYTHON) is %d.%d; name another with make install PYTHON=..." % v)'
+	@$(PYTHON) -c 'import sys, tomllib; known = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	    unknown = sorted({*sys.argv[1:]} - {*known}); sys.exit(unknown and f"there is no extra {unknown[0]}; there are: {sorted(known)}")' $(extras)
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(if $(everything),[$(everything)])'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(if $(all_extras),[$(all_extras)])'
 	@touch .venv/.installed $@
 
 demo: install ## everything on synthetic videos: shards, pretraining, validation, pictures (about 5 minutes on 2 cores, after installing)
-	$(synthetic)
-	$(BIN)/python -m shardify build $(DEMO_SHARDS_CONFIG)
-	$(BIN)/python -m shardify preview $(DEMO_SHARDS) --out $(DEMO_RUN)
-	$(BIN)/python -m stream_train preview $(DEMO_SHARDS) --out $(DEMO_RUN)
+	$(BIN)/python -m shardify synthetic configs/shards/synthetic_demo.yaml
+	$(BIN)/python -m shardify build configs/shards/demo.yaml
+	$(BIN)/python -m shardify preview data/demo/shards --out runs/demo
+	$(BIN)/python -m stream_train preview data/demo/shards --out runs/demo
 	$(BIN)/python -m stream_train pretrain configs/pretrain/demo.yaml
-	$(BIN)/python -m stream_train validate $(DEMO_RUN)
-	@printf '\nThe pictures:\n'; ls -1 $(DEMO_RUN)/*.png
+	$(BIN)/python -m stream_train validate runs/demo
+	@printf '\nThe pictures:\n'; ls -1 runs/demo/*.png
+
+data/demo/shards/manifest.json: | install
+	$(BIN)/python -m shardify synthetic configs/shards/synthetic_demo.yaml
+	$(BIN)/python -m shardify build configs/shards/demo.yaml
+
+runs/demo/backbone.safetensors: | install
+	@$(MAKE) --no-print-directory demo
 
 shards: install ## videos -> shards
-	$(demo_videos)
-	$(BIN)/python -m shardify build $(call existing,$(SHARDS_CONFIG)) $(shards_overrides) $(call option,part,$(PART)) \
-	    $(call option,engine,$(ENGINE))
+	$(if $(call is_demo,shards),$(if $(VIDEOS),,$(BIN)/python -m shardify synthetic configs/shards/synthetic_demo.yaml))
+	$(BIN)/python -m shardify build $(call config,shards) $(shards_sets) $(call option,part,$(PART)) $(call option,engine,$(ENGINE))
 
 finish: install ## the manifest of shards that were built in parts (PART=i/n), if the last part has not written it
-	$(BIN)/python -m shardify finish $(call existing,$(SHARDS_CONFIG)) $(shards_overrides)
+	$(BIN)/python -m shardify finish $(call config,shards) $(shards_sets)
 
 verify: install ## every count, size and checksum of shards: SHARDS=folder or URL
-	$(BIN)/python -m shardify verify $(call needed,SHARDS,$(SHARDS))
+	$(BIN)/python -m shardify verify $(if $(SHARDS),$(call quote,$(SHARDS)))
 
 pretrain: install $(demo_shards) ## shards -> a pretrained network
-	$(launch) stream_train pretrain $(call existing,$(PRETRAIN_CONFIG)) $(pretrain_overrides)
+	$(launch) stream_train pretrain $(pretrain_config) $(pretrain_sets)
 
 transfer: ## fine-tune the network and one of random weights to recognise actions (Table 2)
 probe: ## new classifiers on frozen features, with all labels or few (Table 1)
@@ -154,41 +133,34 @@ still: ## the probe on videos that repeat one frame, beside the moving one
 saliency: ## pictures of what the networks look at (Figure 4)
 eval-all: ## all of these evaluations; they take transfer's variables
 
-$(EVALUATIONS) eval-all: install $(demo_run)
-	$(launch) eval $(patsubst eval-%,%,$@) $(call existing,$(EVAL_CONFIG)) $(eval_overrides)
+$(EVALUATIONS): install $(demo_run)
+	$(launch) eval $(patsubst eval-%,%,$@) $(call config,eval) $(eval_sets)
 
-demo-eval: install $(DEMO_RUN)/backbone.safetensors ## every evaluation, table and figure on the demo, and one page of it all (5 to 10 minutes more)
+demo-eval: install runs/demo/backbone.safetensors ## every evaluation, table and figure on the demo, and one page of it all (5 to 10 minutes more)
 	$(BIN)/python -m eval all configs/eval/demo.yaml
-	$(BIN)/python -m eval tables $(DEMO_RUN) --out $(DEMO_RUN)/tables
-	$(BIN)/python -m eval report $(DEMO_RUN)
+	$(BIN)/python -m eval tables runs/demo --out runs/demo/tables
+	$(BIN)/python -m eval report runs/demo
 
 features: install ## feature vectors of your videos: VIDEOS=folder CHECKPOINT=run OUT=vectors.npz
-	$(launch) eval features $(call needed,VIDEOS or SHARDS,$(or $(VIDEOS),$(SHARDS))) $(call needed,CHECKPOINT,$(CHECKPOINT)) \
-	    --out $(call needed,OUT,$(OUT)) $(foreach word,$(SET),--set $(call quoted,$(word)))
+	$(launch) eval features $(call quote,$(or $(VIDEOS),$(SHARDS))) $(call quote,$(CHECKPOINT)) --out $(call quote,$(OUT)) $(SETS)
 
 tables: install ## print the paper's tables, measured beside reported
-	$(BIN)/python -m eval tables $(call quoted,$(RESULTS)) $(call option,out,$(OUT))
+	$(BIN)/python -m eval tables $(call quote,$(RUN)) $(call option,out,$(OUT))
 
 report: install ## one HTML page of a run: tables, curves, pictures, configs
-	$(BIN)/python -m eval report $(call quoted,$(RESULTS)) $(call option,out,$(OUT))
-
-$(DEMO_RUN)/backbone.safetensors: $(DEMO_SHARDS)/manifest.json
-	$(BIN)/python -m shardify preview $(DEMO_SHARDS) --out $(DEMO_RUN)
-	$(BIN)/python -m stream_train preview $(DEMO_SHARDS) --out $(DEMO_RUN)
-	$(BIN)/python -m stream_train pretrain configs/pretrain/demo.yaml
-	$(BIN)/python -m stream_train validate $(DEMO_RUN)
-
-$(DEMO_SHARDS)/manifest.json: | install
-	$(synthetic)
-	$(BIN)/python -m shardify build $(DEMO_SHARDS_CONFIG)
+	$(BIN)/python -m eval report $(call quote,$(RUN)) $(call option,out,$(OUT))
 
 check: install ## formatting, lint and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-test: install ## the quick tests
-	$(BIN)/python -m pytest -m 'not slow' -n $(PYTEST_WORKERS)
+docs: ## the pages in docs/ as a site, built strictly
+	@$(MAKE) --no-print-directory install EXTRAS=docs
+	$(BIN)/mkdocs build --strict
+
+test: install ## the quick tests, and the ten slowest of them
+	$(BIN)/python -m pytest -m 'not slow' -n $(PYTEST_WORKERS) --durations=10
 
 test-slow: install ## the tests that start and kill real processes, or take long
 	$(BIN)/python -m pytest -m slow
@@ -197,10 +169,6 @@ bench: install ## speed as ratios: building against bare ffmpeg, loading against
 	$(BIN)/python tests/benchmarks/bench_build.py $(call option,videos,$(VIDEOS))
 	$(BIN)/python tests/benchmarks/bench_loader.py $(call option,videos,$(VIDEOS))
 
-docs: install ## docs/ as a site: site/index.html
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-
 clean: ## remove caches and the demo's videos, shards and run; .venv and everything else stay
-	rm -rf $(CACHES) data/demo $(DEMO_RUN)
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build site data/demo runs/demo
 	find shardify stream_train eval tests -name __pycache__ -type d -prune -exec rm -rf {} +

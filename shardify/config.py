@@ -58,7 +58,8 @@ def load_config(model: type[Model], path: str | os.PathLike[str], overrides: Seq
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a UTF-8 text file"
-        raise UsageError(f"cannot read config {path}: {reason}") from None
+        others = ", ".join(sorted(map(str, Path(path).parent.glob("*.yaml"))))
+        raise UsageError(f"cannot read config {path}: {reason}{f'; there are: {others}' if others else ''}") from None
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from shardify.config import StrictModel
-from shardify.storage.locations import Location, is_url, join_location
+from shardify.storage.locations import Location, is_url, join_location, split_location
 from stream_train.data.config import DataConfig, IndexedReaderConfig
 from stream_train.networks.config import NetworkConfig
 from stream_train.training.config import OptimizerConfig, RunConfig, TrainConfig
@@ -112,6 +112,18 @@ class JudgingConfig(RunConfig):
     networks: dict[str, WeightsConfig]
     """What is judged, by name; the paper's place in the tables is that of the name `pretrained`."""
     data: EvalDataConfig = EvalDataConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _out_beside_checkpoint(cls, values: Any) -> Any:
+        """Where `out` is not given, results go to `eval` below the run of the network `pretrained`."""
+        networks = values.get("networks") if isinstance(values, dict) else None
+        entry = networks.get("pretrained") if isinstance(networks, dict) else None
+        path = entry.get("path") if isinstance(entry, dict) else None
+        if not isinstance(path, str) or not path or values.get("out") is not None:
+            return values
+        run = split_location(path)[0] if path.endswith(".safetensors") else path
+        return values | {"out": join_location(run, "eval")}
 
     @field_validator("splits", mode="before")
     @classmethod

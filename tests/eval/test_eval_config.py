@@ -186,6 +186,23 @@ def test_a_network_below_out_goes_where_out_goes(path: str, out: str, placed: st
     assert found["y"] == CheckpointWeights(path=path)
 
 
+@pytest.mark.parametrize(
+    ("path", "out"),
+    [
+        ("runs/my run", "runs/my run/eval"),
+        ("s3://bucket/run/", "s3://bucket/run/eval"),
+        ("s3://bucket/run/backbone.safetensors", "s3://bucket/run/eval"),
+    ],
+)
+def test_results_go_beside_the_checkpoint_unless_out_is_given(path: str, out: str) -> None:
+    values = tiny_eval_values(
+        Path("shards"), Path("out"), networks={"pretrained": {"kind": "checkpoint", "path": path}}
+    )
+    assert validate_config(EvalConfig, values, "tiny").out == "out"
+    del values["out"]
+    assert validate_config(EvalConfig, values, "tiny").out == out
+
+
 def test_networks_below_an_out_that_is_refused_hide_no_message() -> None:
     networks = {"x": {"kind": "checkpoint", "path": "a", "below_out": True}}
     with pytest.raises(UsageError, match="out = 'https://host/x': can only be read"):

@@ -34,7 +34,7 @@ def run_ci(checkout: Path, failing: str = "", **variables: str) -> tuple[int, li
 
 
 def test_ci_runs_everything_and_demands_the_clips_where_they_are(checkout: Path, tmp_path: Path) -> None:
-    steps = ("install", "check", "test", "test-slow")
+    steps = ("install", "check", "docs", "test", "test-slow")
     absent = str(tmp_path / "nowhere")
     assert run_ci(checkout, TEMPORAL_SSL_TEST_DATA=absent) == (0, [f"{step} 0" for step in steps])
     assert run_ci(checkout, TEMPORAL_SSL_TEST_DATA=str(tmp_path)) == (0, [f"{step} 1" for step in steps])

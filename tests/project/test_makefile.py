@@ -8,7 +8,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,21 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 EVALUATIONS = (*(evaluation.command for evaluation in SUITE), "eval-all")
 TARGETS = (
-    *(
-        "help",
-        "install",
-        "demo",
-        "demo-eval",
-        "shards",
-        "finish",
-        "verify",
-        "pretrain",
-        *EVALUATIONS,
-        "features",
-        "tables",
-        "report",
-    ),
-    *("check", "test", "test-slow", "bench", "docs", "clean"),
+    *("help", "install", "demo", "demo-eval", "shards", "finish", "verify", "pretrain", *EVALUATIONS, "features"),
+    *("tables", "report", "check", "docs", "test", "test-slow", "bench", "clean"),
 )
 DATASETS = ("demo", "ucf101", "hmdb51", "kinetics400", "kinetics600", "kinetics700", "folder", "flat", "csv")
 VARIABLES = re.findall(r"^#: ([A-Z]+)", MAKEFILE, flags=re.MULTILINE)
@@ -86,14 +72,9 @@ def test_help_lists_exactly_the_targets_and_is_the_default() -> None:
     assert result.stdout == run("make", "help").stdout
     listed = re.findall(r"^  ([a-z-]+) +\S", result.stdout, flags=re.MULTILINE)
     assert sorted(listed) == sorted(TARGETS)
-    assert sorted(set(re.findall(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.MULTILINE)[0].split())) == sorted(TARGETS)
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.MULTILINE)
+    assert sorted(phony.replace("$(EVALUATIONS)", " ".join(EVALUATIONS)).split()) == sorted(TARGETS)
     assert re.findall(r"^  ([A-Z]+) +\S", result.stdout, flags=re.MULTILINE) == VARIABLES
-
-
-def test_a_target_that_does_not_exist_is_an_error() -> None:
-    result = run("make", "nonsense")
-    assert result.returncode == 2
-    assert "No rule to make target 'nonsense'" in result.stderr
 
 
 VALUES = {
@@ -170,6 +151,11 @@ def test_values_reach_the_command_whole() -> None:
     given = ["source.videos=/Bob's  own", "out=$HOME, too", "seed=7", "seed=8", "task.sampling.motions=[random,warp]"]
     assert sorted(overrides(build)) == sorted(given)
     assert overrides(build)[-2:] == given[-2:], "SET comes last, and so wins"
+    (probe,) = commands("probe", "CHECKPOINT=a b/run", "OUT=my runs/eval", "CONFIG=my configs/eval.yaml")
+    assert probe[4] == "my configs/eval.yaml"
+    assert overrides(probe) == ["out=my runs/eval", "networks.pretrained.path=a b/run"]
+    (features,) = commands("features", "VIDEOS=/my videos", "CHECKPOINT=a b/run", "OUT=x y.npz")
+    assert features[4:] == ["/my videos", "a b/run", "--out", "x y.npz"]
 
 
 def test_gpus_start_torchrun() -> None:
@@ -187,24 +173,20 @@ def test_several_machines_run_the_same_target() -> None:
     assert overrides(command) == ["out=s3://bucket/run", "shards=s3://bucket/shards"]
     (command,) = commands("pretrain", *words[:3], "NODE=0", "MASTER=first")
     assert " ".join(command[5:11]) == "--nproc-per-node 1 --master-addr first --master-port 29500"
-    result = run("make", "--dry-run", "pretrain", *words[:4], "NODE=2", "MASTER=first")
-    assert result.returncode == 2
-    assert "NODE=2 is none of the nodes of NODES=2; they count from 0" in result.stderr
-    for missing in (4, 5):
-        result = run("make", "--dry-run", "pretrain", *(word for i, word in enumerate(words) if i != missing))
+    for wrong in (("NODE=2", "MASTER=first"), ("MASTER=first",), ("NODE=0",)):
+        result = run("make", "--dry-run", "pretrain", *words[:4], *wrong)
         assert result.returncode == 2
         assert "NODES=2 needs " in result.stderr
 
 
-@pytest.mark.parametrize("word", ["GPUS=x", "NODES=two", "NODE=-1", "GPUS=it's"])
+@pytest.mark.parametrize("word", ["NODES=two", "GPUS=it's"])
 def test_counts_are_numbers(word: str) -> None:
     result = run("make", "--dry-run", "pretrain", word)
     assert (result.returncode, result.stdout) == (2, "")
-    assert f"{word} is no number; give {word.partition('=')[0]}=2, say" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    assert word in result.stderr
 
 
-@pytest.mark.parametrize("target", ["pretrain", "shards", "help"])
+@pytest.mark.parametrize("target", ["pretrain", "help"])
 def test_a_misspelt_variable_is_refused_with_those_there_are(target: str) -> None:
     result = run("make", "--dry-run", target, "SHARDS=x", "OUTT=s3://b/x")
     assert (result.returncode, result.stdout) == (2, "")
@@ -221,19 +203,11 @@ def test_parts_and_engines_reach_the_build() -> None:
     assert command[3:] == ["verify", "gs://bucket/set"]
 
 
-@pytest.mark.parametrize("checkpoint", ["s3://bucket/run", "s3://bucket/run/", "s3://bucket/run/backbone.safetensors"])
-def test_results_of_a_run_in_a_bucket_lie_beside_it(checkpoint: str) -> None:
-    (command,) = commands("probe", "DATASET=ucf101", "SHARDS=s3://bucket/shards", f"CHECKPOINT={checkpoint}")
-    assert "out=s3://bucket/run/eval" in overrides(command)
-    assert f"networks.pretrained.path={checkpoint}" in overrides(command)
-
-
-@pytest.mark.parametrize("target", ["shards", "pretrain"])
-def test_a_data_set_without_a_config_is_named_with_those_there_are(target: str) -> None:
-    result = run("make", "--dry-run", target, "DATASET=nonsense")
-    assert result.returncode == 2
-    assert "nonsense.yaml does not exist; there are: " in result.stderr
-    assert f"configs/{target}/demo.yaml" in result.stderr
+def test_a_misspelt_data_set_reaches_the_command_which_refuses_it() -> None:
+    for target, folder in (("shards", "shards"), ("pretrain", "pretrain"), ("transfer", "eval")):
+        config = commands(target, "DATASET=nonsense")[-1][4]
+        assert config == f"configs/{folder}/nonsense.yaml"
+        assert not (ROOT / config).exists()
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -261,7 +235,7 @@ def test_overrides_of_pretrain_are_keys_of_the_config(dataset: str) -> None:
     assert (str(config.shards), config.data.num_workers) == ("mine", 3)
 
 
-# Judging
+# Evaluations
 
 
 @pytest.mark.parametrize("target", EVALUATIONS)
@@ -297,18 +271,6 @@ def test_overrides_of_evaluations_are_keys_of_the_config(dataset: str) -> None:
 def test_the_demo_is_judged_by_everything_and_put_on_one_page(checkout: Path) -> None:
     names = [command[3] for command in commands("demo-eval", cwd=checkout) if command[2] == "eval"]
     assert names == ["all", "tables", "report"]
-
-
-def test_features_say_what_they_need(checkout: Path) -> None:
-    words = ["VIDEOS=/my videos", "CHECKPOINT=runs/x", "OUT=x.npz"]
-    (command,) = commands("features", *words, cwd=checkout)
-    assert command == [".venv/bin/python", "-m", "eval", "features", "/my videos", "runs/x", "--out", "x.npz"]
-    for number, name in enumerate(("VIDEOS or SHARDS", "CHECKPOINT", "OUT")):
-        result = run(
-            "make", "--dry-run", "features", *(word for i, word in enumerate(words) if i != number), cwd=checkout
-        )
-        assert result.returncode == 2
-        assert f"features needs {name}" in result.stderr
 
 
 # Installing
@@ -354,18 +316,11 @@ def test_install_makes_the_environment_once_and_again_after_a_change(checkout: P
     assert calls() == ["-m venv", "-m pip"]
 
 
-@pytest.mark.parametrize(("extras", "unknown"), [("foo", "foo"), ("aws,s3", "s3"), ("boto3, ray, x", "boto3 x")])
-def test_extras_that_are_unknown_are_refused_with_the_known_ones(checkout: Path, extras: str, unknown: str) -> None:
-    result = run("make", "--dry-run", "install", f"EXTRAS={extras}", cwd=checkout)
+def test_an_unknown_extra_is_refused(checkout: Path) -> None:
+    result = run("make", "install", "EXTRAS=aws,s3", f"PYTHON={sys.executable}", cwd=checkout)
     assert result.returncode == 2
-    assert f"EXTRAS={extras}: there is no extra {unknown}; known are aws,ray." in result.stderr
-    assert result.stdout == ""
-
-
-def test_the_known_extras_are_those_of_the_package() -> None:
-    (known,) = re.findall(r"^known_extras := (.*)$", MAKEFILE, flags=re.MULTILINE)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert {*known.split(), "dev", "test"} == set(project["optional-dependencies"])
+    assert "there is no extra s3" in result.stderr
+    assert not (checkout / ".venv").exists()
 
 
 def test_extras_are_installed_once_beside_the_rest(checkout: Path) -> None:
