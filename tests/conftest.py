@@ -125,3 +125,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(shardify.build.archives.writer, "decode_source", decode)
     return sizes
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A small data set and a pre-training run on it, for tests of evaluations; read-only."""
+    from helpers_video_eval import make_world
+
+    return make_world(tmp_path_factory.mktemp("world"))

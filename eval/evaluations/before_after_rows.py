@@ -3,9 +3,9 @@
 In: a network. Out: the accuracy of telling (first, second) from (second, first), two pieces of 8 frames that enter the
 network as one clip of 16.
 
-Ours, where the paper is silent: stride 1; between the pieces lie 1 to min(16, what fits) frames, drawn alike for both
-classes, so that the seam itself does not tell them apart (none in a video of just two pieces); all layers are trained;
-videos too short for two pieces are left out.
+Our choices, where the paper says nothing: stride 1; a gap of 1 to min(16, what fits) frames between the pieces, drawn
+in the same way for both classes, so that the gap does not tell the answer (no gap if only two pieces fit); all layers
+are trained; videos too short for two pieces are left out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def frames_of_piece(stride: int) -> int:
 
 
 def draw_pieces(num_frames: int, draws: SampleDraws, stride: int, item: int = 0) -> tuple[ClipPlan, ClipPlan]:
-    """The clip (first, second) and the clip (second, first) of one drawn pair of pieces.
+    """The clips (first, second) and (second, first) of one drawn pair of pieces.
 
     Args:
         num_frames: frames of the video, at least two pieces.

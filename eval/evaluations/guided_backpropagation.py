@@ -1,10 +1,10 @@
-"""What in a clip a network's decision hangs on: guided backpropagation and the paper's maps of it (section 4, Fig. 4).
+"""What a network's answer depends on: guided backpropagation and the paper's maps of it (section 4, Fig. 4).
 
 In: a network with its head, and clips. Out: the guided gradient of an output to every input value, and one map a frame.
 
 Guided backpropagation (Springenberg et al., "Striving for Simplicity", 2015) is backpropagation in which a ReLU passes
-a gradient on only where its input was positive and the gradient is positive. Nothing in the network is touched for it:
-calls of ReLU are replaced while it runs, whichever module or function makes them.
+a gradient only where its input and the gradient are positive. The network is not changed: calls of ReLU are replaced
+while it runs, from any module or function.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from stream_train.networks.base import NUM_COLOURS
 
 DISPLAY_PERCENTILE = 99.5
-"""This share of a clip's map values lies at or below what is drawn in the strongest colour."""
+"""Percentile of a clip's map values that is drawn in the strongest colour."""
 
 _RELUS = frozenset({F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_})
 _TRAINABLE = frozenset({F.batch_norm, F.dropout, F.dropout3d})
@@ -32,15 +32,14 @@ _TRAINABLE = frozenset({F.batch_norm, F.dropout, F.dropout3d})
 def guided_gradient(model: Callable[[Tensor], Tensor], clips: Tensor, target: int | Tensor | None = None) -> Tensor:
     """Guided gradient of one output a clip to that clip.
 
-    Weights, flags, hooks, statistics and gradients of the network are left as they are, and frozen layers are passed
-    through. The logits are differentiated, not the probabilities.
+    The network keeps its weights, flags, hooks, statistics and gradients; frozen layers pass gradients. The logits are
+    differentiated, not the probabilities.
 
     Args:
-        model: clips to logits (N, K), each clip's logits depending on that clip alone. A module is put into evaluation
-            mode meanwhile; the modules behind any other callable must be in it. The network must use what its ReLUs
-            return: those that work in place are computed out of place.
+        model: clips to logits (N, K), each clip by itself. A module runs in evaluation mode; the modules behind another
+            callable must be in it. The network must use what its ReLUs return: in-place ones run out of place.
         clips: float (N, 3, T, H, W), on the network's device; not changed.
-        target: the output to explain, a class for all clips or int64 (N,); by default each clip's winning one.
+        target: the class to explain, one for all clips or int64 (N,); None is each clip's winning one.
 
     Returns:
         float (N, 3, T, H, W), in the clips' dtype and device.
@@ -117,7 +116,7 @@ class _GuidedReLU(torch.autograd.Function):
 
 
 class _GuidedReLUs(TorchFunctionMode):
-    """While it is entered, in this thread, every ReLU is a guided one, and what trains is refused."""
+    """Inside this context, in this thread, every ReLU is guided, and functions in training mode are refused."""
 
     def __torch_function__(
         self,
@@ -135,7 +134,7 @@ class _GuidedReLUs(TorchFunctionMode):
 
 @contextmanager
 def _evaluating(model: object) -> Iterator[None]:
-    """A module and those below it in evaluation mode, each put back afterwards; nothing for other callables."""
+    """Put a module and its children into evaluation mode and restore them; other callables stay."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     were_training = [module.training for module in modules]
     try:

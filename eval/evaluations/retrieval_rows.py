@@ -1,6 +1,6 @@
-"""Retrieval: the training videos whose features lie nearest to a test video's (Table 4, Figure 5).
+"""Retrieval: the training videos whose features are nearest to a test video's (Table 4, Figure 5).
 
-In: a config's networks and splits. Out, a row each: how often the top 1, 5, 10, 20, 50 hold a video of the query's
+In: a config's networks and splits. Out, for each: a row, how often the top 1, 5, 10, 20, 50 hold a video of the query's
 class; the ranked lists as JSON; a picture of queries and neighbours.
 """
 
@@ -97,13 +97,13 @@ def query_of(setting: Setting, position: int, nearest: IntArray, similarities: n
 
 
 def frames_shown(samples: Samples, position: int) -> tuple[ImageArray, ...]:
-    """The first, the middle and the last quarter's frame of a video."""
+    """The frames at a quarter, half and three quarters of a video."""
     last = int(samples.num_frames[position]) - 1
     return tuple(read_frames(samples, position, [round(last * share) for share in (0.25, 0.5, 0.75)]))
 
 
 def class_name(samples: Samples, position: int) -> str:
-    """The class of a sample, in words."""
+    """The name of a sample's class."""
     label = int(samples.labels[position])
     return "no label" if label == NO_LABEL else samples.classes[label]
 

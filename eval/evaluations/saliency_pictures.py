@@ -1,6 +1,6 @@
-"""What networks look at, as pictures: guided backpropagation on test videos (Figure 4).
+"""Pictures of what networks look at: guided backpropagation on test videos (Figure 4).
 
-In: a config's networks, each with the heads it was trained with, and its test split. Out: a PNG and a short video.
+In: a config's networks, each with the heads of its training, and its test split. Out: a PNG and a short video.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def chosen_videos(samples: Samples, keys: tuple[str, ...], count: int) -> list[i
 
 
 def explain(name: str, model: ClipModel, metadata: dict[str, Any], batch: Batch, world: World) -> SaliencyRow:
-    """A network's winning output on a clip, and what it hangs on. The first head is explained: motion, or action."""
+    """A network's winning output on a clip, and its map. The first head is explained: motion, or action."""
     head = next(iter(model.heads))
     place_model(model, world.device)
     clips = prepare_clips(batch.to(world.device))

@@ -3,9 +3,9 @@
 In: a network. Out: accuracy over the 13 offsets -6 to 6, and the mean absolute error of the offset in steps. The last
 convolution's features of both clips are subtracted and go through three new fully connected layers.
 
-Ours, where the paper is silent: stride 1; one crop and flip for both clips, no recolouring; convolutions frozen; the
-test asks for every offset once a video; videos too short for the largest offset are left out, so that all 13 are
-equally likely.
+Our choices, where the paper says nothing: stride 1; one crop and flip for both clips, no recolouring; frozen
+convolutions; the test asks every offset once a video; videos too short for the largest offset are left out, so that
+all 13 are equally likely.
 """
 
 from __future__ import annotations

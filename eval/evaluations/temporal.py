@@ -1,7 +1,6 @@
-"""Questions about the time of a video (Table 3): training a new classifier for one, and testing it on drawn clips.
+"""Questions about the time in a video (Table 3): train a new classifier, and test it on drawn clips.
 
-In: what is special about a question, as :class:`TemporalQuestion`. Out: its result row. Videos too short for the
-question are left out of training and test, and counted.
+In: a :class:`TemporalQuestion`. Out: its result row. Videos too short for the question are left out and counted.
 """
 
 from __future__ import annotations
@@ -34,18 +33,18 @@ class TemporalQuestion:
     section: SyncSection | BeforeAfterSection
     task: Question
     tests: DrawClips
-    """The clips that a test video gives, drawn with the setting's seed."""
+    """The clips of a test video, drawn with the setting's seed."""
     model: type[JudgedModel]
     measure: Callable[[Tensor, Tensor], Tensor]
     """Answers int64 (R,) and right answers int64 (R,) -> (R, metrics)."""
     chance: dict[str, float]
-    """Metric -> what guessing gives; names the metrics in their order."""
+    """Metric -> the result of guessing; the metrics in their order."""
     data: Callable[[DataConfig], DataConfig] = lambda data: data
-    """What it changes about how training clips are read."""
+    """Changes how training clips are read."""
 
 
 def temporal_row(setting: Setting, question: TemporalQuestion) -> Row:
-    """Train, test, write the row; or find it written."""
+    """Train, test and write the row, or read the row of an earlier command."""
     section, evaluation = question.section, question.evaluation
     variant = "frozen" if section.frozen else "finetune"
     details = details_of(setting, **{evaluation: section.model_dump(mode="json", exclude={"networks"})})

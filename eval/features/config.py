@@ -18,10 +18,10 @@ class FeatureConfig(StrictModel):
     """One vector a video: the mean over some of its clips."""
 
     layer: Layer = "pooled"
-    """The last convolution's output averaged over frames and places, or the network's last feature."""
+    """`pooled`: the last convolution's output, averaged over time and space. `features`: the network's last feature."""
     stride: PositiveInt = 4
     clips_per_video: PositiveInt = 10
-    """Clips evenly over a video."""
+    """Clips at even distances over a video."""
 
 
 class LinearConfig(StrictModel):
@@ -36,20 +36,20 @@ class LinearConfig(StrictModel):
     of ucf101-8 the frame-difference map reaches 39 % at 100, 41 % at 1, 53 % at 0.01 and 40 % at 0.0001: choose another
     in this way, on training videos alone, and one for all networks that are compared."""
     max_iterations: PositiveInt = 2000
-    """Of L-BFGS; it usually stops far earlier, and the result says so if it did not."""
+    """Of L-BFGS. It usually needs far fewer; a warning says if these did not suffice."""
 
 
 class NeighboursConfig(StrictModel):
-    """The k-nearest-neighbour classifier, as is usual for judging self-supervised features (Wu et al., CVPR 2018)."""
+    """The k-nearest-neighbour classifier, usual for self-supervised features (Wu et al., CVPR 2018)."""
 
     num_neighbours: PositiveInt = 20
-    """k; where there are fewer training videos, all of them vote."""
+    """k; all training videos vote if there are fewer."""
     temperature: PositiveFloat = 0.07
     """A neighbour votes with weight exp(similarity / temperature)."""
 
 
 class VideoFeaturesConfig(StrictModel):
-    """What `video-eval features` is asked to do; nothing but the first three keys needs to be given."""
+    """The settings of `video-eval features`; only the first three keys are required."""
 
     source: Location
     """Folder of videos at any depth, or of shards; or its URL."""
@@ -60,26 +60,26 @@ class VideoFeaturesConfig(StrictModel):
     split: str | None = None
     """Of shards; null is every sample."""
     labels: Literal["auto", "folder", "none"] = "auto"
-    """Of videos: the first folder on a video's path is its class, or there are none; auto is `folder` where every video
-    lies in one."""
+    """Of videos. `folder`: the first folder on a video's path is its class. `auto`: `folder` if every video is in one,
+    else `none`."""
     features: FeatureConfig = FeatureConfig()
     crop: int | None = Field(default=None, ge=1, le=4096)
-    """Pixels of the centre crop; null is what the network was trained with."""
+    """Pixels of the centre crop; null is as in training."""
     resize: tuple[PositiveInt, PositiveInt] | None = None
-    """Height and width that frames are resized to before the crop; null is what the network was trained with."""
+    """Height and width of the frames before the crop; null is as in training."""
     shards: Location | None = None
-    """Where the shards made from videos are kept; null makes temporary ones."""
+    """Folder or URL to keep the shards of the videos in; null makes temporary ones."""
     build_workers: int = Field(default=0, ge=0, le=1024)
     """Processes that decode videos; 0 takes every core."""
     num_workers: int | None = Field(default=None, ge=0, le=256)
     max_clips: PositiveInt = 64
-    """Most clips that go through the network at a time."""
+    """Most clips at a time in the network."""
     device: DeviceChoice = "auto"
     precision: Precision = "auto"
     threads: int = Field(default=0, ge=0, le=1024)
 
 
 def features_config(values: Mapping[str, Any], overrides: Sequence[str]) -> VideoFeaturesConfig:
-    """The config from the command line's words."""
+    """The config from the command line."""
     given = {name: value for name, value in values.items() if value is not None}
     return validate_config(VideoFeaturesConfig, override_values(given, overrides), origin="video-eval features")

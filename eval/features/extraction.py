@@ -1,7 +1,6 @@
-"""Feature vectors of videos: the mean over some clips of what a frozen network, or simple pixel statistics, give.
+"""Feature vectors of videos: the mean over some clips of a frozen network's features, or of pixel statistics.
 
-In: a split and a network. Out: :class:`eval.features.vectors.Vectors`, ready for neighbours, linear probes and
-scikit-learn.
+In: a split and a network. Out: :class:`eval.features.vectors.Vectors`.
 """
 
 from __future__ import annotations
@@ -31,13 +30,7 @@ TRIVIAL: dict[str, Callable[[Tensor], Tensor]] = {"colour": colour_features, "di
 
 
 def features_of(setting: Setting, samples: Samples, config: FeatureConfig) -> Vectors:
-    """The vectors of a split's samples, by the setting's network or trivial features.
-
-    Args:
-        setting: names the network; random weights are drawn from its seed.
-        samples: whose features.
-        config: layer, stride and number of clips.
-    """
+    """The vectors of samples, by the setting's network (random weights are drawn from its seed) or trivial features."""
     trivial = setting.trivial
     metadata: dict[str, Any] = {
         **config.model_dump(mode="json"),
@@ -100,7 +93,7 @@ def extract(
 
 
 def backbone_rows(backbone: Backbone, layer: Layer) -> RowsOf:
-    """A batch to its clips' features: `pooled` of the last convolution, or the last feature."""
+    """A function from a batch to its clips' features: `pooled` of the last convolution, or the last feature."""
 
     def rows_of(batch: Batch) -> tuple[Tensor, Tensor]:
         clips = prepare_clips(batch)
@@ -112,5 +105,5 @@ def backbone_rows(backbone: Backbone, layer: Layer) -> RowsOf:
 
 
 def trivial_rows(function: Callable[[Tensor], Tensor]) -> RowsOf:
-    """A batch to what a function of its uint8 (N, T, H, W, 3) frames gives."""
+    """A function from a batch to `function` of its uint8 (N, T, H, W, 3) frames."""
     return lambda batch: (function(batch.frames), batch.sample)

@@ -1,7 +1,7 @@
-"""Which labelled videos a probe may learn from, when labels are scarce.
+"""Label budgets: which labelled videos a probe may learn from.
 
-In: labels and keys of a training split, and a budget such as 10 % or 5 a class. Out: positions. The draws of one seed
-are nested: the videos of a smaller budget are among those of every larger one.
+In: labels and keys of a training split, and a budget such as 10 % or 5 a class. Out: positions. For one seed, a smaller
+budget's videos are among those of every larger one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PERCENTAGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
 
 @dataclass(frozen=True, kw_only=True)
 class LabelBudget:
-    """How many videos of each class have a label: a number of them, or a percentage. A type for fields of configs.
+    """How many videos of each class have a label: a number, or a percentage. A type for fields of configs.
 
     Raises:
         ValueError: if neither or both are given, or one is out of range.
@@ -76,11 +76,7 @@ class LabelBudget:
         return "all" if self.percent == 100 else str(self.value).replace("%", "pct")
 
     def count_of(self, num_videos: int) -> int:
-        """How many of a class's videos get a label.
-
-        A class with fewer videos than asked for gives all it has. A percentage is rounded to the nearest number, halves
-        upward, but a class gives at least one.
-        """
+        """How many of a class's videos get a label: at most all, at least one; a percentage is rounded, halves up."""
         if self.percent is None:
             return min(self.videos_per_class or 0, num_videos)
         rounded = int(num_videos * Fraction(self.percent) / 100 + Fraction(1, 2))
@@ -95,10 +91,10 @@ class LabelBudget:
 
 
 def choose_labelled(labels: IntArray, keys: Sequence[str], budget: LabelBudget, seed: int) -> IntArray:
-    """Draw the videos whose labels may be used, from each class on its own.
+    """Choose the videos whose labels may be used, for each class by itself.
 
-    The videos of a class, sorted by key, are put in an order drawn for (seed, class); the budget takes the first of
-    them. So neither the order of the split nor other classes change a draw, and budgets of one seed are nested.
+    The videos of a class are sorted by key and shuffled for (seed, class); the budget takes the first ones. So neither
+    the order of the split nor other classes change the choice.
 
     Args:
         labels: int64 (V,), -1 where there is none; those are never chosen.

@@ -1,6 +1,6 @@
-"""The linear probe: how well a linear classifier on frozen features tells the classes apart.
+"""The linear probe: logistic regression on frozen features.
 
-In: one feature vector a video. Out: classes and probabilities of the test videos. Nothing is drawn.
+In: one feature vector a video. Out: classes and probabilities of the test videos. Nothing is random.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def classify_linearly(
 ) -> Predictions:
     """Fit a linear classifier to the training videos and apply it to the queries.
 
-    Features are normalised by the training set. A class without training videos is never predicted and has probability
-    0; with one class only, that one is predicted everywhere. With two, scikit-learn fits the binomial form.
+    Features are normalised by the training set. A class without training videos has probability 0; a single class is
+    predicted everywhere. With two, scikit-learn fits the binomial form.
 
     Args:
         train: float32 (V, D), V >= 1, as extracted.
@@ -33,7 +33,7 @@ def classify_linearly(
         num_classes: K.
 
     Returns:
-        Predictions for the Q queries, over K classes; with a warning if the fit did not converge.
+        Predictions, with a warning if the fit did not converge.
 
     Raises:
         ValueError: if a label lies outside the classes, or shapes do not fit.
@@ -54,11 +54,11 @@ def classify_linearly(
 def _fitted_probabilities(
     train: VectorArray, train_labels: IntArray, queries: VectorArray, config: LinearConfig
 ) -> tuple[FloatArray, str | None]:
-    """float64 (Q, classes seen) in increasing order of class, and a line about what went wrong."""
+    """float64 (Q, classes seen) in increasing order of class, and the warning."""
     model = LogisticRegression(C=config.inverse_penalty, solver="lbfgs", max_iter=config.max_iterations)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        # Fitted in float32, probabilities differ in the third digit, with a weak penalty in the first.
+        # In float32, probabilities would differ in the third digit, with a weak penalty in the first.
         model.fit(train.astype(np.float64), train_labels)
         probabilities: FloatArray = model.predict_proba(queries.astype(np.float64))
     if not caught:

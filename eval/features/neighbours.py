@@ -1,7 +1,7 @@
-"""Which videos of the training set lie nearest: retrieval (Table 4) and the k-nearest-neighbour classifier.
+"""The nearest training videos: retrieval (Table 4) and the k-nearest-neighbour classifier.
 
-In: one feature vector a video. Out: ranked positions, hits, and classes. Nothing is trained and nothing is drawn; ties
-are broken by position or class number, so that equal features give equal answers on every machine.
+In: one feature vector a video. Out: ranked positions, hits, and classes. Nothing is random; ties go to the lower
+position or class, so that equal features give equal answers on every machine.
 """
 
 from __future__ import annotations
@@ -26,33 +26,32 @@ TOP_KS = (1, 5, 10, 20, 50)
 BoolArray = npt.NDArray[np.bool_]
 
 _ROWS = 16_384
-"""Vectors that are worked on at once ..."""
+"""Target vectors in memory at once."""
 _QUERIES = 512
-"""... and queries that are compared with them."""
+"""Queries compared with them at once."""
 _POSITIONS = 1 << 32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """What a classifier says about V videos, K classes."""
+    """The predictions of a classifier: V videos, K classes."""
 
     predicted: IntArray
-    """int64 (V,) the class of the highest score, the smallest of several."""
+    """int64 (V,) the class of the highest score; the smallest class if several are equal."""
     scores: FloatArray
     """float64 (V, K) in [0, 1], each row sums to 1."""
     warning: str | None = None
-    """One line, if the numbers are to be taken with care."""
+    """One line, if the numbers may be wrong."""
 
 
 def normalise(train: VectorArray, *others: VectorArray) -> tuple[VectorArray, ...]:
-    """Shift and scale each dimension so that it has mean 0 and deviation 1 over the training set (section 6, Table 4).
+    """Shift and scale each dimension to mean 0 and deviation 1 over the training set (section 6, Table 4).
 
-    A dimension that does not vary in the training set tells nothing about its videos: it becomes 0 everywhere. Not to
-    vary means a deviation within float32's rounding of the largest magnitude.
+    A dimension that is constant in the training set, up to float32's rounding, becomes 0 everywhere.
 
     Args:
         train: float32 (V, D), V >= 1; the only source of the statistics.
-        others: float32 (Q, D) each, scaled alike.
+        others: float32 (Q, D) each, scaled in the same way.
 
     Returns:
         float32 arrays, `train` first.
@@ -84,15 +83,14 @@ def rank_neighbours(
 ) -> tuple[IntArray, VectorArray]:
     """The k targets of the highest cosine similarity to each query, best first.
 
-    Similarities are computed in float64 and rounded to float32, so that targets which are equal up to a factor tie
-    wherever they stand; ties go to the lower position. A zero vector has similarity 0 to everything. Memory does not
-    grow with queries times targets.
+    Similarities are computed in float64 and rounded to float32, so that multiples of one vector tie; ties go to the
+    lower position. A zero vector has similarity 0 to everything. Memory does not grow with queries times targets.
 
     Args:
         queries: float32 (Q, D).
         targets: float32 (N, D).
-        k: how many; all N if there are fewer.
-        device: where to compute; it needs float64.
+        k: number of neighbours; at most N are returned.
+        device: must support float64.
 
     Returns:
         int64 (Q, min(k, N)) positions of targets, and float32 (Q, min(k, N)) similarities in [-1, 1].
@@ -128,8 +126,8 @@ def topk_hits(
     Args:
         ranked_labels: int64 (Q, R) classes of each query's nearest targets, best first; -1 matches nothing.
         query_labels: int64 (Q,), all >= 0.
-        ks: how many of the nearest count; where there are fewer targets than k, all of them do.
-        num_targets: how many targets were ranked; R must be at least min(max(ks), num_targets).
+        ks: numbers of nearest targets that count.
+        num_targets: number of ranked targets; R must be at least min(max(ks), num_targets).
 
     Returns:
         "top1", "top5" ... -> bool (Q,).
@@ -147,17 +145,14 @@ def topk_hits(
 
 
 def topk_chance(target_labels: IntArray, query_labels: IntArray, ks: Sequence[int] = TOP_KS) -> dict[str, float]:
-    """What :func:`topk_hits` averages to if each query's neighbours are drawn at random.
+    """The mean of :func:`topk_hits` if each query's neighbours are random.
 
-    With n of N targets in the query's class, none of k is with probability C(N - n, k) / C(N, k).
+    If n of N targets have the query's class, no hit among k has probability C(N - n, k) / C(N, k).
 
     Args:
         target_labels: int64 (N,), -1 where there is none.
         query_labels: int64 (Q,), Q >= 1.
         ks: as for :func:`topk_hits`.
-
-    Returns:
-        "top1", "top5" ... -> the mean probability of a hit over the queries.
     """
     num_targets, in_class = len(target_labels), Counter(target_labels.tolist())
     chances = {}
@@ -180,8 +175,7 @@ def classify_by_neighbours(
     """Let the nearest training videos vote on the class of each query.
 
     Features are normalised by the training set, then compared by cosine. Each of the k nearest votes for its class with
-    weight exp(similarity / temperature); a score is a class's share of all weight. Equal scores go to the smallest
-    class.
+    weight exp(similarity / temperature); a score is a class's share of all weight.
 
     Args:
         train: float32 (V, D), V >= 1, as extracted.
@@ -189,10 +183,7 @@ def classify_by_neighbours(
         queries: float32 (Q, D), as extracted.
         config: k and the temperature.
         num_classes: K.
-        device: where to compare.
-
-    Returns:
-        Predictions for the Q queries, over K classes.
+        device: must support float64.
 
     Raises:
         ValueError: if a label lies outside the classes, or shapes do not fit.
@@ -204,7 +195,7 @@ def classify_by_neighbours(
     weights = np.exp((similarities.astype(np.float64) - similarities[:, :1]) / config.temperature)
     votes = train_labels[indices]
     scores = np.zeros((len(queries), num_classes))
-    for rank in range(indices.shape[1]):  # one by one in the order of rank: equal weights give exactly equal sums
+    for rank in range(indices.shape[1]):  # in the order of rank: equal weights give exactly equal sums
         scores[np.arange(len(queries)), votes[:, rank]] += weights[:, rank]
     predicted = scores.argmax(axis=1).astype(np.int64, copy=False)
     return Predictions(predicted=predicted, scores=scores / scores.sum(axis=1, keepdims=True))
@@ -230,10 +221,9 @@ def _unit_vectors(vectors: VectorArray, device: torch.device | str) -> Tensor:
 
 
 def _ranks(similarities: Tensor, first: int) -> Tensor:
-    """int64 numbers, all different, that order by similarity and then by lower position of the target.
+    """Distinct int64 numbers that order by similarity, then by lower position: `topk` promises no order among equals.
 
-    The upper half is the float32 similarity as an integer of the same order, the lower half counts down from the first
-    target: `topk` itself promises no order among equals.
+    The upper half is the float32 similarity as an integer of the same order, the lower half the negated position.
     """
     bits = (similarities.float() + 0.0).view(torch.int32)  # + 0.0 makes -0.0 equal to 0.0
     positions = torch.arange(first, first + similarities.shape[1], device=similarities.device)

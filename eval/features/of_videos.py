@@ -1,7 +1,7 @@
-"""Feature vectors of anyone's videos: a folder of videos or of shards, and a checkpoint, to one file of vectors.
+"""Feature vectors of your own videos: a folder of videos or of shards, and a checkpoint, to one file of vectors.
 
-In: a :class:`VideoFeaturesConfig`. Out: names, labels and vectors as `.npz` or `.safetensors`. Videos pass through
-shards, kept or temporary, so that their frames are made exactly as those of the training.
+In: a :class:`VideoFeaturesConfig`. Out: names, labels and vectors as `.npz` or `.safetensors`. Videos become shards
+first, kept or temporary, so that their frames are decoded exactly as those of the training.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _samples(
 
 
 def is_dataset(source: str) -> bool:
-    """Whether a place holds shards. Raises UsageError if it is no folder."""
+    """Whether a folder or URL holds shards. Raises UsageError if it is no folder."""
     if not is_url(source) and not Path(source).is_dir():
         reason = "is a file" if Path(source).exists() else "does not exist"
         raise UsageError(f"{source} {reason}; give a folder of videos or of shards")

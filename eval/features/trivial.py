@@ -1,6 +1,6 @@
-"""Features without a network: what any learned representation has to beat.
+"""Features without a network, as a baseline.
 
-In: the clips that a network would get. Out: one vector a clip, from colour alone or from the places that change.
+In: the clips that a network would get. Out: one vector a clip, from its colours or from where it changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an evaluation reads, and how it trains: the parts of a config that several evaluations share."""
+"""The parts of a config that all evaluations share: data, networks, training."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ class EvalDataConfig(DataConfig):
     videos_per_batch: int = Field(default=24, ge=1, le=8192)
     """Videos in the global training batch, each with one clip."""
     reader: IndexedReaderConfig = IndexedReaderConfig()
-    """Tests look at every video once and subsets of the training videos are drawn, so shards need their indexes."""
+    """Shards need their indexes: tests read every video once, and probes read chosen training videos."""
     max_test_clips: PositiveInt = 64
-    """Most clips that a rank puts through a network at a time when it tests."""
+    """Most clips at a time in a test, on each rank."""
 
 
 class FineTuneOptimizer(OptimizerConfig):
-    """AdamW as in pre-training, more slowly."""
+    """AdamW as in pre-training, with a smaller learning rate."""
 
     learning_rate: PositiveFloat = 5e-5
 
 
 class FitConfig(TrainConfig):
-    """A training run of an evaluation: a run's keys, and what tells its question from others."""
+    """A training run of an evaluation."""
 
     question: dict[str, Any]
-    """Everything else that decides what is learnt; part of the run's identity."""
+    """All other settings that decide what is learnt; part of the run's identity."""
 
 
 class CheckpointWeights(StrictModel):
@@ -58,17 +58,17 @@ class CheckpointWeights(StrictModel):
     path: Location
     """Its backbone.safetensors, or the folder of the run that holds it; or the URL of either."""
     below_out: bool = False
-    """Whether a relative path lies below the config's `out`, wherever that is, as what its evaluations train does."""
+    """Whether a relative path is below the config's `out`, such as a network that an evaluation trains."""
 
 
 class RandomWeights(StrictModel):
-    """Newly initialised weights: training from scratch, or the bottom line of frozen evaluations."""
+    """Newly initialised weights: training from scratch, or the baseline of frozen evaluations."""
 
     kind: Literal["random"]
     network: NetworkConfig | None = None
     """The architecture."""
     like: str | None = None
-    """Instead of `network`: the name of another entry, whose architecture is taken."""
+    """Instead of `network`: the name of another entry with the same architecture."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -84,11 +84,11 @@ class TorchvisionWeights(StrictModel):
     network: NetworkConfig
     """r3d18 or r2plus1d18, of variant torchvision and width 1."""
     weights: str
-    """A file with the state dict, or the name of torchvision's own weights, such as KINETICS400_V1, to be fetched."""
+    """A file with the state dict, or the name of weights that torchvision downloads, such as KINETICS400_V1."""
 
 
 class TrivialFeatures(StrictModel):
-    """No network: what simple statistics of the pixels are worth in retrieval and in the probes on features."""
+    """No network: simple statistics of the pixels, as a baseline for retrieval and for the probes on features."""
 
     kind: Literal["trivial"]
     features: Literal["colour", "difference"]
@@ -104,13 +104,13 @@ class JudgingConfig(RunConfig):
     """The keys of a config that all evaluations share: data, networks, and how results are computed."""
 
     test_shards: str | None = None
-    """Where the test splits lie, if in another data set; its classes must be the same."""
+    """The data set of the test splits, if it is another one; its classes must be the same."""
     splits: tuple[SplitPair, ...] = (SplitPair(train="train1", test="test1"),)
     """Splits to train and test on, one after the other; `[1, 2, 3]` is short for train1 and test1 and so on."""
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
     """Seeds of new weights, order and draws; each is a row of its own."""
     networks: dict[str, WeightsConfig]
-    """What is judged, by name; the paper's place in the tables is that of the name `pretrained`."""
+    """The networks to evaluate, by name. The tables compare the one named `pretrained` with the paper."""
     data: EvalDataConfig = EvalDataConfig()
 
     @model_validator(mode="before")
@@ -143,12 +143,12 @@ class JudgingConfig(RunConfig):
     @field_validator("networks")
     @classmethod
     def _spell_out_paths(cls, networks: dict[str, WeightsConfig], info: ValidationInfo) -> dict[str, WeightsConfig]:
-        out = info.data.get("out")  # declared, and so checked, before; absent if it was refused
+        out = info.data.get("out")  # checked before `networks`; missing if it is invalid
         return {name: entry if out is None else _placed(entry, out) for name, entry in networks.items()}
 
 
 def _placed(entry: WeightsConfig, out: str) -> WeightsConfig:
-    """The same entry with its whole path, if that was given below `out`."""
+    """The entry with its whole path, if its path is below `out`."""
     if not isinstance(entry, CheckpointWeights) or not entry.below_out:
         return entry
     is_whole = is_url(entry.path) or Path(entry.path).is_absolute()

@@ -1,6 +1,6 @@
-"""Training for an evaluation: from a setting to a model that has learnt its question, resumed after any kill.
+"""Training for an evaluation, which resumes after any kill.
 
-In: a setting, a task, how the model is put together. Out: the trained model, in evaluation mode, equal on every rank.
+In: a setting and a :class:`Fit`. Out: the trained model, in evaluation mode, equal on every rank.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ class Fit:
     positions: IntArray | None = None
     """Training videos to learn from; None is all."""
     data: DataConfig | None = None
-    """How clips are read, if not as the setting says."""
+    """How clips are read; None is as in the setting."""
     validate_every_epochs: int = 0
     details: dict[str, Any] = field(default_factory=dict)
-    """What else decides the result, as JSON values."""
+    """Other settings that decide the result, as JSON values."""
 
 
 def fit_model(setting: Setting, plan: Fit) -> JudgedModel:
-    """Train, or go on, or load what is trained already.
+    """Train, resume, or load what is already trained.
 
     Raises:
         UsageError: if the folder holds a run of other settings.
         WorkError: if data cannot be read, or the loss is no longer finite.
-        Stopped: after a stop request; the same command goes on with this training.
+        Stopped: after a stop request; the same command resumes this training.
     """
     network = setting.network
 
@@ -82,7 +82,7 @@ def fit_model(setting: Setting, plan: Fit) -> JudgedModel:
 
 
 def fit_config(setting: Setting, plan: Fit) -> FitConfig:
-    """The training run that a plan means in a setting."""
+    """The config of the training run."""
     train, config = setting.train, setting.config
     validation = None
     if plan.validate_every_epochs and config.test_shards is None:
@@ -111,6 +111,6 @@ def fit_config(setting: Setting, plan: Fit) -> FitConfig:
 
 
 def _digest_of(samples: Samples, positions: IntArray) -> str:
-    """Which videos take part, in a line: how many, and the sha256 of their keys."""
+    """The chosen videos in one line: their number, and the sha256 of their keys."""
     keys = "\n".join(samples.keys[position] for position in positions.tolist())
     return f"{len(positions)} of {len(samples)}, sha256 {hashlib.sha256(keys.encode()).hexdigest()}"

@@ -1,4 +1,4 @@
-"""Networks with new classifiers: which parts are restored, which are new, and which stay frozen.
+"""Networks with new classifiers: which parts are restored, new or frozen.
 
 Axes: N clips, P = N / 2 pairs of clips.
 """
@@ -28,17 +28,17 @@ UNITS_PER_FEATURE = 4
 
 
 class JudgedModel(ClipModel):
-    """A backbone with one new linear head a question, and perhaps new fully connected layers and frozen convolutions.
+    """A backbone with a new linear head for each question; optionally new fully connected layers, frozen convolutions.
 
     Args:
         backbone: becomes part of the model.
         config: describes it.
         head_sizes: name -> number of classes of each head.
-        new_fully_connected: draw the hidden fully connected layers between the last convolution and the head anew
-            (section 4, "Ablation"); networks without such layers get two. Otherwise the backbone's own stay.
+        new_fully_connected: draw new hidden layers between the last convolution and the head (section 4, "Ablation");
+            networks without such layers get two. Otherwise the backbone's own stay.
         frozen: keep the convolutions as they are, weights and BatchNorm.
-        frozen_norm: `training` leaves BatchNorm below frozen convolutions in training mode, as the authors' code does:
-            it then normalises by the batch and goes on averaging its statistics.
+        frozen_norm: `training` keeps the BatchNorm of frozen convolutions in training mode, as in the authors' code:
+            it normalises by the batch and updates its statistics.
     """
 
     def __init__(

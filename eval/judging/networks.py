@@ -1,7 +1,6 @@
-"""The networks that are judged: where their weights come from, and what they were trained on.
+"""The networks to evaluate: where their weights come from, and what they were trained on.
 
-In: an entry of a config's `networks`. Out: a :class:`Network`, from which evaluations build as many fresh copies of the
-backbone as they need.
+In: an entry of a config's `networks`. Out: a :class:`Network`, which builds fresh copies of the backbone.
 """
 
 from __future__ import annotations
@@ -62,10 +61,7 @@ class Network:
         return height, width
 
     def build(self, seed: int) -> Backbone:
-        """A fresh copy, in training mode; `seed` sets torch's generator and matters for random weights.
-
-        Whatever is built next draws from the same generator, so that equal seeds give equal heads.
-        """
+        """A fresh copy in training mode. `seed` sets torch's generator, also for the heads that are built next."""
         torch.manual_seed(seed)
         backbone = build_backbone(self.config, crop=self.crop, num_frames=CLIP_LENGTH)
         if self.state is not None:
@@ -101,15 +97,12 @@ def open_network(name: str, networks: Mapping[str, WeightsConfig], *, crop: int)
 
 
 def require_networks(names: Iterable[str], networks: Mapping[str, WeightsConfig], *, but_below: str = "") -> None:
-    """Find out whether the files of networks are there before the first of them is judged.
+    """Raise UsageError if an entry or its file is missing.
 
     Args:
-        names: the entries that will be judged.
+        names: the entries that will be evaluated.
         networks: all entries.
-        but_below: folder or URL below which files may be missing yet, since the evaluations to come make them.
-
-    Raises:
-        UsageError: if there is no such entry or file.
+        but_below: folder or URL below which files may still be missing, because evaluations create them.
     """
     for judged in names:
         judged_entry = entry_of(judged, networks)
@@ -181,7 +174,7 @@ def open_checkpoint(path: str, *, name: str, key: str, crop: int | None = None, 
 
 
 def export_of(run: str) -> str:
-    """The backbone's file of a run, or that file itself; what ends in .safetensors is one at a URL."""
+    """The backbone's file of a run, or that file itself. A URL that ends in .safetensors is a file."""
     is_file = run.endswith(".safetensors") if is_url(run) else not Path(run).is_dir()
     return run if is_file else join_location(run, BACKBONE_NAME)
 
@@ -192,7 +185,7 @@ def network_config(metadata: Mapping[str, Any]) -> NetworkConfig:
 
 
 def pretraining_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What an export says of the run that it comes from, in the few keys that tables need."""
+    """What an export's network was trained on, in the keys that tables need."""
     task = metadata.get("task.kind", "transformations")
     question = metadata.get("question.evaluation", task if task == "transformations" else f"{OTHER_TASK}{task}")
     if metadata.get("question.weights"):
@@ -255,8 +248,8 @@ def _read_torchvision(entry: TorchvisionWeights) -> tuple[dict[str, Tensor], str
             state: dict[str, Tensor] = chosen.get_state_dict(progress=False, check_hash=True)
         except (OSError, RuntimeError) as error:
             raise WorkError(
-                f"torchvision's {entry.weights} cannot be fetched ({one_line(error)}); fetch {chosen.url} elsewhere "
-                "and give the file's path"
+                f"torchvision's {entry.weights} cannot be downloaded ({one_line(error)}); download {chosen.url} "
+                "elsewhere and give the file's path"
             ) from None
         return state, str(chosen)
     try:

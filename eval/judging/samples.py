@@ -1,6 +1,6 @@
-"""The videos of a split, known from the shards' indexes alone: what they are called, their classes and lengths.
+"""The videos of a split: their names, classes and lengths, read from the shards' indexes.
 
-In: a data set and a split. Out: :class:`Samples`, and per-video scores that carry their names.
+In: a data set and a split. Out: :class:`Samples`, and per-video scores with names.
 """
 
 from __future__ import annotations
@@ -51,11 +51,7 @@ class Samples:
         return np.arange(len(self), dtype=np.int64)
 
     def at_least(self, num_frames: int) -> IntArray:
-        """Positions of the samples with that many frames.
-
-        Raises:
-            UsageError: if there are none.
-        """
+        """Positions of the samples with that many frames. Raises UsageError if there are none."""
         long_enough = np.flatnonzero(self.num_frames >= num_frames)
         if not len(long_enough):
             raise UsageError(
@@ -112,19 +108,19 @@ def open_pair(config: JudgingConfig, pair: SplitPair) -> tuple[Samples, Samples]
             f"{len(test.classes)} or in another order ({what}); build both with the same list of classes"
         )
     shared = set(train.keys) & set(test.keys)
-    if config.test_shards is not None:  # there, two videos may have one name
+    if config.test_shards is not None:  # other videos may have the same names there
         frames, others = _checksums(train, shared), _checksums(test, shared)
         shared = {key for key in shared if frames[key] == others[key]}
     if shared:
         raise UsageError(
             f"{len(shared)} videos, such as {min(shared)}, are in the training split {pair.train or 'all'} and in the "
-            f"test split {pair.test or 'all'}; a test on them says nothing, give splits that share none"
+            f"test split {pair.test or 'all'}; a test on training videos is worthless, give splits that share none"
         )
     return train, test
 
 
 def _checksums(samples: Samples, keys: set[str]) -> dict[str, bytes]:
-    """Those of the named samples' frames, from the indexes."""
+    """The checksums of all frames of the named samples."""
     if not keys:
         return {}
     found = pick_from_indexes(
@@ -136,11 +132,11 @@ def _checksums(samples: Samples, keys: set[str]) -> dict[str, bytes]:
 def scores_of(
     samples: Samples, positions: IntArray, values: dict[str, Any], predicted: IntArray | None = None
 ) -> VideoScores:
-    """Per-video scores with keys, groups and labels filled in.
+    """Per-video scores with keys, groups and labels.
 
     Args:
         samples: the test split.
-        positions: int64 (V,) which of them were judged.
+        positions: int64 (V,) the tested samples.
         values: metric -> (V,) numbers.
         predicted: int64 (V,) classes, if any.
     """
@@ -155,11 +151,7 @@ def scores_of(
 
 
 def read_frames(samples: Samples, position: int, frames: Sequence[int]) -> list[ImageArray]:
-    """Decoded frames of a sample, for pictures: uint8 (H, W, 3) each, in the order asked for.
-
-    Raises:
-        WorkError: if the shard is damaged.
-    """
+    """Decoded frames of a sample: uint8 (H, W, 3) each. Raises WorkError if the shard is damaged."""
     shard_set = samples.shard_set
     jpegs = FrameReader(shard_set).read(position, sorted(set(frames)))
     name = f"{shard_set.location}, sample {samples.keys[position]}"

@@ -1,6 +1,6 @@
-"""What a result row is about: one network, a training and a test split, a seed; and where its results lie.
+"""A setting: one network, a training and a test split, a seed; and the folder of its results.
 
-In: a config. Out: :class:`Setting`s, rows that are written once and found again.
+In: a config. Out: :class:`Setting`s, and result rows that are written once and read again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Setting:
-    """Everything that a row depends on but the evaluation itself."""
+    """Everything that a row depends on, except the evaluation itself."""
 
     config: JudgingConfig
     name: str
@@ -46,7 +46,7 @@ class Setting:
 
     @cached_property
     def network(self) -> Network:
-        """The weights, read when they are first needed.
+        """The weights, read at the first use.
 
         Raises:
             UsageError: as `eval.judging.networks.open_network`, or if the network learnt from labels of another split.
@@ -58,7 +58,7 @@ class Setting:
         if network.frame_size not in (None, size):
             self.say(
                 f"{self.name} was trained on frames of {network.frame_size} pixels (height, width), but these are "
-                f"{size}: things have another size in a crop; set data.resize if that is not meant"
+                f"{size}: objects have another size in a crop; set data.resize if you do not want that"
             )
         return network
 
@@ -69,7 +69,7 @@ class Setting:
 
     @property
     def trivial(self) -> TrivialFeatures | None:
-        """What stands in place of a network, if the entry is none."""
+        """The entry, if it is features without a network."""
         entry = entry_of(self.name, self.config.networks)
         return entry if isinstance(entry, TrivialFeatures) else None
 
@@ -111,11 +111,11 @@ def settings_of(
     """The settings of a config, split by split, seed by seed, network by network.
 
     Args:
-        config: which splits, seeds and networks there are.
+        config: names the splits, seeds and networks.
         names: the networks wanted; None is all.
         world: this process among its peers.
         say: tells the user a line; called on the main process only.
-        with_trivial: whether None includes features that are no network's.
+        with_trivial: whether None includes features without a network.
 
     Raises:
         UsageError: if there is no such name, a network's file is missing, or as :func:`open_pairs`.
@@ -126,19 +126,12 @@ def settings_of(
     for train, test in open_pairs(config):
         for seed in config.seeds:
             for name in chosen:
-                yield Setting(
-                    config=config,
-                    name=name,
-                    train=train,
-                    test=test,
-                    seed=seed,
-                    world=world,
-                    say=world.on_main(say),
-                )
+                say_on_main = world.on_main(say)
+                yield Setting(config=config, name=name, train=train, test=test, seed=seed, world=world, say=say_on_main)
 
 
 def open_pairs(config: JudgingConfig) -> list[tuple[Samples, Samples]]:
-    """Training and test samples of all splits, so that a mistake in the last one shows before the first is run.
+    """Training and test samples of all splits; a mistake in the last one shows before the first one is used.
 
     Raises:
         UsageError: as `eval.judging.samples.open_pair`, or if the results of two splits would lie in one folder.
@@ -155,10 +148,10 @@ def open_pairs(config: JudgingConfig) -> list[tuple[Samples, Samples]]:
 
 
 def measured_row(setting: Setting, evaluation: str, variant: str, details: dict[str, Any]) -> Row | None:
-    """The row that an earlier command left, if it is of exactly this question; the same on every rank.
+    """The row of an earlier command with these settings, or None; the same on every rank.
 
     Raises:
-        UsageError: if a row of other settings stands in its place.
+        UsageError: if the folder holds a row of other settings.
     """
     place = setting.place(evaluation, variant)
     row: Row | None = setting.world.from_main(setting.world.do_on_main(lambda: _row_at(place)))
@@ -200,14 +193,14 @@ def write_result(
     """Turn per-video scores into a row with intervals, and write both on the main process.
 
     Args:
-        setting: what was judged.
+        setting: what was tested.
         evaluation: its name.
         variant: which form of it.
         details: the resolved settings, as JSON values.
         scores: of each test video.
         chance: metric -> what guessing gives.
-        num_left_out: test videos too short for the question.
-        draw: puts pictures and what else belongs to the result into a folder; before the row, with which it is whole.
+        num_left_out: test videos too short for the evaluation.
+        draw: writes pictures and other files into the result's folder. The row is written last and completes it.
     """
     manifest = setting.test.shard_set.manifest
     pretraining = None if setting.trivial else setting.network.pretraining
@@ -255,7 +248,7 @@ def _write_result(setting: Setting, row: Row, scores: VideoScores, draw: Callabl
 
 
 def details_of(setting: Setting, **section: Any) -> dict[str, Any]:
-    """What a row was measured with, as JSON values: the given settings, those of the data, and what has no checksum."""
+    """What decides a row, as JSON values: the given settings, those of the data, and networks without a checksum."""
     drawn = setting.trivial or setting.network.config
     return {
         **section,

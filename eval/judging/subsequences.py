@@ -1,7 +1,7 @@
-"""Which frames of a video become clips of the evaluations: evenly strided sub-sequences of 16 frames (section 4).
+"""The clips of the evaluations: evenly strided sub-sequences of 16 frames (section 4).
 
 In: a video's length, a stride. Out: starts and int64 (16,) frame indices. Videos too short for the stride use the
-largest one that fits; videos of fewer than 16 frames loop. Nothing is random but training clips, by their draws.
+largest one that fits; videos of fewer than 16 frames loop. Only training clips are random.
 """
 
 from __future__ import annotations
@@ -21,15 +21,10 @@ NUM_SPACED_STARTS = 32
 
 
 def stride_that_fits(num_frames: int, stride: int, rule: ShortRule = "exact") -> int:
-    """`stride`, or the largest smaller one at which the video holds a clip; 1 for videos that have to loop.
-
-    Args:
-        num_frames: frames of the video, at least 1.
-        stride: the wanted distance between a clip's frames.
-        rule: when a stride fits.
+    """`stride`, or the largest smaller one that fits by the rule; 1 for videos that loop.
 
     Raises:
-        ValueError: if either is not positive.
+        ValueError: if a number is not positive.
     """
     if num_frames < 1 or stride < 1:
         raise ValueError(f"num_frames = {num_frames} and stride = {stride} must both be positive")
@@ -38,34 +33,23 @@ def stride_that_fits(num_frames: int, stride: int, rule: ShortRule = "exact") ->
 
 
 def num_starts(num_frames: int, stride: int, rule: ShortRule = "exact") -> int:
-    """M: how many clips of this stride, or the one that fits, begin in different places."""
+    """M: the number of clips with different starts, at this stride or the one that fits."""
     return max(num_frames, CLIP_LENGTH) - (CLIP_LENGTH - 1) * stride_that_fits(num_frames, stride, rule)
 
 
 def subsequence_starts(
     num_frames: int, stride: int, *, all_starts: bool = False, rule: ShortRule = "exact"
 ) -> IntArray:
-    """Where the test's clips begin: every max(1, floor(M / 32)) frames, so min(M, 32 to 63) of the M starts.
+    """Int64 starts of the test's clips: every max(1, floor(M / 32)) frames, so min(M, 32 to 63) of the M starts.
 
-    Args:
-        num_frames: frames of the video.
-        stride: see :func:`stride_that_fits`.
-        all_starts: take all M.
-        rule: see :func:`stride_that_fits`.
-
-    Returns:
-        int64 starts, increasing from 0.
+    `all_starts` takes all M.
     """
     starts = num_starts(num_frames, stride, rule)
     return np.arange(0, starts, 1 if all_starts else max(1, starts // NUM_SPACED_STARTS), dtype=np.int64)
 
 
 def even_starts(num_frames: int, stride: int, count: int) -> IntArray:
-    """`count` starts evenly over the M there are, first and last included; all of them where M is smaller.
-
-    Returns:
-        int64 (min(count, M),) distinct starts, increasing.
-    """
+    """Int64 (min(count, M),) distinct starts at even distances, the first and the last included."""
     starts = num_starts(num_frames, stride)
     return np.unique(np.linspace(0, starts - 1, min(count, starts)).round().astype(np.int64))
 
@@ -79,7 +63,7 @@ def subsequence(start: int, num_frames: int, stride: int, rule: ShortRule = "exa
 class TestClips:
     """The clips that a classifier is tested on; a `DrawClips`."""
 
-    __test__ = False  # no test class, whatever pytest thinks of the name
+    __test__ = False  # the name makes pytest think that it is a test
 
     stride: int = 4
     all_starts: bool = False

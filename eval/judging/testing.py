@@ -1,7 +1,7 @@
-"""Looking at test videos with a trained network: clips in, one row of numbers a video out.
+"""Testing a network on videos: the mean of a function over the clips of each video.
 
 In: a split, its test clips, a function from a batch to rows. Out: the mean of each video's rows, equal on every rank.
-Each video is looked at by one rank, whatever the number of ranks and workers.
+One rank processes all clips of a video.
 """
 
 from __future__ import annotations
@@ -40,21 +40,18 @@ def per_video_means(
     precision: Precision = "auto",
     seed: int = 0,
 ) -> FloatArray:
-    """The mean over each video's rows.
+    """Float64 (V, D): the mean over each video's rows, in the order of `positions`.
 
     Args:
         rows_of: what is averaged; called without gradients, in the precision of the run.
         shard_set: the samples.
         data: how they are read.
-        draw: the clips that each video gives.
-        positions: int64 (V,) the samples to look at, increasing.
+        draw: the clips of each video.
+        positions: int64 (V,) the samples to test, increasing.
         max_clips: most clips at a time.
         world: this process among its peers; the ranks share the videos.
         precision: of the network's arithmetic.
-        seed: of what `draw` draws.
-
-    Returns:
-        float64 (V, D), in the order of `positions`.
+        seed: for `draw`.
     """
     sums: dict[int, Tensor] = {}
     counts: dict[int, int] = {}
@@ -85,7 +82,7 @@ def per_video_means(
 
 @contextmanager
 def _unequal_batches() -> Iterator[None]:
-    """Keep cuDNN from timing its algorithms anew for each number of clips, as it does to good use in training."""
+    """Keep cuDNN from timing its algorithms again for each number of clips."""
     before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
     try:
         yield

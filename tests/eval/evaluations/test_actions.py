@@ -16,9 +16,6 @@ from helpers_eval import Oracle, logits_of, telling_jpeg, tiny_eval_config, tiny
 from torch import Tensor
 
 from eval.evaluations.actions import ActionTask, action_scores, class_probabilities, confusion_of, missing_classes
-from eval.features.config import LinearConfig, NeighboursConfig
-from eval.features.linear import classify_linearly
-from eval.features.neighbours import classify_by_neighbours
 from eval.judging.setting import Setting
 from eval.judging.subsequences import TestClips
 from eval.results.rows import VideoScores
@@ -26,7 +23,7 @@ from shardify.arrays import FloatArray
 from stream_train.data.loader import VideoClips
 from stream_train.data.order import Slot
 from stream_train.data.prefetching import BatchRequest
-from stream_train.draws import Domain, SampleDraws
+from stream_train.draws import Domain
 
 CLASSES = ("class0", "class1")
 TASK = ActionTask(classes=CLASSES, stride=4)
@@ -93,14 +90,6 @@ def test_strides_of_the_test(telling: Setting) -> None:
     np.testing.assert_allclose(rows[:, 0] * 100, [1, 4, 1, 1, 2, 1, 1, 1], rtol=1e-4)
 
 
-def test_still_clips_have_one_frame_and_moving_ones_sixteen(telling: Setting) -> None:
-    def logits(frames: Tensor, _: Tensor) -> Tensor:
-        return logits_of((frames.amin(dim=1) < frames.amax(dim=1)).long(), 2)
-
-    assert probabilities(telling, logits).argmax(axis=1).tolist() == [1] * 8
-    assert probabilities(telling, logits, TestClips(still=True)).argmax(axis=1).tolist() == [0] * 8
-
-
 # From probabilities to scores
 
 
@@ -115,13 +104,6 @@ def test_who_reads_the_class_off_the_pixels_is_always_right(telling: Setting) ->
         assert np.array_equal(confusion_of(scores, 2), expected)
 
 
-def test_a_constant_answer_reaches_chance(telling: Setting) -> None:
-    """Equal probabilities name the class of the smallest number."""
-    scores = action_scores(telling.test, probabilities(telling, lambda frames, _: torch.zeros(len(frames), 2)))
-    assert scores.values["accuracy"].tolist() == [1, 0] * 4
-    assert confusion_of(scores, 2).tolist() == [[4, 0], [4, 0]]
-
-
 def test_confusion_by_hand() -> None:
     scores = VideoScores(
         keys=tuple("abcdef"),
@@ -131,18 +113,6 @@ def test_confusion_by_hand() -> None:
         values={"accuracy": np.ones(6)},
     )
     assert confusion_of(scores, 4).tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [2, 0, 1, 0], [0, 0, 0, 0]]
-
-
-def test_random_features_and_random_labels_reach_chance() -> None:
-    """Five classes, 2000 test videos: 20 % within four standard deviations of 0.9 %, by any of the classifiers."""
-    generator = np.random.default_rng(0)
-    train, test = (generator.normal(size=(count, 16)).astype(np.float32) for count in (500, 2000))
-    labels, truth = generator.integers(0, 5, 500), generator.integers(0, 5, 2000)
-    for predictions in (
-        classify_by_neighbours(train, labels, test, NeighboursConfig(), num_classes=5),
-        classify_linearly(train, labels, test, LinearConfig(), num_classes=5),
-    ):
-        assert (predictions.scores.argmax(axis=1) == truth).mean() == pytest.approx(0.2, abs=0.036)
 
 
 def test_classes_without_videos_are_named(tmp_path: Path) -> None:
@@ -196,8 +166,3 @@ def test_loss_and_figures_of_the_task(telling: Setting) -> None:
     assert TASK.guesses({}) == {"action_accuracy": 1 / 2}
     assert (TASK.head_sizes(), TASK.class_names()) == ({"action": 2}, {"action": CLASSES})
     assert TASK.compute_metrics({"action": torch.zeros(2, 2)}) == {"action_accuracy": 0}
-
-
-def test_clips_of_training_start_anywhere() -> None:
-    starts = {int(TASK.draw_clips(70, SampleDraws(0, 0, sample))[0].indices[0]) for sample in range(200)}
-    assert starts == set(range(10))

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from helpers_datasets import write_dataset
 from helpers_eval import Oracle, logits_of, telling_jpeg, tiny_eval_config, write_eval_dataset
 from scipy.stats import chi2_contingency, chisquare
 from torch import Tensor
@@ -26,7 +24,6 @@ from eval.judging.fitting import Fit
 from eval.judging.models import JudgedModel
 from eval.judging.setting import Setting
 from eval.results.rows import Row, read_scores
-from shardify.errors import UsageError
 from stream_train.draws import SampleDraws
 from stream_train.training.distributed import World
 from stream_train.transformations.sampling import ClipPlan
@@ -179,15 +176,6 @@ def test_who_reads_the_order_off_the_pixels_is_always_right(
     assert row.metrics["accuracy"].value == 0
 
 
-@pytest.mark.parametrize("constant", [0, 1])
-def test_constant_answers_are_right_half_the_time(
-    telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, constant: int
-) -> None:
-    row, _, _ = evaluated(monkeypatch, telling, tmp_path, lambda frames: torch.full_like(frames[:, 0], constant))
-    assert row.metrics["accuracy"].value == 0.5
-    assert row.chance == {"accuracy": 0.5}
-
-
 def test_the_gap_alone_is_worth_nothing(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is concluded from the distance between the pieces, and from where they lie."""
     for name, fact in (
@@ -213,21 +201,6 @@ def test_short_videos_are_left_out_and_counted(telling: Path, tmp_path: Path, mo
     assert plan.positions is not None
     assert setting.train.num_frames[plan.positions].tolist() == [61, 70, 64]
     assert any("13 training and 7 test videos have fewer than the 58 frames" in line for line in said)
-
-
-def test_nothing_is_said_where_no_video_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = write_dataset(tmp_path / "data", [[16, 17], [16, 30]], splits=[["train1"], ["test1"]], jpeg=telling_jpeg)
-    row, _, said = evaluated(monkeypatch, data, tmp_path / "out", order_of)
-    assert (row.num_videos, row.num_left_out, said) == (2, 0, [])
-
-
-@pytest.mark.parametrize(
-    ("split", "shards"), [("train1", [[15, 9], [30, 40]]), ("test1", [[30, 40], [15, 9]])], ids=["training", "test"]
-)
-def test_videos_that_are_all_too_short_are_refused(tmp_path: Path, split: str, shards: list[list[int]]) -> None:
-    data = write_dataset(tmp_path / "short", shards, splits=[["train1"], ["test1"]])
-    with pytest.raises(UsageError, match=f"split {split}: no video has the 16 frames .* the longest has 15; lower the"):
-        evaluate_before_after(tiny_eval_config(data, tmp_path / "out"), World(), lambda _: None)
 
 
 def test_what_is_trained(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

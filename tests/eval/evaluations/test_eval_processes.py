@@ -11,7 +11,7 @@ import pytest
 from helpers_eval import ucf_keys
 from helpers_processes import finish, kill_when, start
 from helpers_shards import make_video
-from helpers_video_eval import invoke, make_world, read_vectors, two_networks, write_config
+from helpers_video_eval import invoke, read_vectors, two_networks, write_config
 
 from eval.results.rows import find_rows, read_scores
 
@@ -21,12 +21,6 @@ KEYS = ucf_keys()
 TEST = KEYS[16:]
 LONG_ENOUGH = [key for key, length in zip(TEST, (17, 62, 5, 23, 45, 26, 21, 16), strict=True) if length >= 22]
 """For a pair of clips at every offset."""
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A data set and a pretraining run; read-only."""
-    return make_world(tmp_path_factory.mktemp("processes"))
 
 
 def config_of(world: tuple[Path, Path], folder: Path) -> Path:

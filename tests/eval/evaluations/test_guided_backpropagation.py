@@ -11,10 +11,8 @@ import pytest
 import torch
 from helpers_networks import every_network, narrow, random_clips, randomise_norms
 from torch import Tensor, nn
-from torchvision.models.video.resnet import BasicBlock, Conv3DSimple
 
 from eval.evaluations.guided_backpropagation import guided_gradient, saliency_maps
-from shardify.arrays import FloatArray
 from stream_train.networks.base import build_head
 from stream_train.networks.config import C3DConfig, NetworkConfig
 
@@ -114,104 +112,6 @@ def test_the_winner_of_each_clip_is_explained() -> None:
     assert guided_gradient(net, clips, target=0).flatten(start_dim=1).tolist() == [[1, 0, 0], [1, 0, 0]]
     swapped = guided_gradient(net, clips, target=torch.tensor([1, 0]))
     assert swapped.flatten(start_dim=1).tolist() == [[0, 4, 0], [1, 0, 0]]
-
-
-# Against loops
-
-
-def convolve(inputs: FloatArray, weight: FloatArray) -> FloatArray:
-    """3x3x3, padding 1, stride 1; (C, T, H, W) -> (O, T, H, W)."""
-    padded = np.pad(inputs, ((0, 0), (1, 1), (1, 1), (1, 1)))
-    result = np.zeros((len(weight), *inputs.shape[1:]))
-    for o, t, y, x in np.ndindex(*result.shape):
-        result[o, t, y, x] = (padded[:, t : t + 3, y : y + 3, x : x + 3] * weight[o]).sum()
-    return result
-
-
-def convolve_back(gradient: FloatArray, weight: FloatArray) -> FloatArray:
-    """Every output hands its gradient to the inputs it was made of, weight by weight."""
-    channels, frames, height, width = weight.shape[1], *gradient.shape[1:]
-    padded = np.zeros((channels, frames + 2, height + 2, width + 2))
-    for o, t, y, x in np.ndindex(*gradient.shape):
-        padded[:, t : t + 3, y : y + 3, x : x + 3] += gradient[o, t, y, x] * weight[o]
-    return padded[:, 1:-1, 1:-1, 1:-1]
-
-
-def norm_scale(norm: nn.BatchNorm3d) -> tuple[FloatArray, FloatArray]:
-    """Scale and shift of each channel in evaluation mode."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    shift = norm.bias - norm.running_mean * scale
-    return tuple(values.detach().numpy()[:, None, None, None] for values in (scale, shift))  # type: ignore[return-value]
-
-
-def pool(inputs: FloatArray) -> tuple[FloatArray, dict[Place, Place]]:
-    """Largest of 1x2x2, and where each came from."""
-    channels, frames, height, width = inputs.shape
-    result = np.zeros((channels, frames, height // 2, width // 2))
-    sources: dict[Place, Place] = {}
-    for c, t, y, x in np.ndindex(*result.shape):
-        places = [(c, t, 2 * y + i, 2 * x + j) for i in range(2) for j in range(2)]
-        sources[c, t, y, x] = max(places, key=lambda place: inputs[place])
-        result[c, t, y, x] = inputs[sources[c, t, y, x]]
-    return result, sources
-
-
-def guided(gradient: FloatArray, inputs: FloatArray) -> FloatArray:
-    return np.where((inputs > 0) & (gradient > 0), gradient, 0)
-
-
-class TinyNet(nn.Module):
-    """Convolution, BatchNorm, ReLU, max pool, torchvision's residual block, linear."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv3d(3, 2, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm3d(2)
-        self.relu = nn.ReLU(inplace=True)
-        self.pool = nn.MaxPool3d((1, 2, 2))
-        self.block = BasicBlock(2, 2, Conv3DSimple)
-        self.linear = nn.Linear(2 * 2 * 2 * 3, 4)
-
-    def forward(self, clips: Tensor) -> Tensor:
-        pooled = self.pool(self.relu(self.norm(self.conv(clips))))
-        logits: Tensor = self.linear(self.block(pooled).flatten(start_dim=1))
-        return logits
-
-
-def looped_gradient(net: TinyNet, clip: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Logits and the winner's guided gradient of one clip (3, T, H, W), layer by layer, forward and back."""
-    (conv1, norm1, _), (conv2, norm2) = net.block.conv1, net.block.conv2
-    weights = [layer.weight.detach().numpy() for layer in (net.conv, conv1, conv2)]
-    scales, shifts = zip(*map(norm_scale, (net.norm, norm1, norm2)), strict=True)
-    outer = convolve(clip, weights[0]) * scales[0] + shifts[0]
-    pooled, sources = pool(np.maximum(outer, 0))
-    inner = convolve(pooled, weights[1]) * scales[1] + shifts[1]
-    summed = convolve(np.maximum(inner, 0), weights[2]) * scales[2] + shifts[2] + pooled
-    matrix = net.linear.weight.detach().numpy()
-    logits = matrix @ np.maximum(summed, 0).ravel() + net.linear.bias.detach().numpy()
-    at_sum = guided(matrix[logits.argmax()].reshape(summed.shape), summed)
-    at_inner = guided(convolve_back(at_sum * scales[2], weights[2]), inner)
-    at_pooled = at_sum + convolve_back(at_inner * scales[1], weights[1])
-    at_outer = np.zeros_like(outer)
-    for place, source in sources.items():
-        at_outer[source] += at_pooled[place]
-    return logits, convolve_back(guided(at_outer, outer) * scales[0], weights[0])
-
-
-def test_loops_over_every_layer_give_the_same() -> None:
-    torch.manual_seed(0)
-    net = TinyNet().double().eval()
-    randomise_norms(net)
-    clips = torch.randn(3, 3, 2, 4, 6, dtype=torch.float64)
-    result = guided_gradient(net, clips)
-    assert result.dtype == torch.float64
-    for clip, logits, gradient in zip(clips, net(clips), result, strict=True):
-        expected_logits, expected = looped_gradient(net, clip.numpy())
-        assert logits.tolist() == pytest.approx(expected_logits.tolist())
-        assert np.abs(expected).max() > 0.01
-        np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-9, atol=1e-12)
 
 
 # The project's networks

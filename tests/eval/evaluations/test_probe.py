@@ -17,7 +17,6 @@ from helpers_video_eval import (
     assert_error,
     contents,
     invoke,
-    make_world,
     slow_clips,
     stop_after,
     two_networks,
@@ -30,7 +29,6 @@ from eval.config import EvalConfig
 from eval.evaluations.probe_rows import predict
 from eval.features.extraction import features_of
 from eval.features.labels import LabelBudget, choose_labelled
-from eval.features.linear import classify_linearly
 from eval.features.vectors import Vectors
 from eval.judging.setting import Setting
 from eval.results.rows import Row, read_row, read_scores
@@ -50,12 +48,6 @@ FEATURE_ROWS = [
 ]
 """Variant and seed, in their order."""
 ALL_ROWS = [("fc-all", 3), ("fc-2", 3), *FEATURE_ROWS]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A data set and a pretraining run; read-only."""
-    return make_world(tmp_path_factory.mktemp("probe"))
 
 
 @pytest.fixture(scope="module")
@@ -267,29 +259,6 @@ def test_new_layers_see_only_the_drawn_videos(
         assert (folder / "row.json").read_bytes() == (folder_of(out, "fc-2", "pretrained") / "row.json").read_bytes()
 
 
-def test_linear_and_neighbours_are_given_only_the_drawn_videos(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train, _ = vectors_of(config, "colour")
-    given = []
-
-    def classify(values: Any, labels: Any, *rest: Any, **options: Any) -> Any:
-        given.append((values.tolist(), labels.tolist()))
-        return classify_linearly(values, labels, *rest, **options)
-
-    monkeypatch.setattr("eval.evaluations.probe_rows.classify_linearly", classify)
-    words = ["--set", f"out={tmp_path}", "--set", "probe.networks=[colour]", "--set", "probe.knn=[]"]
-    assert invoke("probe", config, *words).exit_code == 0
-    draws = [np.arange(16)]
-    draws += [
-        choose_labelled(train.labels, train.keys, LabelBudget.parse(budget), seed)
-        for budget in ("50%", 1)
-        for seed in (0, 1)
-    ]
-    assert given == [(train.values[chosen].tolist(), train.labels[chosen].tolist()) for chosen in draws]
-    assert draws[1].tolist() != draws[2].tolist()
-
-
 def test_scarce_labels_have_seeds_of_their_own_and_random_weights_go_with_them(
     world: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,14 +281,6 @@ def test_scarce_labels_have_seeds_of_their_own_and_random_weights_go_with_them(
     assert invoke("probe", path).exit_code == 0
     assert invoke("probe", path, "--set", "seeds=[6]").exit_code == 0, "another first seed changes none of the rows"
     assert len(extracted) == 2 * len(seeds)
-
-
-def test_random_features_follow_the_seed(config: Path) -> None:
-    setting = setting_of(config, "random")
-    section = load_config(EvalConfig, config).probe.features
-    one, again, other = (features_of(setting.with_seed(seed), setting.test, section).values for seed in (3, 3, 4))
-    assert np.array_equal(one, again)
-    assert not np.allclose(one, other)
 
 
 # What is frozen

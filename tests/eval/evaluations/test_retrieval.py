@@ -15,11 +15,9 @@ from helpers_datasets import numbered_jpeg, write_dataset
 from helpers_eval import LENGTHS, tiny_setting, ucf_keys
 from helpers_video_eval import (
     RANDOM,
-    Killed,
     assert_error,
     contents,
     invoke,
-    make_world,
     torchvision_file,
     two_networks,
     write_config,
@@ -39,12 +37,6 @@ TRAIN, TEST = KEYS[:16], KEYS[16:]
 NETWORKS = ("pretrained", "random", "colour", "difference")
 TRIVIAL = {name: {"kind": "trivial", "features": name} for name in ("colour", "difference")}
 TOP = (1, 5, 10, 20, 50)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A data set and a pretraining run; read-only."""
-    return make_world(tmp_path_factory.mktemp("retrieval"))
 
 
 @pytest.fixture(scope="module")
@@ -225,25 +217,6 @@ def test_the_picture_shows_the_nearest_of_the_lists(
 )
 def test_videos_for_pictures_are_of_different_classes(labels: list[int], count: int, positions: list[int]) -> None:
     assert spread_over_classes(labels, count) == positions
-
-
-def test_killed_before_the_row_is_written(
-    config: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ["--set", f"out={tmp_path}", "--set", "retrieval.networks=[pretrained]"]
-
-    def die(*_: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr("eval.judging.setting.write_row", die)
-        with pytest.raises(Killed):
-            assert isinstance(invoke("retrieval", config, *words).exception, Exception)
-    folder, whole = folder_of(tmp_path, "pretrained"), folder_of(out, "pretrained")
-    assert not (folder / "row.json").exists()
-    assert invoke("retrieval", config, *words).exit_code == 0
-    for name in ("row.json", "videos.csv", "neighbours.json", "retrieval.png"):
-        assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_splits_seeds_and_another_data_set(world: tuple[Path, Path], tmp_path: Path) -> None:

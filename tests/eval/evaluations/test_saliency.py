@@ -17,7 +17,6 @@ from helpers_video_eval import (
     assert_error,
     contents,
     invoke,
-    make_world,
     slow_clips,
     two_networks,
     write_config,
@@ -32,12 +31,6 @@ from stream_train.training.exports import load_model
 
 KEYS = ucf_keys()
 CROP = 24
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A data set and a pretraining run; read-only."""
-    return make_world(tmp_path_factory.mktemp("saliency"))
 
 
 @pytest.fixture(scope="module")

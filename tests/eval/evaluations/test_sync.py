@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers_datasets import write_dataset
 from helpers_eval import Oracle, logits_of, telling_jpeg, tiny_eval_config, write_eval_dataset
 from scipy.stats import chisquare
 from torch import Tensor
 
 from eval.evaluations.sync_rows import (
-    OFFSETS,
     SyncTask,
     SyncTests,
     _one_view_a_pair,
@@ -28,7 +26,6 @@ from eval.judging.fitting import Fit
 from eval.judging.models import PairModel
 from eval.judging.setting import Setting
 from eval.results.rows import Row, read_scores
-from shardify.errors import UsageError
 from stream_train.data.batch import Batch
 from stream_train.data.clips import draw_views
 from stream_train.data.config import DataConfig
@@ -112,12 +109,6 @@ def test_the_test_asks_for_each_offset_once() -> None:
     assert earliest != earliest[::-1]  # -d and d have equal room, but each a place of its own
 
 
-def test_names_of_the_answers() -> None:
-    assert list(OFFSETS) == list(range(-6, 7))
-    assert SyncTask(stride=1).classes == ("-6", "-5", "-4", "-3", "-2", "-1", "0", "+1", "+2", "+3", "+4", "+5", "+6")
-    assert SyncTask(stride=1).head_sizes() == {"sync": 13}
-
-
 # From a config to a row
 
 Answer = Callable[[Tensor, Tensor], Tensor]
@@ -171,18 +162,6 @@ def test_errors_are_counted_in_steps(telling: Path, tmp_path: Path, monkeypatch:
     assert (row.num_videos, row.num_left_out) == (2, 6)  # 43 frames are needed; there are 62, 45 and fewer
 
 
-@pytest.mark.parametrize(("constant", "mae"), [(0, 42 / 13), (6, 78 / 13), (-2, (36 + 10) / 13)])
-def test_constant_answers_reach_chance(
-    telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, constant: int, mae: float
-) -> None:
-    """Exactly, since each offset is asked for once; 0 is the best of them."""
-    row, _, _ = evaluated(monkeypatch, telling, tmp_path, lambda first, _: torch.full_like(first, constant + 6))
-    assert row.metrics["accuracy"].value == pytest.approx(1 / 13)
-    assert row.metrics["mae"].value == pytest.approx(mae)
-    assert row.chance == {"accuracy": pytest.approx(1 / 13), "mae": pytest.approx(42 / 13)}
-    assert list(row.metrics) == list(row.chance) == ["accuracy", "mae"]
-
-
 def test_short_videos_are_left_out_and_counted(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test split's videos have 17, 62, 5, 23, 45, 26, 21 and 16 frames; 22 are needed."""
     row, [(setting, plan)], said = evaluated(monkeypatch, telling, tmp_path, lambda first, second: second - first + 6)
@@ -195,15 +174,6 @@ def test_short_videos_are_left_out_and_counted(telling: Path, tmp_path: Path, mo
     assert trained == [31, 61, 25, 40, 33, 22, 70, 24, 28, 36, 64, 30]
     (sentence,) = [line for line in said if "left out" in line]
     assert "4 training and 4 test videos have fewer than the 22 frames" in sentence
-
-
-@pytest.mark.parametrize(
-    ("split", "shards"), [("train1", [[16, 21], [30, 40]]), ("test1", [[30, 40], [16, 21]])], ids=["training", "test"]
-)
-def test_videos_that_are_all_too_short_are_refused(tmp_path: Path, split: str, shards: list[list[int]]) -> None:
-    data = write_dataset(tmp_path / "short", shards, splits=[["train1"], ["test1"]])
-    with pytest.raises(UsageError, match=f"split {split}: no video has the 22 frames .* the longest has 21; lower the"):
-        evaluate_sync(tiny_eval_config(data, tmp_path / "out"), World(), lambda _: None)
 
 
 def test_what_is_trained(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,18 +189,6 @@ def test_what_is_trained(telling: Path, tmp_path: Path, monkeypatch: pytest.Monk
     changes = {"sync__frozen": False, "sync__frozen_norm": "training"}
     row, [(_, plan)], _ = evaluated(monkeypatch, telling, tmp_path / "2", lambda first, _: 0 * first, **changes)
     assert (row.variant, plan.frozen, plan.frozen_norm) == ("finetune", False, "training")
-
-
-@pytest.mark.parametrize(("given", "used"), [("video", "video"), ("clip", "video"), ("none", "none")])
-def test_both_clips_of_a_pair_are_looked_at_alike(
-    telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, used: str
-) -> None:
-    """One crop and one flip; or the view itself would say which clip is which."""
-    _, [(_, plan)], _ = evaluated(
-        monkeypatch, telling, tmp_path, lambda first, _: 0 * first, data__flip_scope=given, data__crop_scope="clip"
-    )
-    assert plan.data is not None
-    assert (plan.data.crop_scope, plan.data.flip_scope) == ("video", used)
 
 
 def training_batches(shards: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[Batch]:

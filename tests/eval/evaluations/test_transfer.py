@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers_datasets import numbered_jpeg, write_dataset
-from helpers_eval import LENGTHS, SPLITS, ucf_keys, write_eval_dataset
+from helpers_eval import LENGTHS, SPLITS, ucf_keys
 from helpers_training import assert_same_run, records, run_tiny
 from helpers_video_eval import (
     RANDOM,
@@ -20,7 +20,6 @@ from helpers_video_eval import (
     assert_error,
     contents,
     invoke,
-    make_world,
     slow_clips,
     stop_after,
     two_networks,
@@ -38,12 +37,6 @@ KEYS = ucf_keys()
 TEST_VIDEOS = range(16, 24)
 """Numbers of the videos of test1, which is the third shard."""
 CROP, STRIDE = 24, 4
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A data set and a pretraining run; read-only."""
-    return make_world(tmp_path_factory.mktemp("transfer"))
 
 
 @pytest.fixture(scope="module")
@@ -145,20 +138,6 @@ def test_all_layers_were_trained_from_the_weights(world: tuple[Path, Path], out:
         assert (scratch[name] - before[name]).abs().max() > 1e-2, name
 
 
-def test_lines_for_the_terminal_and_for_programs(config: Path, out: Path) -> None:
-    lines = invoke("transfer", config).stdout.splitlines()
-    assert len(lines) == 2
-    for line, network in zip(lines, ("pretrained", "random"), strict=True):
-        row = read_row(folder_of(out, network))
-        percent = f"accuracy {100 * row.metrics['accuracy'].value:.1f} %"
-        assert line.split()[:6] == ["transfer", "finetune", network, "ucf101-tiny", "train1/test1", "seed"]
-        assert percent in line
-        assert "chance 50.0" in line
-        assert ("the paper, on its own data, 68.3" in line) == (network == "pretrained")
-    rows = json.loads(invoke("transfer", config, "--json").stdout)
-    assert rows == [json.loads((folder_of(out, name) / "row.json").read_text()) for name in ("pretrained", "random")]
-
-
 # Again
 
 
@@ -214,17 +193,6 @@ def test_other_settings_are_refused_by_name(
     assert_error(
         result, 2, str(folder_of(out, "pretrained") / "row.json"), named.replace("row with", "run with"), "out"
     )
-    assert contents(out) == before
-
-
-def test_random_weights_of_another_architecture_are_other_weights(
-    world: tuple[Path, Path], out: Path, config: Path
-) -> None:
-    """They have no checksum that would tell them apart."""
-    before = contents(out)
-    wide = json.dumps({"kind": "random", "network": {"kind": "c3d", "width": 0.06}})
-    result = invoke("transfer", config, "--set", "transfer.networks=[random]", "--set", f"networks.random={wide}")
-    assert_error(result, 2, "network.width was 0.05, now 0.06")
     assert contents(out) == before
 
 
@@ -401,23 +369,8 @@ def test_all_sub_sequences_on_demand(world: tuple[Path, Path], tmp_path: Path, m
         assert np.isfinite(row.metrics["accuracy"].value)
 
 
-def test_features_without_a_network_cannot_be_fine_tuned(world: tuple[Path, Path], tmp_path: Path) -> None:
-    """They are left out unless they are asked for, which is refused before anything is written."""
-    networks = {"colour": {"kind": "trivial", "features": "colour"}, "random": RANDOM}
-    path = write_config(tmp_path / "c.yaml", world[0], tmp_path / "out", networks=networks)
-    result = invoke("transfer", path, "--set", "transfer.networks=[colour]")
-    assert_error(result, 2, "networks.colour is colour features without a network; they serve retrieval and the linear")
-    assert not (tmp_path / "out").exists()
-    assert [row["network"] for row in json.loads(invoke("transfer", path, "--json").stdout)] == ["random"]
-
-
 def test_workers_change_nothing(world: tuple[Path, Path], config: Path, out: Path, tmp_path: Path) -> None:
     words = ("--set", f"out={tmp_path}", "--set", "transfer.networks=[random]", "--set", "data.num_workers=1")
     assert invoke("transfer", config, *words).exit_code == 0
     for name in ("row.json", "videos.csv", "backbone.safetensors"):
         assert (folder_of(tmp_path, "random") / name).read_bytes() == (folder_of(out, "random") / name).read_bytes()
-
-
-def test_the_helper_s_data_set_is_what_these_tests_think(world: tuple[Path, Path], tmp_path: Path) -> None:
-    other = write_eval_dataset(tmp_path / "ucf101-tiny")
-    assert open_shard_set(other, None).fingerprint == open_shard_set(world[0], None).fingerprint

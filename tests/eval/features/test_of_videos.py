@@ -22,15 +22,11 @@ from helpers_video_eval import (
     assert_error,
     contents,
     invoke,
-    make_world,
     read_vectors,
     slow_clips,
     write_config,
 )
 from safetensors import safe_open
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from stream_train.data.reader import FrameReader, open_shard_set
@@ -39,12 +35,6 @@ from stream_train.training.exports import load_backbone
 CROP = 24
 Vectors = npt.NDArray[np.float32]
 QUICK = ("--set", "num_workers=0", "--set", "build_workers=1", "--set", "threads=1", "--set", "device=cpu")
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A data set and a pretraining run; read-only."""
-    return make_world(tmp_path_factory.mktemp("features"))
 
 
 @pytest.fixture(scope="module")
@@ -264,14 +254,6 @@ def test_a_flat_folder_has_no_labels(world: tuple[Path, Path], videos: Path, tmp
     one, other = (read_vectors(tmp_path / f"{name}.npz") for name in ("auto", "none"))
     vector = dict(zip(other.keys, other.values, strict=True))["walk/one.avi"]
     assert np.array_equal(dict(zip(one.keys, one.values, strict=True))["top.avi"], vector)
-
-
-def test_scikit_learn_learns_from_the_file(world: tuple[Path, Path], videos: Path, tmp_path: Path) -> None:
-    """Without any code of this project."""
-    assert features(videos, world[1], tmp_path / "x.npz").exit_code == 0
-    with np.load(tmp_path / "x.npz") as data:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=100)).fit(data["vectors"], data["labels"])
-        assert model.predict(data["vectors"]).tolist() == data["labels"].tolist()
 
 
 def test_kept_shards_are_made_once(

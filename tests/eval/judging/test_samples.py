@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +64,6 @@ def test_scores_carry_the_names_of_their_videos(shards: Path) -> None:
     assert scores.values["accuracy"].tolist() == [1.0, 0.0]
 
 
-def test_a_pair_of_splits(shards: Path) -> None:
-    train, test = pair_of(shards, splits=[2])
-    assert (train.split, test.split) == ("train2", "test2")
-    assert set(train.keys) | set(test.keys) == set(KEYS)
-
-
 @pytest.mark.parametrize(
     ("train", "test", "message"),
     [
@@ -96,22 +89,6 @@ def test_splits_that_cannot_be_tested_on(shards: Path, train: str | None, test: 
     assert "\n" not in str(caught.value)
 
 
-def test_a_data_set_that_is_not_there(shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="none does not exist"):
-        pair_of(tmp_path / "none")
-    with pytest.raises(UsageError, match="none does not exist"):
-        pair_of(shards, test_shards=str(tmp_path / "none"))
-
-
-def test_an_empty_split(tmp_path: Path) -> None:
-    """All of its videos were rejected, say: the manifest knows the split, but no shard is of it."""
-    shards = write_dataset(tmp_path / "data", [[20, 20]])
-    manifest = json.loads((shards / "manifest.json").read_text())
-    (shards / "manifest.json").write_text(json.dumps(manifest | {"splits": ["test1", "train1"]}))
-    with pytest.raises(UsageError, match=r"^data set data holds no samples of split 'test1'$"):
-        pair_of(shards)
-
-
 def test_another_data_set_to_test_on(shards: Path, tmp_path: Path) -> None:
     """Its videos may have the names of the training videos as long as they are other videos."""
     other = write_dataset(
@@ -127,14 +104,6 @@ def test_another_data_set_to_test_on(shards: Path, tmp_path: Path) -> None:
         pair_of(shards, test_shards=str(mixed), splits=[{"train": None, "test": None}])
     with pytest.raises(UsageError, match="16 videos"):
         pair_of(shards, test_shards=str(shards), splits=[{"train": "train1", "test": "train1"}])
-
-
-def test_classes_must_be_the_same(shards: Path, tmp_path: Path) -> None:
-    other = write_dataset(tmp_path / "other", [[20] * 6], splits=[["test1"]], num_classes=3)
-    with pytest.raises(UsageError) as caught:
-        pair_of(shards, test_shards=str(other))
-    assert "has 2 classes and" in str(caught.value)
-    assert "only to train: [], only to test: ['class2']" in str(caught.value)
 
 
 def test_every_video_needs_a_label_of_two_classes(shards: Path, tmp_path: Path) -> None:

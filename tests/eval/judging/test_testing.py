@@ -16,7 +16,7 @@ from helpers_datasets import numbered_jpeg
 from helpers_eval import LENGTHS, write_eval_dataset
 from torch import Tensor
 
-from eval.judging.subsequences import EvenClips, TestClips, draw_subsequence, plan_of
+from eval.judging.subsequences import TestClips, draw_subsequence, plan_of
 from eval.judging.testing import per_video_means
 from shardify.arrays import FloatArray
 from stream_train.data.batch import Batch
@@ -83,13 +83,6 @@ def test_means_are_those_of_the_slow_loop(shard_set: ShardSet, max_clips: int) -
     found = means(shard_set, max_clips=max_clips)
     assert found.dtype == np.float64
     assert np.array_equal(found, slow_means(CLIPS, EVERYONE))
-
-
-@pytest.mark.parametrize(
-    "draw", [TestClips(stride=1), TestClips(all_starts=True, still=True), EvenClips(count=3)], ids=repr
-)
-def test_other_clips(shard_set: ShardSet, draw: DrawClips) -> None:
-    assert np.array_equal(means(shard_set, draw), slow_means(draw, EVERYONE))
 
 
 def test_only_the_chosen_videos_in_their_order(shard_set: ShardSet) -> None:
