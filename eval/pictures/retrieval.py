@@ -66,8 +66,8 @@ def retrieval_figure(queries: Sequence[Query], path: Path) -> None:
     if len(shapes) != 1:
         raise ValueError(f"queries show (frames, neighbours) of {sorted(shapes)}; all must show equally many")
     num_frames, num_neighbours = shapes.pop()
-    videos: list[Query | Neighbour] = [video for query in queries for video in (query, *query.neighbours)]
-    frame_width = max(scaled_width(frame, _FRAME_HEIGHT) for video in videos for frame in video.frames)
+    shown = [frames for query in queries for frames in (query.frames, *(n.frames for n in query.neighbours))]
+    frame_width = max(scaled_width(frame, _FRAME_HEIGHT) for frames in shown for frame in frames)
     group_width = num_frames * (frame_width + _GAP) - _GAP + 2 * _BORDER
     heading = round(_HEADING_SIZE * _LINE) + _GAP
     row_height = _FRAME_HEIGHT + 2 * _BORDER + round(_TEXT_SIZE * _LINE) + _MARGIN
