@@ -15,7 +15,7 @@ from helpers_clouds import NOBODY, point_to, set_clouds
 from helpers_datasets import write_dataset
 from helpers_fault_proxy import FaultProxy
 from helpers_s3 import S3Server, given_server, moto_server, remove_all
-from helpers_shards import NUM_VIDEOS
+from helpers_shards import NUM_VIDEOS, build_config, contents, make_source
 
 import shardify.build.archives.writer
 from shardify.build.run import build
@@ -93,6 +93,26 @@ def cloud_proxy(clouds: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fault
 
 
 @pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 videos with lists; read-only."""
+    return make_source(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="session")
+def built_folder(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shards of `source`; read-only."""
+    out = tmp_path_factory.mktemp("shards") / "built"
+    build(build_config(source, out))
+    return out
+
+
+@pytest.fixture(scope="session")
+def built(built_folder: Path) -> dict[str, bytes]:
+    """The contents of `built_folder`."""
+    return contents(built_folder)
+
+
+@pytest.fixture(scope="session")
 def archived_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Archives of videos, their lists, and the same videos loose; read-only."""
     return make_archived_source(tmp_path_factory.mktemp("source"))
@@ -102,14 +122,15 @@ def archived_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def archived_shards(archived_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shards of `archived_source`; read-only."""
     out = tmp_path_factory.mktemp("shards") / "built"
-    summary = build(archived_config(archived_source / "archives", archived_source / "lists", out))
+    summary = build(archived_config(archived_source / "archives", out))
     assert (summary.num_samples, summary.num_missing, summary.num_unlisted) == (NUM_VIDEOS - 1, 1, 1)
     return out
 
 
 @pytest.fixture
 def archives(archived_source: Path, tmp_path: Path) -> Path:
-    """A copy of `archived_source`'s archives, to be changed."""
+    """A copy of `archived_source`'s archives, to be changed, with the lists beside it."""
+    (tmp_path / "lists").symlink_to(archived_source / "lists")
     return Path(shutil.copytree(archived_source / "archives", tmp_path / "archives"))
 
 

@@ -25,7 +25,7 @@ from shardify.build.archives.windows import (
 from shardify.build.archives.writer import WindowTask
 from shardify.build.config import BuildConfig
 from shardify.build.description import BuildDescription
-from shardify.build.work import Built, Work, is_whole, read_records
+from shardify.build.work import Built, Work, finished_shards, read_records
 from shardify.catalogs.base import Catalog
 from shardify.errors import UnfinishedError, UsageError
 from shardify.storage.store import Store
@@ -60,7 +60,9 @@ def find_windows(
         UsageError: if archives have changed since their window was completed.
     """
     due: dict[int, tuple[Window, frozenset[int]]] = {}
-    usable = _usable_shards(store, {window.number for window in windows}, retry_failed=retry_failed)
+    sizes, numbers = store.sizes(), {window.number for window in windows}
+    shards = {n for name in sizes if (n := shard_number(name)) is not None and n // SHARDS_PER_WINDOW in numbers}
+    usable = finished_shards(store, shards, sizes, retry_failed=retry_failed)
     for window in windows:
         record = read_window(store, window.number)
         if record is None or record.archives != window.archives:
@@ -76,12 +78,7 @@ def find_windows(
     return Work(
         tasks=(
             WindowTask(
-                root=catalog.root,
-                classes=catalog.classes,
-                location=str(config.out),
-                frames=config.frames,
-                packing=config.pack,
-                min_frames=config.min_frames,
+                **config.recipe(catalog),
                 window=window,
                 kept=kept,
                 source=config.source,
@@ -130,16 +127,6 @@ def collect_windows(store: Store, description: BuildDescription) -> Built:
         missing=packed.missing,
     )
     return Built(description=known, records=records, num_unlisted=packed.num_unlisted, notes=tuple(notes))
-
-
-def _usable_shards(store: Store, windows: set[int], *, retry_failed: bool) -> frozenset[int]:
-    """Numbers of the shards of some windows that need not be written again."""
-    sizes = store.sizes()
-    numbers = {shard_number(name) for name in sizes if name.endswith(".json")}
-    records, _ = read_records(store, [n for n in numbers if n is not None and n // SHARDS_PER_WINDOW in windows])
-    return frozenset(
-        record.number for record in records if is_whole(record, sizes) and not (retry_failed and record.rejected)
-    )
 
 
 def _changed(store: Store, record: WindowRecord, window: Window) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from shardify.catalogs import SourceConfig
+from shardify.catalogs.base import Catalog
 from shardify.config import StrictModel
 from shardify.frames.ffmpeg_command import FramesConfig
 from shardify.shards.index import Packing
@@ -54,3 +56,14 @@ class BuildConfig(StrictModel):
             "frames": self.frames.model_copy(update=frames),
         }
         return self.model_copy(update=changes)
+
+    def recipe(self, catalog: Catalog) -> dict[str, Any]:
+        """The fields of :class:`shardify.build.shard_writer.Recipe`."""
+        return {
+            "root": catalog.root,
+            "classes": catalog.classes,
+            "location": str(self.out),
+            "frames": self.frames,
+            "packing": self.pack,
+            "min_frames": self.min_frames,
+        }

@@ -1,9 +1,8 @@
-"""What a data set is built from (`build.json`), and everything that follows from it once all shards exist.
+"""What a data set is built from (`build.json`), and what follows from it once all shards exist.
 
 `build.json` is written before the first shard. It holds what shapes the bytes (settings, ffmpeg's version, the plan's
-sha256) and nothing that does not: no absolute paths, no worker counts, no time limits. A rerun whose description
-differs is refused. `manifest.json`, `rejected.jsonl` and `missing.jsonl` are a pure function of the description and
-the shards' records, :func:`final_objects`.
+sha256) and nothing else: no absolute paths, worker counts or time limits. A rerun with another description is refused.
+`manifest.json`, `rejected.jsonl` and `missing.jsonl` follow from the description and the shards' records alone.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ class BuildDescription:
     plan_sha256: str
     missing: tuple[Missing, ...]
     archives: tuple[tuple[str, ...], ...] = ()
-    """Paths of the archives that the videos are in, by window; what is in them and missing is not known then."""
+    """Paths of the archives that hold the videos, by window; `num_videos`, `num_shards`, `missing` are unknown then."""
 
     @property
     def noun(self) -> str:
-        """What a task of the build writes, in the plural."""
+        """What the tasks of the build write."""
         return "windows of archives" if self.archives else "shards"
 
     def to_json(self) -> bytes:
@@ -72,7 +71,7 @@ class BuildDescription:
 def describe_build(
     config: BuildConfig, catalog: Catalog, plan: Sequence[PlannedShard], windows: Sequence[Window] = ()
 ) -> BuildDescription:
-    """What this config builds from this catalog, by shards or by windows of archives, with the ffmpeg at hand."""
+    """What a config builds from a catalog with the ffmpeg of this machine."""
     binary = ffmpeg_binary(config.frames.ffmpeg)
     settings = {
         **config.frames.model_dump(mode="json", exclude={"ffmpeg", "time_limit_seconds"}),
@@ -146,7 +145,7 @@ def manifest_of(description: BuildDescription, records: Iterable[ShardRecord]) -
 
 
 def final_objects(description: BuildDescription, records: Sequence[ShardRecord]) -> dict[str, bytes]:
-    """What is written once every shard has its record: name -> bytes, the manifest last."""
+    """The objects that are written last, when every shard has its record: name -> bytes, the manifest last."""
     rejected = [dump_json({"shard": record.number, **asdict(line)}) for record in records for line in record.rejected]
     missing = [dump_json(asdict(line)) for line in description.missing]
     return {
@@ -162,7 +161,7 @@ def read_description(store: Store) -> BuildDescription:
 
 
 def _changed_names(old: Sequence[str], new: Sequence[str]) -> str:
-    """Up to three names that came or went, in brackets."""
+    """Up to three names that were removed or added, in brackets."""
     gone, come = sorted(set(old) - set(new)), sorted(set(new) - set(old))
     words = []
     for verb, names in (("without", gone), ("with", come)):

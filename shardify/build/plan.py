@@ -1,10 +1,10 @@
 """Which videos lie in which shard, decided before any video is opened.
 
-In: a catalog. Out: numbered shards with their videos in tar order. Pure: the plan depends on nothing but the catalog,
-the shard size and the seed, so every engine, worker count and rerun writes the same bytes.
+In: a catalog. Out: numbered shards with their videos in tar order. The plan depends on the catalog, the shard size and
+the seed alone, so every engine, worker count and rerun writes the same bytes.
 
-Shards are packed by split signature (all videos of a shard belong to the same splits), so a split is a list of whole
-shards and several splits of one data set cost no second copy. Inside a signature the videos are mixed at random.
+All videos of a shard belong to the same splits (their split signature), so a split is a list of whole shards and
+several splits need no second copy. Inside a signature the videos are mixed at random.
 """
 
 from __future__ import annotations
@@ -35,19 +35,11 @@ class PlannedShard:
 
 
 def make_plan(catalog: Catalog, videos_per_shard: int, seed: int) -> tuple[PlannedShard, ...]:
-    """Deal the videos of a catalog to shards.
+    """Put each video of a catalog, whose order does not matter, into one of the shards 0, 1, 2, ...
 
     Videos of equal split signature are ordered by sha256(seed, key) and cut into the fewest shards of at most
     `videos_per_shard`, whose sizes differ by one at most. Signatures follow each other in the order of the catalog's
     splits, so shard numbers are stable.
-
-    Args:
-        catalog: the source; its own order does not matter.
-        videos_per_shard: largest number of videos in a shard, at least 1.
-        seed: changes the mixing, nothing else.
-
-    Returns:
-        Shards numbered 0, 1, 2, ...; each video of the catalog is in exactly one.
 
     Raises:
         UsageError: if the catalog holds no video.
@@ -108,7 +100,7 @@ class Part:
     count: int
 
     def of(self, planned: Sequence[Item]) -> Sequence[Item]:
-        """This part's share; the shares of all parts are disjoint and together everything."""
+        """This part's share; the shares of all parts are disjoint and together complete."""
         return planned[self.number - 1 :: self.count]
 
     def __str__(self) -> str:
@@ -116,11 +108,7 @@ class Part:
 
 
 def parse_part(text: str) -> Part:
-    """`3/16` -> the third of sixteen parts.
-
-    Raises:
-        UsageError: if it is not two whole numbers i/n with 1 <= i <= n.
-    """
+    """`3/16` -> the third of sixteen parts. Raises UsageError unless it is i/n with 1 <= i <= n."""
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
     if match and 1 <= int(match[1]) <= int(match[2]):
         return Part(number=int(match[1]), count=int(match[2]))

@@ -1,7 +1,7 @@
-"""Who writes the shards: this process, or a pool of local ones; :mod:`shardify.build.ray_cluster` has a cluster do it.
+"""The local engine: this process, or a pool of processes, writes the shards; the other is in `ray_cluster`.
 
-An engine is handed tasks that are independent of each other and of their order; it returns when all are committed. It
-takes them one by one, and what it holds does not grow with their number.
+An engine takes independent tasks one by one, in any order, and returns when all are committed. Its memory does not grow
+with their number.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TASKS_AHEAD = 2
 
 
 class Task(Protocol):
-    """Work that any process can do on any machine that sees the source and the store; picklable."""
+    """Work for any process on any machine that sees the source and the store; picklable."""
 
     def write(self, report: Report) -> object:
         """Write the shards, reporting each video. Done again, it writes the same bytes."""
@@ -82,7 +82,7 @@ def _run_in_pool(tasks: Iterable[Task], num_workers: int, report: Report) -> Non
             "(with fewer workers if it happens again)"
         ) from None
     finally:
-        our_end.close()  # ends workers that are still at it, so that an error or Ctrl-C need not wait for their shards
+        our_end.close()  # ends busy workers, so that an error or Ctrl-C need not wait for their shards
         pool.shutdown(cancel_futures=True)
         their_end.close()
 
@@ -97,7 +97,7 @@ def _start_worker(reports: SimpleQueue[VideoDone], lifeline: Connection) -> None
 
 
 def _exit_at_end_of(lifeline: Connection) -> None:
-    """Leave at once when the other end of the pipe is closed, be it on purpose or because the parent was killed."""
+    """Exit at once when the other end of the pipe is closed, on purpose or because the parent was killed."""
     try:
         lifeline.recv_bytes()
     except (EOFError, OSError):

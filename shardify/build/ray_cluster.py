@@ -1,7 +1,7 @@
-"""A Ray cluster as the engine of a build: tasks go out to whatever machines it has, and again if a machine is lost.
+"""A Ray cluster as the engine of a build: tasks run on any of its machines, and again if a machine is lost.
 
 In: tasks, whose source and store every machine of the cluster can reach (a bucket, or a shared folder at one path).
-Out: the committed shards. The driver holds a few tasks a CPU and each finished task's frame counts, never the shards.
+Out: the committed shards. The driver holds a few tasks for each CPU and the frame counts of finished tasks.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from shardify.storage import open_store
 from shardify.storage.locations import is_url
 
 MAX_RETRIES = 20
-"""How often a task is begun again because its worker or machine was lost, or ran out of memory."""
+"""How often a task is repeated because its worker or machine was lost, or ran out of memory."""
 POLL_SECONDS = 1.0
 CONNECT_SECONDS = 10.0
 NOTICE_SECONDS = 120.0
-"""While no task ends, this is said so often."""
+"""How often a notice appears while no task ends."""
 OBJECT_STORE_BYTES = 100_000_000
-"""Of a Ray that is started for this build, which keeps no objects; Ray's default is a third of the memory."""
+"""Of a Ray started for this build, which stores no objects; Ray's default is a third of the memory."""
 _PASSED_ON = ("AWS_", "AZURE_", "GOOGLE_", "TEMPORAL_SSL_", "TMPDIR")
-"""Beginnings of the environment variables that a worker needs for object stores."""
+"""Prefixes of the environment variables that a worker needs for object stores."""
 
 
 def run_on_ray(tasks: Iterable[Task], report: Report, surroundings: Surroundings | None = None) -> None:
-    """Write all shards on the cluster that RAY_ADDRESS names or that runs here, else on this machine.
+    """Write all shards on the cluster of RAY_ADDRESS, or the one running here, else on a Ray started here.
 
     Args:
         tasks: drawn one by one.
         report: called in this process for each video, when its task is done.
-        surroundings: what each machine is held against before it begins a task.
+        surroundings: what each machine is compared with before its first task.
 
     Raises:
         UsageError: if Ray is not installed, the cluster cannot be reached, or one of its machines is not fit.
@@ -66,7 +66,7 @@ def run_on_ray(tasks: Iterable[Task], report: Report, surroundings: Surroundings
 
 
 def _run(ray: Any, tasks: Iterable[Task], report: Report, surroundings: Surroundings | None) -> None:
-    # Given to each task and not to ray.init, which refuses what the environment of a submitted job holds already.
+    # Given to each task, not to ray.init, which refuses variables that a submitted job sets already.
     passed_on = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
     options = {"num_cpus": 1, "max_retries": MAX_RETRIES, "runtime_env": {"env_vars": passed_on}}
     write = ray.remote(**options)(write_and_count)
@@ -93,9 +93,9 @@ def _run(ray: Any, tasks: Iterable[Task], report: Report, surroundings: Surround
 
 
 def write_and_count(task: Task, surroundings: Surroundings | None = None) -> list[int]:
-    """Run a task in a worker; the number of frames of each of its videos, 0 for a rejected one."""
+    """Run a task in a worker; returns the number of frames of each video, 0 for a rejected one."""
     if surroundings is not None:
-        surroundings.require()
+        require_fit(surroundings)
     frames: list[int] = []
     task.write(lambda done: frames.append(done.num_frames))
     return frames
@@ -126,7 +126,7 @@ def _result(ray: Any, reference: Any) -> list[int]:
 
 
 def _first_sentence(error: Exception) -> str:
-    """Of Ray's messages, which go on with tracebacks and pages of advice."""
+    """Of a message of Ray's, which continues with a traceback and advice."""
     return one_line(str(error).partition("\ntraceback:")[0]).partition(". ")[0].removesuffix(".")[:200]
 
 
@@ -144,7 +144,7 @@ def _import_ray() -> Any:
 
 
 def _require_answer(address: str) -> None:
-    """Raise ConnectionError if nothing listens at a `host:port`; Ray itself would wait for it for minutes."""
+    """Raise ConnectionError if nothing listens at a `host:port`; Ray itself would wait for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
         return
@@ -181,8 +181,8 @@ def _join_cluster(ray: Any) -> None:
 
 
 def _refuse_forgotten_cluster() -> None:
-    """`ray start` notes the address in a file, which stays when the machine dies; Ray would wait for it for minutes."""
-    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - where Ray has it
+    """`ray start` writes the address to a file that stays when the machine dies; Ray would wait for minutes."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - as Ray does
     noted = Path(folder, "ray", "ray_current_cluster")
     try:
         address = noted.read_text(encoding="utf-8").strip()
@@ -199,7 +199,7 @@ def _refuse_forgotten_cluster() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """Picklable; taken on one machine, asked for on another."""
+    """What the machines of a build must have in common; taken on one machine, checked on the others."""
 
     videos: str
     """Folder or URL of the videos."""
@@ -219,22 +219,19 @@ class Surroundings:
         return cls(
             videos=videos,
             location=location,
-            description_sha256=_sha256(open_store(location).read(DESCRIPTION_NAME)),
+            description_sha256=hashlib.sha256(open_store(location).read(DESCRIPTION_NAME)).hexdigest(),
             ffmpeg=ffmpeg,
             ffmpeg_version=ffmpeg_version(ffmpeg_binary(ffmpeg)),
         )
 
-    def require(self) -> None:
-        """Hold this machine against them, once in each process.
-
-        Raises:
-            UsageError: if they differ; names the machine and what to do.
-        """
-        _require(self)
-
 
 @functools.cache
-def _require(given: Surroundings) -> None:
+def require_fit(given: Surroundings) -> None:
+    """Check that this machine has the same surroundings, once in each process.
+
+    Raises:
+        UsageError: if they differ; names the machine and what to do.
+    """
     machine = f"the machine {socket.gethostname()}"
     if given.version != __version__:
         raise UsageError(
@@ -249,7 +246,7 @@ def _require(given: Surroundings) -> None:
         if is_url(given.location):
             raise
         description = b""
-    if _sha256(description) != given.description_sha256:
+    if hashlib.sha256(description).hexdigest() != given.description_sha256:
         raise UsageError(
             f"{machine} does not see this build's {DESCRIPTION_NAME} in {given.location}; out must be in a bucket or a "
             "shared folder"
@@ -260,7 +257,3 @@ def _require(given: Surroundings) -> None:
             f"{machine} has ffmpeg {version}, the build was started with {given.ffmpeg_version}, and their bytes "
             "differ; install the same one everywhere (frames.ffmpeg=bundled takes imageio-ffmpeg's)"
         )
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -1,13 +1,13 @@
 """Build a data set: catalog -> plan -> shards -> manifest and ledgers; all of it, or one part of several.
 
-Whatever was finished by an earlier run of the same build is kept; a run that is killed anywhere loses only the shards
-it was at. Parts write disjoint shards; whoever finds all of them there writes the manifest and the ledgers.
+Finished shards of an earlier run are kept; a kill loses only the shards, or windows of archives, that were being
+written. Parts write disjoint shards; the part that finds all shards there writes the manifest and the ledgers.
 
-Nothing keeps a part from replacing a shard (one that lacks videos, or was torn) while another writes the manifest. So
-the manifest is held against the records once more after it was written, and a shard is replaced by deleting its record
-and then the manifest, see :meth:`shardify.build.shard_writer.OpenShard.commit`: one of the two notices the other. Who
-replaced a shard writes the manifest after it; so only if both are killed can one be left that names other bytes than
-those there, until the build is run again.
+A part may replace a shard (one that lacks videos, or is torn) while another writes the manifest. So the manifest is
+compared with the records again after it was written, and a shard is replaced by deleting its record and then the
+manifest, see :meth:`shardify.build.shard_writer.OpenShard.put`: one of the two processes notices the other. The process
+that replaced a shard writes the manifest afterwards. Only if both are killed may a manifest stay that does not fit the
+shards, until the build is run again.
 """
 
 from __future__ import annotations
@@ -16,12 +16,7 @@ from typing import Literal
 
 import click
 
-from shardify.build.archived import (
-    collect_windows,
-    find_windows,
-    keep_lists,
-    require_no_damage,
-)
+from shardify.build.archived import collect_windows, find_windows, keep_lists, require_no_damage
 from shardify.build.archives.windows import SHARDS_PER_WINDOW, plan_windows
 from shardify.build.config import BuildConfig
 from shardify.build.description import (
@@ -52,19 +47,19 @@ Engine = Literal["local", "ray"]
 
 
 def build(config: BuildConfig, *, retry_failed: bool = False, engine: Engine = "local") -> BuildSummary:
-    """Build, or go on building, the data set of a config.
+    """Build the data set of a config, or continue a build.
 
     Args:
         config: what to build.
-        retry_failed: also rebuild the shards that lack videos because they were rejected earlier.
-        engine: who does it: processes of this machine, or a Ray cluster.
+        retry_failed: also rebuild the shards that lack rejected videos.
+        engine: processes of this machine, or a Ray cluster.
 
     Returns:
         The summary; its `problems` say whether too many videos were rejected or missing.
 
     Raises:
         UsageError: if the source or its lists are unusable, or `out` holds a build of other settings or another source.
-        WorkError: if another build is at work on `out`, a worker was killed, or the disk is full.
+        WorkError: if another build is writing to `out`, a worker was killed, or the disk is full.
     """
     summary = _build(config, None, retry_failed, engine)
     assert isinstance(summary, BuildSummary)
@@ -74,10 +69,10 @@ def build(config: BuildConfig, *, retry_failed: bool = False, engine: Engine = "
 def build_part(
     config: BuildConfig, part: Part, *, retry_failed: bool = False, engine: Engine = "local"
 ) -> BuildSummary | PartSummary:
-    """Build, or go on building, one part of a data set; otherwise as :func:`build`.
+    """Build one part of a data set, or continue it; otherwise as :func:`build`.
 
-    Several parts may be at work on one `out` at the same time. Where there are no locks, in a bucket, so may two equal
-    builds, or one part twice: every object is written whole and is the same whoever writes it.
+    Several parts may write to one `out` at the same time. A bucket has no locks: two equal builds, or one part twice,
+    may run there too, because every object is written whole and all writers write the same bytes.
 
     Returns:
         What this part did, while shards of other parts are missing; else the summary of the whole.
@@ -91,35 +86,28 @@ def _build(config: BuildConfig, part: Part | None, retry_failed: bool, engine: E
     catalog = read_catalog(config.source)
     plan = () if catalog.archived else make_plan(catalog, config.videos_per_shard, config.seed)
     windows = plan_windows(catalog.archived.archives, config.source.archives_per_window) if catalog.archived else ()
+    if part is not None:
+        my_plan, my_windows = part.of(plan), part.of(windows)
+    else:
+        my_plan, my_windows = plan, windows
     description = describe_build(config, catalog, plan, windows)
     store = open_store(config.out, create=True)
     with locked(store, doing="building", together=part is not None):
         settle_description(store, description)
         keep_lists(store, catalog)
         if catalog.archived:
-            mine = windows if part is None else part.of(windows)
             cores = 1 if engine == "ray" else config.workers or usable_cores()
-            work = find_windows(config, catalog, mine, store, retry_failed=retry_failed, num_cores=cores)
+            work = find_windows(config, catalog, my_windows, store, retry_failed=retry_failed, num_cores=cores)
         else:
-            shards = plan if part is None else part.of(plan)
-            work = find_shards(config, catalog, shards, store, retry_failed=retry_failed)
+            work = find_shards(config, catalog, my_plan, store, retry_failed=retry_failed)
         _say_what_is_there(store, catalog, description, work)
-        if work.num_tasks:
-            for name in (MANIFEST_NAME, REJECTED_NAME, MISSING_NAME):
-                store.delete(name)
-        with BuildProgress(work.num_videos) as progress:
-            if engine == "ray" and work.num_tasks:
-                common = Surroundings.here(videos=catalog.root, location=config.out, ffmpeg=config.frames.ffmpeg)
-                run_on_ray(work.tasks, progress.add, common)
-            else:
-                run_tasks(work.tasks, min(config.workers or usable_cores(), work.num_tasks), progress.add)
-            seconds = progress.seconds if work.num_tasks else 0.0
+        progress = _run(config, catalog, store, work, engine)
         try:
             built = write_final_objects(store, description)
         except UnfinishedError as error:
             if part is None:
                 raise
-            require_no_damage(store, part.of(windows))
+            require_no_damage(store, my_windows)
             return PartSummary(
                 location=store.location,
                 part=str(part),
@@ -130,26 +118,39 @@ def _build(config: BuildConfig, part: Part | None, retry_failed: bool, engine: E
                 num_videos=progress.num_done,
                 num_frames=progress.num_frames,
                 num_rejected=progress.num_rejected,
-                seconds=seconds,
+                seconds=progress.seconds if work.num_tasks else 0.0,
             )
     return summarise_build(
         config,
         built,
         num_written=sum(work.writes(record.number) for record in built.records if record.num_samples),
-        seconds=seconds,
+        seconds=progress.seconds if work.num_tasks else 0.0,
         frames=progress.num_frames,
         num_unlisted=built.num_unlisted + catalog.num_unlisted,
     )
 
 
-def finish(config: BuildConfig) -> BuildSummary:
-    """Write the manifest and the ledgers of a data set whose shards have been built, in parts or otherwise.
+def _run(config: BuildConfig, catalog: Catalog, store: Store, work: Work, engine: Engine) -> BuildProgress:
+    """Do the work, with a progress line."""
+    with BuildProgress(work.num_videos) as progress:
+        if not work.num_tasks:
+            return progress
+        for name in (MANIFEST_NAME, REJECTED_NAME, MISSING_NAME):
+            store.delete(name)
+        if engine == "ray":
+            common = Surroundings.here(videos=catalog.root, location=config.out, ffmpeg=config.frames.ffmpeg)
+            run_on_ray(work.tasks, progress.add, common)
+        else:
+            run_tasks(work.tasks, min(config.workers or usable_cores(), work.num_tasks), progress.add)
+    return progress
 
-    The videos are not looked at; what was to be built is read from the data set itself.
+
+def finish(config: BuildConfig) -> BuildSummary:
+    """Write the manifest and the ledgers of a data set whose shards are there; the videos are not needed.
 
     Raises:
         UsageError: if nothing was built there.
-        WorkError: if shards are missing, or another build is at work.
+        WorkError: if shards are missing, or another build is running.
     """
     store = open_store(config.out)
     with locked(store, doing="building"):
@@ -162,9 +163,9 @@ def finish(config: BuildConfig) -> BuildSummary:
 
 
 def write_final_objects(store: Store, description: BuildDescription) -> Built:
-    """Write the ledgers and the manifest from the shards' records, until those fit that are read afterwards.
+    """Write the ledgers and the manifest from the shards' records, again until they fit the records read afterwards.
 
-    They are created, not replaced: who comes late with what it has read earlier does not do away with newer ones.
+    They are created, not replaced: a late process with older records does not overwrite newer objects.
 
     Raises:
         UnfinishedError: if a shard has not been written yet or is not whole.
@@ -178,7 +179,7 @@ def write_final_objects(store: Store, description: BuildDescription) -> Built:
         except WorkError:
             if not has_created:
                 raise
-            store.delete(MANIFEST_NAME)  # who is replacing a shard writes it afterwards, unless that is done already
+            store.delete(MANIFEST_NAME)  # the process that is replacing a shard writes it afterwards, or has already
             has_created = False
             continue
         objects = final_objects(built.description, built.records)
@@ -213,13 +214,13 @@ def _read_if_there(store: Store, name: str) -> bytes | None:
 
 
 def settle_description(store: Store, description: BuildDescription) -> None:
-    """Write build.json, or make sure that the one there describes this very build."""
+    """Write build.json, or check that the one there describes this build."""
     if not store.exists(DESCRIPTION_NAME):
         foreign = [name for name in store.names() if name.startswith("shard-") or name == MANIFEST_NAME]
         if foreign and not store.exists(DESCRIPTION_NAME):  # another part may have begun meanwhile
             raise UsageError(
-                f"{store.location} holds {foreign[0]} but no {DESCRIPTION_NAME}, so it is not known what it was built "
-                "from; choose another folder with --set out=..."
+                f"{store.location} holds {foreign[0]} but no {DESCRIPTION_NAME}, so its origin is unknown; "
+                "choose another folder with --set out=..."
             ) from None
         if store.create(DESCRIPTION_NAME, description.to_json()):
             return
@@ -233,11 +234,7 @@ def settle_description(store: Store, description: BuildDescription) -> None:
 
 def _say_what_is_there(store: Store, catalog: Catalog, description: BuildDescription, work: Work) -> None:
     if catalog.missing:
-        _say(f"{len(catalog.missing)} of {len(catalog.videos) + len(catalog.missing)} listed videos are missing")
-    if work.num_tasks < work.num_planned:
-        there = work.num_planned - work.num_tasks
-        _say(f"{store.location}: {there} of {work.num_planned} {description.noun} are there already")
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+        listed = len(catalog.videos) + len(catalog.missing)
+        click.echo(f"{len(catalog.missing)} of {listed} listed videos are missing", err=True)
+    if there := work.num_planned - work.num_tasks:
+        click.echo(f"{store.location}: {there} of {work.num_planned} {description.noun} are there already", err=True)

@@ -1,7 +1,7 @@
 """One planned shard -> tar, index and record, committed as three whole objects.
 
-A :class:`ShardTask` holds all that a shard's bytes depend on; :func:`write_shard` is a plain function of it that any
-engine can run anywhere. The record (`shard-NNNNNN.json`) is written last: a shard without one does not exist.
+A :class:`ShardTask` holds everything that a shard's bytes depend on, so any engine can write it on any machine.
+The record (`shard-NNNNNN.json`) is written last: a shard without one does not exist.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from shardify.storage.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Where videos come from, how they are packed, and where shards go."""
+    """Where videos come from, how they are packed, where shards go."""
 
     root: str
     """Folder or URL that the videos' paths are relative to."""
@@ -49,7 +49,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTask(Recipe):
-    """A shard to be written; picklable, so that it can be done in any process."""
+    """A shard to be written; picklable, so that any process can do it."""
 
     shard: PlannedShard
 
@@ -60,7 +60,7 @@ class ShardTask(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoDone:
-    """Told after each video, for the progress line."""
+    """One finished video, for the progress line."""
 
     num_frames: int
     """0 if it was rejected."""
@@ -70,14 +70,11 @@ Report = Callable[[VideoDone], None]
 
 
 def write_shard(task: ShardTask, report: Report) -> ShardRecord:
-    """Decode a shard's videos, pack them, commit the shard.
+    """Decode a shard's videos, pack them, commit the shard; returns its record.
 
     Args:
         task: what to write where.
         report: called once per video, in order. If it raises, nothing is committed.
-
-    Returns:
-        The record that now stands in the store.
 
     Raises:
         WorkError: if the disk is full.
@@ -102,7 +99,7 @@ def write_record(store: Store, record: ShardRecord) -> None:
 
 
 def decode_source(source: Path | MemoryFile | VideoError, recipe: Recipe) -> Frames | VideoError:
-    """A video's frames, or why there are none to be packed; frees the memory that it came in."""
+    """A video's frames, or why it is rejected; frees the memory that held it."""
     if isinstance(source, VideoError):
         return source
     try:
@@ -120,7 +117,7 @@ def decode_source(source: Path | MemoryFile | VideoError, recipe: Recipe) -> Fra
 
 
 class OpenShard:
-    """A shard that is being filled, in a temporary file until it is committed; leaving the context drops it."""
+    """A shard that is being filled, in a temporary file; leaving the context deletes that."""
 
     def __init__(self, recipe: Recipe, store: Store, number: int, splits: tuple[str, ...]) -> None:
         self.number = number
@@ -147,7 +144,16 @@ class OpenShard:
         """Append a video, or note why it is left out."""
         self.num_videos += 1
         if isinstance(result, VideoError):
-            self._rejected.append(_reject(video, result))
+            self._rejected.append(
+                Reject(
+                    key=video.key,
+                    path=video.path,
+                    splits=video.splits,
+                    status=result.status,
+                    reason=result.reason,
+                    ffmpeg=result.ffmpeg,
+                )
+            )
             return VideoDone(num_frames=0)
         self._tar.add(video, result, _sample_json(video, result, self._recipe))
         return VideoDone(num_frames=len(result.jpegs))
@@ -200,10 +206,10 @@ class OpenShard:
 
 
 class ShardTar:
-    """A tar of samples, byte-identical for equal samples, that remembers where every frame lies.
+    """A tar of samples, byte-identical for equal samples, and its index.
 
-    Written with `tarfile` in the plain USTAR format, one header block a member, rather than with WebDataset's writer,
-    whose import loads torch into every worker.
+    Written with `tarfile` in the plain USTAR format, one header block for each member; importing WebDataset's writer
+    would load torch into every worker.
     """
 
     def __init__(self, path: Path, packing: Packing) -> None:
@@ -215,15 +221,13 @@ class ShardTar:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with closing(self._file):
             if kind is None:
                 self.close()
 
     def close(self) -> None:
-        """Write what ends a tar, and have all of it in the file."""
+        """Write the end of the tar and flush it to the file."""
         self._tar.close()
         self._file.close()
 
@@ -280,15 +284,4 @@ def _sample_json(video: Video, frames: Frames, recipe: Recipe) -> bytes:
             "duration_seconds": frames.duration_seconds,
             "warnings": frames.warnings,
         }
-    )
-
-
-def _reject(video: Video, error: VideoError) -> Reject:
-    return Reject(
-        key=video.key,
-        path=video.path,
-        splits=video.splits,
-        status=error.status,
-        reason=error.reason,
-        ffmpeg=error.ffmpeg,
     )

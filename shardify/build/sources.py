@@ -1,8 +1,8 @@
-"""Input videos and archives as streams of bytes, from a folder or an object store, fetched a little ahead.
+"""Input videos and archives as bytes, from a folder or an object store, with a short prefetch.
 
-In: a root (folder or URL) and paths below it. Out: videos that :func:`shardify.frames.decoding.decode_video` takes, or
-an archive's bytes from first to last. Whatever is fetched stays in memory. A store that does not answer, or denies
-access, ends the work with one line; one video that is not there any more is that video's matter, as in a folder.
+In: a root (folder or URL) and paths below it. Out: videos for :func:`shardify.frames.decoding.decode_video`, or an
+archive's bytes from first to last. Downloads stay in memory. A store that does not answer, or denies access, ends the
+work with one line; a single video that is gone is rejected, as in a folder.
 """
 
 from __future__ import annotations
@@ -23,14 +23,10 @@ if TYPE_CHECKING:
 
 
 def open_videos(root: str, paths: Sequence[str]) -> Generator[Path | MemoryFile | VideoError]:
-    """Each video in turn, ready to be decoded; those of an object store are in memory, the next one is under way.
-
-    Args:
-        root: folder or URL.
-        paths: below it.
+    """Each video in turn; from an object store it is in memory, and the next one is being downloaded.
 
     Yields:
-        A path, or a file in memory, to be closed by the caller; or the error if the object is gone.
+        A path, or a file in memory that the caller closes; or the error if the object is gone.
 
     Raises:
         UsageError: if the store denies access.
@@ -42,15 +38,11 @@ def open_videos(root: str, paths: Sequence[str]) -> Generator[Path | MemoryFile 
     from shardify.storage.object_store import ObjectStore
 
     store = ObjectStore(root)
-    yield from prefetch((_fetch(store, path) for path in paths), num_items=1)
+    yield from prefetch((_download(store, path) for path in paths), num_items=1)
 
 
 def open_archive(root: str, path: str, num_bytes: int) -> io.BufferedReader[Any]:
-    """An archive's bytes, to be read once from first to last.
-
-    Raises:
-        WorkError: now or while reading, if it cannot be read or is gone.
-    """
+    """An archive's bytes, read once. Raises WorkError, now or while reading, if it cannot be read or is gone."""
     if is_url(root):
         from shardify.storage.object_store import ObjectStore
 
@@ -62,7 +54,7 @@ def open_archive(root: str, path: str, num_bytes: int) -> io.BufferedReader[Any]
         raise WorkError(f"{join_location(root, path)} cannot be read: {error.strerror}") from None
 
 
-def _fetch(store: ObjectStore, path: str) -> MemoryFile | VideoError:
+def _download(store: ObjectStore, path: str) -> MemoryFile | VideoError:
     memory = MemoryFile(path)
     try:
         for piece in store.stream(path, store.size(path)):
@@ -80,6 +72,4 @@ def _pieces(store: ObjectStore, path: str, num_bytes: int) -> Iterator[bytes]:
     try:
         yield from store.stream(path, num_bytes)
     except FileNotFoundError:
-        raise WorkError(
-            f"{store.url(path)} is not there any more; put it back and run the same command again"
-        ) from None
+        raise WorkError(f"{store.url(path)} is gone; put it back and run the same command again") from None

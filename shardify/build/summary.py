@@ -43,7 +43,7 @@ class BuildSummary:
     problems: tuple[str, ...]
     """Shares above their limits; empty for a good build."""
     notes: tuple[str, ...] = ()
-    """What else is to be said about the videos."""
+    """Further lines."""
 
     @property
     def num_rejected(self) -> int:
@@ -92,7 +92,7 @@ class PartSummary:
     num_rejected: int
     seconds: float
     problems: tuple[str, ...] = ()
-    """Shares are judged when all shards are there."""
+    """Shares are compared with their limits when all shards are there."""
 
     def to_dict(self) -> dict[str, Any]:
         """For --json."""
@@ -111,43 +111,36 @@ class PartSummary:
 
 
 def summarise_build(
-    config: BuildConfig,
-    built: Built,
-    *,
-    num_written: int,
-    seconds: float,
-    frames: int,
-    num_unlisted: int,
+    config: BuildConfig, built: Built, *, num_written: int, seconds: float, frames: int, num_unlisted: int
 ) -> BuildSummary:
-    """Sum up a finished build and hold its losses against the config's limits.
+    """Sum up a finished build and compare its losses with the config's limits.
 
     Args:
         config: what was to be built.
         built: its shards, and what the source held.
         num_written: shards of the manifest that this run wrote.
-        seconds: time it took over them.
-        frames: frames in them.
+        seconds: time for these.
+        frames: frames in these.
         num_unlisted: videos that no list names.
     """
     description, records = built.description, built.records
     rejected = [line for record in records for line in record.rejected]
     num_videos, num_missing = description.num_videos, len(description.missing)
+    num_listed = num_videos + num_missing
     problems = []
     if len(rejected) > config.max_rejected_share * num_videos:
-        share = _rounded_up(len(rejected), num_videos)
         problems.append(
             f"{len(rejected)} of {num_videos} videos were rejected, more than max_rejected_share "
             f"{config.max_rejected_share:g} allows; the shards are kept, the reasons are in {REJECTED_NAME}. Mend "
             "those videos and run `shardify build` again with --retry-failed, or accept the loss: run it with --set "
-            f"max_rejected_share={share:g}"
+            f"max_rejected_share={_rounded_up(len(rejected), num_videos):g}"
         )
-    if num_missing > config.max_missing_share * (num_videos + num_missing):
-        share = _rounded_up(num_missing, num_videos + num_missing)
+    if num_missing > config.max_missing_share * num_listed:
         problems.append(
-            f"{num_missing} of {num_videos + num_missing} listed videos are missing, more than max_missing_share "
+            f"{num_missing} of {num_listed} listed videos are missing, more than max_missing_share "
             f"{config.max_missing_share:g} allows; the shards are kept, the names are in {MISSING_NAME}. Put those "
-            "videos where the others are and build into another place, or accept the loss: run `shardify build` with "
-            f"--set max_missing_share={share:g}"
+            "videos beside the others and build into another folder, or accept the loss: run `shardify build` with "
+            f"--set max_missing_share={_rounded_up(num_missing, num_listed):g}"
         )
     return BuildSummary(
         location=str(config.out),
@@ -169,12 +162,12 @@ def summarise_build(
 
 
 def _rounded_up(number: int, whole: int) -> float:
-    """A share in hundredths, none too small."""
+    """A share, rounded up to hundredths."""
     return -(-100 * number // whole) / 100
 
 
 def group_reasons(reasons: Sequence[str]) -> dict[str, int]:
-    """Count reasons, most frequent first; those that differ in numbers only are one, `N` where the numbers differ."""
+    """Count reasons, most frequent first; reasons that differ only in numbers are one, with `N` for the number."""
     groups: dict[str, list[list[str]]] = defaultdict(list)
     for reason in reasons:
         groups[re.sub(r"\d+", "N", reason)].append(re.split(r"(\d+)", reason))

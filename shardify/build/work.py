@@ -1,4 +1,4 @@
-"""What is still to be written, what was built, and reading the records of shards."""
+"""What is still to be written, what was built, and the records of shards."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Work:
     """Drawn once."""
     num_tasks: int
     num_planned: int
-    """Tasks of the whole build, or of this part of it, those that were done before included."""
+    """Tasks of the whole build, or of this part of it, finished ones included."""
     num_videos: int | None
-    """That the tasks will look at; None if it is not known yet."""
+    """Videos in the tasks; None if not known yet."""
     writes: Callable[[int], bool]
-    """Whether the shard of a number is written by one of the tasks."""
+    """Whether one of the tasks writes the shard of a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,17 +33,17 @@ class Built:
     """A build all of whose shards are there."""
 
     description: BuildDescription
-    """With all that is known by then."""
+    """With all that is known by now."""
     records: Sequence[ShardRecord]
     """Of all shards, by number."""
     num_unlisted: int = 0
     """Videos in archives that do not belong to the data set."""
     notes: tuple[str, ...] = ()
-    """What else is to be said about it."""
+    """Further lines for the summary."""
 
 
 def read_records(store: Store, numbers: Sequence[int]) -> tuple[list[ShardRecord], list[int]]:
-    """The records of some shards, and the numbers of those that have none: somebody may be rewriting them."""
+    """The records of some shards, and the numbers of those without a record: they may be being replaced."""
 
     def read(number: int) -> ShardRecord | None:
         try:
@@ -55,6 +55,16 @@ def read_records(store: Store, numbers: Sequence[int]) -> tuple[list[ShardRecord
         found = list(pool.map(read, numbers))
     missing = [number for number, record in zip(numbers, found, strict=True) if record is None]
     return [record for record in found if record is not None], missing
+
+
+def finished_shards(
+    store: Store, numbers: Iterable[int], sizes: Mapping[str, int], *, retry_failed: bool
+) -> frozenset[int]:
+    """Those of some shards that need not be written: whole, and with `retry_failed` also without rejected videos."""
+    records, _ = read_records(store, [number for number in numbers if shard_name(number, "json") in sizes])
+    return frozenset(
+        record.number for record in records if is_whole(record, sizes) and not (retry_failed and record.rejected)
+    )
 
 
 def is_whole(record: ShardRecord, sizes: Mapping[str, int]) -> bool:

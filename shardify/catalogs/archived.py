@@ -1,17 +1,16 @@
-"""Videos inside tar archives: which archives there are, and what the lists say about a member once its name is known.
+"""Videos inside tar archives: which archives there are, and what the lists say about a member of one.
 
-In: the files at a source's place, a member's path. Out: an :class:`Archived`, a :class:`Member`. Members are known
-only by reading the archives, which is done once, while shards are written; so a catalog of archives holds no videos but
-a rule, which looks at one path alone: that makes it the same in every process, whatever the others have found.
+In: the files below `source.videos`, a member's path. Out: archives, a :class:`Member`. Members are known only when the
+archives are read, which happens once, while shards are written. So a catalog of archives holds no videos but a rule
+that looks at one path alone; it gives the same answer in every process.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 from shardify.catalogs.files import ARCHIVE_SUFFIXES, is_archive, is_video, names_archive
 from shardify.errors import UsageError
@@ -25,7 +24,7 @@ class Archive:
     path: str
     """POSIX path relative to the catalog's root."""
     num_bytes: int
-    """Size of the file as it lies there."""
+    """Size of the file, still compressed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,76 +44,48 @@ class Member:
     listed: Listed
 
 
-class MemberRule(Protocol):
-    """Tells which members belong to a data set."""
-
-    def find(self, path: str) -> Member | None:
-        """What is known of a member, None if it does not belong to the data set.
-
-        Args:
-            path: its path inside the archive, below the archive's own path without its ending: an archive counts as a
-                folder.
-        """
+MemberRule = Callable[[str], Member | None]
+"""What is known of a member, None if it does not belong to the data set. The archive's path without its ending is the
+beginning of the member's path, as if the archive were a folder."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Archived:
-    """A source whose videos lie in archives."""
+def listed_members(listed: Mapping[str, Listed]) -> MemberRule:
+    """Lists name videos by path: a member is the video with the longest listed path that its own path ends with.
 
-    root: str
-    archives: tuple[Archive, ...]
-    """Sorted by path."""
-
-
-class ListedMembers:
-    """Lists that name videos by their paths.
-
-    A member is the video with the longest listed path that its own path ends with, so archives may hold the folder that
-    the lists start from, folders above it, or only the files of the folder they are named after.
+    So archives may hold the folder that the lists start from, folders above it, or only the files of the folder that
+    the archive is named after.
     """
 
-    def __init__(self, listed: Mapping[str, Listed]) -> None:
-        self._listed = listed
-
-    def find(self, path: str) -> Member | None:
+    def find(path: str) -> Member | None:
         while path:
-            if path in self._listed:
-                return Member(name=path, listed=self._listed[path])
+            if path in listed:
+                return Member(name=path, listed=listed[path])
             path = path.partition("/")[2]
         return None
 
+    return find
 
-class FolderMembers:
-    """Members whose class is the nearest folder above them that is named like one."""
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._labels = {name: label for label, name in enumerate(classes)}
+def folder_members(classes: Sequence[str]) -> MemberRule:
+    """The class of a member is the nearest folder above it with the name of a class."""
+    labels = {name: label for label, name in enumerate(classes)}
 
-    def find(self, path: str) -> Member | None:
-        if not is_video(path):
-            return None
-        for folder in reversed(PurePosixPath(path).parts[:-1]):
-            if folder in self._labels:
-                return Member(name="", listed=Listed(label=self._labels[folder], splits=()))
+    def find(path: str) -> Member | None:
+        if is_video(path):
+            for folder in reversed(PurePosixPath(path).parts[:-1]):
+                if folder in labels:
+                    return Member(name="", listed=Listed(label=labels[folder], splits=()))
         return None
 
-
-class AllMembers:
-    """Every video, without a label."""
-
-    def __init__(self, label: int) -> None:
-        self._listed = Listed(label=label, splits=())
-
-    def find(self, path: str) -> Member | None:
-        return Member(name="", listed=self._listed) if is_video(path) else None
+    return find
 
 
-def find_archives(videos: str | Path, found: Sequence[str]) -> Archived | None:
-    """The archives at a source's place; None if its videos are files of their own.
+def find_archives(videos: str | Path, found: Sequence[str]) -> tuple[str, tuple[Archive, ...]] | None:
+    """Root and archives of a source, sorted by path; None if its videos are files of their own.
 
     Args:
         videos: `source.videos`.
-        found: what :func:`shardify.catalogs.files.scan_files` found there.
+        found: the files there, see :func:`shardify.catalogs.files.scan_files`.
 
     Raises:
         UsageError: if archives and videos lie side by side, or the archives are shards.
@@ -122,26 +93,20 @@ def find_archives(videos: str | Path, found: Sequence[str]) -> Archived | None:
     names = sorted(path for path in found if is_archive(path))
     if not names:
         return None
-    if shards := [name for name in names if _is_built(name, found)]:
+    is_shard = re.compile(r"(.*/)?shard-\d{6}\.tar").fullmatch
+    if shards := [name for name in names if is_shard(name) and f"{name.removesuffix('.tar')}.idx.npz" in found]:
         raise UsageError(
             f"source.videos = {videos}: it holds shards that were built already ({shards[0]} ...), not only videos; "
-            "give the place of the videos, with the shards elsewhere"
+            "give the folder of the videos, and keep the shards elsewhere"
         )
     if loose := [path for path in found if is_video(path)]:
         raise UsageError(
             f"source.videos = {videos}: it holds archives ({names[0]} ...) and videos beside them ({loose[0]} ...); "
-            "give a place that holds one kind only, or the archive itself"
+            "give a folder that holds one kind only, or the archive itself"
         )
     root = split_location(videos)[0] if names_archive(videos) else str(videos)
     sizes = _sizes(root, names)
-    return Archived(root=root, archives=tuple(Archive(path=name, num_bytes=sizes[name]) for name in names))
-
-
-def _is_built(archive: str, found: Sequence[str]) -> bool:
-    """Whether an archive is a shard of this program's, which has an index beside it."""
-    return re.fullmatch(r"shard-\d{6}\.tar", archive.rpartition("/")[2]) is not None and (
-        f"{archive.removesuffix('.tar')}.idx.npz" in found
-    )
+    return root, tuple(Archive(path=name, num_bytes=sizes[name]) for name in names)
 
 
 def folder_of(archive: str) -> str:

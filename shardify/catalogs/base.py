@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from shardify.catalogs.archived import Archive, Listed, ListedMembers, MemberRule, find_archives
+from shardify.catalogs.archived import Archive, Listed, MemberRule, find_archives, listed_members
 from shardify.catalogs.files import OTHER_ARCHIVE_SUFFIXES, is_video
 from shardify.catalogs.keys import make_keys
 from shardify.config import StrictModel
@@ -25,14 +25,14 @@ class VideosConfig(StrictModel):
     videos: Location
     """Folder or URL (s3://, gs://, az://) of video files or of .tar, .tar.gz or .tgz archives, or one archive."""
     archives_per_window: int = Field(default=1, ge=1)
-    """So many consecutive archives are packed into shards by one process; small archives should go together."""
+    """How many consecutive archives one process packs together into shards; raise it for small archives."""
     accept_damaged_archives: bool = False
-    """Go without what is lost in damaged archives, instead of ending with an error; its listed videos are missing then.
-    Of a plain tar, and of a gzipped one that was cut short, what lies before the damage is taken; of a gzipped one with
-    a checksum that does not fit, nothing: the bytes that changed may be anywhere in it."""
+    """Go without what is lost in damaged archives, instead of an error; its listed videos are missing then. A plain
+    tar, and a gzipped one that was cut short, gives what lies before the damage; a gzipped one with a wrong checksum
+    gives nothing, because the wrong bytes may be anywhere in it."""
 
 
-@dataclass(frozen=True, kw_only=True, order=True, slots=True)  # there are millions; pickling one then costs nothing
+@dataclass(frozen=True, kw_only=True, order=True, slots=True)  # millions exist; pickling must be cheap
 class Video:
     """One source video that exists."""
 
@@ -48,7 +48,7 @@ class Video:
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """A video that a list names but the folder does not hold."""
+    """A listed video that is not in the folder."""
 
     name: str
     """As the list names it."""
@@ -57,7 +57,7 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True)
 class Archived:
-    """Videos in archives: which ones is known only when the archives have been read."""
+    """Videos in archives; they are known only when the archives have been read."""
 
     archives: tuple[Archive, ...]
     """Sorted by path, which is relative to the catalog's root."""
@@ -94,45 +94,43 @@ def make_catalog(
     classes: Sequence[str] = (),
     splits: Sequence[str] = (),
 ) -> Catalog:
-    """Hold the lists against the folder: listed and there, listed and missing, there and not listed.
-
-    Where there are archives, their members are found by the listed paths (:class:`ListedMembers`).
+    """Compare the lists with the folder; in archives, members are found by :func:`listed_members`.
 
     Args:
-        root: the place of the videos, `source.videos`.
+        root: `source.videos`.
         listed: what the lists say, by path relative to `root`.
         found: every file below `root`, as relative paths.
         classes: class names by label.
-        splits: split names in the order that the catalog shows them.
+        splits: split names in the order of the catalog.
 
     Raises:
-        UsageError: if none of the listed videos is there, or there are archives and videos beside them.
+        UsageError: if none of the listed videos is there, or archives and videos lie side by side.
     """
-    archived = make_archived_catalog(root, found, ListedMembers(listed), listed, classes=classes, splits=splits)
-    if archived is not None:
+    rule = listed_members(listed)
+    if archived := make_archived_catalog(root, found, rule, listed, classes=classes, splits=splits):
         return archived
     present = set(found)
     keys = make_keys(path for path in listed if path in present)
     if not keys:
         packed = sorted(path for path in present if path.lower().endswith(OTHER_ARCHIVE_SUFFIXES))
         question = (
-            f"Are they in {packed[0]}? Unpack it, or pack it as .tar" if packed else "Is source.videos the right place?"
+            f"Are they in {packed[0]}? Unpack it, or pack it as .tar"
+            if packed
+            else "Is source.videos the right folder?"
         )
         raise UsageError(
             f"{root}: none of the {len(listed)} listed videos is there; the first would be "
             f"{join_location(root, min(listed))}. {question}"
         )
-    videos = [
-        Video(key=key, path=path, label=listed[path].label, splits=_in_order(listed[path].splits, splits))
-        for path, key in keys.items()
-    ]
-    missing = [
-        Missing(name=path, splits=_in_order(listed[path].splits, splits)) for path in listed if path not in present
-    ]
+
+    def splits_of(path: str) -> tuple[str, ...]:
+        return tuple(name for name in splits if name in listed[path].splits)
+
+    videos = [Video(key=key, path=path, label=listed[path].label, splits=splits_of(path)) for path, key in keys.items()]
     return Catalog(
         root=str(root),
         videos=tuple(sorted(videos)),
-        missing=tuple(sorted(missing, key=lambda line: line.name)),
+        missing=tuple(Missing(name=path, splits=splits_of(path)) for path in sorted(listed) if path not in present),
         classes=tuple(classes),
         splits=tuple(splits),
         num_unlisted=sum(is_video(path) for path in present.difference(listed)),
@@ -150,28 +148,16 @@ def make_archived_catalog(
 ) -> Catalog | None:
     """The catalog of a source whose videos are in archives; None if they are files of their own.
 
-    Args:
-        videos: `source.videos`.
-        found: every file there.
-        members: tells which members are videos of the data set.
-        listed: what the lists say, by name; None for a source without lists.
-        classes: class names by label.
-        splits: split names in the order that the catalog shows them.
-
-    Raises:
-        UsageError: if archives and videos lie side by side.
+    `members` tells which members are videos of the data set; the rest as in :func:`make_catalog`.
     """
     place = find_archives(videos, sorted(found))
     if place is None:
         return None
+    root, archives = place
     return Catalog(
-        root=place.root,
+        root=root,
         videos=(),
-        archived=Archived(archives=place.archives, members=members, listed=listed or {}),
+        archived=Archived(archives=archives, members=members, listed=listed or {}),
         classes=tuple(classes),
         splits=tuple(splits),
     )
-
-
-def _in_order(names: Collection[str], order: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name for name in order if name in names)

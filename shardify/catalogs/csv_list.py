@@ -1,12 +1,12 @@
-"""Any data set that a CSV file can describe: `path,label,split`, one row a video.
+"""Any data set that a CSV file can describe: `path,label,split`, one row for each video.
 
     path,label,split
     cats/0001.mp4,cat,train
     dogs/0007.mp4,dog,train;small
 
-`label` and `split` may be left out or blank; several splits are separated by semicolons. Labels are all whole numbers
-or all names. Numbers are used as they stand (and name themselves), -1 means no label; names are numbered in
-alphabetical order, or as `label_map` says.
+`label` and `split` may be left out or blank; semicolons separate several splits. Labels are all whole numbers or all
+names. Numbers are labels already, and their own class names; -1 means no label. Names are numbered in alphabetical
+order, or as `label_map` says.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class CSVConfig(VideosConfig):
     lists: Location
     """The CSV file, local or at a URL; its paths start from `videos`."""
     label_map: Location | None = None
-    """Text file of class names, one a line, in label order; null: see above."""
+    """Text file of class names, one a line, in label order; null: see the module."""
 
 
 def read_csv_list(config: CSVConfig) -> Catalog:
-    """Read the list and hold it against the folder.
+    """Read the list and compare it with the folder.
 
     Splits are named as in the list, in the order in which they first occur.
 
@@ -77,7 +77,7 @@ def _parse_splits(file: str, row: Row) -> tuple[str, ...]:
 
 
 def _first_rows(rows: Iterable[Row]) -> dict[str, int]:
-    """The labels that the list uses, each with the number of the first line that it stands on."""
+    """The labels in the list, each with the number of its first line."""
     first: dict[str, int] = {}
     for row in rows:
         if name := row.values["label"]:
@@ -86,7 +86,7 @@ def _first_rows(rows: Iterable[Row]) -> dict[str, int]:
 
 
 def _number_classes(config: CSVConfig, names: Mapping[str, int]) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Class names by label, and the label of each name that the list uses (by its first line)."""
+    """Class names by label, and the label of each name in the list (given with its first line)."""
     if config.label_map is not None:
         classes = read_label_map(config.label_map)
         for name, line in names.items():
@@ -107,7 +107,7 @@ def _number_classes(config: CSVConfig, names: Mapping[str, int]) -> tuple[tuple[
 
 
 def _parse_number(file: str, name: str, line: int) -> int:
-    number = int(name[:20])  # more digits are too large however they go on
+    number = int(name[:20])  # longer numbers are too large anyway
     if not NO_LABEL <= number <= _MAX_NUMBER:
         raise UsageError(
             f"{file} line {line}: label {name[:20]}; numeric labels go from 0 to {_MAX_NUMBER}, -1 or blank is none"

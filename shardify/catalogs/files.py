@@ -1,4 +1,4 @@
-"""What catalogs read: the files of a folder or bucket and the lines of a list, with errors that name the place.
+"""What catalogs read: the files of a folder or bucket and the lines of a list; errors name file and line.
 
 In: locations from a source config. Out: POSIX paths relative to the location, numbered lines, CSV rows, class names.
 """
@@ -23,13 +23,13 @@ VIDEO_SUFFIXES = frozenset(
         ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
     }
 )  # fmt: skip
-"""Lower-case endings by which a folder's videos are told from its other files; whether it decodes is seen later."""
+"""Lower-case endings of a folder's videos; whether they decode is seen later."""
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 """Lower-case endings of the archives that are read."""
 
 OTHER_ARCHIVE_SUFFIXES = (".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".tbz2", ".txz")
-"""Lower-case endings of some that are not."""
+"""Lower-case endings of some archives that are not read."""
 
 _WANTED = (
     "give a folder or URL of videos, or of .tar, .tar.gz or .tgz archives, or one archive, with --set source.videos="
@@ -67,21 +67,18 @@ def is_archive(path: str) -> bool:
 
 
 def names_archive(location: str | Path) -> bool:
-    """Whether a location is one archive rather than a place that holds files."""
+    """Whether a location is one archive, not a folder."""
     return is_archive(str(location)) and (is_url(location) or Path(location).is_file())
 
 
 def scan_files(root: str | Path) -> list[str]:
-    """List the regular files below a source's place of videos, links followed, hidden names left out.
-
-    Args:
-        root: `source.videos`, a folder or URL searched at any depth, or one archive.
+    """The regular files below `source.videos` at any depth, links followed, hidden names left out.
 
     Returns:
-        POSIX paths relative to `root`, sorted; of an archive its name.
+        POSIX paths relative to `root`, sorted; if that is one archive, its name.
 
     Raises:
-        UsageError: if the place, or a folder below it, cannot be listed, or a URL's holds nothing.
+        UsageError: if a folder cannot be listed, or there is no object below a URL.
         WorkError: if an object store does not answer.
     """
     if names_archive(root):
@@ -90,7 +87,7 @@ def scan_files(root: str | Path) -> list[str]:
 
 
 def _why_not(location: str) -> str:
-    """What is wrong with a place by its name; nothing if it may hold videos."""
+    """Why a location cannot hold videos, by its name; blank if it may."""
     if location.lower().endswith(OTHER_ARCHIVE_SUFFIXES):
         return "archives of this kind are not read, unpack it or pack it anew"
     if is_video(location):
@@ -120,7 +117,7 @@ def _scan_folder(root: Path) -> list[str]:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
-                    # a DirEntry fails on a link to itself, a Path says that it is neither
+                    # a DirEntry fails on a link to itself, a Path is neither file nor folder
                     file = Path(entry.path) if entry.is_symlink() else entry
                     if file.is_file():
                         found.append(prefix + entry.name)
@@ -133,21 +130,11 @@ def _scan_folder(root: Path) -> list[str]:
     return sorted(found)
 
 
-def require_folder(path: Path, key: str) -> None:
-    """Raise a UsageError that names the config key unless `path` is a folder."""
-    if not path.is_dir():
-        reason = "it is a file, not a folder" if path.exists() else "no such folder"
-        raise UsageError(f"{key} = {path}: {reason}; give the right one with --set {key}=FOLDER")
-
-
 def list_names(folder: str) -> list[str]:
-    """Sorted names of the files directly in `source.lists`, a folder or URL.
-
-    Raises:
-        UsageError: if there is no such folder, or a URL's place cannot be listed.
-    """
-    if not is_url(folder):
-        require_folder(Path(folder), "source.lists")
+    """Sorted names of the files directly in `source.lists`, a folder or URL. Raises UsageError if there is none."""
+    if not is_url(folder) and not Path(folder).is_dir():
+        reason = "it is a file, not a folder" if Path(folder).exists() else "no such folder"
+        raise UsageError(f"source.lists = {folder}: {reason}; give the right one with --set source.lists=FOLDER")
     return open_store(folder).names()
 
 
@@ -166,12 +153,12 @@ def read_lines(path: str) -> list[Line]:
 
 
 def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of a CSV list with a header line, one after the other; columns beyond the named ones are ignored.
+    """The rows of a CSV list with a header line; other columns are ignored.
 
     Args:
         path: the CSV file, local or at a URL.
-        required: columns that must be there, and filled in every row.
-        optional: columns given as "" where the file lacks them or the cell is blank.
+        required: columns that must be filled in every row.
+        optional: columns that may be absent or blank, which gives "".
 
     Raises:
         UsageError: if the file cannot be read, lacks a column or any row, or a row is malformed.
@@ -225,7 +212,7 @@ def _read_text(path: str) -> str:
             data = open_store(folder).read(name)
         else:
             data = Path(path).read_bytes()
-        return data.decode("utf-8-sig")  # read_text would already translate line ends
+        return data.decode("utf-8-sig")  # read_text would translate line ends
     except UnicodeDecodeError:
         raise UsageError(f"cannot read list {path}: it is not a UTF-8 text file") from None
     except OSError as error:

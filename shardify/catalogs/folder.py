@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from shardify.catalogs.archived import AllMembers, FolderMembers, Listed
+from shardify.catalogs.archived import Listed, Member, folder_members
 from shardify.catalogs.base import NO_LABEL, Catalog, VideosConfig, make_archived_catalog, make_catalog
 from shardify.catalogs.files import ARCHIVE_SUFFIXES, is_video, read_label_map, scan_files
 from shardify.errors import UsageError
@@ -34,15 +34,15 @@ class FlatConfig(VideosConfig):
 def read_folder(config: FolderConfig) -> Catalog:
     """List the videos of every class folder.
 
-    In archives, a video's class is the nearest folder above it that `label_map` names, and an archive counts as a
-    folder. The map is needed there: labels are written while archives are read, before all folders are known.
+    In archives, a video's class is the nearest folder above it that is in `label_map`; an archive counts as a folder.
+    Archives need the map, because labels are written before all folders are known.
 
     Raises:
         UsageError: if the folder is missing, no class folder holds a video, or one is not in the label map.
     """
     found = scan_files(config.videos)
     classes = () if config.label_map is None else read_label_map(config.label_map)
-    archived = make_archived_catalog(config.videos, found, FolderMembers(classes), classes=classes)
+    archived = make_archived_catalog(config.videos, found, folder_members(classes), classes=classes)
     if archived is not None:
         if config.label_map is None:
             raise UsageError(
@@ -72,11 +72,15 @@ def read_flat(config: FlatConfig) -> Catalog:
         UsageError: if the folder is missing or holds no video.
     """
     found = scan_files(config.videos)
-    archived = make_archived_catalog(config.videos, found, AllMembers(NO_LABEL))
-    if archived is not None:
+    unlabelled = Listed(label=NO_LABEL, splits=())
+
+    def find_member(path: str) -> Member | None:
+        return Member(name="", listed=unlabelled) if is_video(path) else None
+
+    if archived := make_archived_catalog(config.videos, found, find_member):
         return archived
     videos = _require_videos(config.videos, found)
-    return make_catalog(config.videos, {path: Listed(label=NO_LABEL, splits=()) for path in videos}, videos)
+    return make_catalog(config.videos, dict.fromkeys(videos, unlabelled), videos)
 
 
 def _require_videos(root: str, files: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""HMDB51: a folder per class and, per class and split, one file that says who trains and who tests.
+"""HMDB51: a folder per class, and a list per class and split that marks training and test videos.
 
     videos/wave/RATRACE_wave_f_nm_np1_fr_goo_37.avi
     lists/wave_test_split1.txt    `RATRACE_wave_f_nm_np1_fr_goo_37.avi 1`   (1 train, 2 test, 0 not used)
@@ -30,7 +30,7 @@ class HMDB51Config(VideosConfig):
 
 
 def read_hmdb51(config: HMDB51Config) -> Catalog:
-    """Read the split files and hold them against the folder of videos.
+    """Read the lists and compare them with the folder of videos.
 
     Raises:
         UsageError: if a folder or list is missing, empty or malformed, or a class lacks a split that others have.

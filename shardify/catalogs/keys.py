@@ -1,7 +1,7 @@
-"""Sample keys: one short, portable, unique name a video, made from its relative path.
+"""Sample keys: one short, portable, unique name for each video, made from its relative path.
 
-A key goes into tar member names, which WebDataset cuts at the first dot and a one-block tar header limits to 100
-characters with its extension, so: ASCII letters, digits, `_` and `-` only, at most MAX_KEY_LENGTH of them.
+A key is part of a tar member's name. WebDataset cuts that at the first dot, and a one-block tar header limits it to 100
+characters, so a key has at most MAX_KEY_LENGTH ASCII letters, digits, `_` and `-`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,13 @@ _DIGEST_LENGTH = 10
 
 
 def make_keys(paths: Iterable[str]) -> dict[str, str]:
-    """Give every path its key: folders joined by `__`, the ending dropped, unsafe characters replaced by `_`.
+    """Key by path: folders joined by `__`, the ending dropped, unsafe characters replaced by `_`.
 
-    Where that is too long, or the same for several paths, the key ends in a digest of the path; it depends on no order.
-
-    Args:
-        paths: distinct relative POSIX paths.
-
-    Returns:
-        Key by path.
+    If that is too long, or the same for several paths, the key ends in a digest of the path. The order of the distinct,
+    relative POSIX paths does not matter.
 
     Raises:
-        UsageError: if two paths get the same key in spite of that.
+        UsageError: if two paths still get the same key.
     """
     plain = {path: _plain_key(path) for path in paths}
     counts = Counter(plain.values())
@@ -46,9 +41,7 @@ def make_keys(paths: Iterable[str]) -> dict[str, str]:
 
 
 def member_key(archive: str, path: str) -> str:
-    """The key of a video in an archive: the key of its path there, and always a digest.
-
-    Whoever reads one archive does not know the paths in the others.
+    """The key of a video in an archive: its path there, and always a digest, since paths in other archives are unknown.
 
     Args:
         archive: path of the archive, relative to the catalog's root.

@@ -1,11 +1,11 @@
-"""Kinetics-400/600/700: CSV lists of YouTube cuts, and whatever part of them could be downloaded.
+"""Kinetics-400/600/700: CSV lists of YouTube cuts, and the part of them that could be downloaded.
 
     lists: `label,youtube_id,time_start,time_end,split` (further columns are ignored; a test list may lack the label)
     videos: `<youtube_id>_<start:06d>_<end:06d>.mp4` or `<youtube_id>.mp4`, any video ending, at any depth: flat, a
             folder per class, a folder per split, in archives ...
 
-A file's name decides; a folder named like a class further limits its files to that class. A file serves the first row
-that names it: any other row (a second cut of a video stored as `<youtube_id>.mp4`, say) counts as missing.
+A file's name decides; a folder with a class's name also limits its files to that class. A file belongs to the first row
+that names it; any other row (such as a second cut of a video stored as `<youtube_id>.mp4`) counts as missing.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def read_kinetics(config: KineticsConfig) -> Catalog:
     facts = {cut: said[cut.class_name, cut.split] for cut in cuts}
     if any(map(is_archive, files)):
         names = {cut.name: listed for cut, listed in facts.items()}
-        members = _KineticsMembers(facts, classes)
-        archived = make_archived_catalog(config.videos, files, members, names, classes=classes, splits=order)
+        find = _KineticsMembers(facts, classes).find
+        archived = make_archived_catalog(config.videos, files, find, names, classes=classes, splits=order)
         assert archived is not None, "there are archives"
         return archived
     found = [path for path in files if is_video(path)]
@@ -122,7 +122,7 @@ def _parse_row(path: str, row: Row) -> Cut:
         youtube_id=values["youtube_id"],
         start_seconds=seconds["time_start"],
         end_seconds=seconds["time_end"],
-        class_name=sys.intern(values["label"]),  # lists are long, and every process that reads archives holds them
+        class_name=sys.intern(values["label"]),  # lists are long, and each process that reads archives has them
         split=sys.intern(_SPLIT_WORDS.get(split, split)),
     )
 
@@ -141,20 +141,20 @@ def _order_classes(config: KineticsConfig, names: set[str]) -> tuple[str, ...]:
 
 
 class _FileFinder:
-    """Hands each file to the first cut that names it."""
+    """Gives each file to the first cut that names it."""
 
     def __init__(self, paths: Iterable[str], classes: Sequence[str]) -> None:
         known = {_folder_name(name) for name in classes}
         self._paths_by_stem: defaultdict[str, list[str]] = defaultdict(list)
         self._folder_classes: dict[str, set[str]] = {}
-        """By path: the classes that folders above it are named after, usually none or one."""
+        """By path: the classes whose names the folders above have, usually none or one."""
         for path in sorted(paths):
             parsed = PurePosixPath(path)
             self._paths_by_stem[parsed.stem].append(path)
             self._folder_classes[path] = _classes_above(parsed, known)
 
     def take(self, cut: Cut) -> str | None:
-        """The cut's file, or None if there is none left; the cut's own name goes before the bare id."""
+        """The cut's file, None if there is none left; the cut's full name comes before the bare id."""
         folder = _folder_name(cut.class_name)
         for stem in (cut.stem, cut.youtube_id):
             paths = self._paths_by_stem.get(stem, [])
@@ -167,7 +167,7 @@ class _FileFinder:
 
 
 class _KineticsMembers:
-    """Gives each member of an archive to the first cut that it names, by the same rules, whatever else there is."""
+    """Gives each member of an archive to the first cut that it names, by the same rules."""
 
     def __init__(self, facts: Mapping[Cut, Listed], classes: Sequence[str]) -> None:
         self._facts = facts
@@ -175,7 +175,7 @@ class _KineticsMembers:
         self._cuts_by_stem: dict[str, tuple[Cut, ...]] = {}
         for cut in facts:
             self._cuts_by_stem[cut.stem] = (*self._cuts_by_stem.get(cut.stem, ()), cut)
-        for cut in facts:  # after those whose own name it is
+        for cut in facts:  # after the cuts whose full name it is
             self._cuts_by_stem[cut.youtube_id] = (*self._cuts_by_stem.get(cut.youtube_id, ()), cut)
 
     def find(self, path: str) -> Member | None:
@@ -188,10 +188,10 @@ class _KineticsMembers:
 
 
 def _classes_above(path: PurePosixPath, known: set[str]) -> set[str]:
-    """The classes that folders above a file are named after."""
+    """The classes whose names the folders above a file have."""
     return known.intersection(_folder_name(part) for part in path.parts[:-1])
 
 
 def _folder_name(class_name: str) -> str:
-    """How a class is spelled as a folder by most downloaders, reduced to what they agree on."""
+    """A class's name as a folder, reduced to what most downloaders agree on."""
     return re.sub(r"[^a-z0-9]+", "_", class_name.lower().replace("'", "")).strip("_")

@@ -29,7 +29,7 @@ class UCF101Config(VideosConfig):
 
 
 def read_ucf101(config: UCF101Config) -> Catalog:
-    """Read the lists and hold them against the folder of videos.
+    """Read the lists and compare them with the folder of videos.
 
     Raises:
         UsageError: if a folder or list is missing, empty or malformed, or a video is in both lists of a pair.

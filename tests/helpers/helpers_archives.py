@@ -48,13 +48,12 @@ def pack_classes(videos: Path, archives: Path) -> Path:
     return archives
 
 
-def archived_config(archives: Path | str, lists: Path, out: Path | str, /, **changes: Any) -> BuildConfig:
-    """A quick build of archives, with UCF101's lists; keys of `source` are given with the prefix `source__`."""
-    source = {"kind": "ucf101", "videos": str(archives), "lists": str(lists)}
-    source |= {
-        name.removeprefix("source__"): changes.pop(name) for name in list(changes) if name.startswith("source__")
-    }
-    return build_config(lists, Path("unused"), out=str(out), source=source, **changes)
+def archived_config(archives: Path | str, out: Path | str, /, **changes: Any) -> BuildConfig:
+    """A quick build of archives, with UCF101's lists beside them; keys of `source` have the prefix `source__`."""
+    source = {"kind": "ucf101", "videos": str(archives), "lists": str(Path(archives).parent / "lists")}
+    names = [name for name in changes if name.startswith("source__")]
+    source |= {name.removeprefix("source__"): changes.pop(name) for name in names}
+    return build_config(Path("unused"), Path("unused"), out=str(out), source=source, **changes)
 
 
 def make_archived_source(root: Path) -> Path:

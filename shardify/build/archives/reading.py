@@ -1,13 +1,12 @@
-"""A tar archive, plain or gzipped, read once from first to last: its regular files, those wanted into memory.
+"""A tar archive, plain or gzipped, read once from first to last: its regular files, the wanted ones into memory.
 
-In: an archive and what is wanted of it. Out: paths and files in memory, in the archive's order. tarfile itself takes a
-header that is cut short, damaged or absent for the archive's end; here whatever is not a whole archive with its end
-mark is damaged, and said to be.
+In: an archive and what is wanted of it. Out: paths and files in memory, in the archive's order. tarfile itself mistakes
+a header that is cut short, damaged or absent for the archive's end; here an archive without its end mark is damaged.
 
-A plain tar has no checksums but those of its headers, so what stands before the damage is as good as it ever was. A
-gzipped one has a checksum at its very end: until that has been compared, what came out may be wrong anywhere. Where an
-archive was cut short, no byte was changed, so its beginning is good; where bytes were changed, nothing of it is.
-(One that ends in zeros was not cut: its place was reserved and only partly written, and zeros decompress, too.)
+A plain tar has no checksums except of its headers, so what lies before the damage is good. A gzipped one has a checksum
+at its very end: until that was compared, any byte may be wrong. If an archive was cut short, its beginning is good; if
+bytes were changed, nothing is. (An archive that ends in zeros was not cut: its space was reserved and only partly
+written, and zeros decompress, too.)
 """
 
 from __future__ import annotations
@@ -33,29 +32,28 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 class ArchiveDamageError(Exception):
-    """An archive is not whole. The text names the archive, what is wrong, and the last file before it was noticed."""
+    """An archive is not whole. The text names the archive, the damage, and the last file before it was noticed."""
 
     def __init__(self, text: str, *, spoils_all: bool) -> None:
         super().__init__(text)
         self.spoils_all = spoils_all
-        """Whether the files before it may hold wrong bytes, too; else those are good."""
+        """Whether the files before the damage may be wrong, too."""
 
 
 def read_members(root: str, archive: Archive, wants: Callable[[str], bool]) -> Iterator[tuple[str, MemoryFile | None]]:
-    """The regular files of an archive, hidden ones left out; of several with one path the first.
+    """The regular files of an archive, without hidden ones; of several files with one path the first.
 
     Args:
         root: folder or URL that the archive's path is relative to.
-        archive: whether it is gzipped is told by its first bytes.
-        wants: asked once a path, whether the file's bytes are needed.
+        archive: its first bytes tell whether it is gzipped.
+        wants: asked once for each path: whether the file's bytes are needed.
 
     Yields:
-        The file's path inside the archive, without `.` and `..`, and its bytes if it is wanted; to be closed by the
-        caller.
+        The file's path inside the archive, without `.` and `..`, and its bytes if wanted, which the caller closes.
 
     Raises:
-        ArchiveDamageError: if the archive is cut short or damaged, after the files before that. It alone says whether
-            those are good; an archive that is read to its end without it is whole.
+        ArchiveDamageError: if the archive is damaged, after the files before the damage. It tells whether those are
+            good; an archive that is read to its end without it is whole.
         UsageError: if access is denied.
         WorkError: if the archive is gone or cannot be read.
     """
@@ -77,7 +75,7 @@ def _read(
     try:
         with _Tar.open(fileobj=unpacked, mode="r|", bufsize=_BLOCK_BYTES, tarinfo=_StrictInfo) as tar:
             while (info := tar.next()) is not None:
-                tar.members.clear()  # it would keep every header of a long archive
+                tar.members.clear()  # otherwise it keeps every header
                 path = _visible_path(info)
                 if path is None or path in seen:
                     continue
@@ -94,11 +92,11 @@ def _read(
 
 
 class _NotWholeError(Exception):
-    """What is wrong with an archive, in words."""
+    """An archive is cut short or not a tar; the text says how."""
 
 
 class _SpoiltError(Exception):
-    """A gzip stream holds other bytes than were compressed, in words."""
+    """A gzip stream holds wrong bytes; the text says how."""
 
 
 class _Tar(tarfile.TarFile):
@@ -106,7 +104,7 @@ class _Tar(tarfile.TarFile):
 
 
 class _StrictInfo(tarfile.TarInfo):
-    """A header that is not one is an error wherever it stands."""
+    """A damaged header is an error anywhere, not the end."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
@@ -130,7 +128,7 @@ _HEADER_ERRORS = {
 
 
 def _gunzip(packed: io.BufferedReader[Any]) -> Generator[bytes]:
-    """Decompress; unlike with `gzip`, what lies before damage comes out to the last small block.
+    """Decompress; unlike `gzip`, this gives everything before the damage, to the last small block.
 
     Raises:
         _NotWholeError: if the stream is cut short.
@@ -160,7 +158,7 @@ def _gunzip(packed: io.BufferedReader[Any]) -> Generator[bytes]:
 
 
 def _has_sound_rest(unpacked: IO[bytes]) -> bool:
-    """Read a gzip stream whose tar is damaged to its end: whether its bytes are those that were compressed."""
+    """Read a gzip stream whose tar is damaged to its end: whether its checksum fits."""
     try:
         while unpacked.read(_BLOCK_BYTES):
             pass
@@ -191,10 +189,10 @@ def _read_file(tar: tarfile.TarFile, info: tarfile.TarInfo, path: str) -> Memory
 
 
 def _require_end(rest: IO[bytes]) -> None:
-    """Read what is behind the end mark, so that a gzipped archive's checksum is compared too."""
+    """Read the rest behind the end mark, which compares a gzipped archive's checksum."""
     while block := rest.read(_BLOCK_BYTES):
         if block.strip(b"\0"):
-            raise _NotWholeError("it goes on behind its end mark; archives that were joined must be given one by one")
+            raise _NotWholeError("it continues behind its end mark; archives that were joined must be given one by one")
 
 
 def _words(error: Exception) -> str:

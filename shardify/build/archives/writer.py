@@ -183,7 +183,7 @@ class _Packer:
 
         def wants(path: str) -> bool:
             known.clear()
-            member = self._members.find(f"{folder}/{path}") if self.is_sound else None
+            member = self._members(f"{folder}/{path}") if self.is_sound else None
             if member is None:
                 return False
             known[path] = member

@@ -16,7 +16,7 @@ from helpers_archives import files_below
 from helpers_catalogs import catalog_of
 from helpers_fault_proxy import FaultProxy
 from helpers_s3 import S3Server
-from helpers_shards import NUM_VIDEOS, build_config, contents, make_source, make_video
+from helpers_shards import NUM_VIDEOS, build_config, contents, make_video
 
 from shardify.build.config import BuildConfig
 from shardify.build.run import build
@@ -32,18 +32,6 @@ from shardify.storage.streams import prefetch
 from shardify.storage.traffic import take
 
 SMALL = FramesConfig(height=32, width=48)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_source(tmp_path_factory.mktemp("source"))
-
-
-@pytest.fixture(scope="module")
-def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("shards") / "built"
-    build(build_config(source, out))
-    return contents(out)
 
 
 @pytest.fixture

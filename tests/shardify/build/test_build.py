@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import json
 import os
@@ -14,44 +13,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
-from helpers_shards import NUM_VIDEOS, build_config, contents, make_source, make_video
+from helpers_shards import NUM_VIDEOS, build_config, contents, make_video
 
 import shardify.build.description
 import shardify.build.run
 import shardify.build.shard_writer
 import shardify.catalogs
-from shardify.build.run import build, finish
+from shardify.build.run import build
 from shardify.build.summary import group_reasons
 from shardify.errors import UsageError, WorkError
 from shardify.frames.decoding import Frames, VideoError, decode_video
 from shardify.shards.format import shard_name
 from shardify.shards.index import Packing, read_index
-from shardify.shards.manifest import Manifest, read_manifest
-from shardify.shards.record import Reject, ShardRecord
+from shardify.shards.manifest import read_manifest
 from shardify.storage import open_store
 
 Decode = Callable[..., Frames]
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_source(tmp_path_factory.mktemp("source"))
-
-
-@pytest.fixture(scope="module")
-def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The uninterrupted build that others are compared with."""
-    out = tmp_path_factory.mktemp("shards") / "built"
-    build(build_config(source, out))
-    return out
-
-
 @pytest.fixture
-def copy(built: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(built, tmp_path / "copy"))
+def copy(built_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built_folder, tmp_path / "copy"))
 
 
 @pytest.fixture
@@ -134,8 +118,8 @@ def test_shards_hold_what_ffmpeg_decodes(source: Path, tmp_path: Path, packing: 
     assert len(keys) == NUM_VIDEOS
 
 
-def test_splits_are_whole_shards(built: Path) -> None:
-    store = open_store(built)
+def test_splits_are_whole_shards(built_folder: Path) -> None:
+    store = open_store(built_folder)
     manifest = read_manifest(store)
     assert manifest.splits == ("train1", "test1", "train2", "test2")
     for split, group in (("test1", "_g01_"), ("test2", "_g02_")):
@@ -147,31 +131,33 @@ def test_splits_are_whole_shards(built: Path) -> None:
         assert len(train) == NUM_VIDEOS - len(test)
 
 
-def test_manifest_and_build_description_name_no_place(built: Path, source: Path) -> None:
-    for name, data in contents(built).items():
+def test_no_object_names_a_folder_of_this_machine(built: dict[str, bytes], built_folder: Path, source: Path) -> None:
+    for name, data in built.items():
         assert str(source).encode() not in data, name
-        assert str(built).encode() not in data, name
+        assert str(built_folder).encode() not in data, name
         assert b"workers" not in data, name
 
 
-def test_same_bytes_for_any_number_of_workers(source: Path, built: Path, tmp_path: Path) -> None:
+def test_same_bytes_for_any_number_of_workers(source: Path, built: dict[str, bytes], tmp_path: Path) -> None:
     summary = build(build_config(source, tmp_path / "pool", workers=3))
     assert summary.frames_per_second * summary.seconds == pytest.approx(summary.num_frames), "every report arrived"
-    assert contents(tmp_path / "pool") == contents(built)
+    assert contents(tmp_path / "pool") == built
 
 
-def test_rerun_of_a_finished_build_writes_nothing(source: Path, copy: Path, built: Path) -> None:
+def test_rerun_of_a_finished_build_writes_nothing(source: Path, copy: Path, built: dict[str, bytes]) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in copy.iterdir()}
     summary = build(build_config(source, copy, workers=2, max_missing_share=1.0, frames={"time_limit_seconds": 5}))
     assert (summary.num_shards_written, summary.num_samples) == (0, NUM_VIDEOS)
     assert {path.name: path.stat().st_mtime_ns for path in copy.iterdir() if path.name != ".lock"} | {
         ".lock": before[".lock"]
     } == before
-    assert contents(copy) == contents(built)
+    assert contents(copy) == built
 
 
 @pytest.mark.parametrize("damage", ["no json", "no tar", "no index", "short tar", "no manifest", "leftovers"])
-def test_rerun_mends_what_is_missing_and_nothing_else(source: Path, copy: Path, built: Path, damage: str) -> None:
+def test_rerun_mends_what_is_missing_and_nothing_else(
+    source: Path, copy: Path, built: dict[str, bytes], damage: str
+) -> None:
     tar = copy / "shard-000001.tar"
     match damage:
         case "no json":
@@ -188,14 +174,14 @@ def test_rerun_mends_what_is_missing_and_nothing_else(source: Path, copy: Path, 
             (copy / ".shard-000001.tar.99-abc.tmp").write_bytes(b"half a shard")
     summary = build(build_config(source, copy))
     assert summary.num_shards_written == (0 if damage in {"no manifest", "leftovers"} else 1)
-    assert contents(copy) == contents(built)
+    assert contents(copy) == built
     assert sorted(path.name for path in copy.iterdir() if path.name.startswith(".")) == [".lock"]
 
 
 @pytest.mark.parametrize("crash_at", ["Fall_g03_c02", "Zoom_g01_c01"])
 def test_a_crashed_build_leaves_whole_shards_and_goes_on(
     source: Path,
-    built: Path,
+    built: dict[str, bytes],
     tmp_path: Path,
     crash_at: str,
     fail_decoding: Callable[[str, Exception], None],
@@ -204,7 +190,7 @@ def test_a_crashed_build_leaves_whole_shards_and_goes_on(
     fail_decoding(crash_at, MemoryError())
     with pytest.raises(MemoryError):
         build(build_config(source, tmp_path))
-    left, whole = contents(tmp_path), contents(built)
+    left, whole = contents(tmp_path), built
     assert left.items() <= whole.items()
     assert "manifest.json" not in left
     assert len(left) < len(whole)
@@ -215,7 +201,7 @@ def test_a_crashed_build_leaves_whole_shards_and_goes_on(
 
 
 def test_a_full_disk_is_one_clear_line_and_loses_nothing(
-    source: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, built: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add = shardify.build.shard_writer.ShardTar.add
     calls = iter(range(1000))
@@ -226,9 +212,7 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(
         add(self, *args)
 
     monkeypatch.setattr(shardify.build.shard_writer.ShardTar, "add", add_until_full)
-    with pytest.raises(
-        WorkError, match=r"no space left while writing .*shard-000002\.tar; .* run the same command again"
-    ):
+    with pytest.raises(WorkError, match=r"no space left while writing .*shard-000002\.tar; .* run the same command"):
         build(build_config(source, tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".lock",
@@ -237,7 +221,7 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(
     ]
     monkeypatch.undo()
     build(build_config(source, tmp_path))
-    assert contents(tmp_path) == contents(built)
+    assert contents(tmp_path) == built
 
 
 @pytest.mark.parametrize(
@@ -252,17 +236,11 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(
     ],
 )
 def test_other_settings_are_refused_and_named(
-    source: Path, copy: Path, built: Path, changes: dict[str, Any], difference: str
+    source: Path, copy: Path, built: dict[str, bytes], changes: dict[str, Any], difference: str
 ) -> None:
     with pytest.raises(UsageError, match=f"was built differently: .*{difference}.*(--set out=...)"):
         build(build_config(source, copy, **changes))
-    assert contents(copy) == contents(built)
-
-
-def test_another_ffmpeg_is_refused(source: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shardify.build.description, "ffmpeg_version", lambda _: "99.9")
-    with pytest.raises(UsageError, match=r"ffmpeg_version was .* and is now 99\.9"):
-        build(build_config(source, copy))
+    assert contents(copy) == built
 
 
 def test_a_changed_source_is_refused_and_named(source: Path, copy: Path, tmp_path: Path) -> None:
@@ -359,7 +337,7 @@ def test_a_shard_of_rejects_has_a_record_only(
 @pytest.mark.parametrize("word", ["_g01_", "Spin_g03"])
 def test_retry_failed_ends_as_a_build_that_never_failed(
     source: Path,
-    built: Path,
+    built: dict[str, bytes],
     tmp_path: Path,
     status: Any,
     word: str,
@@ -375,43 +353,7 @@ def test_retry_failed_ends_as_a_build_that_never_failed(
     mended = build(build_config(source, tmp_path), retry_failed=True)
     assert 0 < mended.num_shards_written < mended.num_shards
     assert mended.num_rejected == 0
-    assert contents(tmp_path) == contents(built)
-
-
-def test_an_interrupted_retry_leaves_no_record_of_half_a_shard(
-    source: Path,
-    built: Path,
-    tmp_path: Path,
-    fail_decoding: Callable[[str, Exception], None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    fail_decoding("Spin_g03", VideoError(status="transient", reason="read error"))
-    build(build_config(source, tmp_path, max_rejected_share=1.0))
-    monkeypatch.undo()
-    write = shardify.storage.folder_store.FolderStore.write
-
-    def crash_at_index(self: Any, name: str, data: bytes) -> None:
-        if name.endswith(".idx.npz"):
-            raise MemoryError
-        write(self, name, data)
-
-    monkeypatch.setattr("shardify.storage.folder_store.FolderStore.write", crash_at_index)
-    with pytest.raises(MemoryError):
-        build(build_config(source, tmp_path), retry_failed=True)
-    assert not (tmp_path / "manifest.json").exists()
-    for path in tmp_path.glob("shard-*.json"):
-        record = ShardRecord.from_json(path.read_bytes())
-        tar = tmp_path / shard_name(record.number, "tar")
-        assert record.num_samples == 0 or hashlib.sha256(tar.read_bytes()).hexdigest() == record.tar_sha256
-    monkeypatch.undo()
-    build(build_config(source, tmp_path), retry_failed=True)
-    assert contents(tmp_path) == contents(built)
-
-
-def test_finish_refuses_an_unfinished_build(copy: Path) -> None:
-    (copy / "shard-000002.json").unlink()
-    with pytest.raises(WorkError, match=r"1 of \d+ shards are not written yet \(2\); run `shardify build` again"):
-        finish(build_config(copy, copy))
+    assert contents(tmp_path) == built
 
 
 def test_names_in_any_script_and_of_any_bytes(tmp_path: Path) -> None:
@@ -449,39 +391,9 @@ def test_a_video_that_vanished_after_the_plan_is_transient(
     assert (summary.num_transient, summary.reasons) == (1, {"cannot be read: No such file or directory": 1})
 
 
-def test_records_and_manifest_come_back_from_their_json(built: Path) -> None:
-    manifest = read_manifest(open_store(built))
-    assert Manifest.from_json(manifest.to_json()) == manifest
-    reject = Reject(key="k", path="p\udcff", splits=("a",), status="transient", reason="r", ffmpeg="f")
-    record = ShardRecord(
-        number=1,
-        num_samples=0,
-        num_frames=0,
-        tar_bytes=0,
-        tar_sha256="",
-        index_bytes=0,
-        index_sha256="",
-        splits=("a", "b"),
-        rejected=(reject,),
-    )
-    assert ShardRecord.from_json(record.to_json()) == record
-
-
 def test_reasons_are_grouped_where_only_numbers_differ() -> None:
     reasons = ["5 frames, but min_frames is 16", "not a video", "7 frames, but min_frames is 16", "cut at 3"]
     assert group_reasons(reasons) == {"N frames, but min_frames is 16": 2, "cut at 3": 1, "not a video": 1}
-
-
-def test_index_arrays_are_those_of_the_tar(built: Path) -> None:
-    """The index alone gives the tar's size: members, their padding and the end of the archive."""
-    store = open_store(built)
-    shard = read_manifest(store).shards[0]
-    index = read_index(store, shard)
-    last = index[len(index) - 1]
-    end = int(last.offset + last.frame_bytes.sum())
-    blocks = -(-end // 512) + 2
-    assert store.size(shard_name(shard.number, "tar")) == -(-blocks // 20) * 20 * 512
-    assert np.all(np.diff(index.offsets) > 0)
 
 
 def test_a_shard_whose_videos_all_fail_now_keeps_no_old_tar(

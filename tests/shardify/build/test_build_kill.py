@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers_shards import build_config, build_values, contents, make_source
+from helpers_shards import build_config, build_values, contents
 
 from shardify.build.run import build
 from shardify.frames.ffmpeg_command import ffmpeg_binary
@@ -29,18 +29,6 @@ pytestmark = pytest.mark.slow
 
 START_SECONDS = 60.0
 """Time for a build to begin on a busy machine."""
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_source(tmp_path_factory.mktemp("source"))
-
-
-@pytest.fixture(scope="module")
-def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("shards")
-    build(build_config(source, out))
-    return contents(out)
 
 
 @pytest.fixture
@@ -121,27 +109,18 @@ def finish_with_plain_ffmpeg(config: Path, built: dict[str, bytes]) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds worker processes in /proc")
-def test_kill_9_of_the_build(slow_config: Path, start: Start, built: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("to_all", [False, True], ids=["build", "process group"])
+def test_kill_9(slow_config: Path, start: Start, built: dict[str, bytes], to_all: bool) -> None:
     out = slow_config.parent / "out"
     process = start(slow_config)
     wait_until(lambda: half_done(out))
     workers = workers_of(process)
     assert len(workers) == 2
-    process.kill()
+    (os.killpg if to_all else os.kill)(process.pid, signal.SIGKILL)
     process.wait()
     wait_until(lambda: not any(map(is_alive, workers)), seconds=5)
     assert not (out / "manifest.json").exists()
     assert contents(out) != built
-    finish_with_plain_ffmpeg(slow_config, built)
-
-
-def test_kill_9_of_the_whole_process_group(slow_config: Path, start: Start, built: dict[str, bytes]) -> None:
-    out = slow_config.parent / "out"
-    process = start(slow_config)
-    wait_until(lambda: half_done(out))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (out / "manifest.json").exists()
     finish_with_plain_ffmpeg(slow_config, built)
 
 
@@ -159,50 +138,37 @@ def test_a_killed_worker_ends_the_build_with_one_line(slow_config: Path, start: 
     finish_with_plain_ffmpeg(slow_config, built)
 
 
-@pytest.mark.parametrize(
-    ("number", "exit_code", "line"),
-    [
-        (signal.SIGINT, 130, "interrupted; the same command goes on from what is saved"),
-        (signal.SIGTERM, 75, "stopped by SIGTERM; the same command goes on from what is saved"),
-        (signal.SIGUSR1, 75, "stopped by SIGUSR1; the same command goes on from what is saved"),
-    ],
-    ids=["Ctrl-C", "SIGTERM", "SIGUSR1"],
-)
-@pytest.mark.parametrize("to_all", [False, True], ids=["one", "all"])
+ENDS = {
+    signal.SIGINT: (130, "interrupted"),
+    signal.SIGTERM: (75, "stopped by SIGTERM"),
+    signal.SIGUSR1: (75, "stopped by SIGUSR1"),
+}
+
+
+@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.parametrize("variant", ["one", "all", "ray"])
 def test_a_signal_ends_the_build_at_once_and_clean(
-    slow_config: Path, start: Start, built: dict[str, bytes], number: int, exit_code: int, line: str, to_all: bool
+    slow_config: Path,
+    start: Start,
+    built: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    variant: str,
 ) -> None:
-    out = slow_config.parent / "out"
-    process = start(slow_config)
-    wait_until(lambda: half_done(out))
-    (slow_config.parent / "hold").touch()
-    time.sleep(0.5)
-    (os.killpg if to_all else os.kill)(process.pid, number)
-    output, errors = process.communicate(timeout=10)  # though the videos at hand would take longer
-    assert process.returncode == exit_code
-    assert (output, errors) == ("", f"{line}\n")
-    assert not list(out.glob(".*.tmp"))
-    finish_with_plain_ffmpeg(slow_config, built)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_ends_a_build_on_ray_at_once_and_clean(
-    slow_config: Path, start: Start, built: dict[str, bytes], number: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    exit_code, said = ENDS[number]
     out = slow_config.parent / "out"
     monkeypatch.setenv("RAY_ADDRESS", "local")
-    process = start(slow_config, "--engine", "ray")
+    process = start(slow_config, *(["--engine", "ray"] if variant == "ray" else []))
     wait_until(lambda: half_done(out))
     (slow_config.parent / "hold").touch()
     time.sleep(0.5)
-    os.killpg(process.pid, number)
-    output, errors = process.communicate(timeout=20)
-    said = {2: "interrupted", 15: "stopped by SIGTERM"}[number]
-    assert process.returncode == {2: 130, 15: 75}[number]
-    assert output == ""
-    assert [line for line in errors.splitlines() if not line.startswith("Ray at ")] == [
-        f"{said}; the same command goes on from what is saved"
-    ]
+    (os.kill if variant == "one" else os.killpg)(process.pid, number)
+    output, errors = process.communicate(timeout=20)  # though the videos at hand would take longer
+    assert (process.returncode, output) == (exit_code, "")
+    lines = [line for line in errors.splitlines() if not line.startswith("Ray at ")]
+    assert lines == [f"{said}; the same command goes on from what is saved"]
+    if variant != "ray":
+        assert not list(out.glob(".*.tmp"))
     finish_with_plain_ffmpeg(slow_config, built)
 
 

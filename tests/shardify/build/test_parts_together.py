@@ -7,43 +7,29 @@ import itertools
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers_shards import build_config, contents, make_source
-from helpers_turns import KilledError, interleave, interrupt
+from helpers_shards import build_config, contents
+from helpers_turns import interleave, interrupt
 
 import shardify.build.run
 import shardify.build.shard_writer
-from shardify.build.description import BuildDescription, final_objects, read_description
+from shardify.build.description import read_description
 from shardify.build.plan import Part, make_plan
 from shardify.build.planned import find_shards
 from shardify.build.run import build, build_part, write_final_objects
 from shardify.build.shard_writer import Recipe, decode_source
-from shardify.build.summary import BuildSummary, PartSummary
+from shardify.build.summary import PartSummary
 from shardify.catalogs import read_catalog
 from shardify.errors import UnfinishedError
 from shardify.frames.decoding import Frames, VideoError
 from shardify.shards.format import shard_name
 from shardify.shards.manifest import read_manifest
-from shardify.shards.record import ShardRecord
 from shardify.storage.folder_store import FolderStore
 
 NUM_INTERLEAVINGS = 60
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_source(tmp_path_factory.mktemp("source"))
-
-
-@pytest.fixture(scope="module")
-def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("shards") / "built"
-    build(build_config(source, out))
-    return contents(out)
 
 
 @pytest.fixture(scope="module")
@@ -74,62 +60,6 @@ def reject(index: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(shardify.build.shard_writer, "decode_source", decode)
 
 
-def in_the_midst(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Do something between the reading of the records and the writing of the manifest, once."""
-    acts = iter([act])
-
-    def interrupted(description: BuildDescription, records: Sequence[ShardRecord]) -> dict[str, bytes]:
-        objects = final_objects(description, records)
-        next(acts, lambda: None)()
-        return objects
-
-    monkeypatch.setattr(shardify.build.run, "final_objects", interrupted)
-
-
-@pytest.mark.parametrize("has_manifest", [False, True])
-def test_a_part_that_comes_late_does_not_leave_an_old_manifest(
-    source: Path, built: dict[str, bytes], out: Path, monkeypatch: pytest.MonkeyPatch, has_manifest: bool
-) -> None:
-    """Another one replaces a shard, and ends, after this one has read the records."""
-    config = build_config(source, out)
-    if not has_manifest:
-        (out / "manifest.json").unlink()
-    summaries: list[object] = []
-    in_the_midst(monkeypatch, lambda: summaries.append(build_part(config, Part(number=2, count=2), retry_failed=True)))
-    summary = build_part(config, Part(number=1, count=2), retry_failed=True)
-    assert [type(s) for s in summaries] == [BuildSummary]
-    assert contents(out) == built
-    assert isinstance(summary, BuildSummary)
-
-
-def test_a_part_leaves_no_manifest_while_another_replaces_a_shard(
-    source: Path, built: dict[str, bytes], out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And the other is killed: what is left is known to be unfinished."""
-    config = build_config(source, out)
-    real = FolderStore.write
-
-    def die(self: FolderStore, name: str, data: bytes) -> None:
-        if name.endswith(".idx.npz"):
-            raise KilledError
-        real(self, name, data)
-
-    def be_killed() -> None:
-        monkeypatch.setattr(FolderStore, "write", die)
-        with pytest.raises(KilledError):
-            build_part(config, Part(number=2, count=2), retry_failed=True)
-        monkeypatch.setattr(FolderStore, "write", real)
-
-    (out / "manifest.json").unlink()
-    in_the_midst(monkeypatch, be_killed)
-    summary = build_part(config, Part(number=1, count=2), retry_failed=True)
-    assert isinstance(summary, PartSummary)
-    assert (summary.num_shards_written, summary.num_shards_missing) == (0, 1)
-    assert "manifest.json" not in contents(out)
-    build_part(config, Part(number=2, count=2))
-    assert contents(out) == built
-
-
 def test_a_torn_shard_is_the_matter_of_its_part(source: Path, built: dict[str, bytes], tmp_path: Path) -> None:
     config = build_config(source, tmp_path)
     build(config)
@@ -158,16 +88,6 @@ def test_a_shard_that_comes_out_as_it_was_is_not_written(
     reject(0, monkeypatch)
     build(config)
     assert (out / "shard-000001.tar").read_bytes() == before["shard-000001.tar"][1]
-
-
-def require_own_shards(store: FolderStore) -> None:
-    """Fail if the manifest, if there is one, names other bytes than those of tars and indexes."""
-    if store.exists("manifest.json"):
-        for shard in read_manifest(store).shards:
-            found = [
-                hashlib.sha256(store.read(shard_name(shard.number, part))).hexdigest() for part in ("tar", "idx.npz")
-            ]
-            assert found == [shard.tar_sha256, shard.index_sha256]
 
 
 class Ends:

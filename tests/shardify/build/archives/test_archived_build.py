@@ -30,11 +30,8 @@ from shardify.inspection.verify import verify
 from shardify.shards.index import read_index
 from shardify.shards.manifest import read_manifest
 from shardify.storage import open_store
-from shardify.storage.object_store import ObjectStore
 from shardify.storage.retrying import RETRY_VARIABLE
 from shardify.storage.traffic import take
-
-NAMES = ("a.tar", "b.tgz", "more/Zoom.tar.gz")
 
 
 def test_samples_are_those_of_loose_videos(archived_source: Path, archived_shards: Path, tmp_path: Path) -> None:
@@ -42,9 +39,11 @@ def test_samples_are_those_of_loose_videos(archived_source: Path, archived_shard
     assert samples(archived_shards) == samples(tmp_path / "loose")
     assert (archived_shards / "missing.jsonl").read_bytes() == (tmp_path / "loose" / "missing.jsonl").read_bytes()
     assert verify(open_store(archived_shards), deep=True).problems == ()
+    for path in archived_shards.glob("*.json*"):
+        assert str(archived_source) not in path.read_text(), path
 
 
-def test_shards_are_filled_in_the_order_of_the_archives(archived_source: Path, archived_shards: Path) -> None:
+def test_shards_are_filled_in_the_order_of_the_archives(archived_shards: Path) -> None:
     """Each window's signatures: in both train lists, test1, test2."""
     manifest = read_manifest(open_store(archived_shards))
     assert [shard.number for shard in manifest.shards] == [0, 1, 2, 1000, 1001, 1002, 2000, 2001, 2002]
@@ -62,21 +61,16 @@ def test_shards_are_filled_in_the_order_of_the_archives(archived_source: Path, a
     assert [archive["path"] for archive in window["archives"]] == ["more/Zoom.tar.gz"]
 
 
-def test_descriptions_name_no_place(archived_source: Path, archived_shards: Path) -> None:
-    for path in archived_shards.glob("*.json*"):
-        assert str(archived_source) not in path.read_text(), path
-
-
-@pytest.mark.parametrize("workers", [2, 3, 9])
+@pytest.mark.parametrize("workers", [2, 9])
 def test_same_bytes_for_any_number_of_workers(
     archived_source: Path, archived_shards: Path, tmp_path: Path, workers: int
 ) -> None:
-    build(archived_config(archived_source / "archives", archived_source / "lists", tmp_path, workers=workers))
+    build(archived_config(archived_source / "archives", tmp_path, workers=workers))
     assert contents(tmp_path) == contents(archived_shards)
 
 
 def test_parts_and_finish_give_the_same_bytes(archived_source: Path, archived_shards: Path, tmp_path: Path) -> None:
-    config = archived_config(archived_source / "archives", archived_source / "lists", tmp_path)
+    config = archived_config(archived_source / "archives", tmp_path)
     first = build_part(config, Part(number=2, count=2))
     assert "part 2/2 is done: 1 windows of archives, 1 of them written now" in first.lines()[0]
     with pytest.raises(WorkError, match=r"2 of 3 windows .* not packed yet \(the first is 0, with a.tar\); run"):
@@ -93,7 +87,7 @@ def test_parts_of_archives_end_in_the_midst_of_each_other(
     archived_source: Path, archived_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One has nothing to do while another writes a lost shard anew, up to any point of it, where it may be killed."""
-    config = archived_config(archived_source / "archives", archived_source / "lists", tmp_path / "out")
+    config = archived_config(archived_source / "archives", tmp_path / "out")
     decodes: dict[int, Frames | VideoError] = {}
 
     def decode(memory: Any, recipe: Any) -> Frames | VideoError:
@@ -126,23 +120,6 @@ def test_parts_of_archives_end_in_the_midst_of_each_other(
     assert all(summary.num_shards_written == 0 for summary in idle)
 
 
-def test_a_shard_that_was_lost_is_no_error_of_another_part(
-    archived_source: Path, archived_shards: Path, tmp_path: Path
-) -> None:
-    out = Path(shutil.copytree(archived_shards, tmp_path / "out"))
-    config = archived_config(archived_source / "archives", archived_source / "lists", out)
-    (out / "shard-001001.json").unlink()
-    with pytest.raises(
-        WorkError, match=r"1 shards of packed windows are gone \(1001 ...\), or another process is replac"
-    ):
-        finish(config)
-    summary = build_part(config, Part(number=1, count=3))
-    assert isinstance(summary, PartSummary)
-    assert (summary.num_shards_written, summary.num_shards_missing) == (0, 1)
-    build_part(config, Part(number=2, count=3))
-    assert contents(out) == contents(archived_shards)
-
-
 def test_a_bucket_of_archives_gives_the_same_bytes_and_is_read_once(
     archived_source: Path, archived_shards: Path, tmp_path: Path, s3_url: str
 ) -> None:
@@ -151,7 +128,7 @@ def test_a_bucket_of_archives_gives_the_same_bytes_and_is_read_once(
         store.write(f"archives/{name}", data)
     for name, data in files_below(archived_source / "lists").items():
         store.write(f"lists/{name}", data)
-    config = archived_config(f"{s3_url}/archives", Path("unused"), tmp_path, source__lists=f"{s3_url}/lists")
+    config = archived_config(f"{s3_url}/archives", tmp_path, source__lists=f"{s3_url}/lists")
     take()
     build(config)
     list_bytes = sum(len(data) for data in files_below(archived_source / "lists").values())
@@ -161,30 +138,10 @@ def test_a_bucket_of_archives_gives_the_same_bytes_and_is_read_once(
     build(config)
     assert take().bytes_read == list_bytes
 
-    to_bucket = archived_config(f"{s3_url}/archives", archived_source / "lists", f"{s3_url}/out", workers=2)
+    to_bucket = archived_config(f"{s3_url}/archives", f"{s3_url}/out", source__lists=f"{s3_url}/lists", workers=2)
     assert build(to_bucket).num_shards_written == 9
     out = open_store(f"{s3_url}/out")
     assert {name: out.read(name) for name in out.names()} == contents(archived_shards)
-
-
-def test_large_archives_are_read_piece_by_piece(
-    archived_source: Path, archived_shards: Path, tmp_path: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shardify.storage.object_store.CHUNK_BYTES", 10_000)
-    for name, data in files_below(archived_source / "archives").items():
-        open_store(s3_url).write(name, data)
-    reads: Counter[str] = Counter()
-    real = ObjectStore.read_range
-
-    def read_range(self: ObjectStore, name: str, start: int, num_bytes: int) -> bytes:
-        assert start == reads[name]  # each byte once, from first to last
-        reads[name] += num_bytes
-        return real(self, name, start, num_bytes)
-
-    monkeypatch.setattr(ObjectStore, "read_range", read_range)
-    build(archived_config(s3_url, archived_source / "lists", tmp_path))
-    assert reads == {name: len(data) for name, data in files_below(archived_source / "archives").items()}
-    assert contents(tmp_path) == contents(archived_shards)
 
 
 def test_an_outage_is_not_taken_for_damage(
@@ -198,7 +155,7 @@ def test_an_outage_is_not_taken_for_damage(
     monkeypatch.setattr("shardify.storage.object_store.CHUNK_BYTES", 10_000)
     for name, data in files_below(archived_source / "archives").items():
         open_store(s3_url).write(name, data)
-    config = archived_config(s3_url, archived_source / "lists", tmp_path)
+    config = archived_config(s3_url, tmp_path, source__lists=str(archived_source / "lists"))
     with FaultProxy(s3_server.endpoint) as proxy:
         s3_server.set_environment(monkeypatch, proxy.endpoint)
         monkeypatch.setenv(RETRY_VARIABLE, "20")
@@ -231,30 +188,18 @@ def test_an_mp4_whose_index_is_at_its_end(tmp_path: Path) -> None:
 
 
 def test_several_archives_in_a_window(archived_source: Path, tmp_path: Path) -> None:
-    config = archived_config(
-        archived_source / "archives", archived_source / "lists", tmp_path / "out", source__archives_per_window=2
-    )
+    config = archived_config(archived_source / "archives", tmp_path / "out", source__archives_per_window=2)
     build(config)
     numbers = [shard.number for shard in read_manifest(open_store(tmp_path / "out")).shards]
     assert numbers == [0, 1, 2, 3, 1000, 1001, 1002]  # 8 videos in both train lists fill one shard of 5 and one of 3
     with pytest.raises(UsageError, match="archives_per_window was 2 and is now 1"):
-        build(archived_config(archived_source / "archives", archived_source / "lists", tmp_path / "out"))
-
-
-def test_one_archive_alone(archived_source: Path, tmp_path: Path) -> None:
-    write_tar(
-        tmp_path / "all.tgz", {f"UCF/{name}": data for name, data in files_below(archived_source / "videos").items()}
-    )
-    summary = build(archived_config(tmp_path / "all.tgz", archived_source / "lists", tmp_path / "out"))
-    assert (summary.num_samples, summary.num_missing, summary.num_unlisted) == (NUM_VIDEOS - 1, 1, 1)
-    keys = list(samples(tmp_path / "out"))
-    assert len(keys) == NUM_VIDEOS - 1
+        build(archived_config(archived_source / "archives", tmp_path / "out"))
 
 
 def test_copies_of_a_listed_video_are_told(archived_source: Path, archives: Path, tmp_path: Path) -> None:
     data = (archived_source / "videos" / "Fall" / "v_Fall_g01_c01.avi").read_bytes()
     write_tar(archives / "z.tar", {"again/Fall/v_Fall_g01_c01.avi": data})
-    summary = build(archived_config(archives, archived_source / "lists", tmp_path / "out"))
+    summary = build(archived_config(archives, tmp_path / "out"))
     assert (summary.num_samples, summary.num_missing) == (NUM_VIDEOS, 1)
     assert summary.notes == ("1 videos are copies of a listed one; each is a sample of its own",)
 
@@ -304,22 +249,18 @@ def test_archives_that_hold_nothing_of_the_data_set(archived_source: Path, tmp_p
         r"no video of the data set is in its 1 archives, though they hold 1 other videos, such as x.tar/some/video"
     )
     with pytest.raises(WorkError, match=message):
-        build(archived_config(tmp_path / "archives", archived_source / "lists", tmp_path / "out"))
+        build(archived_config(tmp_path / "archives", tmp_path / "out", source__lists=str(archived_source / "lists")))
 
 
 def test_too_many_shards_or_windows_say_which_key_to_change(
     archived_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = archived_config(archived_source / "archives", archived_source / "lists", tmp_path, videos_per_shard=1)
+    config = archived_config(archived_source / "archives", tmp_path, videos_per_shard=1)
     monkeypatch.setattr(shardify.build.archives.writer, "SHARDS_PER_WINDOW", 5)
-    with pytest.raises(
-        WorkError, match=r"begins with a.tar needs more than 5 shards; raise videos_per_shard \(now 1\)"
-    ):
+    with pytest.raises(WorkError, match=r"begins with a.tar needs more than 5 shards; raise videos_per_shard \(now"):
         build(config)
     monkeypatch.setattr(shardify.build.archives.windows, "MAX_WINDOWS", 2)
-    with pytest.raises(
-        UsageError, match=r"3 archives make 3 windows, at most 2 .* source.archives_per_window=2 or more"
-    ):
+    with pytest.raises(UsageError, match=r"3 archives make 3 windows, at most 2 .* source.archives_per_window=2 or"):
         build(config)
 
 
@@ -344,10 +285,11 @@ def test_what_waits_to_be_decoded_is_bounded(
 
     monkeypatch.setattr(shardify.build.archives.writer, "decode_source", decode)
     one = write_tar(tmp_path / "one.tar", files_below(archived_source / "videos"))
-    build(archived_config(one, archived_source / "lists", tmp_path / "many", workers=4))
+    (tmp_path / "lists").symlink_to(archived_source / "lists")
+    build(archived_config(one, tmp_path / "many", workers=4))
     assert 2 < most <= 4
     most = 0
     monkeypatch.setattr(shardify.build.archives.writer, "MAX_WAITING_BYTES", 1)
-    build(archived_config(one, archived_source / "lists", tmp_path / "one", workers=4))
+    build(archived_config(one, tmp_path / "one", workers=4))
     assert most <= 2
     assert contents(tmp_path / "one") == contents(tmp_path / "many")

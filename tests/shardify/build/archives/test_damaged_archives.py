@@ -78,7 +78,7 @@ def test_a_damaged_archive_is_one_clear_line_and_the_others_are_done(
     changes: dict[str, Any] = {"videos_per_shard": 2}
     whole, out = (archives / "b.tgz").read_bytes(), tmp_path / "out"
     damage(archives / "b.tgz")
-    config = archived_config(archives, archived_source / "lists", out, **changes)
+    config = archived_config(archives, out, **changes)
     refuse(config, reason + ".* --set source.accept_damaged_archives=true$")
     with pytest.raises(WorkError, match=reason):
         finish(config)
@@ -91,37 +91,35 @@ def test_a_damaged_archive_is_one_clear_line_and_the_others_are_done(
     decoded.clear()
     build(config)
     assert len(decoded) == 7  # that archive alone
-    build(archived_config(archived_source / "archives", archived_source / "lists", tmp_path / "whole", **changes))
+    build(archived_config(archived_source / "archives", tmp_path / "whole", **changes))
     assert contents(out) == contents(tmp_path / "whole")
 
 
-def test_a_part_with_a_damaged_archive_fails(archived_source: Path, archives: Path, tmp_path: Path) -> None:
+def test_a_part_with_a_damaged_archive_fails(archives: Path, tmp_path: Path) -> None:
     cut(archives / "b.tgz")
-    config = archived_config(archives, archived_source / "lists", tmp_path / "out")
+    config = archived_config(archives, tmp_path / "out")
     with pytest.raises(WorkError, match=CUT):
         build_part(config, Part(number=2, count=3))
     build_part(config, Part(number=1, count=3))
 
 
 def test_a_window_of_several_damaged_archives_names_all_and_decodes_nothing_behind_the_first(
-    archived_source: Path, archives: Path, tmp_path: Path, decoded: list[int]
+    archives: Path, tmp_path: Path, decoded: list[int]
 ) -> None:
     for name in ("b.tgz", "more/Zoom.tar.gz"):
         flip(archives / name)
     changes: dict[str, Any] = {"videos_per_shard": 2, "source__archives_per_window": 3}
-    refuse(archived_config(archives, archived_source / "lists", tmp_path / "out", **changes), r".*2 archives are dam")
+    refuse(archived_config(archives, tmp_path / "out", **changes), r".*2 archives are dam")
     assert len(decoded) == 15
     assert not list((tmp_path / "out").glob("shard-*"))
 
 
-def test_the_rest_of_a_damaged_archive_may_be_done_without(
-    archived_source: Path, archives: Path, tmp_path: Path
-) -> None:
+def test_the_rest_of_a_damaged_archive_may_be_done_without(archives: Path, tmp_path: Path) -> None:
     cut(archives / "b.tgz")
-    lists, out = archived_source / "lists", tmp_path / "out"
-    refuse(archived_config(archives, lists, out), CUT)
-    summary = build(archived_config(archives, lists, out, source__accept_damaged_archives=True))
-    at_once = build(archived_config(archives, lists, tmp_path / "at_once", source__accept_damaged_archives=True))
+    out = tmp_path / "out"
+    refuse(archived_config(archives, out), CUT)
+    summary = build(archived_config(archives, out, source__accept_damaged_archives=True))
+    at_once = build(archived_config(archives, tmp_path / "at_once", source__accept_damaged_archives=True))
     assert contents(out) == contents(tmp_path / "at_once")
     assert summary.num_samples == at_once.num_samples == NUM_VIDEOS - summary.num_missing
     assert 1 < summary.num_missing < 8
@@ -129,10 +127,10 @@ def test_the_rest_of_a_damaged_archive_may_be_done_without(
 
 
 def test_shards_of_a_killed_run_do_not_stay_if_the_rerun_finds_damage(
-    archived_source: Path, archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    config = archived_config(archives, archived_source / "lists", out, videos_per_shard=2)
+    config = archived_config(archives, out, videos_per_shard=2)
     flip(archives / "b.tgz")
     write_file = FolderStore.write_file
 
@@ -154,9 +152,7 @@ def test_shards_of_a_killed_run_do_not_stay_if_the_rerun_finds_damage(
     assert not list(out.glob("shard-001*"))
 
 
-def test_an_archive_whose_checksum_does_not_fit_is_left_out_if_that_is_accepted(
-    archived_source: Path, archives: Path, tmp_path: Path
-) -> None:
+def test_an_archive_whose_checksum_does_not_fit_is_left_out_if_that_is_accepted(archives: Path, tmp_path: Path) -> None:
     """The window holds what it would hold without that archive."""
     flip(archives / "b.tgz")
     cut(archives / "more" / "Zoom.tar.gz")
@@ -165,7 +161,7 @@ def test_an_archive_whose_checksum_does_not_fit_is_left_out_if_that_is_accepted(
         "source__archives_per_window": 3,
         "source__accept_damaged_archives": True,
     }
-    config = archived_config(archives, archived_source / "lists", tmp_path / "out", **accepting)
+    config = archived_config(archives, tmp_path / "out", **accepting)
     [first, second] = build(config).notes
     assert "b.tgz is damaged and none of it can be trusted" in first
     assert "more/Zoom.tar.gz is damaged after " in second
@@ -176,7 +172,7 @@ def test_an_archive_whose_checksum_does_not_fit_is_left_out_if_that_is_accepted(
     assert contents(tmp_path / "out") == before
 
     write_tar(archives / "b.tgz", {})
-    build(archived_config(archives, archived_source / "lists", tmp_path / "without", **accepting))
+    build(archived_config(archives, tmp_path / "without", **accepting))
     without = contents(tmp_path / "without")
     assert {name for name in before | without if before.get(name) != without.get(name)} == {"window-000000.json"}
     assert verify(open_store(tmp_path / "out"), deep=True).problems == ()
@@ -184,12 +180,12 @@ def test_an_archive_whose_checksum_does_not_fit_is_left_out_if_that_is_accepted(
 
 @pytest.mark.parametrize("accept", [False, True])
 def test_damage_that_comes_later_does_not_cost_shards_that_were_good(
-    archived_source: Path, archives: Path, tmp_path: Path, stored: list[int], accept: bool
+    archives: Path, tmp_path: Path, stored: list[int], accept: bool
 ) -> None:
     flip(archives / "b.tgz")
     flip(archives / "b.tgz")
     changes: dict[str, Any] = {"videos_per_shard": 2, "source__accept_damaged_archives": accept}
-    config = archived_config(archives, archived_source / "lists", tmp_path / "out", **changes)
+    config = archived_config(archives, tmp_path / "out", **changes)
     build(config)
     before = contents(tmp_path / "out")
     good = {name for name in before if name.startswith("shard-") and not name.startswith("shard-001001")}
@@ -218,23 +214,21 @@ def test_what_was_packed_of_a_damaged_archive_does_not_stay_when_it_is_whole(
     whole = (archives / "a.tar").read_bytes()
     second = whole.index(b"./UCF-101/Fall/v_Fall_g01_c02.avi")
     (archives / "a.tar").write_bytes(whole[:second] + b"x" * 512 + whole[second + 512 :])
-    lists, out = archived_source / "lists", tmp_path / "out"
-    assert (
-        build(archived_config(archives, lists, out, source__accept_damaged_archives=True, **changes)).num_missing == 8
-    )
+    out = tmp_path / "out"
+    assert build(archived_config(archives, out, source__accept_damaged_archives=True, **changes)).num_missing == 8
     (out / "shard-000001.tar").unlink()
-    config = archived_config(archives, lists, out, **changes)
+    config = archived_config(archives, out, **changes)
     refuse(config, "a.tar is damaged after UCF-101/Fall/v_Fall_g01_c01.avi")
     (archives / "a.tar").write_bytes(whole)
     build(config)
-    build(archived_config(archived_source / "archives", lists, tmp_path / "whole", **changes))
+    build(archived_config(archived_source / "archives", tmp_path / "whole", **changes))
     assert contents(out) == contents(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("state", ["begun", "complete"])
 def test_windows_of_earlier_versions(archived_source: Path, archived_shards: Path, tmp_path: Path, state: str) -> None:
     """A complete one is read; one that was only begun is packed again."""
-    config = archived_config(archived_source / "archives", archived_source / "lists", tmp_path / "out")
+    config = archived_config(archived_source / "archives", tmp_path / "out")
     build(config)
     path = tmp_path / "out" / "window-000001.json"
     values = json.loads(path.read_bytes()) | {"state": state, "left_out": {}}
