@@ -100,25 +100,24 @@ def describe_build(
 
 def differences(old: BuildDescription, new: BuildDescription) -> list[str]:
     """Each way in which two builds differ, in words: `quality was 4 and is now 2`."""
-    found = []
-    for key in sorted(old.settings.keys() | new.settings.keys()):
-        before, now = old.settings.get(key), new.settings.get(key)
-        if before != now:
-            found.append(f"{key} was {before} and is now {now}")
-    if old.name != new.name:
-        found.append(f"name was {old.name} and is now {new.name}")
-    for noun, then, today in (("classes", old.classes, new.classes), ("splits", old.splits, new.splits)):
-        if then != today:
-            found.append(f"there were {len(then)} {noun} and are now {len(today)}{_changed_names(then, today)}")
+    then, today = ({**build.settings, "name": build.name} for build in (old, new))
+    found = [
+        f"{key} was {then.get(key)} and is now {today.get(key)}"
+        for key in sorted(then.keys() | today.keys())
+        if then.get(key) != today.get(key)
+    ]
     if old.num_videos != new.num_videos:
         found.append(f"the source had {old.num_videos} videos and has {new.num_videos} now")
-    if old.missing != new.missing:
-        names = _changed_names([m.name for m in old.missing], [m.name for m in new.missing])
-        found.append(f"{len(old.missing)} listed videos were missing and {len(new.missing)} are now{names}")
-    then, today = (tuple(path for paths in build.archives for path in paths) for build in (old, new))
-    if then != today:
-        found.append(f"there were {len(then)} archives and are now {len(today)}{_changed_names(then, today)}")
-    if not found and old.plan_sha256 != new.plan_sha256:
+    lists = {
+        "classes": (old.classes, new.classes),
+        "splits": (old.splits, new.splits),
+        "missing videos": ([video.name for video in old.missing], [video.name for video in new.missing]),
+        "archives": ([path for paths in old.archives for path in paths], [path for ps in new.archives for path in ps]),
+    }
+    for noun, (before, now) in lists.items():
+        if before != now:
+            found.append(f"there were {len(before)} {noun} and are now {len(now)}{_changed_names(before, now)}")
+    if not found and (old.plan_sha256, old.missing) != (new.plan_sha256, new.missing):
         found.append("the source's videos have other names, labels or splits")
     return found
 

@@ -53,9 +53,27 @@ class ShardTask(Recipe):
 
     shard: PlannedShard
 
-    def write(self, report: Report) -> None:
-        """Write it, see :func:`write_shard`."""
-        write_shard(self, report)
+    def write(self, report: Report) -> ShardRecord:
+        """Decode a shard's videos, pack them, commit the shard; returns its record.
+
+        Args:
+            report: called once per video, in order. If it raises, nothing is committed.
+
+        Raises:
+            WorkError: if the disk is full.
+            OSError: if the store cannot be written.
+        """
+        shard, store = self.shard, open_store(self.location)
+        paths = [video.path for video in shard.videos]
+        with (
+            closing(open_videos(self.root, paths)) as sources,
+            OpenShard(self, store, shard.number, shard.splits) as open_shard,
+        ):
+            for video, source in zip(shard.videos, sources, strict=True):
+                report(open_shard.add(video, decode_source(source, self)))
+            record = open_shard.put()
+        write_record(store, record)
+        return record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,30 +85,6 @@ class VideoDone:
 
 
 Report = Callable[[VideoDone], None]
-
-
-def write_shard(task: ShardTask, report: Report) -> ShardRecord:
-    """Decode a shard's videos, pack them, commit the shard; returns its record.
-
-    Args:
-        task: what to write where.
-        report: called once per video, in order. If it raises, nothing is committed.
-
-    Raises:
-        WorkError: if the disk is full.
-        OSError: if the store cannot be written.
-    """
-    shard, store = task.shard, open_store(task.location)
-    paths = [video.path for video in shard.videos]
-    with (
-        closing(open_videos(task.root, paths)) as sources,
-        OpenShard(task, store, shard.number, shard.splits) as open_shard,
-    ):
-        for video, source in zip(shard.videos, sources, strict=True):
-            report(open_shard.add(video, decode_source(source, task)))
-        record = open_shard.put()
-    write_record(store, record)
-    return record
 
 
 def write_record(store: Store, record: ShardRecord) -> None:

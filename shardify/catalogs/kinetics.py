@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from shardify.catalogs.archived import Listed, Member
+from shardify.catalogs.archived import Listed, Member, MemberRule
 from shardify.catalogs.base import NO_LABEL, Catalog, VideosConfig, make_archived_catalog, make_catalog
 from shardify.catalogs.files import Row, is_archive, is_video, list_names, read_csv, read_label_map, scan_files
 from shardify.errors import UsageError
@@ -81,8 +81,8 @@ def read_kinetics(config: KineticsConfig) -> Catalog:
     facts = {cut: said[cut.class_name, cut.split] for cut in cuts}
     if any(map(is_archive, files)):
         names = {cut.name: listed for cut, listed in facts.items()}
-        find = _KineticsMembers(facts, classes).find
-        archived = make_archived_catalog(config.videos, files, find, names, classes=classes, splits=order)
+        rule = _member_rule(facts, classes)
+        archived = make_archived_catalog(config.videos, files, rule, names, classes=classes, splits=order)
         assert archived is not None, "there are archives"
         return archived
     found = [path for path in files if is_video(path)]
@@ -166,25 +166,22 @@ class _FileFinder:
         return None
 
 
-class _KineticsMembers:
-    """Gives each member of an archive to the first cut that it names, by the same rules."""
+def _member_rule(facts: Mapping[Cut, Listed], classes: Sequence[str]) -> MemberRule:
+    """Give each member of an archive to the first cut that it names, by the same rules."""
+    known = {_folder_name(name) for name in classes}
+    cuts_by_stem: dict[str, tuple[Cut, ...]] = {}
+    for stem, cut in [(cut.stem, cut) for cut in facts] + [(cut.youtube_id, cut) for cut in facts]:  # full names first
+        cuts_by_stem[stem] = (*cuts_by_stem.get(stem, ()), cut)
 
-    def __init__(self, facts: Mapping[Cut, Listed], classes: Sequence[str]) -> None:
-        self._facts = facts
-        self._known = {_folder_name(name) for name in classes}
-        self._cuts_by_stem: dict[str, tuple[Cut, ...]] = {}
-        for cut in facts:
-            self._cuts_by_stem[cut.stem] = (*self._cuts_by_stem.get(cut.stem, ()), cut)
-        for cut in facts:  # after the cuts whose full name it is
-            self._cuts_by_stem[cut.youtube_id] = (*self._cuts_by_stem.get(cut.youtube_id, ()), cut)
-
-    def find(self, path: str) -> Member | None:
+    def find(path: str) -> Member | None:
         parsed = PurePosixPath(path)
-        above = _classes_above(parsed, self._known)
-        for cut in self._cuts_by_stem.get(parsed.stem, ()) if is_video(path) else ():
+        above = _classes_above(parsed, known)
+        for cut in cuts_by_stem.get(parsed.stem, ()) if is_video(path) else ():
             if above in ({_folder_name(cut.class_name)}, set()):
-                return Member(name=cut.name, listed=self._facts[cut])
+                return Member(name=cut.name, listed=facts[cut])
         return None
+
+    return find
 
 
 def _classes_above(path: PurePosixPath, known: set[str]) -> set[str]:

@@ -61,57 +61,51 @@ class WindowTask(Recipe):
     num_threads: int
     """Videos decoded at once."""
 
-    def write(self, report: Report) -> None:
-        """Write it, see :func:`write_window`."""
-        write_window(self, report)
+    def write(self, report: Report) -> WindowRecord:
+        """Read a window's archives, decode, pack, and commit all its shards together.
 
+        If an archive is damaged and that is not accepted, the window gets no new shard, and a record that names the
+        damage. If it is accepted, the window holds what lies before the damage; if that may be wrong, too, the window
+        is packed again without that archive.
 
-def write_window(task: WindowTask, report: Report) -> WindowRecord:
-    """Read a window's archives, decode, pack, and commit all its shards together.
+        Args:
+            report: called once per decoded video, in order. If it raises, nothing is committed.
 
-    If an archive is damaged and that is not accepted, the window gets a record that names the damage, and no new shard.
-    If it is accepted, the window holds what lies before the damage. If bytes before the damage may be wrong, too, the
-    window is read and packed again without that archive.
+        Returns:
+            The record that now stands in the store.
 
-    Args:
-        task: what to write where.
-        report: called once per decoded video, in order. If it raises, nothing is committed.
-
-    Returns:
-        The record that now stands in the store.
-
-    Raises:
-        UsageError: if access to the archives is denied.
-        WorkError: if an archive is gone or cannot be read, the disk is full, or the window has too many shards.
-    """
-    store = open_store(task.location)
-    members = _read_members_once(task.source, task.members_sha256)
-    # kept shards hold videos of what is damaged now, so the window cannot do without them
-    accepts = task.source.accept_damaged_archives and not task.kept
-    damage: dict[str, ArchiveDamageError] = {}
-    left_out: set[str] = set()
-    while True:
-        with _Packer(task, store, members, report, accepts=accepts) as packer:
-            packer.read_all(left_out)
-        damage |= packer.damage
-        if packer.is_sound or not accepts:
-            break
-        left_out |= {path for path, error in damage.items() if error.spoils_all}
-    for shard in packer.records if packer.is_sound else ():
-        write_record(store, shard)
-    record = WindowRecord(
-        number=task.window.number,
-        archives=task.window.archives,
-        state="complete" if packer.is_sound else "damaged",
-        shards=packer.shards if packer.is_sound else tuple(sorted(task.kept)),
-        found=tuple(sorted(packer.found.elements())) if packer.is_sound else (),
-        num_unlisted=packer.num_unlisted,
-        unlisted_example=packer.unlisted_example,
-        damage=tuple(sorted(map(str, damage.values()))),
-    )
-    _drop_others(store, record)
-    store.write(window_name(record.number), record.to_json())
-    return record
+        Raises:
+            UsageError: if access to the archives is denied.
+            WorkError: if an archive is gone or cannot be read, the disk is full, or the window has too many shards.
+        """
+        store = open_store(self.location)
+        members = _read_members_once(self.source, self.members_sha256)
+        # kept shards hold videos of what is damaged now, so the window cannot do without them
+        accepts = self.source.accept_damaged_archives and not self.kept
+        damage: dict[str, ArchiveDamageError] = {}
+        left_out: set[str] = set()
+        while True:
+            with _Packer(self, store, members, report, accepts=accepts) as packer:
+                packer.read_all(left_out)
+            damage |= packer.damage
+            if packer.is_sound or not accepts:
+                break
+            left_out |= {path for path, error in damage.items() if error.spoils_all}
+        for shard in packer.records if packer.is_sound else ():
+            write_record(store, shard)
+        record = WindowRecord(
+            number=self.window.number,
+            archives=self.window.archives,
+            state="complete" if packer.is_sound else "damaged",
+            shards=packer.shards if packer.is_sound else tuple(sorted(self.kept)),
+            found=tuple(sorted(packer.found.elements())) if packer.is_sound else (),
+            num_unlisted=packer.num_unlisted,
+            unlisted_example=packer.unlisted_example,
+            damage=tuple(sorted(map(str, damage.values()))),
+        )
+        _drop_others(store, record)
+        store.write(window_name(record.number), record.to_json())
+        return record
 
 
 class _Packer:

@@ -262,7 +262,7 @@ def test_kept_shards_are_made_once(
     kept = tmp_path / "kept"
     assert features(videos, world[1], tmp_path / "x.npz", "--set", f"shards={kept}").exit_code == 0
     before = contents(kept)
-    monkeypatch.delattr("shardify.build.shard_writer.write_shard")  # nothing is decoded again
+    monkeypatch.delattr("shardify.build.shard_writer.ShardTask.write")  # nothing is decoded again
     result = features(videos, world[1], tmp_path / "y.npz", "--set", f"shards={kept}")
     assert result.exit_code == 0, result.output
     assert [line.split(":")[0] for line in result.stderr.splitlines()] == [str(kept), "walk/broken.mp4"]

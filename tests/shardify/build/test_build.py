@@ -249,7 +249,7 @@ def test_a_changed_source_is_refused_and_named(source: Path, copy: Path, tmp_pat
     video.unlink()
     expected = (
         "the source had 24 videos and has 23 now; "
-        r"0 listed videos were missing and 1 are now \(with Zoom/v_Zoom_g02_c01.avi\)"
+        r"there were 0 missing videos and are now 1 \(with Zoom/v_Zoom_g02_c01.avi\)"
     )
     with pytest.raises(UsageError, match=expected):
         build(build_config(changed, copy))

@@ -102,7 +102,7 @@ def finish_with_plain_ffmpeg(config: Path, built: dict[str, bytes]) -> None:
         [sys.executable, "-m", "shardify", "build", str(config)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "shards are there already" in done.stderr
+    assert "are there already" in done.stderr
     assert contents(out) == built
     assert left.items() <= built.items()
     assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == [".lock"]
@@ -170,6 +170,27 @@ def test_a_signal_ends_the_build_at_once_and_clean(
     if variant != "ray":
         assert not list(out.glob(".*.tmp"))
     finish_with_plain_ffmpeg(slow_config, built)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_build_of_archives_goes_on(
+    slow_config: Path, start: Start, archived_source: Path, archived_shards: Path, number: int
+) -> None:
+    out = slow_config.parent / "out"
+    values = yaml.safe_load(slow_config.read_text())
+    values["source"] |= {"videos": str(archived_source / "archives"), "lists": str(archived_source / "lists")}
+    slow_config.write_text(yaml.safe_dump(values | {"workers": 1}))
+    process = start(slow_config)
+    wait_until(lambda: any(out.glob("window-*.json")))
+    (slow_config.parent / "hold").touch()
+    time.sleep(1)
+    os.killpg(process.pid, number)
+    process.communicate(timeout=10)  # though the videos at hand would take longer
+    assert not (out / "manifest.json").exists()
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert not list(out.glob(".*.tmp"))
+    finish_with_plain_ffmpeg(slow_config, contents(archived_shards))
 
 
 def test_a_second_build_into_the_same_folder_is_refused(slow_config: Path, start: Start) -> None:

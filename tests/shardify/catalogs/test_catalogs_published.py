@@ -234,7 +234,8 @@ def test_real_lists(
     catalog = catalog_of(kind=kind, videos=data_dir / folder / "videos", lists=data_dir / folder / lists)
     counts = (len(catalog.videos), len(catalog.missing), len(catalog.classes), catalog.num_unlisted)
     assert counts == (num_found, num_missing, num_classes, 0)
-    listed = Counter(split for video in (*catalog.videos, *catalog.missing) for split in video.splits)
+    of_videos = [video.splits for video in catalog.videos] + [video.splits for video in catalog.missing]
+    listed = Counter(split for names in of_videos for split in names)
     assert listed.items() >= splits.items()
     for video in catalog.videos:
         assert catalog.classes[video.label] == video.path.split("/")[0]

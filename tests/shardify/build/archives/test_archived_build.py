@@ -15,7 +15,7 @@ import pytest
 from helpers_archives import archived_config, files_below, samples, write_tar
 from helpers_fault_proxy import FaultProxy
 from helpers_s3 import S3Server
-from helpers_shards import NUM_VIDEOS, build_config, contents, make_video
+from helpers_shards import NUM_VIDEOS, build_config, contents
 from helpers_turns import interrupt
 
 import shardify.build.archives.windows
@@ -172,16 +172,6 @@ def test_an_outage_is_not_taken_for_damage(
             build(config)
         states = {path.name: json.loads(path.read_bytes())["state"] for path in tmp_path.glob("window-*.json")}
         assert states == {"window-000000.json": "complete"}
-
-
-def test_an_mp4_whose_index_is_at_its_end(tmp_path: Path) -> None:
-    """Which a pipe cannot decode."""
-    make_video(tmp_path / "videos" / "c" / "v.mp4", num_frames=20)
-    data = (tmp_path / "videos" / "c" / "v.mp4").read_bytes()
-    assert data.index(b"moov") > data.index(b"mdat")
-    write_tar(tmp_path / "archives" / "a.tgz", {"c/v.mp4": data})
-    summary = build(build_config(tmp_path, tmp_path / "out", source={"kind": "flat", "videos": tmp_path / "archives"}))
-    assert (summary.num_samples, summary.num_frames, summary.num_rejected) == (1, 20, 0)
 
 
 # Sources

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +15,8 @@ import shardify.build.archives.windows
 import shardify.build.archives.writer
 from shardify.build.run import build
 from shardify.build.shard_writer import decode_source
-from shardify.config import dump_config
 from shardify.errors import UsageError
 from shardify.frames.decoding import Frames, VideoError
-from shardify.frames.ffmpeg_command import ffmpeg_binary
 from shardify.storage.folder_store import FolderStore
 
 
@@ -152,42 +144,3 @@ def test_lists_that_changed_are_refused(archived_source: Path, tmp_path: Path) -
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(UsageError, match=r"was built differently: .*names, labels or splits"):
         build(config)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_build_goes_on(
-    archived_source: Path, archived_shards: Path, tmp_path: Path, sign: signal.Signals
-) -> None:
-    slow, hold = tmp_path / "slow-ffmpeg", tmp_path / "hold"
-    work = f'if [ -e {hold} ]; then exec sleep 30; else sleep 0.2; exec {ffmpeg_binary()} "$@"; fi'
-    slow.write_text(f'#!/bin/sh\ncase "$*" in *-version*) exec {ffmpeg_binary()} "$@" ;; *) {work} ;; esac\n')
-    slow.chmod(0o755)
-    out = tmp_path / "out"
-    config = archived_config(archived_source / "archives", out, frames={"ffmpeg": str(slow)}, workers=1)
-    (tmp_path / "config.yaml").write_text(dump_config(config))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "shardify", "build", str(tmp_path / "config.yaml")],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
-    )
-    deadline = time.monotonic() + 60
-    while not list(out.glob("shard-*.json")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    hold.touch()
-    time.sleep(1)
-    os.killpg(process.pid, sign)
-    _, errors = process.communicate(timeout=10)  # though the videos at hand would take longer
-    assert not (out / "manifest.json").exists()
-    if sign == signal.SIGINT:
-        assert (process.returncode, errors.splitlines()[-1]) == (
-            130,
-            "interrupted; the same command goes on from what is saved",
-        )
-        assert not list(out.glob(".*.tmp"))
-    build(archived_config(archived_source / "archives", out))
-    assert contents(out) == contents(archived_shards)

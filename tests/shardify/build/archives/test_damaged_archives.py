@@ -22,7 +22,6 @@ from shardify.errors import WorkError
 from shardify.inspection.verify import verify
 from shardify.shards.record import ShardRecord
 from shardify.storage import open_store
-from shardify.storage.folder_store import FolderStore
 
 
 def cut(path: Path) -> None:
@@ -124,32 +123,6 @@ def test_the_rest_of_a_damaged_archive_may_be_done_without(archives: Path, tmp_p
     assert summary.num_samples == at_once.num_samples == NUM_VIDEOS - summary.num_missing
     assert 1 < summary.num_missing < 8
     assert any("b.tgz is damaged after" in line for line in summary.lines())
-
-
-def test_shards_of_a_killed_run_do_not_stay_if_the_rerun_finds_damage(
-    archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    config = archived_config(archives, out, videos_per_shard=2)
-    flip(archives / "b.tgz")
-    write_file = FolderStore.write_file
-
-    class Killed(BaseException):
-        pass
-
-    def die(self: FolderStore, name: str, path: Path) -> None:
-        if name == "shard-001001.tar":
-            raise Killed
-        write_file(self, name, path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FolderStore, "write_file", die)
-        with pytest.raises(Killed):
-            build(config)
-    assert list(out.glob("shard-001*.tar"))
-    assert not list(out.glob("shard-001*.json"))
-    refuse(config)
-    assert not list(out.glob("shard-001*"))
 
 
 def test_an_archive_whose_checksum_does_not_fit_is_left_out_if_that_is_accepted(archives: Path, tmp_path: Path) -> None:
