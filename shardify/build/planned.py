@@ -15,6 +15,7 @@ from shardify.build.shard_writer import ShardTask
 from shardify.build.work import Built, Work, finished_shards, read_records
 from shardify.catalogs.base import Catalog
 from shardify.errors import UnfinishedError
+from shardify.shards.format import shard_name
 from shardify.storage.store import Store
 
 NUM_NAMED_SHARDS = 5
@@ -37,7 +38,10 @@ def find_shards(
 
 def collect_shards(store: Store, description: BuildDescription) -> Built:
     """The records of all planned shards. Raises UnfinishedError if a shard has not been written yet."""
-    records, missing = read_records(store, range(description.num_shards))
+    there = store.sizes()  # one listing is cheaper than many records
+    missing = [number for number in range(description.num_shards) if shard_name(number, "json") not in there]
+    if not missing:
+        records, missing = read_records(store, range(description.num_shards))
     if missing:
         named = ", ".join(map(str, missing[:NUM_NAMED_SHARDS])) + (" ..." if missing[NUM_NAMED_SHARDS:] else "")
         raise UnfinishedError(
