@@ -103,7 +103,7 @@ def differences(old: BuildDescription, new: BuildDescription) -> list[str]:
     then, today = ({**build.settings, "name": build.name} for build in (old, new))
     found = [
         f"{key} was {then.get(key)} and is now {today.get(key)}"
-        for key in sorted(then.keys() | today.keys())
+        for key in (*sorted(old.settings.keys() | new.settings.keys()), "name")
         if then.get(key) != today.get(key)
     ]
     if old.num_videos != new.num_videos:
