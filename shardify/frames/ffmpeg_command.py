@@ -1,7 +1,4 @@
-"""Which ffmpeg to use, and the command line that makes it turn a video into Motion-JPEG.
-
-In: a :class:`FramesConfig`. Out: a list of words, put together by ffmpeg-python; nothing is decoded here.
-"""
+"""Which ffmpeg to use, and its command line that turns a video into Motion-JPEG; ffmpeg-python builds it."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ _OLDEST_FFMPEG = (5, 1)
 _MAX_INT32 = 2**31 - 1
 """Largest -max_pixels that ffmpeg takes, and largest number of frames that a shard's index holds."""
 _SOURCE = "SOURCE"
-"""Stands for the source while the command line is put together."""
+"""A placeholder for the source while the command line is built."""
 
 
 class FramesConfig(StrictModel):
@@ -38,9 +35,9 @@ class FramesConfig(StrictModel):
     max_frames: int = Field(default=10_000, ge=1, le=_MAX_INT32)
     """Videos with more frames are rejected."""
     max_source_pixels: int = Field(default=8192 * 8192, ge=1, le=_MAX_INT32)
-    """Larger pictures (with the decoder's padding) are not decoded; bounds the memory that a damaged header claims."""
+    """Larger pictures (with the decoder's padding) are rejected; a damaged header could ask for too much memory."""
     time_limit_seconds: float = Field(default=600.0, gt=0, le=86_400)
-    """A video that takes longer is given up; at most a day."""
+    """How long decoding one video may take; at most a day."""
     ffmpeg: str = "bundled"
     """`bundled` (imageio-ffmpeg's binary), `system` (the one on PATH) or the path of a binary."""
 
@@ -70,7 +67,7 @@ def ffmpeg_binary(choice: str = "bundled", *, key: str = "frames.ffmpeg") -> str
 
 @functools.cache
 def ffmpeg_version(binary: str) -> str:
-    """The version that a binary reports of itself, e.g. "7.0.2-static" or "n9.0.2-17-g2a571b6068".
+    """The version of a binary, e.g. "7.0.2-static" or "n9.0.2-17-g2a571b6068".
 
     Raises:
         UsageError: if it is not an ffmpeg, or one older than 5.1.
@@ -92,10 +89,10 @@ def ffmpeg_version(binary: str) -> str:
 
 
 def filter_chain(config: FramesConfig) -> str:
-    """The video filters between decoder and JPEG encoder, in ffmpeg's syntax; part of a data set's identity.
+    """The video filters between decoder and JPEG encoder, in ffmpeg's syntax; the manifest holds them.
 
-    Colours are as JFIF asks: BT.601, full range, chroma samples centred between their pixels. accurate_rnd and bitexact
-    make the scaler independent of the CPU.
+    Colours as in JFIF: BT.601, full range, chroma samples centred between their pixels. accurate_rnd and bitexact make
+    the scaler independent of the CPU.
     """
     flags = "bicubic+accurate_rnd+bitexact+full_chroma_int+full_chroma_inp"
     scale = f"scale=w={config.width}:h={config.height}:flags={flags}:out_range=full:out_color_matrix=bt601"
@@ -104,7 +101,7 @@ def filter_chain(config: FramesConfig) -> str:
 
 
 def ffmpeg_command(source: str, config: FramesConfig, *, cpu_flags: str | None = None) -> list[str]:
-    """The whole command line: `source` in, Motion-JPEG on stdout, the story on stderr.
+    """The whole command line: `source` in, Motion-JPEG on stdout, the log on stderr.
 
     Args:
         source: absolute path of the video.
@@ -117,7 +114,7 @@ def ffmpeg_command(source: str, config: FramesConfig, *, cpu_flags: str | None =
     video = ffmpeg.input(
         _SOURCE,
         protocol_whitelist="file",
-        r=25,  # number the frames instead of trusting their timestamps: the encoder refuses any that do not increase
+        r=25,  # number the frames: the encoder refuses timestamps that do not increase
         flags="+bitexact",
         threads=1,
         max_pixels=config.max_source_pixels,
@@ -138,5 +135,5 @@ def ffmpeg_command(source: str, config: FramesConfig, *, cpu_flags: str | None =
         **{"q:v": config.quality, "frames:v": config.max_frames + 1},
     )
     command: list[str] = output.global_args(*global_options).compile(cmd=ffmpeg_binary(config.ffmpeg))
-    # Put in here, as ffmpeg-python refuses names that are not UTF-8. The prefix makes any name a local file's.
+    # ffmpeg-python refuses names that are not UTF-8, so the name is inserted here; the prefix makes it a local file.
     return [f"file:{source}" if word == _SOURCE else word for word in command]

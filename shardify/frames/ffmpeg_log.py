@@ -1,8 +1,8 @@
-"""What ffmpeg says on stderr, read line by line: the source's metadata, packet counts and complaints.
+"""ffmpeg's log on stderr: the source's metadata, packet counts and complaints.
 
 In: the lines of one run at LOG_LEVEL. Out: an :class:`FfmpegLog`. There may be no ffprobe, so this is the only source
-of metadata. Complaints go into shards that must be byte-identical whenever they are built, but ffmpeg's threads speak
-at once: so which complaints are kept, and their order, depends on the set of lines alone and not on their sequence.
+of metadata. Complaints go into shards, which must be byte-identical in every build, but ffmpeg's threads write in any
+order. So the kept complaints and their order depend only on the set of lines.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 LOG_LEVEL = "repeat+level+verbose"
-"""What -loglevel must be: every line with its level, none folded into "last message repeated"."""
+"""For -loglevel: every line with its level, none replaced by "last message repeated"."""
 MAX_COMPLAINTS = 5
-"""Distinct lines kept of what ffmpeg complained about."""
+"""How many distinct lines are kept."""
 MAX_COMPLAINT_CHARS = 200
 
 _LINE = re.compile(
@@ -39,9 +39,9 @@ _NO_COMPLAINTS = (
     "deprecated pixel format used",
     "No accelerated colorspace conversion",
 )
-"""Openings of lines that only tell how an error already reported ended the run, or that are not about the video."""
+"""Beginnings of lines that repeat an error, or are not about the video."""
 _OTHER_STREAMS = ("[aist#", "[sist#", "[dist#")
-"""Components that speak of streams which are not decoded."""
+"""Components of streams that are not decoded."""
 
 _DURATION = re.compile(r"\s*Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?),")
 _STREAM = re.compile(r"\s*Stream #0:(\d+)(?:\[0x[0-9a-f]+\])?(?:\([^)]*\))?: (\w+): (.*)")
@@ -72,8 +72,8 @@ class Stream:
     def fps(self) -> float:
         """Mean frame rate; 0.0 if unknown.
 
-        ffmpeg's `fps`, but at most its `tbr`, the lowest rate that hits every timestamp; a mean above that comes from
-        a damaged duration. The NTSC rates, which ffmpeg rounds to two decimals, are made exact.
+        ffmpeg's `fps`, but at most its `tbr`, the lowest rate that hits every timestamp: a higher mean comes from a
+        damaged duration. ffmpeg rounds the NTSC rates to two decimals; they are made exact.
         """
         rates = [float(number) * (1000 if kilo else 1) for number, kilo, _ in _RATE.findall(self.description)]
         rate = min(rates, default=0.0)
@@ -81,7 +81,7 @@ class Stream:
 
     @property
     def is_attached_picture(self) -> bool:
-        """Whether it is a cover picture rather than a video."""
+        """Whether it is a cover picture, not a video."""
         return "(attached pic)" in self.description
 
     @property
@@ -94,26 +94,26 @@ class Stream:
 
 @dataclass(kw_only=True)
 class FfmpegLog:
-    """What one ffmpeg run said; feed it with :meth:`read`."""
+    """The log of one ffmpeg run; :meth:`read` fills it."""
 
     source: str
-    """The input as given to ffmpeg; scrubbed from every line that is kept."""
+    """The input as given to ffmpeg; removed from every kept line."""
     container: str = ""
     """ffmpeg's name of the source's format, e.g. "mov,mp4,m4a,3gp,3g2,mj2"; empty if it could not be opened."""
     streams: dict[int, Stream] = field(default_factory=dict)
     """Streams of the source by index; empty if it could not be opened."""
     duration_seconds: float | None = None
-    """Length that the container claims."""
+    """From the container."""
     mapped: int | None = None
     """Index of the stream that was decoded."""
     packets_read: int | None = None
     frames_decoded: int | None = None
-    """Of the mapped stream; None if ffmpeg did not get so far as to count."""
+    """Of the mapped stream; None if ffmpeg ended before it counted."""
     was_asked_to_stop: bool = False
-    """Whether a signal made it end early; it does so in good order, with the frames it has."""
+    """Whether a signal ended it early; it then ends normally, with the frames so far."""
     _section: str = ""
     _complaints: dict[tuple[int, str], str] = field(default_factory=dict)
-    """(severity, line without its numbers) -> the least of these lines."""
+    """(severity, line without its numbers) -> the first such line in sorted order."""
 
     @property
     def video(self) -> Stream | None:
@@ -122,7 +122,7 @@ class FfmpegLog:
 
     @property
     def complaints(self) -> tuple[str, ...]:
-        """The gravest distinct complaints, at most MAX_COMPLAINTS lines; lines that differ in numbers only are one."""
+        """The most severe complaints, at most MAX_COMPLAINTS lines; lines that differ only in numbers count as one."""
         ordered = sorted((severity, line) for (severity, _), line in self._complaints.items())
         return tuple(dict.fromkeys(line for _, line in ordered))[:MAX_COMPLAINTS]
 
@@ -131,7 +131,7 @@ class FfmpegLog:
         return any(words in line for line in self._complaints.values())
 
     def read(self, lines: Iterable[bytes]) -> None:
-        """Take in the lines of stderr until they end."""
+        """Read the lines of stderr to their end."""
         for line in lines:
             self._read_line(line.decode("utf-8", errors="surrogateescape").rstrip("\r\n"))
 

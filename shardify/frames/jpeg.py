@@ -1,8 +1,4 @@
-"""Motion-JPEG bytes <-> single JPEGs.
-
-In: JPEG pictures one after the other, as ffmpeg's `mjpeg` muxer writes them. Out: one bytes object a picture.
-Only markers are read (ITU-T T.81, annex B); nothing is decoded.
-"""
+"""Cuts Motion-JPEG, as ffmpeg's `mjpeg` muxer writes it, into JPEGs; reads only markers (ITU-T T.81, annex B)."""
 
 from __future__ import annotations
 
@@ -33,10 +29,10 @@ def split_jpegs(stream: bytes) -> tuple[bytes, ...]:
 
 
 def _end_of_jpeg(stream: bytes, start: int) -> int:
-    """Offset just behind the JPEG that begins at `start`.
+    """Offset just after the JPEG that begins at `start`.
 
-    Header segments are skipped by their length, since they may hold any bytes. In the scan behind them every 0xFF
-    of the entropy-coded data is followed by 0x00 or a restart marker, so the first end marker found is the true one.
+    Header segments may hold any bytes, so they are skipped by their length. In the scan after them, 0x00 or a restart
+    marker follows every 0xFF of the data, so the first end marker is the right one.
     """
     if not stream.startswith(_START_OF_IMAGE, start):
         raise ValueError(f"no JPEG begins at byte {start} of {len(stream)}")

@@ -1,7 +1,7 @@
-"""A file that lies in memory alone: how a video that is in no folder reaches ffmpeg.
+"""A file in memory, for a video that was downloaded or read from an archive.
 
-In: the bytes of a video that was fetched, or read from an archive. Out: a path below which this process and its
-children find a regular file in which they can seek; an MP4 whose index is at its end can be decoded in no other way.
+In: the bytes. Out: a path at which this process and its children find a regular file. They must be able to seek in it:
+an MP4 may have its index at the end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Rows of frames as one picture.
-
-In: samples of shards, and indices of their frames. Out: strips, and a PNG that shows them below each other.
-"""
+"""Rows of frames as one PNG."""
 
 from __future__ import annotations
 
@@ -21,28 +18,9 @@ from shardify.storage.folder_store import whole_file
 from shardify.storage.store import Store
 from shardify.storage.work_folder import require_writable, work_folder
 
-_MARGIN = 16
-
-
-_GAP = 4
-
-
-_FRAME_HEIGHT = 72
-
-
-_FONT_SIZE = 14
-
-
-_SMALL_FONT_SIZE = 12
-
-
-_INK = "#202124"
-
-
-_FAINT = "#6b6f76"
-
-
-_PAPER = "#ffffff"
+_MARGIN, _GAP, _FRAME_HEIGHT = 16, 4, 72
+_FONT_SIZE, _SMALL_FONT_SIZE = 14, 12
+_INK, _FAINT, _PAPER = "#202124", "#6b6f76", "#ffffff"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +32,7 @@ class Strip:
     frames: tuple[ImageArray, ...]
     """uint8 (H, W, 3) each."""
     captions: tuple[str, ...]
-    """What stands under each frame."""
+    """The text under each frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +67,7 @@ def _read_frame(store: Store, manifest: Manifest, found: FoundSample, frame: int
         picture: ImageArray = simplejpeg.decode_jpeg(jpeg)
     except ValueError as error:
         raise WorkError(
-            f"{origin}: frame {frame} of sample {entry.key} is no sound JPEG ({one_line(error)}); "
+            f"{origin}: frame {frame} of sample {entry.key} is not a sound JPEG ({one_line(error)}); "
             "run `shardify verify --deep`, then rebuild that shard"
         ) from None
     return picture

@@ -1,15 +1,15 @@
-"""Moving shapes: small videos whose class is told by motion alone.
+"""Moving shapes: small videos whose class shows only in the motion.
 
 In: a class name and a random generator. Out: uint8 (F, H, W, 3) frames.
 
 A scene is a still background and a few shapes. Each shape has a state of four numbers: x, y, log radius, angle. The
-state lives on a torus (what leaves on one side enters on the other; what outgrows the largest radius starts again at
-the smallest), starts uniformly at random, and a motion only adds a displacement that depends on time. So at any one
-time the state is uniform whatever the motion: a single frame carries no information about the class, by construction.
-Directions and senses of rotation are random too, so that a mirrored video stays in its class.
+state wraps around: a shape that leaves on one side enters on the other, and the smallest radius follows the largest.
+It starts uniformly at random, and a motion only adds a displacement that depends on time. So the state is uniform at
+any time for every motion: a single frame says nothing about the class. Directions and senses of rotation are random
+too, so a mirrored video stays in its class.
 
-Lengths are in frame heights, times in frames. Rates vary by RATE_SPREAD only, and no motion ever rests for long, so
-that the playback speed can be told from 16 frames.
+Lengths are in frame heights, times in frames. Rates vary by RATE_SPREAD only, and no motion rests for long, so that 16
+frames show the playback speed.
 """
 
 from __future__ import annotations

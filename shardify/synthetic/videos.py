@@ -1,12 +1,11 @@
-"""The embedded demo data set: moving shapes as real video files, in UCF101's layout.
+"""The demo data set: moving shapes as real video files, in UCF101's layout.
 
     out/videos/<Class>/v_<Class>_gXX_cYY.avi            MPEG-4 in AVI, as UCF101
     out/ucfTrainTestlist/{classInd,trainlist0N,testlist0N}.txt
-    out/synthetic.json                                  the settings that shaped them
+    out/synthetic.json                                  the settings
 
-The clips of one group of a class share their looks and differ in everything else; the three splits divide the groups,
-as UCF101's do. The files depend on the settings (and the ffmpeg) only: a run that was killed continues, one that
-was finished has nothing to do.
+Clips of one group share their looks and differ in everything else; the three splits divide the groups, as in UCF101.
+The files depend only on the settings and the ffmpeg, so a killed run can be continued.
 """
 
 from __future__ import annotations
@@ -46,11 +45,11 @@ class SyntheticConfig(StrictModel):
     out: LocalFolder
     """Folder of this machine for the videos and lists; made if absent."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Another seed, other videos."""
+    """Each seed gives other videos."""
     num_groups: int = Field(default=12, ge=NUM_SPLITS, le=99)
-    """Groups a class; about 28 % of them are a split's test set, as in UCF101."""
+    """Groups per class; each split tests on about 28 % of them, as in UCF101."""
     clips_per_group: int = Field(default=2, ge=1, le=99)
-    """Clips a group: same background and shapes, other positions and directions."""
+    """Clips per group: same background and shapes, other positions and directions."""
     min_frames: int = Field(default=64, ge=1)
     """Length of the shortest clip."""
     max_frames: int = Field(default=160, ge=1, le=1000)
@@ -60,11 +59,11 @@ class SyntheticConfig(StrictModel):
     width: int = Field(default=128, ge=32, le=320, multiple_of=2)
     """Width of the videos in pixels."""
     fps: int = Field(default=25, ge=1, le=120)
-    """Frames a second, as the files tell it; the motion a frame does not depend on it."""
+    """Frames per second noted in the files; the motion per frame does not depend on it."""
     ffmpeg: str = "bundled"
     """`bundled`, `system` or a path."""
     workers: int = Field(default=0, ge=0, le=1024)
-    """Threads, each with an ffmpeg of its own; 0 takes every core this process may use."""
+    """Threads, each with its own ffmpeg; 0 means one per usable core."""
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
@@ -75,7 +74,7 @@ class SyntheticConfig(StrictModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One video to be made; everything about it follows from these numbers."""
+    """One video; everything about it follows from these numbers."""
 
     label: int
     group: int
@@ -96,19 +95,19 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticSummary:
-    """What a run left behind."""
+    """Result of a run."""
 
     out: Path
     num_videos: int
     """In the data set."""
     num_made: int
-    """By this run; the others were there."""
+    """By this run; the others existed."""
     num_frames: int
     """In the data set."""
 
 
 def write_synthetic(config: SyntheticConfig) -> SyntheticSummary:
-    """Write the data set, or what is missing of it.
+    """Write the videos and lists that do not exist yet.
 
     Raises:
         UsageError: if the folder holds something else, or videos made with other settings.
@@ -150,7 +149,7 @@ def list_clips(config: SyntheticConfig) -> list[Clip]:
 
 
 def num_frames_of(config: SyntheticConfig, clip: Clip) -> int:
-    """A clip's length, uniform in [min_frames, max_frames] whatever its class."""
+    """A clip's length, uniform in [min_frames, max_frames] for every class."""
     choices = config.max_frames - config.min_frames + 1
     return config.min_frames + int(_generator(config, clip, "length").random() * choices)
 
@@ -187,7 +186,7 @@ def encode_video(frames: ImageArray, path: Path, *, fps: int, binary: str, cpu_f
         cpu_flags: ffmpeg's -cpuflags; "0" switches its SIMD code off.
 
     Raises:
-        WorkError: if ffmpeg fails; its last words are in the message.
+        WorkError: if ffmpeg fails.
     """
     _, height, width, _ = frames.shape
     source = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", video_size=(width, height), framerate=fps)
@@ -211,7 +210,7 @@ def encode_video(frames: ImageArray, path: Path, *, fps: int, binary: str, cpu_f
         lines = done.stderr.decode("utf-8", errors="replace").strip().splitlines()
         words = re.sub(r"^\[[^]]*\] *", "", lines[-1]) if lines else f"exit code {done.returncode}"
         raise WorkError(
-            f"ffmpeg could not write a video to {path.parent}: {words}; mend that and run the same command again"
+            f"ffmpeg could not write a video to {path.parent}: {words}; fix that and run the same command again"
         )
 
 
@@ -222,7 +221,7 @@ def _write_video(config: SyntheticConfig, clip: Clip, binary: str) -> None:
 
 
 def _generator(config: SyntheticConfig, clip: Clip, purpose: str) -> np.random.Generator:
-    """A stream of its own for each purpose; only uniform doubles are drawn from it, which NumPy keeps stable."""
+    """A separate stream for each purpose; NumPy keeps its uniform doubles stable, so only these are drawn."""
     looks = purpose == "looks"
     number = 0 if looks else clip.number  # a group's clips share their looks
     purposes = ("looks", "length", "motion")
@@ -230,7 +229,7 @@ def _generator(config: SyntheticConfig, clip: Clip, purpose: str) -> np.random.G
 
 
 def _claim_folder(config: SyntheticConfig) -> None:
-    """Note the settings in an empty folder, or check those that are noted there."""
+    """Write the settings to an empty folder, or compare them with those in it."""
     settings: dict[str, Any] = config.model_dump(mode="json", exclude={"out", "workers", "ffmpeg"})
     try:
         config.out.mkdir(parents=True, exist_ok=True)

@@ -98,7 +98,7 @@ class FaultProxy:
             return sum(_matches(path, method, *request) for request in self.requests)
 
     def take(self, method: str, path: str) -> Fault | None:
-        """Note a request; the fault that is to befall it."""
+        """Record a request; returns the fault for it."""
         with self._lock:
             self.requests.append((method, path))
             if self.is_out:
@@ -126,7 +126,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are part of the trade."""
+        """Clients may close their connections."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -27,7 +27,7 @@ START_SECONDS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class S3Server:
-    """Where a server is and how to get in."""
+    """A server's address and credentials."""
 
     endpoint: str
     access_key: str
@@ -37,7 +37,7 @@ class S3Server:
     """Whether it checks signatures; moto's does not."""
 
     def set_environment(self, monkeypatch: pytest.MonkeyPatch, endpoint: str | None = None) -> None:
-        """Make it the server of this process and of those it starts; through a proxy if an endpoint is given."""
+        """Use this server in this process and its children; through a proxy if an endpoint is given."""
         for name, value in {
             "AWS_ENDPOINT_URL": endpoint or self.endpoint,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -50,7 +50,7 @@ class S3Server:
 
 
 def given_server() -> S3Server | None:
-    """The server that the environment names, if it does."""
+    """The server that the environment names, if any."""
     if "AWS_ENDPOINT_URL" not in os.environ:
         return None
     return S3Server(
@@ -64,7 +64,7 @@ def given_server() -> S3Server | None:
 
 @contextmanager
 def moto_server() -> Iterator[S3Server]:
-    """moto's server with one bucket, in a process of its own."""
+    """moto's server with one bucket, in its own process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Processes that share a folder, played by threads or by nested calls: one acts between two acts of another."""
+"""Simulates processes that share a folder, with threads or nested calls that take turns at each access."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 from shardify.storage.folder_store import FolderStore
 
 ACCESSES = ("read", "sizes", "size", "exists", "create", "write", "write_file", "delete")
-"""What a process does to a folder; between two of these, others may do anything."""
+"""Methods at which another process may take its turn."""
 
 
 class KilledError(BaseException):
-    """Ends a process as a signal would: nothing of it is handled."""
+    """Ends a simulated process as a signal would; nobody handles it."""
 
 
 def _around_accesses(patch: pytest.MonkeyPatch, before: Callable[[], None]) -> None:
@@ -34,7 +34,7 @@ def _around_accesses(patch: pytest.MonkeyPatch, before: Callable[[], None]) -> N
 
 
 def interrupt(act: Callable[[], object], other: Callable[[], object], at: int, killed_at: int | None) -> int:
-    """Run an act, and another one in the midst of it.
+    """Run an act, and another one in the middle of it.
 
     Args:
         act: done by this thread.
@@ -67,7 +67,7 @@ def interrupt(act: Callable[[], object], other: Callable[[], object], at: int, k
 
 
 def interleave(acts: Sequence[Callable[[], object]], seed: int) -> None:
-    """Run acts in threads of which one at a time goes on, up to its next access; the same turns for the same seed."""
+    """Run acts in threads, one at a time up to its next access; the same seed gives the same turns."""
     draw, changed, start = random.Random(seed), threading.Condition(), threading.Barrier(len(acts))
     alive: dict[int, int] = {}
     waiting: set[int] = set()

@@ -17,8 +17,6 @@ WIDTH, HEIGHT = 160, 128
 _ROWS, _COLUMNS = 4, 4
 _BITS = _ROWS * _COLUMNS
 
-"""uint8 (height, width, 3), RGB."""
-
 
 def run_ffmpeg(*arguments: str | Path, stdin: bytes | None = None) -> None:
     """Run ffmpeg to make a fixture; its complaints fail the test."""

@@ -113,7 +113,7 @@ def test_a_frame_that_is_no_picture_is_named(tmp_path: Path, monkeypatch: pytest
     store, key = damage(flat_store(tmp_path, [20]), tmp_path, blank)
     monkeypatch.setattr(SampleEntry, "check", lambda *_: None)  # as if it had been packed like that
     with pytest.raises(
-        WorkError, match=rf"shard-000000\.tar: frame 0 of sample {key} is no sound JPEG \(.*verify --deep"
+        WorkError, match=rf"shard-000000\.tar: frame 0 of sample {key} is not a sound JPEG \(.*verify --deep"
     ):
         write_contact_sheet(store, tmp_path / "pictures")
 

@@ -1,4 +1,4 @@
-"""What goes wrong on the way to an object store is tried again while it may pass, or told at once."""
+"""Failures on the way to an object store are retried, or reported at once if they are final."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def proxy(s3_server: S3Server, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class TestPassingFaults:
-    """Each is met with another try, counted, and the bytes are the same."""
+    """Each is retried and counted, and the bytes are the same."""
 
     def put(self, url: str) -> Store:
         store = open_store(url)
@@ -52,12 +52,6 @@ class TestPassingFaults:
         assert store.read_range("shard.tar", 5, 5000) == b"5678901234" * 500
         assert proxy.counts == {"cut": 2}
         assert take() == Traffic(requests=3, retries=2, bytes_read=5000)
-
-    def test_connections_reset(self, proxy: FaultProxy, s3_url: str) -> None:
-        store = self.put(s3_url)
-        proxy.refuse(times=3)
-        assert store.read("shard.tar") == b"0123456789" * 1000
-        assert take().retries == 3
 
     def test_slow_answers_are_waited_for(self, proxy: FaultProxy, s3_url: str) -> None:
         store = self.put(s3_url)
@@ -103,9 +97,7 @@ class TestPassingFaults:
         assert store.read("big") == data
         assert store.names() == ["big"]
 
-    def test_large_objects_are_streamed_in_pieces_of_which_each_is_tried_again(
-        self, proxy: FaultProxy, s3_url: str
-    ) -> None:
+    def test_each_piece_of_a_large_object_is_retried(self, proxy: FaultProxy, s3_url: str) -> None:
         data = bytes(range(256)) * 70_000
         store = open_store(s3_url)
         assert isinstance(store, ObjectStore)
@@ -131,20 +123,6 @@ class TestPassingFaults:
 class TestHopelessFaults:
     """One request, one clear error."""
 
-    def test_ranges_past_the_end(self, proxy: FaultProxy, s3_url: str) -> None:
-        store = open_store(s3_url)
-        store.write("a", b"0123456789")
-        take()
-        for start in (8, 10, 20):
-            with pytest.raises(WorkError, match="/a"):
-                store.read_range("a", start, 4)
-        assert (take().requests, proxy.num_requests("*/a", "GET")) == (3, 3)
-
-    def test_a_missing_object(self, proxy: FaultProxy, s3_url: str) -> None:
-        with pytest.raises(FileNotFoundError):
-            open_store(s3_url).read("a")
-        assert len(proxy.requests) == 1
-
     @pytest.mark.parametrize("verb", ["read", "names", "write"])
     def test_a_missing_bucket(self, proxy: FaultProxy, verb: str) -> None:
         store = open_store("s3://no-such-bucket/x")
@@ -168,7 +146,7 @@ class TestHopelessFaults:
         assert take().retries == 0
 
 
-def test_uploads_may_take_longer_than_answers_may_stall(
+def test_uploads_may_take_longer_than_a_stalled_download(
     proxy: FaultProxy, s3_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A part that is on its way for long is no stall; an answer that does not come is one."""
@@ -183,7 +161,7 @@ def test_uploads_may_take_longer_than_answers_may_stall(
 
 
 @pytest.mark.parametrize("verb", ["write", "create"])
-def test_a_place_that_a_server_does_not_know(proxy: FaultProxy, s3_url: str, verb: str) -> None:
+def test_a_404_without_a_name_means_an_unknown_bucket(proxy: FaultProxy, s3_url: str, verb: str) -> None:
     """Some answer 404 without S3's name for it; that is no missing object."""
     store = open_store(s3_url)
     proxy.fail(404)

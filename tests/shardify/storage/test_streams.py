@@ -1,4 +1,4 @@
-"""An object is read once, whatever is asked for on the way."""
+"""A scan reads an object once, whatever parts are asked for."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_memory_holds_a_stretch_and_a_piece(store: CountingStore) -> None:
     assert len(scan._held) <= 64
 
 
-def test_ends_are_kept(store: CountingStore) -> None:
+def test_stretches_end_with_the_object(store: CountingStore) -> None:
     scan = Scan(store, "a", 990)
     assert scan.stretch(980, 2000) == DATA[980:990]
     assert scan.stretch(995, 2000) == b""
@@ -68,6 +68,6 @@ def test_an_index_that_goes_back_gets_its_bytes(store: CountingStore) -> None:
     assert scan.sha256() == hashlib.sha256(DATA).hexdigest()
 
 
-def test_an_object_that_became_shorter_is_told(store: CountingStore) -> None:
+def test_an_object_that_became_shorter_is_an_error(store: CountingStore) -> None:
     with pytest.raises(WorkError, match="/a ends at byte 1000"):
         Scan(store, "a", len(DATA) + 1).sha256()

@@ -1,4 +1,4 @@
-"""What was moved is counted from any thread, and adds up."""
+"""Counters from all threads add up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import fields
 from shardify.storage.traffic import Traffic, count, take, traffic
 
 
-def test_every_counter_adds_up_and_can_be_taken_away() -> None:
+def test_counters_can_be_added_and_subtracted() -> None:
     one = Traffic(**{field.name: i for i, field in enumerate(fields(Traffic), start=1)})
     two = Traffic(**{field.name: 10 * i for i, field in enumerate(fields(Traffic), start=1)})
     assert one + two == Traffic(**{field.name: 11 * i for i, field in enumerate(fields(Traffic), start=1)})
@@ -37,7 +37,7 @@ def test_threads_lose_nothing() -> None:
     assert not take()
 
 
-def test_what_is_taken_meanwhile_is_in_one_sum_or_the_other() -> None:
+def test_taking_while_counting_loses_nothing() -> None:
     take()
     done = threading.Event()
     taken: list[Traffic] = []

@@ -37,7 +37,7 @@ def nearest_mean_accuracy(features: FloatArray, num_trained: int) -> float:
     return float(np.mean(distances.argmin(axis=-1) == np.arange(len(features))[:, None]))
 
 
-def test_one_frame_says_nothing_about_the_class_and_motion_says_much() -> None:
+def test_motion_shows_the_class_and_a_single_frame_does_not() -> None:
     """Chance is 0.125; its standard error here is 0.012."""
     times = np.arange(40, 40 + 13, 2)
     scenes = [[scene(name, number, times) for number in range(200)] for name in MOTIONS]

@@ -1,4 +1,4 @@
-"""The embedded demo data set: its files and lists, reruns, and settings that cannot be."""
+"""The demo data set: its files and lists, reruns, and settings that are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from shardify.catalogs.ucf101 import UCF101Config, read_ucf101
-from shardify.config import dump_config, load_config
+from shardify.config import dump_config, load_config, validate_config
 from shardify.errors import UsageError, WorkError
 from shardify.frames.decoding import decode_video
 from shardify.frames.ffmpeg_command import FramesConfig, ffmpeg_binary
@@ -36,7 +36,7 @@ def small(out: Path, **changes: Any) -> SyntheticConfig:
     return SyntheticConfig(out=out, **values | changes)
 
 
-def test_clips_of_a_group_share_their_looks_alone(tmp_path: Path) -> None:
+def test_clips_of_a_group_share_only_their_looks(tmp_path: Path) -> None:
     config = small(tmp_path, clips_per_group=2, min_frames=40, max_frames=40)
     clips = [clip for clip in list_clips(config) if clip.class_name == "Slide"][:4]
     backgrounds = [np.median(render_clip(config, clip), axis=0) for clip in clips]
@@ -44,9 +44,6 @@ def test_clips_of_a_group_share_their_looks_alone(tmp_path: Path) -> None:
     assert same < 1
     assert other > 5
     assert (render_clip(config, clips[0]) != render_clip(config, clips[1])).any()
-
-
-# Files
 
 
 def test_files_hold_every_frame_in_ucf101s_layout(tmp_path: Path) -> None:
@@ -94,7 +91,7 @@ def test_files_do_not_depend_on_the_cpu(tmp_path: Path) -> None:
     assert (tmp_path / "simd").read_bytes() == (tmp_path / "plain").read_bytes()
 
 
-def test_files_depend_on_the_settings_alone(tmp_path: Path) -> None:
+def test_files_depend_only_on_the_settings(tmp_path: Path) -> None:
     for name, workers in (("one", 1), ("two", 3)):
         write_synthetic(small(tmp_path / name, workers=workers))
     write_synthetic(small(tmp_path / "other", seed=1))
@@ -144,7 +141,7 @@ def test_changed_settings_are_refused_by_name(tmp_path: Path) -> None:
     assert json.loads(before["synthetic.json"])["num_groups"] == 3
 
 
-def test_ffmpegs_failure_is_told(tmp_path: Path) -> None:
+def test_ffmpegs_failure_is_reported(tmp_path: Path) -> None:
     frames = np.zeros((2, 32, 32, 3), dtype=np.uint8)
     with pytest.raises(WorkError, match=r"ffmpeg could not write a video to .*absent: [^\[]*No such file or dir"):
         encode_video(frames, tmp_path / "absent" / "a.avi", fps=25, binary=ffmpeg_binary())
@@ -169,9 +166,6 @@ def test_a_killed_run_is_continued(tmp_path: Path) -> None:
     assert {p: b for p, b in contents(killed).items() if not p.endswith(".tmp")} == contents(tmp_path / "whole")
 
 
-# Lists and limits
-
-
 @pytest.mark.parametrize(("num_groups", "num_tested"), [(3, 1), (5, 1), (9, 3), (12, 3), (25, 7), (99, 28)])
 def test_splits_test_on_distinct_groups_as_ucf101(tmp_path: Path, num_groups: int, num_tested: int) -> None:
     lists = make_lists(list_clips(small(tmp_path, num_groups=num_groups)))
@@ -190,17 +184,17 @@ def test_splits_test_on_distinct_groups_as_ucf101(tmp_path: Path, num_groups: in
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"min_frames": 21}, r"min_frames 21 is more than max_frames 20"),
-        ({"height": 33}, r"height = 33: Input should be a multiple of 2"),
-        ({"workers": 10**6}, r"workers = 1000000: Input should be less than or equal to 1024"),
-        ({"seed": 2**63}, r"seed = 9223372036854775808: Input should be less than"),
-        ({"num_groups": 2}, r"num_groups = 2: Input should be greater than or equal to 3"),
+        ({"min_frames": 21}, "min_frames 21"),
+        ({"height": 33}, "height = 33"),
+        ({"workers": 10**6}, "workers = 1000000"),
+        ({"seed": 2**63}, "seed = 9223372036854775808"),
+        ({"num_groups": 2}, "num_groups = 2"),
     ],
 )
-def test_settings_that_cannot_be(tmp_path: Path, changes: dict[str, int], message: str) -> None:
-    overrides = [f"{key}={value}" for key, value in ({"max_frames": 20, "min_frames": 16} | changes).items()]
+def test_wrong_settings_are_named(tmp_path: Path, changes: dict[str, int], message: str) -> None:
+    values = {"out": tmp_path, "max_frames": 20, "min_frames": 16} | changes
     with pytest.raises(UsageError, match=message):
-        load_config(SyntheticConfig, CONFIGS / "synthetic_demo.yaml", overrides)
+        validate_config(SyntheticConfig, values, "file")
 
 
 def test_the_demo_holds_all_speeds_and_what_its_config_promises() -> None:
