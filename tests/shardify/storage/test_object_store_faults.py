@@ -152,6 +152,7 @@ def test_uploads_may_take_longer_than_a_stalled_download(
     """A part that is on its way for long is no stall; an answer that does not come is one."""
     monkeypatch.setattr("shardify.storage.object_store.STALL_TIMEOUT", timedelta(seconds=0.5))
     store = open_store(s3_url)
+    take()
     proxy.delay(1.5, method="PUT")
     store.write("a", b"slow")
     assert (proxy.counts["delay"], take().retries) == (1, 0)
