@@ -48,6 +48,16 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def whole_run(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted tiny training run; read-only."""
+    from helpers_training import run_tiny
+
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    run_tiny(small_dataset, out)
+    return out
+
+
+@pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """The S3 server of this session; with TEMPORAL_SSL_REQUIRE_S3=1 it must be a real one."""
     server = given_server()

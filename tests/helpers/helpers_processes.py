@@ -36,7 +36,12 @@ def kill_when(process: subprocess.Popen[str], path: Path) -> None:
         assert process.poll() is None, (process.returncode, *process.communicate())
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    for pid in [process.pid, *descendants(process.pid)]:
+    kill_all(process)
+
+
+def kill_all(process: subprocess.Popen[str]) -> None:
+    """SIGKILL a process and all that it started."""
+    for pid in [*descendants(process.pid), process.pid]:
         os.kill(pid, signal.SIGKILL)
     process.communicate()
 

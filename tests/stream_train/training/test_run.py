@@ -20,11 +20,6 @@ def config(shards: Path, out: Path, **changes: object) -> PretrainConfig:
     return tiny_config(shards, out, epochs=1, data__videos_per_batch=7, **changes)
 
 
-def test_a_held_out_split_that_is_not_there_names_the_key(small_dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"validation.split: .* no split 'test1'; .*validation=null"):
-        build_pretraining(config(small_dataset, tmp_path, validation={"split": "test1"}), World(), print)
-
-
 @pytest.mark.parametrize(("ranks", "allowed"), [(1, True), (3, True), (4, False), (7, False)])
 def test_a_process_with_a_single_clip_is_refused(
     small_dataset: Path, tmp_path: Path, ranks: int, allowed: bool
@@ -37,10 +32,6 @@ def test_a_process_with_a_single_clip_is_refused(
         return
     with pytest.raises(UsageError, match=r"a batch of one clip .or pair., from which BatchNorm cannot take"):
         build_pretraining(alone, world, print)
-
-
-def test_all_four_clips_leave_no_process_with_one(small_dataset: Path, tmp_path: Path) -> None:
-    build_pretraining(config(small_dataset, tmp_path), World(rank=0, size=7), print)
 
 
 def test_a_run_longer_than_accepted_smaller_data_allow_is_not_called_complete(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""Training runs: what they leave behind, exact resume, refusals, stops, held-out validation."""
+"""Training runs: what they leave behind, exact resume, refusals, validation."""
 
 from __future__ import annotations
 
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from stream_train.training.checkpoint import CheckpointFolder
 from stream_train.training.config import OptimizerConfig, PretrainConfig
 from stream_train.training.distributed import World
 from stream_train.training.exports import load_backbone
-from stream_train.training.loop import pretrain
 from stream_train.training.metrics import Interval, metrics_log, read_metrics
 from stream_train.training.objective import Objective
 from stream_train.training.optim import learning_rate
@@ -30,29 +30,24 @@ from stream_train.training.validation import validate_run
 NUM_STEPS = 10
 
 
-@pytest.fixture(scope="module")
-def whole_run(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted run; read-only."""
-    out = tmp_path_factory.mktemp("runs") / "whole"
-    run_tiny(small_dataset, out)
-    return out
-
-
 class Killed(BaseException):
     """Stands for a kill: nothing catches it."""
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Let the process die in the middle of a step, after `step` whole ones."""
+def train_and_die(patch: pytest.MonkeyPatch, shards: Path, out: Path, *, after: int) -> None:
+    """Train, and die in the middle of a step, after some whole ones."""
     original, done = Interval.add, [0]
 
     def add(self: Interval, *arguments: Any) -> None:
         done[0] += 1
-        if done[0] > step:
+        if done[0] > after:
             raise Killed
         original(self, *arguments)
 
-    monkeypatch.setattr(Interval, "add", add)
+    with patch.context() as patches:
+        patches.setattr(Interval, "add", add)
+        with pytest.raises(Killed):
+            run_tiny(shards, out)
 
 
 def test_what_a_run_leaves_behind(whole_run: Path, small_dataset: Path) -> None:
@@ -69,7 +64,12 @@ def test_what_a_run_leaves_behind(whole_run: Path, small_dataset: Path) -> None:
     for line in lines:
         assert line["loss"] == pytest.approx(line["loss_motion"] + line["loss_speed"], abs=0.05)
         assert 0 <= line["speed_accuracy"] <= 1
+    last = learning_rate(OptimizerConfig(learning_rate=1e-3), NUM_STEPS - 1, NUM_STEPS)
+    assert lines[-1]["learning_rate"] == last
     assert (whole_run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    events = EventAccumulator(str(whole_run / "tensorboard")).Reload().Scalars("loss")
+    assert [event.step for event in events] == [line["step"] for line in lines]
+    assert [event.value for event in events] == pytest.approx([line["loss"] for line in lines])
 
 
 def test_the_exported_backbone_is_the_checkpoint_s(whole_run: Path, small_dataset: Path) -> None:
@@ -84,31 +84,12 @@ def test_the_exported_backbone_is_the_checkpoint_s(whole_run: Path, small_datase
     assert (metadata["crop"], metadata["num_frames"], metadata["seed"]) == (24, 16, 3)
 
 
-def test_the_optimiser_follows_the_schedule(whole_run: Path) -> None:
-    checkpoint = CheckpointFolder(folder=whole_run).newest()
-    assert checkpoint is not None
-    last = learning_rate(OptimizerConfig(learning_rate=1e-3), NUM_STEPS - 1, NUM_STEPS)
-    assert [group["lr"] for group in checkpoint.optimizer["param_groups"]] == [last, last]
-    assert [group["weight_decay"] for group in checkpoint.optimizer["param_groups"]] == [0.1, 0.0]
-    assert records(whole_run)[-1]["learning_rate"] == last
-
-
-def test_tensorboard_has_the_same_figures(whole_run: Path) -> None:
-    events = EventAccumulator(str(whole_run / "tensorboard")).Reload()
-    scalars, lines = events.Scalars("loss"), records(whole_run)
-    assert [event.step for event in scalars] == [line["step"] for line in lines]
-    assert [event.value for event in scalars] == pytest.approx([line["loss"] for line in lines])
-
-
 @pytest.mark.parametrize("killed_after", [2, 4, 7, 9])
 def test_a_killed_run_continues_bit_identically(
     whole_run: Path, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_after: int
 ) -> None:
     out = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        stop_after(patch, killed_after)
-        with pytest.raises(Killed):
-            run_tiny(small_dataset, out)
+    train_and_die(monkeypatch, small_dataset, out, after=killed_after)
     with (out / "metrics.jsonl").open("a") as metrics:
         metrics.write('{"step": 10, "epo')  # killed in the middle of a line
     said = run_tiny(small_dataset, out)
@@ -121,10 +102,7 @@ def test_a_damaged_newest_checkpoint_only_costs_time(
     whole_run: Path, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        stop_after(patch, 9)
-        with pytest.raises(Killed):
-            run_tiny(small_dataset, out)
+    train_and_die(monkeypatch, small_dataset, out, after=9)
     newest = out / "checkpoint-00000008.pt"
     newest.write_bytes(newest.read_bytes()[:-10])
     said = run_tiny(small_dataset, out)
@@ -133,41 +111,31 @@ def test_a_damaged_newest_checkpoint_only_costs_time(
     assert_same_run(out, whole_run)
 
 
-def test_workers_and_other_neutral_keys_change_nothing(whole_run: Path, small_dataset: Path, tmp_path: Path) -> None:
-    run_tiny(small_dataset, tmp_path / "run", data__num_workers=1, data__prefetch_batches=1, checkpoint__keep=1)
-    assert_same_run(tmp_path / "run", whole_run)
-
-
-def test_judging_while_training_changes_nothing(small_dataset: Path, whole_run: Path, tmp_path: Path) -> None:
+def test_validation_and_other_neutral_keys_change_nothing(small_dataset: Path, whole_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    run_tiny(small_dataset, out, validation={"split": None, "draws_per_video": 1, "every_epochs": 1})
+    validation = {"split": None, "draws_per_video": 1, "every_epochs": 1}
+    run_tiny(small_dataset, out, validation=validation, data__num_workers=1, data__prefetch_batches=1)
     one, other = (CheckpointFolder(folder=folder).newest() for folder in (out, whole_run))
     assert one is not None
     assert other is not None
     assert all(torch.equal(value, other.model[name]) for name, value in one.model.items())
-    judged = [line for line in records(out) if "validation_motion_accuracy" in line]
-    assert [line["step"] for line in judged] == [5, 10]
+    validated = [line for line in records(out) if "validation_motion_accuracy" in line]
+    assert [line["step"] for line in validated] == [5, 10]
     result = json.loads((out / "validation.json").read_text())
-    assert result["figures"]["speed_accuracy"] == judged[-1]["validation_speed_accuracy"]
+    assert result["figures"]["speed_accuracy"] == validated[-1]["validation_speed_accuracy"]
     assert (out / "confusion_motion.png").is_file()
 
 
-def test_another_seed_is_another_run(whole_run: Path, small_dataset: Path, tmp_path: Path) -> None:
-    run_tiny(small_dataset, tmp_path / "run", seed=4)
-    assert records(tmp_path / "run")[0]["loss"] != records(whole_run)[0]["loss"]
-
-
-def test_a_complete_run_only_makes_its_exports_again(small_dataset: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    run_tiny(small_dataset, out)
-    metrics = (out / "metrics.jsonl").read_bytes()
-    export = (out / "backbone.safetensors").read_bytes()
+def test_a_complete_run_only_writes_its_exports_again(whole_run: Path, small_dataset: Path, tmp_path: Path) -> None:
+    """Also where the data set was moved: the same data elsewhere is the same data."""
+    out, moved = tmp_path / "run", tmp_path / "moved"
+    shutil.copytree(whole_run, out)
+    shutil.copytree(small_dataset, moved)
     for name in ("backbone.safetensors", "curves.png"):
         (out / name).unlink()
-    said = run_tiny(small_dataset, out)
-    assert said[0] == f"{out} is complete: 10 steps, 2 epochs"
-    assert (out / "metrics.jsonl").read_bytes() == metrics
-    assert (out / "backbone.safetensors").read_bytes() == export
+    assert run_tiny(moved, out)[0] == f"{out} is complete: 10 steps, 2 epochs"
+    for name in ("metrics.jsonl", "backbone.safetensors"):
+        assert (out / name).read_bytes() == (whole_run / name).read_bytes()
     assert (out / "curves.png").is_file()
 
 
@@ -202,16 +170,6 @@ def test_other_data_is_refused_unless_accepted(small_dataset: Path, tmp_path: Pa
     assert said[0] == f"continuing {out} after step 5 of 6"
 
 
-def test_the_same_data_elsewhere_is_the_same_data(whole_run: Path, tmp_path: Path) -> None:
-    shards = [[20, 16, 31, 61, 125], [130, 17, 40, 45], [5, 150, 33, 34, 35, 36], [64, 65, 66], [70, 71, 72, 121, 16]]
-    moved = write_dataset(tmp_path / "moved", shards)
-    out = tmp_path / "run"
-    out.mkdir()
-    for path in whole_run.glob("checkpoint-*"):
-        (out / path.name).write_bytes(path.read_bytes())
-    assert run_tiny(moved, out)[0] == f"{out} is complete: 10 steps, 2 epochs"
-
-
 def test_the_first_non_finite_loss_stops_the_run(small_dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(WorkError) as caught:
@@ -231,37 +189,23 @@ def test_a_state_with_infinite_weights_is_not_saved(small_dataset: Path, tmp_pat
     assert CheckpointFolder(folder=out).steps() == []
 
 
-def objective(loss: float) -> Objective:
-    value = torch.tensor(loss, dtype=torch.float64)
-    return Objective(loss=value.float(), value=value, totals={"motion": torch.stack((value, torch.ones_like(value)))})
-
-
-@pytest.mark.parametrize(
-    ("loss", "norm", "said"),
-    [
-        (math.nan, 1.0, "step 13: the loss is nan, so training stopped; there is no checkpoint yet"),
-        (1.0, math.inf, "step 13: the norm of the gradient is inf"),
-    ],
-)
-def test_the_step_is_named_though_it_is_looked_at_later(loss: float, norm: float, said: str) -> None:
-    interval = Interval(10, World())
-    for _ in range(2):
-        interval.add(objective(1.0), torch.tensor(1.0), {})
-        interval.require_finite(lambda: "there is no checkpoint yet")
-    interval.add(objective(loss), torch.tensor(norm), {})
-    interval.add(objective(math.nan), torch.tensor(math.nan), {})
-    with pytest.raises(WorkError, match=said):
-        interval.require_finite(lambda: "there is no checkpoint yet")
-
-
-def test_an_interval_s_losses_are_means_over_clips() -> None:
-    interval = Interval(0, World())
-    for total, count, value in ((6.0, 2.0, 3.0), (2.0, 6.0, 1 / 3)):
+def test_an_interval_sums_up_its_steps_and_names_the_first_broken_one() -> None:
+    def add(interval: Interval, total: float, count: float, value: float, norm: float) -> None:
         totals = {"speed": torch.tensor([total, count], dtype=torch.float64)}
         loss = torch.tensor(value, dtype=torch.float64)
-        interval.add(Objective(loss=loss, value=loss, totals=totals), torch.tensor(2.0), {"n": torch.tensor([1])})
-    assert interval.losses() == {"loss": pytest.approx(5 / 3), "loss_speed": 1.0, "gradient_norm": 2.0}
-    assert interval.counts()["n"].tolist() == [2]
+        interval.add(Objective(loss=loss, value=loss, totals=totals), torch.tensor(norm), {"n": torch.tensor([1])})
+
+    for value, norm, said in ((math.nan, 1.0, "the loss is nan"), (1.0, math.inf, "the norm of the gradient is inf")):
+        interval = Interval(10, World())
+        add(interval, 6.0, 2.0, 3.0, 2.0)
+        add(interval, 2.0, 6.0, 1 / 3, 2.0)
+        interval.require_finite(lambda: "advice")
+        assert interval.losses() == {"loss": pytest.approx(5 / 3), "loss_speed": 1.0, "gradient_norm": 2.0}
+        assert interval.counts()["n"].tolist() == [2]
+        add(interval, 1.0, 1.0, value, norm)
+        add(interval, 1.0, 1.0, math.nan, math.nan)
+        with pytest.raises(WorkError, match=f"step 13: {said}, so training stopped; advice"):
+            interval.require_finite(lambda: "advice")
 
 
 @pytest.mark.parametrize("motions", [[], ["random"], ["periodic", "warp"]])
@@ -273,7 +217,7 @@ def test_subsets_of_the_task_train(small_dataset: Path, tmp_path: Path, motions:
     assert "loss_speed" in line
 
 
-def test_the_stock_reader_trains_too_also_on_tars_without_our_files(small_dataset: Path, tmp_path: Path) -> None:
+def test_the_sequential_reader_trains_also_on_tars_without_our_files(small_dataset: Path, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.mkdir()
     for tar in small_dataset.glob("*.tar"):
@@ -296,19 +240,26 @@ def test_it_learns(tmp_path: Path) -> None:
     assert last["speed_accuracy"] > 0.6
 
 
-def test_options_that_do_not_fit_the_machine_are_refused(small_dataset: Path, tmp_path: Path) -> None:
-    for changes, said in (
-        ({"precision": "bfloat16"}, "precision is bfloat16, but on a CPU"),
-        ({"sync_batchnorm": True}, "sync_batchnorm works on GPUs only"),
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"precision": "bfloat16"}, "bfloat16"),
+        ({"sync_batchnorm": True}, "sync_batchnorm"),
         ({"data__crop": 100}, r"crop = 100 does not fit into frames of 48x64"),
-        ({"split": "train2"}, r"no split 'train2'; its splits: train1"),
-        ({"validation": {"split": "test1"}}, r"no split 'test1'; its splits: train1"),
-    ):
-        with pytest.raises(UsageError, match=said):
-            run_tiny(small_dataset, tmp_path / "run", **changes)
-    if not torch.cuda.is_available():
-        with pytest.raises(UsageError, match="finds no GPU here; set device to auto or cpu"):
-            run_tiny(small_dataset, tmp_path / "run", device="cuda")
+        ({"split": "train2"}, r"'train2'; its splits: train1"),
+        ({"validation": {"split": "test1"}}, r"validation.split: .*'test1'; its splits: train1"),
+        ({"shards": "absent"}, "does not exist"),
+        pytest.param(
+            {"device": "cuda"}, "no GPU", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    small_dataset: Path, tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
+    shards = changes.get("shards", small_dataset)
+    with pytest.raises(UsageError, match=named):
+        run_tiny(shards, tmp_path / "run", **{key: value for key, value in changes.items() if key != "shards"})
     assert not (tmp_path / "run").exists()
 
 
@@ -316,16 +267,13 @@ def test_a_run_that_saved_nothing_yet_may_start_with_other_settings(
     small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        stop_after(patch, 3)
-        with pytest.raises(Killed):
-            run_tiny(small_dataset, out)
+    train_and_die(monkeypatch, small_dataset, out, after=3)
     run_tiny(small_dataset, out, epochs=1, seed=9)
     assert [line["step"] for line in records(out)] == [3, 4, 5]
     assert load_config(PretrainConfig, out / "config.yaml").seed == 9
 
 
-def test_validate_judges_every_video_as_often_as_asked(whole_run: Path) -> None:
+def test_validate_looks_at_every_video_as_often_as_asked(whole_run: Path) -> None:
     overrides = ("validation.split=train1", "validation.draws_per_video=3")
     result = validate_run(whole_run, overrides)
     assert (result.step, result.num_videos, result.draws_per_video) == (10, 23, 3)
@@ -383,12 +331,6 @@ def test_progress_says_everything_that_matters_in_one_line() -> None:
     assert last.startswith("step 100/100")
     assert speed["clips_per_second"] > 0
     assert speed["data_wait_share"] == 0.0
-
-
-def test_pretrain_needs_the_data_before_it_touches_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist"):
-        pretrain(tiny_config(tmp_path / "absent", tmp_path / "run"), lambda _: None)
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_shard_stops_the_run_and_is_named(tmp_path: Path) -> None:

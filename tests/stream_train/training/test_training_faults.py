@@ -1,4 +1,4 @@
-"""Training from a bucket on bad days: it goes on with the same clips and weights, or stops with one clear line."""
+"""Training from a faulty bucket: it continues with the same clips and weights, or stops with one clear line."""
 
 from __future__ import annotations
 
@@ -42,21 +42,13 @@ def proxy(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> 
         yield proxy
 
 
-@pytest.fixture(scope="module")
-def quiet(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run on local files that others are compared with."""
-    out = tmp_path_factory.mktemp("quiet")
-    run_tiny(small_dataset, out)
-    return out
-
-
 def reading(access: str, cache: Path, **changes: Any) -> dict[str, Any]:
     """Changes of the tiny run: how it reads."""
     return {"data__reader__access": access, "data__reader__cache__folder": str(cache), **changes}
 
 
-def figure(out: Path, name: str) -> float:
-    """A traffic figure of metrics.jsonl, summed over the run."""
+def total(out: Path, name: str) -> float:
+    """A traffic metric of metrics.jsonl, summed over the run."""
     return sum(record.get(f"data_{name}", 0.0) for record in records(out, traffic=True))
 
 
@@ -66,17 +58,17 @@ def config_file(path: Path, shards: str, out: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize("access", ["ranged", "cached"])
-def test_a_quiet_day(bucket: str, quiet: Path, tmp_path: Path, access: str) -> None:
+def test_a_run_from_a_bucket(bucket: str, whole_run: Path, tmp_path: Path, access: str) -> None:
     run_tiny(bucket, tmp_path / "run", **reading(access, tmp_path / "cache"))
-    assert_same_run(tmp_path / "run", quiet)
-    assert figure(tmp_path / "run", "bytes_read") > 0
-    assert figure(tmp_path / "run", "retries") == 0
-    assert (figure(tmp_path / "run", "cache_misses") == 5) == (access == "cached")
+    assert_same_run(tmp_path / "run", whole_run)
+    assert total(tmp_path / "run", "bytes_read") > 0
+    assert total(tmp_path / "run", "retries") == 0
+    assert (total(tmp_path / "run", "cache_misses") == 5) == (access == "cached")
 
 
 @pytest.mark.parametrize("access", ["ranged", "cached"])
 def test_requests_cut_delayed_and_answered_with_errors(
-    proxy: FaultProxy, bucket: str, quiet: Path, tmp_path: Path, access: str
+    proxy: FaultProxy, bucket: str, whole_run: Path, tmp_path: Path, access: str
 ) -> None:
     for path in ("*.tar", "*.npz", "*manifest.json"):
         proxy.cut(after_bytes=700, path=path)
@@ -85,18 +77,20 @@ def test_requests_cut_delayed_and_answered_with_errors(
         proxy.refuse(path=path)
         proxy.delay(0.3, path=path)
     run_tiny(bucket, tmp_path / "run", **reading(access, tmp_path / "cache"))
-    assert_same_run(tmp_path / "run", quiet)
+    assert_same_run(tmp_path / "run", whole_run)
     assert proxy.counts == {"cut": 3, "delay": 3, "fail": 6, "refuse": 3}
-    assert figure(tmp_path / "run", "retries") >= 8  # those of the manifest came before the first step
+    assert total(tmp_path / "run", "retries") >= 8  # those of the manifest came before the first step
     assert not list(tmp_path.glob("cache/*.part"))
 
 
 @pytest.mark.parametrize("access", ["ranged", "cached"])
-def test_a_byte_flipped_on_the_way(proxy: FaultProxy, bucket: str, quiet: Path, tmp_path: Path, access: str) -> None:
+def test_a_byte_flipped_in_transfer(
+    proxy: FaultProxy, bucket: str, whole_run: Path, tmp_path: Path, access: str
+) -> None:
     proxy.flip(path="*.tar")
     run_tiny(bucket, tmp_path / "run", **reading(access, tmp_path / "cache"))
-    assert_same_run(tmp_path / "run", quiet)
-    assert figure(tmp_path / "run", "refetches") == proxy.counts["flip"] == 1
+    assert_same_run(tmp_path / "run", whole_run)
+    assert total(tmp_path / "run", "refetches") == proxy.counts["flip"] == 1
 
 
 def test_a_byte_flipped_in_the_bucket(bucket: str, small_dataset: Path, tmp_path: Path) -> None:
@@ -111,12 +105,12 @@ def test_a_byte_flipped_in_the_bucket(bucket: str, small_dataset: Path, tmp_path
         with pytest.raises(WorkError, match=r"shard-000000.tar: frame 7 of sample video0001 \(bytes \d+ to \d+\)"):
             run_tiny(bucket, tmp_path / access, **changes)
         run_tiny(bucket, tmp_path / access, **changes, data__reader__on_damage="substitute")
-        assert figure(tmp_path / access, "substitutes") == 3  # the run is two epochs and the first videos of a third
+        assert total(tmp_path / access, "substitutes") == 3  # the run is two epochs and the first videos of a third
     assert_same_run(tmp_path / "ranged", tmp_path / "cached")
 
 
 def test_the_disk_of_the_cache_is_full(
-    bucket: str, quiet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bucket: str, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reserve, calls = os.posix_fallocate, []
 
@@ -128,7 +122,7 @@ def test_the_disk_of_the_cache_is_full(
 
     monkeypatch.setattr("os.posix_fallocate", full_at_the_third)
     run_tiny(bucket, tmp_path / "run", **reading("cached", tmp_path / "cache"))
-    assert_same_run(tmp_path / "run", quiet)
+    assert_same_run(tmp_path / "run", whole_run)
     assert capsys.readouterr().err.count("has no room for a shard of") == 1
     assert len(list(tmp_path.glob("cache/*.tar"))) == 2
     assert not list(tmp_path.glob("cache/*.part"))
@@ -155,13 +149,13 @@ def test_the_store_is_gone_for_ten_seconds_in_mid_epoch(
     assert "the server cannot be reached (" in errors
     assert "; retrying for up to" in errors
     assert_same_run(tmp_path / "run", tmp_path / "quiet")
-    assert figure(tmp_path / "run", "retries") >= 3
+    assert total(tmp_path / "run", "retries") >= 3
     assert proxy.counts["refuse"] >= 3
 
 
 @pytest.mark.slow
 def test_an_outage_longer_than_the_deadline_ends_with_one_line_and_is_continued(
-    proxy: FaultProxy, bucket: str, quiet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    proxy: FaultProxy, bucket: str, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(RETRY_VARIABLE, "2")
     config = config_file(tmp_path / "config.yaml", bucket, tmp_path / "run", **reading("ranged", tmp_path))
@@ -181,7 +175,7 @@ def test_an_outage_longer_than_the_deadline_ends_with_one_line_and_is_continued(
     process = start("stream_train", "pretrain", config)
     _, errors = finish(process)
     assert process.returncode == 0, errors
-    assert_same_run(tmp_path / "run", quiet)
+    assert_same_run(tmp_path / "run", whole_run)
 
 
 @pytest.mark.slow
@@ -194,16 +188,7 @@ def test_a_missing_shard_ends_it_within_seconds(bucket: str, tmp_path: Path, wor
 
 @pytest.mark.slow
 def test_a_missing_bucket_ends_it_within_seconds(s3_url: str, tmp_path: Path) -> None:
-    expect_the_end("s3://no-such-bucket/set", tmp_path, 2, "there is no such bucket; check the URL")
-
-
-@pytest.mark.slow
-def test_wrong_credentials_end_it_within_seconds(
-    real_s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-        expect_the_end(f"{real_s3_url}/set", tmp_path, 2, "access is denied")
+    expect_the_end("s3://no-such-bucket/set", tmp_path, 2, "there is no such bucket")
 
 
 def expect_the_end(shards: str, tmp_path: Path, exit_code: int, words: str, **changes: Any) -> None:
