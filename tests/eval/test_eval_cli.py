@@ -260,7 +260,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
 }
 
 
-@pytest.mark.parametrize(("mistake", "command"), zip(MISTAKES, itertools.cycle(COMMANDS), strict=False))
+@pytest.mark.parametrize(("mistake", "command"), list(zip(MISTAKES, itertools.cycle(COMMANDS), strict=False)))
 def test_a_mistake_is_one_line_and_leaves_nothing(
     tmp_path: Path, files: dict[str, str], command: str, mistake: str
 ) -> None:
