@@ -20,11 +20,10 @@ from shardify.errors import DamageError, WorkError
 from shardify.shards.record import ShardRecord
 from shardify.storage.folder_store import FolderStore
 from shardify.storage.traffic import take
-from stream_train.data.config import IndexedReaderConfig
 from stream_train.data.order import Slot
 from stream_train.data.prefetching import SAMPLE_THREADS, BatchRequest, SamplePrefetcher
 from stream_train.data.reader import FrameReader, ShardSet, open_shard_set, pick_from_indexes, shard_set_of
-from stream_train.data.shard_access import CachedAccess, LocalAccess, OpenShard, choose_access
+from stream_train.data.shard_access import CachedAccess, LocalAccess, OpenShard
 from stream_train.data.shard_cache import ShardCache
 from stream_train.draws import Domain, SampleDraws
 from stream_train.transformations.sampling import ClipPlan, SamplingConfig, draw_clips
@@ -182,25 +181,11 @@ def test_a_failed_sample_ends_the_batch_and_nothing_more_is_begun(
     assert asked.count("shard-000000.idx.npz") <= 4
 
 
-def test_auto_reads_in_ranges_where_the_disk_is_too_small(
-    monkeypatch: pytest.MonkeyPatch, data: ShardSet, store: RemoteFolder, tmp_path: Path
-) -> None:
-    total = sum(record.tar_bytes for record in data.shards)
-    config = IndexedReaderConfig.model_validate({"cache": {"folder": str(tmp_path)}})
-    for room, kind in ((total, "cached"), (total - 1, "ranged")):
-        monkeypatch.setattr(ShardCache, "capacity", lambda _, room=room: room)
-        assert choose_access(store, data.shards, config).kind == kind
-
-
 def test_a_shard_set_travels_to_workers_with_its_store_and_access(data: ShardSet, tmp_path: Path) -> None:
     access = CachedAccess(data.store, ShardCache(tmp_path, 10**9))
     copy = pickle.loads(pickle.dumps(replace(data, access=access)))
     assert (copy.location, copy.access.kind, copy.access.cache.folder) == (data.location, "cached", tmp_path)
     assert FrameReader(copy).read(0, [3]) == FrameReader(data).read(0, [3])
-
-
-def test_what_is_picked_from_indexes_comes_in_order(data: ShardSet) -> None:
-    assert pick_from_indexes(data, lambda index: index.num_frames.tolist()) == LENGTHS
 
 
 def test_an_index_that_stays_damaged_is_an_error(folder: Path, tmp_path: Path) -> None:

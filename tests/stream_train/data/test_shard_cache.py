@@ -169,15 +169,6 @@ def test_capacity_is_what_copies_may_take(cache: ShardCache, tmp_path: Path, mon
     assert ShardCache(tmp_path / "file" / "below", 10**9).capacity() == 0
 
 
-def test_a_shard_larger_than_the_cache_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
-    cache = ShardCache(tmp_path, 1500)
-    kept = downloaded(cache, 1)
-    with pytest.raises(CacheFullError):
-        downloaded(cache, 2, 1501)
-    assert kept.exists()
-    assert not list(tmp_path.glob("*.part"))
-
-
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 def test_a_full_disk_is_no_room_and_other_errors_name_the_folder(
     cache: ShardCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
