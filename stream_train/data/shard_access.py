@@ -71,13 +71,11 @@ class ShardAccess(Protocol):
 
 def choose_access(store: Store, shards: tuple[ShardRecord, ...], config: IndexedReaderConfig) -> ShardAccess:
     """The way to a split's shards that a config means; see `IndexedReaderConfig.access`."""
-    cache = ShardCache(config.cache.resolved_folder, config.cache.max_bytes)
-    if config.access == "cached":
-        return CachedAccess(store, cache)
-    if config.access == "ranged" or isinstance(store, FolderStore):
+    if config.access == "ranged" or (config.access == "auto" and isinstance(store, FolderStore)):
         return direct_access(store)
+    cache = ShardCache(config.cache.resolved_folder, config.cache.max_bytes)
     capacity = cache.capacity()
-    if sum(shard.tar_bytes for shard in shards) <= capacity:
+    if config.access == "cached" or sum(shard.tar_bytes for shard in shards) <= capacity:
         return CachedAccess(store, cache)
     room = f"has room for {readable_size(capacity)}" if capacity else "cannot be written"
     return RangedAccess(store, f"; the cache {cache.folder} {room}")
