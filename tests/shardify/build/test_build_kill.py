@@ -35,7 +35,7 @@ START_SECONDS = 60.0
 def slow_config(source: Path, tmp_path: Path) -> Path:
     """A build on two workers whose every video takes a quarter of a second more, or very long while `hold` exists."""
     slow, hold = tmp_path / "slow-ffmpeg", shlex.quote(str(tmp_path / "hold"))
-    pause = f"if [ -e {hold} ]; then sleep 20; else sleep 0.25; fi"
+    pause = f"if [ -e {hold} ]; then exec sleep 20; else sleep 0.25; fi"
     real = shlex.quote(ffmpeg_binary())
     slow.write_text(f'#!/bin/sh\ncase "$*" in *-version*) ;; *) {pause} ;; esac\nexec {real} "$@"\n')
     slow.chmod(0o755)
