@@ -11,7 +11,7 @@ def run() -> None:
 
 
 def _run() -> None:
-    from eval.cli import main  # which takes a while
+    from eval.cli import main
 
     main(prog_name="video-eval")
 

@@ -13,7 +13,6 @@ from shardify.process import answer_interrupt, as_command, is_first_process, ter
 
 FIRST_PROCESS_SECONDS = 10.0
 
-
 set_option = click.option(
     "--set",
     "overrides",
@@ -21,8 +20,6 @@ set_option = click.option(
     metavar="KEY=VALUE",
     help="Override a config key, for example --set out=/data/shards; may be given several times.",
 )
-
-
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
@@ -30,7 +27,7 @@ class CommandGroup(click.Group):
     """A click group whose commands end with one clear line and the right exit code, never with a traceback.
 
     0 good, 1 the work failed, 2 the request was wrong, 75 stopped by SIGTERM or SIGUSR1, 130 interrupted. Programming
-    errors keep their traceback. What all of a machine's processes under torchrun would say, one says.
+    errors keep their traceback. Under torchrun, one process of each machine reports what all of them find.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -47,7 +44,7 @@ class CommandGroup(click.Group):
         except KeyboardInterrupt as interrupt:
             ctx.exit(answer_interrupt(interrupt))
         except OSError as error:
-            if error.errno in (None, errno.EPIPE):  # a closed pipe (`| head`) is click's matter
+            if error.errno in (None, errno.EPIPE):  # a closed pipe (`| head`) is handled by click
                 raise
             where = f"{error.filename}: " if error.filename else ""
             self._end(ctx, f"error: {where}{error.strerror}", WorkError.exit_code)
@@ -59,6 +56,6 @@ class CommandGroup(click.Group):
 
 
 def _let_first_process_speak() -> None:
-    """Wait for the machine's first process to find the same wrong with the request; torchrun then ends this one."""
+    """Let the machine's first process report a usage error that all find; torchrun then ends this one."""
     if not is_first_process():
         time.sleep(FIRST_PROCESS_SECONDS)

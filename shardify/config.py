@@ -20,9 +20,9 @@ from shardify.errors import UsageError, one_line
 
 
 class StrictModel(BaseModel):
-    """Base of every config: immutable, unknown keys forbidden, field docstrings kept as descriptions."""
+    """Base of every config: immutable, unknown keys forbidden."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -11,7 +11,7 @@ def run() -> None:
 
 
 def _run() -> None:
-    from stream_train.cli import main  # which takes a while
+    from stream_train.cli import main
 
     main(prog_name="stream-train")
 

@@ -1,4 +1,4 @@
-"""The command `stream-train`: shards -> a pre-trained network, and judging it."""
+"""The command `stream-train`: shards -> a pre-trained network, and its validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Pre-train video networks on shards, and judge them."""
+    """Pre-train video networks on shards, and validate them."""
 
 
 @main.command("pretrain")
@@ -25,9 +25,8 @@ def main() -> None:
 def pretrain_command(config: str, overrides: tuple[str, ...]) -> None:
     """Train as CONFIG (a YAML file) says; the same command again continues where it stopped.
 
-    SIGTERM or SIGUSR1 lets the step end, saves, and exits with 75: not finished, to be continued. The first Ctrl-C does
-    the same and exits with 130; a second one ends at once, with what was saved before. (Under torchrun, any failure of
-    its processes becomes 1.)
+    SIGTERM and SIGUSR1 ask to stop: the step ends, the run saves, and the exit code is 75. The first Ctrl-C does the
+    same with 130; only a second one ends at once. Under torchrun Ctrl-C only asks, and every failure's code is 1.
     """
     values = _load(config, overrides)
     from stream_train.training.loop import pretrain  # after the config, so that a mistake in it is said at once
@@ -50,7 +49,7 @@ def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
 @set_option
 @json_option
 def validate_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Judge the newest checkpoint in RUN, a folder or URL, on its held-out split."""
+    """Validate the newest checkpoint in RUN, a folder or URL, on its held-out split."""
     from stream_train.training.distributed import rank_of_process
     from stream_train.training.validation import validate_run, validation_lines
 

@@ -1,4 +1,4 @@
-"""The job files of configs/jobs: what they would run, as far as `make -n`, the commands' own parsers and bash go."""
+"""The job files of configs/jobs: what they would run, by `make -n`, the commands' parsers and bash."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from stream_train.training.config import PretrainConfig
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = ROOT / "configs" / "jobs"
 BUCKET = {"BUCKET": "s3://b", "VIDEOS": "s3://b/videos", "LISTS": "s3://b/list.csv"}
-"""What the user sets, where a file asks for it."""
+"""What a user sets."""
 SLURM_SHARDS = {"SLURM_ARRAY_TASK_COUNT": "16", "SLURM_CPUS_PER_TASK": "4"}
 PRETRAIN_NODES = 2
 
@@ -98,12 +98,6 @@ def parsed(group: click.Group, words: list[str]) -> dict[str, Any]:
 
 SHARDS = ("slurm_shards.sbatch", "kubernetes_shards.yaml", "ray_shards.sh", "skypilot_shards.yaml", "demo.yaml")
 PRETRAIN = ("slurm_pretrain.sbatch", "kubernetes_pretrain.yaml", "skypilot_pretrain.yaml")
-
-
-@pytest.mark.parametrize("words", [["shrads"], ["shards", "PRAT=1/2"], ["shards", "PART="]])
-def test_a_wrong_word_in_a_job_would_be_found(words: list[str]) -> None:
-    with pytest.raises(AssertionError):
-        planned(words)
 
 
 def test_some_parts_of_a_slurm_array_alone_remain_those_parts(tmp_path: Path) -> None:
@@ -174,7 +168,7 @@ def test_pretraining_jobs_start_every_node_once(name: str, tmp_path: Path) -> No
     assert len(masters) == 1
 
 
-def test_pretraining_jobs_learn_from_what_the_shards_jobs_build(tmp_path: Path) -> None:
+def test_pretraining_jobs_read_what_the_shards_jobs_build(tmp_path: Path) -> None:
     """One place in the bucket, and lists of every split that the recipe names."""
     built = set()
     for name in SHARDS:
@@ -188,14 +182,8 @@ def test_pretraining_jobs_learn_from_what_the_shards_jobs_build(tmp_path: Path) 
         assert re.search(rf"SHARDS=\S+/{place}\W", script(name))
 
 
-def test_slurm_nodes_agree_with_the_header() -> None:
-    text = (JOBS / "slurm_pretrain.sbatch").read_text()
-    assert f"#SBATCH --nodes={PRETRAIN_NODES}" in text
-    assert "#SBATCH --ntasks-per-node=1" in text
-
-
 STEP = """#!/bin/bash
-# Like srun: SIGTERM to itself kills the task at once. The task announces the end, and takes a while to save when told.
+# Like srun: a SIGTERM to itself kills the task. The task warns of the end, and takes a while to save when asked.
 bash -c 'trap "sleep 0.5; echo saved >> {folder}/log; exit {status}" TERM; echo $$ > {folder}/task; {before}
     for i in $(seq 50); do sleep 0.1; done' task $PPID &
 task=$!
@@ -207,16 +195,16 @@ wait $task
 @pytest.mark.parametrize(
     ("before", "status", "expected", "lines"),
     [
-        pytest.param("kill -USR1 $1;", 2, 0, ["saved", "requeue 7"], id="told to stop"),
-        pytest.param("kill -USR1 $1;", 0, 0, ["saved"], id="through when told to stop"),
+        pytest.param("kill -USR1 $1;", 2, 0, ["saved", "requeue 7"], id="asked to stop"),
+        pytest.param("kill -USR1 $1;", 0, 0, ["saved"], id="done when asked to stop"),
         pytest.param("exit 2;", 2, 2, [], id="failed"),
-        pytest.param("exit 0;", 0, 0, [], id="through"),
+        pytest.param("exit 0;", 0, 0, [], id="done"),
     ],
 )
-def test_slurm_requeues_only_a_run_that_was_told_to_stop(
+def test_slurm_requeues_only_a_run_that_was_asked_to_stop(
     tmp_path: Path, before: str, status: int, expected: int, lines: list[str]
 ) -> None:
-    """The shell has Slurm pass the warning on, waits until the step has saved, and only then asks to start over."""
+    """The shell passes the warning on, waits until the step has saved, and only then requeues the job."""
     log, bin_folder = tmp_path / "log", tmp_path / "bin"
     log.touch()
     bin_folder.mkdir()
@@ -247,21 +235,16 @@ def settings(name: str) -> dict[str, str]:
 
 def test_torchrun_waits_for_a_checkpoint_but_ends_before_the_machine() -> None:
     (seconds,) = {settings(name)["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] for name in PRETRAIN}
-    (announced,) = re.findall(r"--signal=B:USR1@(\d+)", script("slurm_pretrain.sbatch"))
+    (warned,) = re.findall(r"--signal=B:USR1@(\d+)", script("slurm_pretrain.sbatch"))
     pod = documents("kubernetes_pretrain.yaml")[-1]["spec"]["template"]["spec"]
-    assert 30 < int(seconds) < min(int(announced), pod["terminationGracePeriodSeconds"])
-
-
-def test_pretraining_jobs_keep_their_cache_away_from_homes() -> None:
-    places = [settings(name)["TEMPORAL_SSL_CACHE"] for name in PRETRAIN]
-    assert all(re.search(r"(^|:-)/(tmp|cache)\b", place) for place in places), places
+    assert 30 < int(seconds) < min(int(warned), pod["terminationGracePeriodSeconds"])
 
 
 @pytest.mark.parametrize(
     ("name", "lacking"),
     [("slurm_pretrain.sbatch", "BUCKET"), ("slurm_shards.sbatch", "BUCKET"), ("slurm_shards.sbatch", "VIDEOS")],
 )
-def test_slurm_jobs_say_what_was_not_given(name: str, lacking: str) -> None:
+def test_slurm_jobs_name_a_missing_variable(name: str, lacking: str) -> None:
     given = {key: value for key, value in BUCKET.items() if key != lacking}
     environment = {"PATH": os.environ["PATH"], "USER": "me", "SLURM_JOB_ID": "7", **SLURM_SHARDS, **given}
     result = subprocess.run(["bash", JOBS / name], env=environment, capture_output=True, text=True, check=False)
@@ -269,7 +252,7 @@ def test_slurm_jobs_say_what_was_not_given(name: str, lacking: str) -> None:
     assert re.fullmatch(rf"\S+: line \d+: {lacking}: .+\n", result.stderr), result.stderr
 
 
-def test_two_jobs_on_a_slurm_node_have_ports_of_their_own(tmp_path: Path) -> None:
+def test_two_jobs_on_a_slurm_node_use_different_ports(tmp_path: Path) -> None:
     machine = {"SLURM_NODEID": "0", "SLURM_NNODES": "2", "SLURM_GPUS_ON_NODE": "4", "SLURM_CPUS_PER_TASK": "32"}
     machine |= {"SLURM_JOB_NODELIST": "node[1-2]"}
     numbers = ("7", "8", "19999999")
@@ -285,7 +268,6 @@ def test_kubernetes_jobs_have_what_they_need(name: str) -> None:
     spec, pod = job["spec"], job["spec"]["template"]["spec"]
     assert spec["completionMode"] == "Indexed"
     assert pod["restartPolicy"] == "Never"
-    assert {"name", "image", "command", "args", "resources"} <= container(job).keys()
     mounts = {mount["name"] for mount in container(job).get("volumeMounts", [])}
     assert mounts == {volume["name"] for volume in pod.get("volumes", [])}
     secrets = [source["secretRef"]["name"] for source in container(job).get("envFrom", [])]
@@ -309,26 +291,15 @@ def test_pods_find_each_other_in_a_second_job_too(name: str) -> None:
     assert "exec make pretrain CONFIG=" in container(job)["args"][0]
 
 
-def test_skypilot_tasks_have_what_they_need() -> None:
-    for name in (*SHARDS, *PRETRAIN):
-        if name.startswith("skypilot"):
-            (task,) = documents(name)
-            assert task.keys() == {"name", "num_nodes", "resources", "workdir", "envs", "setup", "run"}
-            assert task["setup"].splitlines()[-1].split()[:2] == ["make", "install"]
-            python = re.findall(r"make install PYTHON=(\S+)", task["setup"])
-            assert f"{python[0]} ||" in task["setup"], "the interpreter that is made where the machine's is too old"
-
-
 def test_the_image_is_made_by_the_makefile() -> None:
     lines = [line for line in (JOBS / "Containerfile").read_text().splitlines() if line and line[0] != "#"]
     assert lines[0].startswith("FROM python:3.1")
     assert any(re.search(r"\bmake install\b", line) for line in lines)
-    assert not [line for line in lines if "://" in line]
     assert any(line.startswith("ENV PATH=") and line.endswith(".venv/bin:$PATH") for line in lines)
     assert {".venv", "data", "runs", ".git"} <= set((ROOT / ".dockerignore").read_text().split())
 
 
-def test_the_image_has_what_jobs_need_and_nothing_to_test_with() -> None:
+def test_the_image_installs_only_what_jobs_need() -> None:
     text = (JOBS / "Containerfile").read_text()
     (extras,) = re.findall(r"^ARG EXTRAS=(\S+)$", text, flags=re.MULTILINE)
     (words,) = re.findall(r"^RUN make (install .*) &&", text, flags=re.MULTILINE)

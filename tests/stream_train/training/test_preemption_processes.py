@@ -1,4 +1,4 @@
-"""Signals that announce the end, and sudden ends, with real processes: trainers, their loaders, ranks, torchrun."""
+"""Stop requests and sudden ends with real processes: trainers, their loaders, ranks, torchrun."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_ctrl_c_twice_ends_at_once(small_dataset: Path, tmp_path: Path) -> None:
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGCONT)
-        time.sleep(0.6)
+        time.sleep(0.1)
     _, said = finish(process)
     assert process.returncode == 130, said
     assert "Traceback" not in said
