@@ -22,7 +22,7 @@ from eval.judging.setting import Say, Setting, details_of, measured_row, setting
 from eval.pictures.retrieval import Neighbour, Query, retrieval_figure
 from eval.results.rows import Row
 from shardify.arrays import ImageArray, IntArray
-from shardify.catalogs.base import NO_LABEL
+from shardify.shards.format import NO_LABEL
 from shardify.storage.folder_store import FolderStore
 from stream_train.training.distributed import World
 

@@ -19,8 +19,8 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from shardify.arrays import IntArray
-from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError
+from shardify.shards.format import NO_LABEL
 from stream_train.draws import Domain, Stream
 
 _PERCENTAGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")

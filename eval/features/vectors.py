@@ -16,8 +16,8 @@ import numpy.typing as npt
 from safetensors.numpy import save as serialise
 
 from shardify.arrays import IntArray
-from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, WorkError
+from shardify.shards.format import NO_LABEL
 from shardify.storage.folder_store import whole_file
 from stream_train.training.exports import METADATA_KEY
 

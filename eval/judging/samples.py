@@ -16,8 +16,8 @@ import numpy as np
 from eval.judging.config import JudgingConfig, SplitPair
 from eval.results.rows import VideoScores, group_of_key
 from shardify.arrays import ImageArray, IntArray
-from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError
+from shardify.shards.format import NO_LABEL
 from stream_train.data.clips import decode_frame
 from stream_train.data.config import DataConfig
 from stream_train.data.reader import FrameReader, ShardSet, open_shard_set, pick_from_indexes

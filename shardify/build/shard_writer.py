@@ -21,11 +21,11 @@ import numpy as np
 
 from shardify.build.plan import PlannedShard
 from shardify.build.sources import open_videos
-from shardify.catalogs.base import NO_LABEL, Video
+from shardify.catalogs.base import Video
 from shardify.frames.decoding import Frames, VideoError, decode_video
 from shardify.frames.ffmpeg_command import FramesConfig
 from shardify.frames.memory_file import MemoryFile
-from shardify.shards.format import MANIFEST_NAME, shard_name
+from shardify.shards.format import MANIFEST_NAME, NO_LABEL, shard_name
 from shardify.shards.index import TAR_BLOCK_BYTES, Packing, SampleEntry, ShardIndex
 from shardify.shards.record import Reject, ShardRecord, dump_json
 from shardify.storage import open_store

@@ -15,9 +15,6 @@ from shardify.config import StrictModel
 from shardify.errors import UsageError
 from shardify.storage.locations import Location, join_location
 
-NO_LABEL = -1
-"""Label of a video from a source without classes."""
-
 
 class VideosConfig(StrictModel):
     """Where the videos of any source lie."""

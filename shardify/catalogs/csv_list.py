@@ -17,9 +17,10 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from shardify.catalogs.archived import Listed
-from shardify.catalogs.base import NO_LABEL, Catalog, VideosConfig, make_catalog
+from shardify.catalogs.base import Catalog, VideosConfig, make_catalog
 from shardify.catalogs.files import Row, read_csv, read_label_map, scan_files
 from shardify.errors import UsageError
+from shardify.shards.format import NO_LABEL
 from shardify.storage.locations import Location
 
 _MAX_NUMBER = 99_999

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from shardify.catalogs.archived import Listed, Member, folder_members
-from shardify.catalogs.base import NO_LABEL, Catalog, VideosConfig, make_archived_catalog, make_catalog
+from shardify.catalogs.base import Catalog, VideosConfig, make_archived_catalog, make_catalog
 from shardify.catalogs.files import ARCHIVE_SUFFIXES, is_video, read_label_map, scan_files
 from shardify.errors import UsageError
+from shardify.shards.format import NO_LABEL
 from shardify.storage.locations import Location
 
 

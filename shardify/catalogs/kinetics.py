@@ -19,9 +19,10 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from shardify.catalogs.archived import Listed, Member, MemberRule
-from shardify.catalogs.base import NO_LABEL, Catalog, VideosConfig, make_archived_catalog, make_catalog
+from shardify.catalogs.base import Catalog, VideosConfig, make_archived_catalog, make_catalog
 from shardify.catalogs.files import Row, is_archive, is_video, list_names, read_csv, read_label_map, scan_files
 from shardify.errors import UsageError
+from shardify.shards.format import NO_LABEL
 from shardify.storage.locations import Location, is_url, join_location
 
 _SPLIT_WORDS = {"training": "train", "validate": "val", "validation": "val", "testing": "test"}

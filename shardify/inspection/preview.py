@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from shardify.catalogs.base import NO_LABEL
 from shardify.inspection.strips import FoundSample, Strip, make_strip, write_strips
+from shardify.shards.format import NO_LABEL
 from shardify.shards.index import read_index
 from shardify.shards.manifest import Manifest
 from shardify.storage.store import Store

@@ -14,9 +14,8 @@ import numpy as np
 
 from shardify.arrays import IntArray
 from shardify.build.summary import group_reasons
-from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, counted
-from shardify.shards.format import REJECTED_NAME, shard_name
+from shardify.shards.format import NO_LABEL, REJECTED_NAME, shard_name
 from shardify.shards.index import TAR_BLOCK_BYTES, ShardIndex, read_index
 from shardify.shards.manifest import Manifest, read_manifest
 from shardify.shards.record import ShardRecord

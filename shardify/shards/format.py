@@ -19,6 +19,8 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 REJECTED_NAME = "rejected.jsonl"
 MISSING_NAME = "missing.jsonl"
+NO_LABEL = -1
+"""The label of a video without one."""
 
 ShardPart = Literal["tar", "idx.npz", "json"]
 

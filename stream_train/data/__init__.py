@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from shardify.arrays import IntArray
 from shardify.errors import UsageError
 from stream_train.data.config import DataConfig, SequentialReaderConfig
 
 if TYPE_CHECKING:
+    from shardify.arrays import IntArray
     from stream_train.data.loader import ClipStream
     from stream_train.data.reader import ShardSet
     from stream_train.data.sequential import SequentialClipStream, TarSet

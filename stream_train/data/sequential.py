@@ -24,10 +24,9 @@ import simplejpeg
 import webdataset as wds
 from torch.utils.data import IterableDataset, get_worker_info
 
-from shardify.catalogs.base import NO_LABEL
 from shardify.errors import UsageError, UserFacingError, WorkError
 from shardify.frames.jpeg import split_jpegs
-from shardify.shards.format import MANIFEST_NAME, shard_name
+from shardify.shards.format import MANIFEST_NAME, NO_LABEL, shard_name
 from shardify.shards.index import TAR_BLOCK_BYTES
 from shardify.shards.manifest import read_manifest
 from shardify.shards.record import ShardRecord

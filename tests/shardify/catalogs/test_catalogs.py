@@ -11,10 +11,11 @@ import pytest
 from helpers_catalogs import by_path, catalog_of, put, ucf101
 
 from shardify.build.config import BuildConfig
-from shardify.catalogs.base import NO_LABEL, Catalog, Missing
+from shardify.catalogs.base import Catalog, Missing
 from shardify.catalogs.keys import MAX_KEY_LENGTH, make_keys
 from shardify.config import load_config
 from shardify.errors import UsageError
+from shardify.shards.format import NO_LABEL
 from shardify.synthetic.videos import SyntheticConfig
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "shards"

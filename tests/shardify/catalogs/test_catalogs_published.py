@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from helpers_catalogs import UCF_LISTS, by_path, catalog_of, put, ucf101
 
-from shardify.catalogs.base import NO_LABEL, Catalog, Missing, Video
+from shardify.catalogs.base import Catalog, Missing, Video
 from shardify.errors import UsageError
+from shardify.shards.format import NO_LABEL
 
 # UCF101
 
