@@ -1,1 +1,1 @@
-"""Network to features to evaluations to report. Import its modules, `from eval.x import y`: the name is a builtin's."""
+"""Network -> features -> evaluations -> report. Use `from eval.x import y`: `import eval` hides Python's `eval`."""

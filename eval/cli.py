@@ -1,4 +1,4 @@
-"""The command `video-eval`: each evaluation is a subcommand. What takes long to import is imported in the commands."""
+"""The command `video-eval`: each evaluation is a subcommand. The commands themselves import the slow modules."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def main() -> None:
     """Evaluate pretrained networks: transfer, probes, retrieval, questions about time, and what they look at.
 
-    Every evaluation reads one CONFIG (configs/eval/*.yaml) and writes one result row for each network, split and seed
-    below its `out`, a folder or URL. The same command again computes only what is missing there.
+    Every evaluation reads one CONFIG (configs/eval/*.yaml). It writes one result row for each network, split and seed
+    below the config's `out`, a folder or URL. A second run of the command computes only missing rows.
     """
 
 
@@ -54,7 +54,7 @@ for _evaluation in EVALUATIONS:
 @all_clips_option
 @json_option
 def all_command(config: str, overrides: tuple[str, ...], *, all_clips: bool, as_json: bool) -> None:
-    """All of the above; the saliency pictures only if there is a network that they can explain."""
+    """Run every evaluation; saliency only if a network has a trained head."""
     _run(lambda: evaluate_everything, config, overrides, all_clips, as_json)
 
 
@@ -67,7 +67,7 @@ def _run(
     *,
     makes_rows: bool = True,
 ) -> None:
-    """Evaluate and print the rows, or what an evaluation without rows says."""
+    """Evaluate, and print the rows; an evaluation without rows prints its own lines."""
     from eval.config import EvalConfig
 
     extra = ("transfer.all_clips=true", "probe.all_clips=true") if all_clips else ()
@@ -85,7 +85,7 @@ def _run(
 
 
 def row_line(row: Row) -> str:
-    """A row for the terminal: what was measured, its interval, chance, and the paper's number."""
+    """A row for the terminal: value, interval, chance, and the paper's number."""
     metrics = "  ".join(_metric(row, name) for name in row.metrics)
     data = f"{row.data_set} {row.train_split or 'all'}/{row.test_split or 'all'} seed {row.seed}"
     return f"{row.evaluation:<12} {row.variant:<13} {row.network:<12} {data}: {metrics}"
@@ -109,7 +109,7 @@ def _metric(row: Row, name: str) -> str:
 @click.argument("config")
 @set_option
 def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
-    """Print CONFIG with every key, as an evaluation would use it."""
+    """Print CONFIG with all keys and defaults."""
     from eval.config import EvalConfig
 
     click.echo(dump_config(load_config(EvalConfig, config, overrides)), nl=False)
@@ -125,7 +125,7 @@ def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
 def features_command(
     source: str, checkpoint: str, out: str, split: str | None, overrides: tuple[str, ...], as_json: bool
 ) -> None:
-    """Write one feature vector a video: SOURCE is a folder of videos or of shards, CHECKPOINT a run or its export."""
+    """Write one feature vector per video. SOURCE: a folder of videos or shards. CHECKPOINT: a run or its export."""
     from eval.features.config import features_config
 
     values = {"source": source, "checkpoint": checkpoint, "out": out, "split": split}
@@ -143,7 +143,7 @@ def features_command(
 @click.argument("folders", nargs=-1)
 @click.option("--out", default=None, help="Folder for one CSV file a table.")
 def tables_command(folders: Sequence[str], out: str | None) -> None:
-    """Print the paper's tables, measured beside reported, from the results below FOLDERS (none: reported only)."""
+    """Print the paper's tables with the results below FOLDERS; without FOLDERS, only the paper's numbers."""
     from eval.tables.build import tables_markdown, tables_of, write_tables
 
     tables = tables_of(folders)
@@ -157,7 +157,7 @@ def tables_command(folders: Sequence[str], out: str | None) -> None:
 @click.argument("run")
 @click.option("--out", default=None, help="The HTML file; RUN/report.html if left out.")
 def report_command(run: str, out: str | None) -> None:
-    """Put everything below the folder RUN into one HTML page."""
+    """Write one HTML page about everything below the folder RUN."""
     from eval.report.page import write_report
 
     click.echo(write_report(run, out))

@@ -1,7 +1,4 @@
-"""The config of all evaluations: data, networks, and one section for each evaluation (configs/eval/*.yaml).
-
-A config says which data, networks and recipes; a command says which evaluation.
-"""
+"""The config of all evaluations (configs/eval/*.yaml): data, networks, and one section per evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from eval.judging.config import JudgingConfig
 
 
 class EvalConfig(JudgingConfig):
-    """The shared keys, and the section of each evaluation in `eval.suite`, by its name."""
+    """The shared keys, and one section for each evaluation in `eval.suite`, under its name."""
 
     transfer: TransferSection = TransferSection()
     probe: ProbeSection = ProbeSection()

@@ -1,6 +1,6 @@
-"""The list of all evaluations. The command line, `video-eval all` and the report follow it.
+"""All evaluations, in the order of the command line, `video-eval all` and the report.
 
-A new evaluation is a file in `eval/evaluations`, a line here, and a line in `eval.config` for its section.
+To add one, write a file in `eval/evaluations`, a line here, and a line for its section in `eval.config`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ if TYPE_CHECKING:
     from stream_train.training.distributed import World
 
 EVALUATIONS: tuple[Evaluation, ...] = (TRANSFER, PROBE, RETRIEVAL, SYNC, BEFORE_AFTER, STILL, SALIENCY)
-"""In the order of `video-eval all`: later ones may use what earlier ones trained."""
+"""Later ones may use networks that earlier ones trained."""
 
 
 def evaluate_everything(config: EvalConfig, world: World, say: Say) -> list[Row]:
     """All evaluations in their order.
 
     Raises:
-        UsageError: before the first one, if the file of a network is missing and no evaluation creates it; else as each
-            of them.
+        UsageError: before the first evaluation, if a network's file is missing and no evaluation writes it.
     """
     from eval.judging.networks import require_networks
 

@@ -1,1 +1,1 @@
-"""The evaluations of the paper, one file each: a question put to networks, and the rows that answer it."""
+"""The evaluations of the paper: `x.py` declares an evaluation, `x_rows.py` computes its rows."""

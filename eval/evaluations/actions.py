@@ -1,6 +1,6 @@
-"""Recognising actions: one clip a video in training, the average over all sub-sequences in the test (section 4).
+"""Action recognition: one clip per video in training, the mean over all sub-sequences in the test (section 4).
 
-In: labelled splits. Out: the task that the training loop learns, scores of the test videos, and their row.
+In: labelled splits. Out: the task for the training loop, the scores of the test videos, and their row.
 """
 
 from __future__ import annotations
@@ -56,11 +56,7 @@ class ActionTask(Question):
 
 
 def fit_and_test(setting: Setting, plan: Fit, clips: TestClips) -> VideoScores:
-    """Train on actions, then name the action of each test video.
-
-    Raises:
-        UsageError: if a video has no label.
-    """
+    """Train on actions, then classify each test video. Raises UsageError if a video has no label."""
     setting.train.require_labels()
     setting.test.require_labels()
     trained = setting.train.positions if plan.positions is None else plan.positions
@@ -71,7 +67,7 @@ def fit_and_test(setting: Setting, plan: Fit, clips: TestClips) -> VideoScores:
 
 
 def class_probabilities(setting: Setting, model: ClipModel, clips: TestClips) -> FloatArray:
-    """float64 (V, K): softmax over classes, averaged over each test video's clips. The model has a head HEAD."""
+    """float64 (V, K): softmax of the head HEAD, averaged over the clips of each test video."""
     model.eval()
 
     def rows_of(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -90,7 +86,7 @@ def class_probabilities(setting: Setting, model: ClipModel, clips: TestClips) ->
 
 
 def action_scores(samples: Samples, probabilities: npt.NDArray[np.floating[Any]]) -> VideoScores:
-    """Right or wrong by the most probable class, the smallest of several."""
+    """Whether the most probable class is right; the smallest of equally probable classes counts."""
     predicted = probabilities.argmax(axis=1).astype(np.int64)
     return scores_of(samples, samples.positions, {"accuracy": predicted == samples.labels}, predicted)
 
@@ -118,7 +114,7 @@ def write_action_result(
 
 
 def class_counts(scores: VideoScores, num_classes: int) -> tuple[IntArray, IntArray]:
-    """int64 (K,) correctly classified videos of each class, and (K,) all of its videos."""
+    """For each class, int64 (K,): the number of correctly classified videos, and the number of videos."""
     confusion = confusion_of(scores, num_classes)
     return confusion.diagonal(), confusion.sum(axis=1)
 
@@ -131,7 +127,7 @@ def confusion_of(scores: VideoScores, num_classes: int) -> IntArray:
 
 
 def missing_classes(setting: Setting, trained: IntArray) -> list[str]:
-    """Sentences for the user about classes without videos; `trained` holds the positions of the training videos."""
+    """Warnings about classes without videos; `trained` holds the positions of the training videos."""
     sentences = []
     rules = {"training": "they can never be recognised", "test": "they have no accuracy of their own"}
     for kind, labels in (("training", setting.train.labels[trained]), ("test", setting.test.labels)):

@@ -1,7 +1,6 @@
-"""What an evaluation declares of itself.
+"""What each evaluation declares: its section of the config and its :class:`Evaluation`. `eval.suite` lists them.
 
-Each evaluation has a file here with its section of the config and its :class:`Evaluation`; `eval.suite` lists them.
-These files import nothing slow, so that `--help` is quick. The computing is in `*_rows.py`.
+The declaring files import nothing slow, so `--help` is quick. The computing is in `*_rows.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class Section(StrictModel):
     """The keys of every evaluation."""
 
     networks: tuple[str, ...] | None = None
-    """Which of the config's networks to evaluate; null is every one that the evaluation can use."""
+    """Which of the config's networks to evaluate; null is all that the evaluation can use."""
 
 
 class FitSection(Section):
@@ -39,10 +38,10 @@ class FitSection(Section):
 
 
 class FrozenSection(FitSection):
-    """The keys of every evaluation that may freeze convolutions."""
+    """The keys of every evaluation that can freeze convolutions."""
 
     frozen_norm: FrozenNorm = "evaluation"
-    """BatchNorm below frozen convolutions: frozen like the weights, or in training mode as in the authors' code."""
+    """Mode of BatchNorm in frozen convolutions: `evaluation`, or `training` as in the authors' code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,22 +49,22 @@ class Evaluation:
     """One evaluation, for the command line, `video-eval all` and the report."""
 
     name: str
-    """In rows, folders and the config."""
+    """Used in rows, folders and the config."""
     title: str
     """Heading in the report."""
     short: str
-    """The title where space is short."""
+    """Short title."""
     question: str
-    """One sentence for the report: what the numbers say."""
+    """One sentence for the report: what the numbers mean."""
     help: str
     section: type[Section]
-    """Its keys in the config."""
+    """Its section of the config."""
     load: Callable[[], Run]
-    """Imports the computing code and returns the function that runs the evaluation."""
+    """Imports the slow code and returns the function that runs the evaluation."""
     makes_rows: bool = True
     """False for an evaluation that only draws."""
     has_all_clips: bool = False
-    """Whether it tests on sub-sequences of videos, so that the option --all-clips applies."""
+    """Whether it has the option --all-clips."""
     is_wanted: Callable[[EvalConfig], bool] = lambda _: True
     """Whether `video-eval all` runs it."""
 

@@ -17,9 +17,9 @@ class BeforeAfterSection(FrozenSection):
 
     stride: PositiveInt = 1
     frozen: bool = False
-    """Whether the convolutions stay as they are."""
+    """Whether the convolutions keep their weights."""
     tests_per_video: PositiveInt = 5
-    """Pairs of pieces that each test video gives, each in both orders."""
+    """Pairs of pieces per test video; each pair is tested in both orders."""
 
 
 def _load() -> Run:

@@ -1,11 +1,11 @@
 """Before or after: which of two disjoint pieces of a video comes first (section 4, Table 3).
 
-In: a network. Out: the accuracy of telling (first, second) from (second, first), two pieces of 8 frames that enter the
-network as one clip of 16.
+In: a network. Out: the accuracy. The network sees two pieces of 8 frames as one clip of 16 and tells whether they are
+in the order (first, second) or (second, first).
 
-Our choices, where the paper says nothing: stride 1; a gap of 1 to min(16, what fits) frames between the pieces, drawn
-in the same way for both classes, so that the gap does not tell the answer (no gap if only two pieces fit); all layers
-are trained; videos too short for two pieces are left out.
+The paper leaves these open; our choices: stride 1; all layers are trained; videos too short for two pieces are left
+out; a gap of 1 to min(16, what fits) frames between the pieces, or 0 if nothing fits. Both classes draw the gap in the
+same way, so the gap does not reveal the answer.
 """
 
 from __future__ import annotations
@@ -35,21 +35,15 @@ BEFORE, AFTER = 0, 1
 
 
 def frames_of_piece(stride: int) -> int:
-    """Frames from the first to the last of a piece, both counted: 8 at stride 1."""
+    """Frames that a piece spans, its first and last included: 8 at stride 1."""
     return (PIECE_LENGTH - 1) * stride + 1
 
 
 def draw_pieces(num_frames: int, draws: SampleDraws, stride: int, item: int = 0) -> tuple[ClipPlan, ClipPlan]:
-    """The clips (first, second) and (second, first) of one drawn pair of pieces.
+    """Draw two pieces and return the clips (first, second) and (second, first).
 
-    Args:
-        num_frames: frames of the video, at least two pieces.
-        draws: the sample's draws.
-        stride: frames from one frame of a piece to the next.
-        item: separates the pairs of one sample.
-
-    Raises:
-        ValueError: if the video is too short.
+    `stride` counts frames between neighbouring frames of a piece; each pair of one sample has its own `item`.
+    Raises ValueError if the video is too short for two pieces.
     """
     length = frames_of_piece(stride)
     spare = num_frames - 2 * length
@@ -67,7 +61,7 @@ def draw_pieces(num_frames: int, draws: SampleDraws, stride: int, item: int = 0)
 
 @dataclass(frozen=True, kw_only=True)
 class BeforeAfterTask(Question):
-    """A clip of two pieces a video, in an order drawn by a fair coin."""
+    """One clip of two pieces per video, in random order (each order has probability 1/2)."""
 
     stride: int
     head: str = BEFORE_AFTER.name
@@ -87,7 +81,7 @@ class BeforeAfterTask(Question):
 
 @dataclass(frozen=True, kw_only=True)
 class BeforeAfterTests:
-    """Some pairs of pieces a video, each in both orders; a `DrawClips`."""
+    """`count` pairs of pieces per video, each in both orders; a `DrawClips`."""
 
     stride: int
     count: int
@@ -97,7 +91,7 @@ class BeforeAfterTests:
 
 
 def evaluate_before_after(config: EvalConfig, world: World, say: Say) -> list[Row]:
-    """Train and test the order's classifier for each setting: the right half of Table 3."""
+    """Train and test the classifier of the order for each setting: the right half of Table 3."""
     section = config.before_after
     question = TemporalQuestion(
         evaluation=BEFORE_AFTER.name,

@@ -1,10 +1,9 @@
-"""What a network's answer depends on: guided backpropagation and the paper's maps of it (section 4, Fig. 4).
+"""Which pixels a network's answer depends on: guided backpropagation and the paper's maps of it (section 4, Fig. 4).
 
-In: a network with its head, and clips. Out: the guided gradient of an output to every input value, and one map a frame.
+In: a network with its head, and clips. Out: the guided gradient of an output to every input value; one map per frame.
 
-Guided backpropagation (Springenberg et al., "Striving for Simplicity", 2015) is backpropagation in which a ReLU passes
-a gradient only where its input and the gradient are positive. The network is not changed: calls of ReLU are replaced
-while it runs, from any module or function.
+In guided backpropagation (Springenberg et al., "Striving for Simplicity", 2015) a ReLU passes a gradient only where
+its input and the gradient are positive. The network is not changed: every call of ReLU is replaced while it runs.
 """
 
 from __future__ import annotations
@@ -26,27 +25,27 @@ DISPLAY_PERCENTILE = 99.5
 
 _RELUS = frozenset({F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_})
 _TRAINABLE = frozenset({F.batch_norm, F.dropout, F.dropout3d})
-"""Functions that work differently in training."""
+"""Functions that behave differently in training mode."""
 
 
 def guided_gradient(model: Callable[[Tensor], Tensor], clips: Tensor, target: int | Tensor | None = None) -> Tensor:
-    """Guided gradient of one output a clip to that clip.
+    """The guided gradient of one logit (not probability) of each clip to that clip.
 
-    The network keeps its weights, flags, hooks, statistics and gradients; frozen layers pass gradients. The logits are
-    differentiated, not the probabilities.
+    Weights, flags, hooks, statistics and gradients of the network do not change; frozen layers pass gradients.
 
     Args:
-        model: clips to logits (N, K), each clip by itself. A module runs in evaluation mode; the modules behind another
-            callable must be in it. The network must use what its ReLUs return: in-place ones run out of place.
+        model: clips -> logits (N, K), each clip independently. A module is put into evaluation mode during the call;
+            modules behind another callable must already be in it. Code that relies on an in-place ReLU to change its
+            input does not work: every ReLU returns a new tensor.
         clips: float (N, 3, T, H, W), on the network's device; not changed.
-        target: the class to explain, one for all clips or int64 (N,); None is each clip's winning one.
+        target: the class to explain, one for all clips or int64 (N,); None is each clip's winning class.
 
     Returns:
         float (N, 3, T, H, W), in the clips' dtype and device.
 
     Raises:
         ValueError: if the clips or logits have another shape, a target is not a class, something runs in training mode,
-            or autograd finds no way from the logits back to the clips.
+            or the logits have no gradient to the clips.
     """
     if clips.ndim != 5 or clips.shape[1] != NUM_COLOURS or not clips.is_floating_point():
         raise ValueError(f"clips are {clips.dtype} {tuple(clips.shape)}, not float (N, {NUM_COLOURS}, T, H, W)")
@@ -66,20 +65,20 @@ def guided_gradient(model: Callable[[Tensor], Tensor], clips: Tensor, target: in
 
 
 def saliency_maps(gradient: Tensor, percentile: float = DISPLAY_PERCENTILE) -> Tensor:
-    """The paper's modification of the guided gradient, as one map a frame.
+    """One map per frame, from the guided gradient (section 4, Visualization).
 
-    Each frame's median is subtracted (section 4, Visualization); it is that of all the frame's values, three colours
-    by rows by columns, and the mean of the two middle ones where their number is even. Then the absolute value, then
-    the largest of the three colours (our choice). Last, each clip is divided by a high percentile of its own maps, one
-    number for all its frames, so that frames can be compared; clips and networks cannot.
+    1. Subtract each frame's median, over its 3 * H * W values; for an even number, the mean of the middle two.
+    2. Take the absolute value, then the largest of the three colours (our choice).
+    3. Divide each clip by a high percentile of its own maps. All frames of a clip share this number, so frames can be
+       compared, but clips and networks cannot.
 
     Args:
         gradient: float (N, 3, T, H, W), of :func:`guided_gradient`.
-        percentile: in (0, 100]; larger values saturate. Nearest rank: the ceil(percentile / 100 * n)-th smallest of a
-            clip's n map values, or the largest where that one is 0.
+        percentile: in (0, 100]; larger map values become 1. Nearest rank: the ceil(percentile / 100 * n)-th smallest
+            of a clip's n map values, or the largest if that value is 0.
 
     Returns:
-        float32 (N, T, H, W) in [0, 1]; 0 where the gradient is its frame's median.
+        float32 (N, T, H, W) in [0, 1]; 0 where the gradient equals the median of its frame.
 
     Raises:
         ValueError: if the gradient has another shape, or values that are not finite.
@@ -101,7 +100,7 @@ def saliency_maps(gradient: Tensor, percentile: float = DISPLAY_PERCENTILE) -> T
 
 
 class _GuidedReLU(torch.autograd.Function):
-    """max(x, 0), whose gradient passes only where both x and the gradient from above are positive."""
+    """max(x, 0); the gradient passes only where x and the incoming gradient are both positive."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -116,7 +115,7 @@ class _GuidedReLU(torch.autograd.Function):
 
 
 class _GuidedReLUs(TorchFunctionMode):
-    """Inside this context, in this thread, every ReLU is guided, and functions in training mode are refused."""
+    """In this context and thread, every ReLU is guided; functions in training mode raise ValueError."""
 
     def __torch_function__(
         self,
@@ -134,7 +133,7 @@ class _GuidedReLUs(TorchFunctionMode):
 
 @contextmanager
 def _evaluating(model: object) -> Iterator[None]:
-    """Put a module and its children into evaluation mode and restore them; other callables stay."""
+    """Put a module and its children into evaluation mode, then restore them; other callables are not touched."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     were_training = [module.training for module in modules]
     try:
@@ -147,7 +146,7 @@ def _evaluating(model: object) -> Iterator[None]:
 
 
 def _targets(logits: Tensor, target: int | Tensor | None) -> Tensor:
-    """Int64 (N,): the column of each row of logits to explain."""
+    """int64 (N,): the class to explain for each clip."""
     num_clips, num_classes = logits.shape
     if target is None:
         return logits.detach().argmax(dim=1)

@@ -1,4 +1,4 @@
-"""Probes: new classifiers learn from frozen features."""
+"""Probes: new classifiers on frozen features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUDGETS = tuple(LabelBudget.parse(value) for value in ("100%", "10%", 10, 5, 1))
 
 
 class ProbeSection(FrozenSection):
-    """What frozen convolutions are worth to new classifiers (Table 1, UCF101), with all or few labels."""
+    """New classifiers on frozen convolutions (Table 1, UCF101), with all or few labels."""
 
     stride: PositiveInt = 4
     all_clips: bool = False
@@ -27,15 +27,15 @@ class ProbeSection(FrozenSection):
     """As in `transfer`."""
     fc: tuple[LabelBudget, ...] = (ALL_LABELS,)
     """Label budgets for three new fully connected layers on the last convolution (the paper's probe): `N%` of each
-    class's videos, or a number per class. Fewer videos are seen more often, so that the number of steps is the same."""
+    class's videos, or a number per class. Smaller budgets train more epochs, so the number of steps stays the same."""
     linear: tuple[LabelBudget, ...] = BUDGETS
     """Label budgets for logistic regression on features averaged over clips."""
     knn: tuple[LabelBudget, ...] = BUDGETS
     """Label budgets for nearest neighbours on the same features."""
     low_label_seeds: tuple[NonNegativeInt, ...] = (0, 1, 2, 3, 4)
-    """Seeds that choose the labelled videos, for linear and knn with budgets below 100 %; each is a row of its own."""
+    """Seeds that choose the labelled videos, for linear and knn with budgets below 100 %; one row per seed."""
     features: FeatureConfig = FeatureConfig()
-    """The features for linear and knn."""
+    """For linear and knn."""
     logistic: LinearConfig = LinearConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
 

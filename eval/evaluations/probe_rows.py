@@ -1,7 +1,7 @@
-"""Probes: what frozen features are worth to a new classifier, with all labels or few (Table 1, UCF101).
+"""Probes: new classifiers on frozen features, with all labels or few (Table 1, UCF101).
 
-In: a config's networks and splits. Out, a row each: three new fully connected layers on the frozen convolutions (the
-paper's probe), logistic regression and nearest neighbours on averaged features, for each label budget.
+In: a config's networks and splits. Out: for each label budget, one row per classifier: three new fully connected layers
+on the frozen convolutions (the paper's probe), logistic regression, and nearest neighbours on averaged features.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def evaluate_probe(config: EvalConfig, world: World, say: Say) -> list[Row]:
 
 
 def draw_curves_of_labels(config: EvalConfig, say: Say) -> None:
-    """Draw all probe results below the config's `out` in one picture."""
+    """Draw all probe results below the config's `out` as one picture."""
     train, test = open_pair(config, config.splits[0])
     with work_folder(config.out, lambda name: name.startswith(f"{PROBE.name}/") and is_of_rows(name)) as folder:
         picture = draw_label_curves(folder.path, train, test.shard_set.name)
@@ -52,7 +52,7 @@ def draw_curves_of_labels(config: EvalConfig, say: Say) -> None:
 
 
 def fully_connected_row(setting: Setting, section: ProbeSection, budget: LabelBudget = ALL_LABELS) -> Row:
-    """Three new fully connected layers, trained on the videos of a budget."""
+    """The row of three new fully connected layers, trained on the videos of a budget."""
     variant = f"fc-{budget.slug}"
     details = fully_connected_details(setting, section, budget)
     if (row := measured_row(setting, PROBE.name, variant, details)) is not None:
@@ -62,7 +62,7 @@ def fully_connected_row(setting: Setting, section: ProbeSection, budget: LabelBu
 
 
 def fully_connected_details(setting: Setting, section: ProbeSection, budget: LabelBudget) -> dict[str, object]:
-    """The settings that decide the result of the fully connected probe."""
+    """The settings that the result of the fully connected probe depends on."""
     keys = {"epochs", "optimizer", "frozen_norm", "stride", "all_clips", "short_videos"}
     return details_of(setting, probe=section.model_dump(mode="json", include=keys), labels=budget.value)
 
@@ -76,7 +76,7 @@ def fit_fully_connected(
     positions: IntArray | None = None,
     still: bool = False,
 ) -> VideoScores:
-    """Train the paper's probe and test it; `still` repeats one frame in each clip, in training and in the test."""
+    """Train and test the paper's probe; `still` repeats one frame in each clip, in both."""
     num_videos = len(setting.train) if positions is None else len(positions)
     plan = Fit(
         evaluation=evaluation,
@@ -95,15 +95,15 @@ def fit_fully_connected(
 
 
 def epochs_of_fewer(epochs: int, num_videos: int, num_chosen: int) -> int:
-    """Epochs over some of the videos that give as many steps as `epochs` over all, rounded up."""
+    """Epochs over `num_chosen` videos with as many steps as `epochs` over `num_videos`, rounded up."""
     return math.ceil(epochs * num_videos / num_chosen)
 
 
 def feature_rows(setting: Setting, section: ProbeSection) -> list[Row]:
-    """Logistic regression and nearest neighbours for every budget; features are extracted once, if a row needs them."""
+    """Logistic regression and nearest neighbours for every budget; features are extracted once, if a row is missing."""
     setting.train.require_labels()
     setting.test.require_labels()
-    vectors: dict[int, tuple[Vectors, Vectors]] = {}  # by the seed of the weights, where they are drawn
+    vectors: dict[int, tuple[Vectors, Vectors]] = {}  # by the seed of drawn weights, else 0
     rows = []
     for kind, budget, seed in feature_probes(setting, section):
         drawn = setting.with_seed(seed)
@@ -129,7 +129,7 @@ def feature_rows(setting: Setting, section: ProbeSection) -> list[Row]:
 
 
 def feature_probes(setting: Setting, section: ProbeSection) -> Iterator[tuple[str, LabelBudget, int]]:
-    """Classifier, budget and seed of each. Budgets below 100 % have seeds of their own, also for random weights."""
+    """Classifier, budget and seed of each row. Budgets below 100 % use `low_label_seeds`, also for random weights."""
     for kind, budgets in (("linear", section.linear), ("knn", section.knn)):
         for budget in budgets:
             if budget == ALL_LABELS:
@@ -141,13 +141,13 @@ def feature_probes(setting: Setting, section: ProbeSection) -> Iterator[tuple[st
 def predict(
     setting: Setting, section: ProbeSection, kind: str, budget: LabelBudget, train: Vectors, test: Vectors
 ) -> Predictions:
-    """Classify the test vectors by the training vectors of a budget."""
+    """Classify the test vectors with the training vectors of a budget."""
     chosen = labelled(setting, budget)
     values, labels = (train.values, train.labels) if chosen is None else (train.values[chosen], train.labels[chosen])
     num_classes = len(setting.test.classes)
     if kind == "knn":
         return classify_by_neighbours(values, labels, test.values, section.neighbours, num_classes=num_classes)
-    predictions: Predictions = setting.world.from_main(  # one fit, so that all ranks have the same
+    predictions: Predictions = setting.world.from_main(  # fitted once, so that all ranks get equal results
         classify_linearly(values, labels, test.values, section.logistic, num_classes=num_classes)
         if setting.world.is_main
         else None
@@ -158,7 +158,7 @@ def predict(
 
 
 def labelled(setting: Setting, budget: LabelBudget) -> IntArray | None:
-    """Positions of the training videos whose labels may be used; None is all of them."""
+    """Positions of the training videos in a budget; None is all."""
     if budget == ALL_LABELS:
         return None
     return choose_labelled(setting.train.labels, setting.train.keys, budget, setting.seed)

@@ -1,7 +1,7 @@
-"""Retrieval: the training videos whose features are nearest to a test video's (Table 4, Figure 5).
+"""Retrieval: the training videos whose features are nearest to those of a test video, the query (Table 4, Figure 5).
 
-In: a config's networks and splits. Out, for each: a row, how often the top 1, 5, 10, 20, 50 hold a video of the query's
-class; the ranked lists as JSON; a picture of queries and neighbours.
+In: a config's networks and splits. Out, for each: a row with the share of queries whose top 1, 5, 10, 20, 50 hold a
+video of their class; the ranked lists as JSON; a picture of queries and neighbours.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def evaluate_retrieval(config: EvalConfig, world: World, say: Say) -> list[Row]:
 
 
 def retrieval_row(setting: Setting, section: RetrievalSection) -> Row:
-    """One row of Table 4: 10 clips averaged, normalised by the training set, compared by cosine."""
+    """One row of Table 4: mean features of 10 clips, normalised by the training set, compared by cosine."""
     variant = section.features.layer
     details = details_of(setting, retrieval=section.model_dump(mode="json", exclude={"networks", "num_shown"}))
     if (row := measured_row(setting, RETRIEVAL.name, variant, details)) is not None:
@@ -65,7 +65,7 @@ def retrieval_row(setting: Setting, section: RetrievalSection) -> Row:
 def ranked_lists(
     setting: Setting, nearest: IntArray, similarities: npt.NDArray[np.float32]
 ) -> dict[str, list[dict[str, object]]]:
-    """Query's key -> its neighbours, best first, with key, class and similarity."""
+    """The query's key -> its neighbours, nearest first, with key, class and similarity."""
     train, test = setting.train, setting.test
     return {
         key: [
@@ -77,7 +77,7 @@ def ranked_lists(
 
 
 def lists_json(lists: Mapping[str, object]) -> bytes:
-    """A JSON object with one query a line."""
+    """A JSON object with one query per line."""
     lines = (f"{json.dumps(key)}: {json.dumps(neighbours)}" for key, neighbours in lists.items())
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
@@ -109,7 +109,7 @@ def class_name(samples: Samples, position: int) -> str:
 
 
 def spread_over_classes(labels: Sequence[int] | IntArray, count: int) -> list[int]:
-    """Positions of `count` videos: the first of each class, then the second of each ...; classes evenly chosen."""
+    """Positions of `count` videos: the first of each class, then the second ...; of many classes, evenly chosen."""
     labels = np.asarray(labels)
     present = np.unique(labels)
     if count < len(present):

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class SaliencySection(Section):
-    """What a network's answer depends on: guided backpropagation (Figure 4). `networks` are shown in their order."""
+    """Which pixels a network's answer depends on, by guided backpropagation (Figure 4), in the order of `networks`."""
 
     num_videos: PositiveInt = 3
     videos: tuple[str, ...] = ()
-    """Keys of the test videos to show; if empty, num_videos of different classes."""
+    """Keys of the test videos to show; if empty, `num_videos` videos of different classes."""
     stride: PositiveInt = 4
 
 
 def networks_to_explain(config: EvalConfig) -> list[str]:
-    """The networks that the section names; if it names none, those with heads of their own, trained by this program."""
+    """The networks that the section names; by default all of kind checkpoint, which have trained heads."""
     if config.saliency.networks is not None:
         return list(config.saliency.networks)
     return [name for name, entry in config.networks.items() if entry.kind == "checkpoint"]

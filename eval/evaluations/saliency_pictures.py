@@ -1,6 +1,6 @@
 """Pictures of what networks look at: guided backpropagation on test videos (Figure 4).
 
-In: a config's networks, each with the heads of its training, and its test split. Out: a PNG and a short video.
+In: a config's networks with their trained heads, and its test split. Out: a PNG and a short video.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class MiddleClip:
 
 
 def draw_saliency(config: EvalConfig, world: World, say: Say) -> list[Row]:
-    """Draw the picture and the video on the main process, and say where they are; there are no rows.
+    """Draw the picture and the video on the main process and print their locations; returns no rows.
 
     Raises:
         UsageError: if a network has no heads to explain, or a video does not exist.
@@ -90,11 +90,7 @@ def draw_saliency(config: EvalConfig, world: World, say: Say) -> list[Row]:
 
 
 def explained_networks(config: EvalConfig) -> list[str]:
-    """The names of the networks to show.
-
-    Raises:
-        UsageError: if there are none, or one has no heads.
-    """
+    """The names of the networks to show. Raises UsageError if there are none, or one has no heads."""
     names = networks_to_explain(config)
     if not names:
         raise UsageError("saliency explains networks that were trained; networks has no entry of kind checkpoint")
@@ -105,7 +101,7 @@ def explained_networks(config: EvalConfig) -> list[str]:
 
 
 def open_model(name: str, config: EvalConfig) -> tuple[ClipModel, dict[str, Any]]:
-    """A network with its heads, from the run folder of a config's entry."""
+    """A network with its heads and the metadata of its export."""
     entry = entry_of(name, config.networks)
     assert isinstance(entry, CheckpointWeights)
     place = join_location(split_location(export_of(entry.path))[0], NETWORK_NAME)
@@ -132,7 +128,7 @@ def chosen_videos(samples: Samples, keys: tuple[str, ...], count: int) -> list[i
 
 
 def explain(name: str, model: ClipModel, metadata: dict[str, Any], batch: Batch, world: World) -> SaliencyRow:
-    """A network's winning output on a clip, and its map. The first head is explained: motion, or action."""
+    """A network's winning class on a clip, and its map, for its first head: motion, or action."""
     head = next(iter(model.heads))
     place_model(model, world.device)
     clips = prepare_clips(batch.to(world.device))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class StillSection(Section):
-    """The probe of three new layers on clips that repeat one frame, with `probe`'s settings, beside the moving one."""
+    """The three new layers of `probe`, with its settings, on clips that repeat one frame and on moving clips."""
 
 
 def _load() -> Run:

@@ -1,7 +1,7 @@
-"""Still videos: the probe on clips that repeat one frame, beside the moving one (section 4, "Visualization").
+"""Still videos: the probe on clips that repeat one frame, and on moving clips (section 4, "Visualization").
 
-In: a config's networks and splits. Out: two rows a setting, `still` and `moving`; the latter is the probe's own.
-Features that are about motion alone are worth nothing where nothing moves.
+In: a config's networks and splits. Out: two rows per setting: `still`, and `moving` with the result of the probe.
+Features that hold only motion cannot recognise a still video.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def evaluate_still(config: EvalConfig, world: World, say: Say) -> list[Row]:
 
 
 def moving_row(setting: Setting, probe: ProbeSection) -> Row:
-    """The probe with all labels under this evaluation's name; it is trained only if it has no result yet."""
+    """The probe with all labels, as a row of this evaluation; it is trained only if it has no result yet."""
     details = fully_connected_details(setting, probe, ALL_LABELS)
     if (row := measured_row(setting, STILL.name, "moving", details)) is not None:
         return row
@@ -34,7 +34,7 @@ def moving_row(setting: Setting, probe: ProbeSection) -> Row:
 
 
 def still_row(setting: Setting, probe: ProbeSection) -> Row:
-    """Trained and tested on still clips."""
+    """The probe, trained and tested on still clips."""
     details = fully_connected_details(setting, probe, ALL_LABELS) | {"still": True}
     if (row := measured_row(setting, STILL.name, "still", details)) is not None:
         return row

@@ -1,4 +1,4 @@
-"""Synchronisation: by how many frames two overlapping clips are shifted."""
+"""Synchronisation: the shift between two overlapping clips."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class SyncSection(FrozenSection):
-    """By how many frames two overlapping clips are shifted (Table 3)."""
+    """The shift between two overlapping clips (Table 3)."""
 
     stride: PositiveInt = 1
-    """Frames from one frame of a clip to the next; the shift counts such steps."""
+    """Frames from one frame of a clip to the next; the shift is a multiple of this."""
     frozen: bool = True
-    """Whether the convolutions stay as they are."""
+    """Whether the convolutions keep their weights."""
 
 
 def _load() -> Run:

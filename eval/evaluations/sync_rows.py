@@ -1,11 +1,11 @@
-"""Synchronisation: by how many frames two overlapping clips of a video are shifted (section 4, Table 3).
+"""Synchronisation: the shift between two overlapping clips of a video (section 4, Table 3).
 
-In: a network. Out: accuracy over the 13 offsets -6 to 6, and the mean absolute error of the offset in steps. The last
-convolution's features of both clips are subtracted and go through three new fully connected layers.
+In: a network. Out: the accuracy over the 13 offsets -6 to 6, and the mean absolute error of the offset in steps. The
+difference of both clips' last convolution goes through three new fully connected layers.
 
-Our choices, where the paper says nothing: stride 1; one crop and flip for both clips, no recolouring; frozen
-convolutions; the test asks every offset once a video; videos too short for the largest offset are left out, so that
-all 13 are equally likely.
+The paper leaves these open; our choices: stride 1; frozen convolutions; the same crop and flip for both clips, no
+change of colours; every offset is tested once per video; videos too short for the largest offset are left out, so all
+13 offsets are equally likely.
 """
 
 from __future__ import annotations
@@ -36,18 +36,14 @@ OFFSETS = tuple(range(-MAX_OFFSET, MAX_OFFSET + 1))
 
 
 def frames_needed_to_shift(stride: int) -> int:
-    """Frames of the shortest video that holds a pair at every offset: 16 + 6 at stride 1."""
+    """Length of the shortest video that fits every offset, in frames: 16 + 6 at stride 1."""
     return (CLIP_LENGTH - 1 + MAX_OFFSET) * stride + 1
 
 
 def pair_plans(num_frames: int, offset: int, draws: SampleDraws, stride: int) -> tuple[ClipPlan, ClipPlan]:
-    """Two clips, the second `offset` steps of `stride` frames later; placed uniformly over the video.
+    """Two clips at a random position; the second starts `offset` steps (in OFFSETS) of `stride` frames after the first.
 
-    Args:
-        num_frames: frames of the video, at least :func:`frames_needed_to_shift`.
-        offset: start of the second clip minus start of the first, in steps, in OFFSETS.
-        draws: the sample's draws.
-        stride: frames a step.
+    The video has at least :func:`frames_needed_to_shift` frames.
     """
     span = (CLIP_LENGTH - 1) * stride + 1
     room = num_frames - span - abs(offset) * stride
@@ -61,7 +57,7 @@ def pair_plans(num_frames: int, offset: int, draws: SampleDraws, stride: int) ->
 
 @dataclass(frozen=True, kw_only=True)
 class SyncTask(Question):
-    """A pair of clips a video, at an offset drawn uniformly."""
+    """One pair of clips per video, at a random offset."""
 
     stride: int
     head: str = SYNC.name
@@ -85,7 +81,7 @@ class SyncTask(Question):
 
 @dataclass(frozen=True, kw_only=True)
 class SyncTests:
-    """A pair for every offset; a `DrawClips`."""
+    """One pair of clips for every offset; a `DrawClips`."""
 
     stride: int
 
@@ -94,7 +90,7 @@ class SyncTests:
 
 
 def evaluate_sync(config: EvalConfig, world: World, say: Say) -> list[Row]:
-    """Train and test the offset's classifier for each setting: the left half of Table 3."""
+    """Train and test the classifier of the offset for each setting: the left half of Table 3."""
     section = config.sync
     question = TemporalQuestion(
         evaluation=SYNC.name,
@@ -103,7 +99,7 @@ def evaluate_sync(config: EvalConfig, world: World, say: Say) -> list[Row]:
         tests=SyncTests(stride=section.stride),
         model=PairModel,
         measure=_hits_and_errors,
-        # always answering 0 has the smallest expected error of all constant answers
+        # the constant answer with the smallest expected error is 0
         chance={"accuracy": 1 / len(OFFSETS), "mae": sum(map(abs, OFFSETS)) / len(OFFSETS)},
         data=_one_view_a_pair,
     )

@@ -1,4 +1,4 @@
-"""Questions about the time in a video (Table 3): train a new classifier, and test it on drawn clips.
+"""Questions about the time in a video (Table 3): train a new classifier, then test it on drawn clips.
 
 In: a :class:`TemporalQuestion`. Out: its result row. Videos too short for the question are left out and counted.
 """
@@ -36,15 +36,15 @@ class TemporalQuestion:
     """The clips of a test video, drawn with the setting's seed."""
     model: type[JudgedModel]
     measure: Callable[[Tensor, Tensor], Tensor]
-    """Answers int64 (R,) and right answers int64 (R,) -> (R, metrics)."""
+    """Answers int64 (R,), right answers int64 (R,) -> (R, metrics)."""
     chance: dict[str, float]
-    """Metric -> the result of guessing; the metrics in their order."""
+    """Metric -> the value of guessing, in the order of the metrics."""
     data: Callable[[DataConfig], DataConfig] = lambda data: data
     """Changes how training clips are read."""
 
 
 def temporal_row(setting: Setting, question: TemporalQuestion) -> Row:
-    """Train, test and write the row, or read the row of an earlier command."""
+    """Train, test and write the row; or read the row of an earlier command."""
     section, evaluation = question.section, question.evaluation
     variant = "frozen" if section.frozen else "finetune"
     details = details_of(setting, **{evaluation: section.model_dump(mode="json", exclude={"networks"})})

@@ -1,4 +1,4 @@
-"""Transfer: a network is fine-tuned to recognise actions."""
+"""Transfer: fine-tune a network to recognise actions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class TransferSection(FitSection):
     stride: PositiveInt = 4
     """Frames from one frame of a clip to the next."""
     all_clips: bool = False
-    """Test on every start, not only on 32 to 63 of a video."""
+    """Test on every sub-sequence of a video, not on 32 to 63 of them."""
     short_videos: ShortRule = "exact"
-    """A video too short for the stride takes the largest one that fits. A stride needs 15 * stride + 1 frames
-    (`exact`), or 16 * stride as in the released code (`full_steps`)."""
+    """How many frames a stride needs: 15 * stride + 1 (`exact`), or 16 * stride as in the released code (`full_steps`).
+    Shorter videos use the largest stride that fits."""
     validate_every_epochs: NonNegativeInt = 0
-    """Test single clips of the test split during training, for the curves only; 0 is never."""
+    """How often to test single clips of the test split during training, for the curves only; 0 is never."""
 
 
 def _load() -> Run:

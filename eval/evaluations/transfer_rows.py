@@ -1,6 +1,6 @@
 """Fine-tuning a network to recognise actions, from its weights or from scratch (Table 2; Table 1, HMDB51).
 
-In: a config's networks and splits. Out, a row each: accuracy over all sub-sequences, per-class accuracy, confusion.
+In: a config's networks and splits. Out, for each: a row, and pictures of the accuracy and confusion of classes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def evaluate_transfer(config: EvalConfig, world: World, say: Say) -> list[Row]:
 
 
 def transfer_row(setting: Setting, section: TransferSection) -> Row:
-    """All layers are trained; all but the last fully connected layer start from the network's weights."""
+    """Train all layers. All but the last fully connected layer start from the network's weights."""
     exclude = {"networks", "validate_every_epochs"}
     details = details_of(setting, transfer=section.model_dump(mode="json", exclude=exclude))
     if (row := measured_row(setting, TRANSFER.name, VARIANT, details)) is not None:
