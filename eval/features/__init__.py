@@ -1,1 +1,1 @@
-"""From networks and videos to vectors, and what simple classifiers make of vectors."""
+"""A network and videos -> feature vectors; and simple classifiers on vectors."""

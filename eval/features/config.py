@@ -1,4 +1,4 @@
-"""What a config says about features and the classifiers on them."""
+"""The settings of features and of the classifiers on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Layer = Literal["pooled", "features"]
 
 
 class FeatureConfig(StrictModel):
-    """One vector a video: the mean over some of its clips."""
+    """One vector per video: the mean over some of its clips."""
 
     layer: Layer = "pooled"
     """`pooled`: the last convolution's output, averaged over time and space. `features`: the network's last feature."""
@@ -30,20 +30,20 @@ class LinearConfig(StrictModel):
     inverse_penalty: PositiveFloat = 1.0
     """scikit-learn's C: the weights minimise inverse_penalty * (sum of cross-entropies) + |weights|^2 / 2.
 
-    Some penalty there must be: with more dimensions than videos the classes are separable, and weights would grow
-    without end. The default is the library's, and the same for every network: features are standardised, so it means
-    the same for all, and a choice by test accuracy would flatter. It is light. Cross-validated over the training groups
-    of ucf101-8 the frame-difference map reaches 39 % at 100, 41 % at 1, 53 % at 0.01 and 40 % at 0.0001: choose another
-    in this way, on training videos alone, and one for all networks that are compared."""
+    A penalty is needed: with more dimensions than videos the classes are separable, and the weights would grow without
+    limit. The default is scikit-learn's, and it is weak. Features are standardised, so one value suits all networks:
+    use the same for all networks that you compare. Choose another by cross-validation on training videos, never by
+    test accuracy. Example: on the training groups of ucf101-8 the frame-difference map reaches 39 % at 100, 41 % at 1,
+    53 % at 0.01 and 40 % at 0.0001."""
     max_iterations: PositiveInt = 2000
-    """Of L-BFGS. It usually needs far fewer; a warning says if these did not suffice."""
+    """Of L-BFGS. It usually needs far fewer; a warning says if they were not enough."""
 
 
 class NeighboursConfig(StrictModel):
-    """The k-nearest-neighbour classifier, usual for self-supervised features (Wu et al., CVPR 2018)."""
+    """The k-nearest-neighbour classifier that is usual for self-supervised features (Wu et al., CVPR 2018)."""
 
     num_neighbours: PositiveInt = 20
-    """k; all training videos vote if there are fewer."""
+    """k; if there are fewer training videos, all of them vote."""
     temperature: PositiveFloat = 0.07
     """A neighbour votes with weight exp(similarity / temperature)."""
 
@@ -52,28 +52,28 @@ class VideoFeaturesConfig(StrictModel):
     """The settings of `video-eval features`; only the first three keys are required."""
 
     source: Location
-    """Folder of videos at any depth, or of shards; or its URL."""
+    """Folder or URL of videos, at any depth, or of shards."""
     checkpoint: Location
-    """backbone.safetensors, or the folder of the run that holds it; or the URL of either."""
+    """File or URL of a backbone.safetensors, or the folder of the run that holds it."""
     out: Location
-    """.npz or .safetensors; a file, or its URL."""
+    """File or URL of the vectors: .npz or .safetensors."""
     split: str | None = None
-    """Of shards; null is every sample."""
+    """Split of the shards; null is every sample."""
     labels: Literal["auto", "folder", "none"] = "auto"
-    """Of videos. `folder`: the first folder on a video's path is its class. `auto`: `folder` if every video is in one,
-    else `none`."""
+    """Labels of videos. `folder`: the first folder of a video's path is its class. `auto`: `folder` if every video lies
+    in a folder, else `none`."""
     features: FeatureConfig = FeatureConfig()
     crop: int | None = Field(default=None, ge=1, le=4096)
-    """Pixels of the centre crop; null is as in training."""
+    """Size of the centre crop, in pixels; null is as in training."""
     resize: tuple[PositiveInt, PositiveInt] | None = None
     """Height and width of the frames before the crop; null is as in training."""
     shards: Location | None = None
-    """Folder or URL to keep the shards of the videos in; null makes temporary ones."""
+    """Folder or URL that keeps the shards made from the videos; null deletes them at the end."""
     build_workers: int = Field(default=0, ge=0, le=1024)
-    """Processes that decode videos; 0 takes every core."""
+    """Processes that decode videos; 0 is one per core."""
     num_workers: int | None = Field(default=None, ge=0, le=256)
     max_clips: PositiveInt = 64
-    """Most clips at a time in the network."""
+    """Maximum number of clips in the network at a time."""
     device: DeviceChoice = "auto"
     precision: Precision = "auto"
     threads: int = Field(default=0, ge=0, le=1024)

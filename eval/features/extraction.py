@@ -1,4 +1,4 @@
-"""Feature vectors of videos: the mean over some clips of a frozen network's features, or of pixel statistics.
+"""Feature vectors of videos: a frozen network's features, or pixel statistics, averaged over some clips.
 
 In: a split and a network. Out: :class:`eval.features.vectors.Vectors`.
 """
@@ -30,7 +30,7 @@ TRIVIAL: dict[str, Callable[[Tensor], Tensor]] = {"colour": colour_features, "di
 
 
 def features_of(setting: Setting, samples: Samples, config: FeatureConfig) -> Vectors:
-    """The vectors of samples, by the setting's network (random weights are drawn from its seed) or trivial features."""
+    """The vectors of samples, by the setting's network (its seed draws random weights) or its trivial features."""
     trivial = setting.trivial
     metadata: dict[str, Any] = {
         **config.model_dump(mode="json"),
@@ -72,7 +72,7 @@ def extract(
     precision: Precision,
     metadata: dict[str, Any],
 ) -> Vectors:
-    """Average rows of features over each sample's clips."""
+    """Average the features over the clips of each sample."""
     values = per_video_means(
         rows_of,
         samples.shard_set,
@@ -93,7 +93,7 @@ def extract(
 
 
 def backbone_rows(backbone: Backbone, layer: Layer) -> RowsOf:
-    """A function from a batch to its clips' features: `pooled` of the last convolution, or the last feature."""
+    """A function from a batch to the features of its clips: pooled last convolution, or the last feature."""
 
     def rows_of(batch: Batch) -> tuple[Tensor, Tensor]:
         clips = prepare_clips(batch)

@@ -1,7 +1,7 @@
 """Label budgets: which labelled videos a probe may learn from.
 
-In: labels and keys of a training split, and a budget such as 10 % or 5 a class. Out: positions. For one seed, a smaller
-budget's videos are among those of every larger one.
+In: labels and keys of a training split, and a budget such as 10 % or 5 per class. Out: positions. With the same seed, a
+larger budget contains the videos of every smaller one.
 """
 
 from __future__ import annotations
@@ -28,16 +28,14 @@ _PERCENTAGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
 
 @dataclass(frozen=True, kw_only=True)
 class LabelBudget:
-    """How many videos of each class have a label: a number, or a percentage. A type for fields of configs.
+    """How many videos of each class have a label: a number >= 1 or a percentage in (0, 100]. A type for config fields.
 
     Raises:
         ValueError: if neither or both are given, or one is out of range.
     """
 
     videos_per_class: int | None = None
-    """At least 1."""
     percent: Decimal | None = None
-    """In (0, 100]."""
 
     def __post_init__(self) -> None:
         if (self.videos_per_class is None) == (self.percent is None):
@@ -49,11 +47,7 @@ class LabelBudget:
 
     @classmethod
     def parse(cls, value: Any) -> LabelBudget:
-        """A budget as configs write it: 1, 5, 10 videos per class, or "10%", "12.5%", "100%" of each class.
-
-        Raises:
-            ValueError: if it is none.
-        """
+        """Read a config value: 5 videos per class, or "12.5%" of each class. Raises ValueError if it is neither."""
         if isinstance(value, LabelBudget):
             return value
         if isinstance(value, int) and not isinstance(value, bool):
@@ -72,11 +66,11 @@ class LabelBudget:
 
     @property
     def slug(self) -> str:
-        """For names of folders: "all" for 100 %, "10pct", "5"."""
+        """For folder names: "all" for 100 %, "10pct", "5"."""
         return "all" if self.percent == 100 else str(self.value).replace("%", "pct")
 
     def count_of(self, num_videos: int) -> int:
-        """How many of a class's videos get a label: at most all, at least one; a percentage is rounded, halves up."""
+        """How many of a class's videos get a label, from 1 to all; a percentage is rounded, halves up."""
         if self.percent is None:
             return min(self.videos_per_class or 0, num_videos)
         rounded = int(num_videos * Fraction(self.percent) / 100 + Fraction(1, 2))
@@ -84,30 +78,30 @@ class LabelBudget:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Configs hold budgets as they are written."""
+        """Let pydantic read and write budgets."""
         return core_schema.no_info_plain_validator_function(
             cls.parse, serialization=core_schema.plain_serializer_function_ser_schema(lambda budget: budget.value)
         )
 
 
 def choose_labelled(labels: IntArray, keys: Sequence[str], budget: LabelBudget, seed: int) -> IntArray:
-    """Choose the videos whose labels may be used, for each class by itself.
+    """Choose the videos whose labels may be used, separately for each class.
 
-    The videos of a class are sorted by key and shuffled for (seed, class); the budget takes the first ones. So neither
-    the order of the split nor other classes change the choice.
+    The videos of a class are sorted by key, then shuffled with (seed, class); the first ones are chosen. So the choice
+    does not depend on the order of the split or on other classes.
 
     Args:
         labels: int64 (V,), -1 where there is none; those are never chosen.
         keys: V unique keys.
-        budget: how many a class.
-        seed: of the draw, 0 <= seed < 2**64.
+        budget: how many per class.
+        seed: 0 <= seed < 2**64.
 
     Returns:
         int64 positions, increasing.
 
     Raises:
         UsageError: if no video has a label.
-        ValueError: if there are not as many keys as labels, or keys repeat.
+        ValueError: if the numbers of keys and labels differ, or keys repeat.
     """
     if len(keys) != len(labels) or len(set(keys)) != len(keys):
         raise ValueError(f"{len(labels)} labels need as many unique keys, not {len(set(keys))} of {len(keys)}")

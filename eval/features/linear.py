@@ -1,6 +1,6 @@
 """The linear probe: logistic regression on frozen features.
 
-In: one feature vector a video. Out: classes and probabilities of the test videos. Nothing is random.
+In: one feature vector per video. Out: classes and probabilities of the test videos. Nothing is random.
 """
 
 from __future__ import annotations
@@ -22,18 +22,15 @@ def classify_linearly(
 ) -> Predictions:
     """Fit a linear classifier to the training videos and apply it to the queries.
 
-    Features are normalised by the training set. A class without training videos has probability 0; a single class is
-    predicted everywhere. With two, scikit-learn fits the binomial form.
+    Features are normalised by the training set. A class without training videos has probability 0; a single class has
+    probability 1. With two classes, scikit-learn fits the binomial form. A fit that did not converge gives a warning.
 
     Args:
-        train: float32 (V, D), V >= 1, as extracted.
+        train: float32 (V, D), V >= 1, not normalised.
         train_labels: int64 (V,) in [0, num_classes).
-        queries: float32 (Q, D), as extracted.
+        queries: float32 (Q, D), not normalised.
         config: penalty and iterations.
         num_classes: K.
-
-    Returns:
-        Predictions, with a warning if the fit did not converge.
 
     Raises:
         ValueError: if a label lies outside the classes, or shapes do not fit.
@@ -54,11 +51,11 @@ def classify_linearly(
 def _fitted_probabilities(
     train: VectorArray, train_labels: IntArray, queries: VectorArray, config: LinearConfig
 ) -> tuple[FloatArray, str | None]:
-    """float64 (Q, classes seen) in increasing order of class, and the warning."""
+    """float64 (Q, number of classes in train_labels) in increasing order of class, and the warning."""
     model = LogisticRegression(C=config.inverse_penalty, solver="lbfgs", max_iter=config.max_iterations)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        # In float32, probabilities would differ in the third digit, with a weak penalty in the first.
+        # Float32 would change the third digit of probabilities, and the first digit with a weak penalty.
         model.fit(train.astype(np.float64), train_labels)
         probabilities: FloatArray = model.predict_proba(queries.astype(np.float64))
     if not caught:

@@ -1,7 +1,7 @@
-"""The nearest training videos: retrieval (Table 4) and the k-nearest-neighbour classifier.
+"""Nearest training videos: retrieval (Table 4) and the k-nearest-neighbour classifier.
 
-In: one feature vector a video. Out: ranked positions, hits, and classes. Nothing is random; ties go to the lower
-position or class, so that equal features give equal answers on every machine.
+In: one feature vector per video. Out: ranked positions, hits, and classes. Nothing is random. Among equals, the lower
+position or class wins, so equal features give equal results on every machine.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ TOP_KS = (1, 5, 10, 20, 50)
 BoolArray = npt.NDArray[np.bool_]
 
 _ROWS = 16_384
-"""Target vectors in memory at once."""
+"""Target vectors processed at a time."""
 _QUERIES = 512
-"""Queries compared with them at once."""
+"""Queries processed at a time."""
 _POSITIONS = 1 << 32
 
 
@@ -37,9 +37,9 @@ class Predictions:
     """The predictions of a classifier: V videos, K classes."""
 
     predicted: IntArray
-    """int64 (V,) the class of the highest score; the smallest class if several are equal."""
+    """int64 (V,): the class of the highest score; of equal ones, the smallest."""
     scores: FloatArray
-    """float64 (V, K) in [0, 1], each row sums to 1."""
+    """float64 (V, K) in [0, 1]; each row sums to 1."""
     warning: str | None = None
     """One line, if the numbers may be wrong."""
 
@@ -47,14 +47,14 @@ class Predictions:
 def normalise(train: VectorArray, *others: VectorArray) -> tuple[VectorArray, ...]:
     """Shift and scale each dimension to mean 0 and deviation 1 over the training set (section 6, Table 4).
 
-    A dimension that is constant in the training set, up to float32's rounding, becomes 0 everywhere.
+    A dimension that is constant in the training set, within float32 rounding, becomes 0.
 
     Args:
         train: float32 (V, D), V >= 1; the only source of the statistics.
-        others: float32 (Q, D) each, scaled in the same way.
+        others: float32 (Q, D) each.
 
     Returns:
-        float32 arrays, `train` first.
+        The scaled float32 arrays, `train` first.
 
     Raises:
         ValueError: if there are no training vectors, or dimensions differ.
@@ -81,10 +81,10 @@ def normalise(train: VectorArray, *others: VectorArray) -> tuple[VectorArray, ..
 def rank_neighbours(
     queries: VectorArray, targets: VectorArray, k: int, *, device: torch.device | str = "cpu"
 ) -> tuple[IntArray, VectorArray]:
-    """The k targets of the highest cosine similarity to each query, best first.
+    """The k targets with the highest cosine similarity to each query, best first.
 
-    Similarities are computed in float64 and rounded to float32, so that multiples of one vector tie; ties go to the
-    lower position. A zero vector has similarity 0 to everything. Memory does not grow with queries times targets.
+    Similarities are computed in float64 and rounded to float32, so multiples of one vector are equal; of equal targets
+    the lower position comes first. A zero vector has similarity 0. Memory does not grow with queries * targets.
 
     Args:
         queries: float32 (Q, D).
@@ -126,8 +126,8 @@ def topk_hits(
     Args:
         ranked_labels: int64 (Q, R) classes of each query's nearest targets, best first; -1 matches nothing.
         query_labels: int64 (Q,), all >= 0.
-        ks: numbers of nearest targets that count.
-        num_targets: number of ranked targets; R must be at least min(max(ks), num_targets).
+        ks: the values of k.
+        num_targets: number of all targets; R must be at least min(max(ks), num_targets).
 
     Returns:
         "top1", "top5" ... -> bool (Q,).
@@ -145,14 +145,10 @@ def topk_hits(
 
 
 def topk_chance(target_labels: IntArray, query_labels: IntArray, ks: Sequence[int] = TOP_KS) -> dict[str, float]:
-    """The mean of :func:`topk_hits` if each query's neighbours are random.
+    """The mean of :func:`topk_hits` for random neighbours.
 
-    If n of N targets have the query's class, no hit among k has probability C(N - n, k) / C(N, k).
-
-    Args:
-        target_labels: int64 (N,), -1 where there is none.
-        query_labels: int64 (Q,), Q >= 1.
-        ks: as for :func:`topk_hits`.
+    If n of N targets have the query's class, the probability of no hit among k is C(N - n, k) / C(N, k).
+    `target_labels` is int64 (N,), -1 where there is none; `query_labels` is int64 (Q,), Q >= 1.
     """
     num_targets, in_class = len(target_labels), Counter(target_labels.tolist())
     chances = {}
@@ -175,12 +171,12 @@ def classify_by_neighbours(
     """Let the nearest training videos vote on the class of each query.
 
     Features are normalised by the training set, then compared by cosine. Each of the k nearest votes for its class with
-    weight exp(similarity / temperature); a score is a class's share of all weight.
+    weight exp(similarity / temperature); the score of a class is its share of all weights.
 
     Args:
-        train: float32 (V, D), V >= 1, as extracted.
+        train: float32 (V, D), V >= 1, not normalised.
         train_labels: int64 (V,) in [0, num_classes).
-        queries: float32 (Q, D), as extracted.
+        queries: float32 (Q, D), not normalised.
         config: k and the temperature.
         num_classes: K.
         device: must support float64.
@@ -191,18 +187,18 @@ def classify_by_neighbours(
     require_labels(train, train_labels, num_classes)
     targets, normalised = normalise(train, queries)
     indices, similarities = rank_neighbours(normalised, targets, config.num_neighbours, device=device)
-    # Relative to the nearest one, which changes no share and cannot overflow.
+    # Relative to the nearest one: the shares stay the same, and exp cannot overflow.
     weights = np.exp((similarities.astype(np.float64) - similarities[:, :1]) / config.temperature)
     votes = train_labels[indices]
     scores = np.zeros((len(queries), num_classes))
-    for rank in range(indices.shape[1]):  # in the order of rank: equal weights give exactly equal sums
+    for rank in range(indices.shape[1]):  # by rank, so that equal weights give exactly equal sums
         scores[np.arange(len(queries)), votes[:, rank]] += weights[:, rank]
     predicted = scores.argmax(axis=1).astype(np.int64, copy=False)
     return Predictions(predicted=predicted, scores=scores / scores.sum(axis=1, keepdims=True))
 
 
 def require_labels(train: VectorArray, train_labels: IntArray, num_classes: int) -> None:
-    """Raise ValueError unless each training vector has a class in [0, num_classes), and there is one."""
+    """Raise ValueError if there are no training vectors, or one has no class in [0, num_classes)."""
     if not len(train) or train_labels.shape != (len(train),):
         raise ValueError(f"training vectors {train.shape} do not fit labels {train_labels.shape}")
     if train_labels.min() < 0 or train_labels.max() >= num_classes:
@@ -221,9 +217,9 @@ def _unit_vectors(vectors: VectorArray, device: torch.device | str) -> Tensor:
 
 
 def _ranks(similarities: Tensor, first: int) -> Tensor:
-    """Distinct int64 numbers that order by similarity, then by lower position: `topk` promises no order among equals.
+    """Distinct int64 numbers, larger for a higher similarity, then for a lower position; `topk` does not order equals.
 
-    The upper half is the float32 similarity as an integer of the same order, the lower half the negated position.
+    The upper 32 bits are the float32 similarity as an integer of the same order, the lower 32 the negated position.
     """
     bits = (similarities.float() + 0.0).view(torch.int32)  # + 0.0 makes -0.0 equal to 0.0
     positions = torch.arange(first, first + similarities.shape[1], device=similarities.device)
@@ -231,5 +227,5 @@ def _ranks(similarities: Tensor, first: int) -> Tensor:
 
 
 def _flip_negatives(bits: Tensor) -> Tensor:
-    """Between float32 bits and integers of the same order; its own inverse."""
+    """Convert float32 bits to integers of the same order, or back."""
     return torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)

@@ -1,7 +1,7 @@
-"""Feature vectors of your own videos: a folder of videos or of shards, and a checkpoint, to one file of vectors.
+"""Feature vectors of your own videos, by a checkpoint, in one file.
 
-In: a :class:`VideoFeaturesConfig`. Out: names, labels and vectors as `.npz` or `.safetensors`. Videos become shards
-first, kept or temporary, so that their frames are decoded exactly as those of the training.
+In: a :class:`VideoFeaturesConfig`. Out: names, labels and vectors as `.npz` or `.safetensors`. Videos first become
+shards (kept or temporary), so their frames are decoded exactly as in training.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from stream_train.training.precision import place_model
 
 
 def write_features(config: VideoFeaturesConfig, say: Say) -> dict[str, Any]:
-    """Extract and write; returns a summary.
+    """Extract the vectors and write them; returns a summary.
 
     Raises:
         UsageError: if source, checkpoint or `out` cannot be used, or no video can be decoded.
@@ -92,7 +92,7 @@ def _write(
 def _samples(
     config: VideoFeaturesConfig, metadata: Mapping[str, Any], data: EvalDataConfig, world: World, say: Say
 ) -> Iterator[tuple[Samples, int]]:
-    """The samples of the source, and how many of its videos were rejected."""
+    """The samples of the source, and the number of rejected videos."""
     if is_dataset(config.source):
         yield open_samples(config.source, config.split, data), 0
         return
@@ -115,12 +115,12 @@ def _samples(
                     workers=config.build_workers,
                 )
             )
-        world.from_main(None)  # the others wait for the shards
+        world.from_main(None)  # the other ranks wait for the shards
         rejected = [json.loads(line) for line in open_store(folder).read(REJECTED_NAME).decode().splitlines()]
         for line in rejected:
             say(f"{line['path']}: left out, {line['reason']}")
         samples = open_samples(folder, None, data)
-        paths = {video.key: video.path for video in read_catalog(source).videos}  # of archives only keys are known
+        paths = {video.key: video.path for video in read_catalog(source).videos}  # videos in archives are not listed
         yield replace(samples, keys=tuple(paths.get(key, key) for key in samples.keys)), len(rejected)
 
 

@@ -1,6 +1,6 @@
 """Features without a network, as a baseline.
 
-In: the clips that a network would get. Out: one vector a clip, from its colours or from where it changes.
+In: clips. Out: one vector per clip, from its colours or from the places that change.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ GRID = 14
 
 
 def colour_features(clips: Tensor, *, num_bins: int = HISTOGRAM_BINS) -> Tensor:
-    """Mean colour and a histogram of each colour channel, over all pixels of a clip; blind to order and place.
+    """Mean colour and a histogram of each colour channel, over all pixels of a clip; ignores order and position.
 
     Args:
         clips: uint8 (N, T, H, W, 3) RGB.
         num_bins: bins of equal width over 0..255; a divisor of 256.
 
     Returns:
-        float32 (N, 3 + 3 * num_bins): the mean of R, G and B in [0, 1], then for each of them the share of pixels in
-        each bin, dark to light.
+        float32 (N, 3 + 3 * num_bins): the means of R, G and B in [0, 1], then for each the share of pixels in each bin,
+        dark to light.
 
     Raises:
-        ValueError: if the clips have another shape or type, or bins would differ in width.
+        ValueError: if the clips have another shape or type, or `num_bins` does not divide 256.
     """
     _require_clips(clips)
     if num_bins < 1 or 256 % num_bins:
@@ -40,17 +40,17 @@ def colour_features(clips: Tensor, *, num_bins: int = HISTOGRAM_BINS) -> Tensor:
 
 
 def difference_features(clips: Tensor, *, grid: int = GRID) -> Tensor:
-    """Where a clip changes: the mean absolute difference of consecutive frames, on a coarse grid; blind to order.
+    """Where a clip changes: the mean absolute difference of consecutive frames, on a coarse grid; ignores their order.
 
     Args:
-        clips: uint8 (N, T, H, W, 3), T >= 2, of any size.
-        grid: cells along either side; a cell averages the pixels it touches.
+        clips: uint8 (N, T, H, W, 3), T >= 2.
+        grid: cells per side; a cell averages the pixels that it touches.
 
     Returns:
         float32 (N, grid * grid) in [0, 1], row by row, averaged over time and colour.
 
     Raises:
-        ValueError: if the clips have another shape or type, or a single frame.
+        ValueError: if the clips have another shape or type, or only one frame.
     """
     _require_clips(clips)
     if clips.shape[1] < 2:

@@ -1,7 +1,7 @@
-"""Feature vectors of videos, and the file that holds them for other programs.
+"""Feature vectors of videos, and their file for other programs.
 
-In: names, labels and one vector a video. Out: `.npz`, which `numpy.load` opens, or `.safetensors`, which any framework
-opens. Equal contents give equal bytes.
+In: names, labels and one vector per video. Out: `.npz` for `numpy.load`, or `.safetensors` for any framework. Equal
+contents give equal bytes.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ class Vectors:
 
     Raises:
         ValueError: if the fields do not fit together.
-        WorkError: if a vector holds NaN or infinity, as a network does whose training diverged.
+        WorkError: if a vector holds NaN or infinity: the network's training diverged.
     """
 
     keys: tuple[str, ...]
-    """Names of the videos, unique."""
+    """Unique names of the videos."""
     labels: IntArray
-    """int64 (V,) index into classes, -1 where there is none."""
+    """int64 (V,): index into classes, -1 where there is none."""
     values: VectorArray
     """float32 (V, D), D >= 1."""
     classes: tuple[str, ...] = ()
     """Class names by label; empty for data without classes."""
     metadata: dict[str, Any] = field(default_factory=dict)
-    """How the vectors were made, in JSON values: network, sha256 of its weights, clip settings, data set ..."""
+    """How the vectors were made, as JSON values: network, sha256 of its weights, clip settings, data set ..."""
 
     def __post_init__(self) -> None:
         num_videos = len(self.keys)
@@ -71,7 +71,7 @@ class Vectors:
 
 
 def check_file_name(path: str | Path) -> str:
-    """The ending of a file of vectors. Raises UsageError if it names no format."""
+    """The ending of a file of vectors. Raises UsageError if it is no known format."""
     ending = PurePosixPath(path).suffix
     if ending not in _WRITERS:
         raise UsageError(f"{path}: features are files that end in {' or '.join(_WRITERS)}; name it accordingly")
@@ -79,14 +79,14 @@ def check_file_name(path: str | Path) -> str:
 
 
 def write_vectors(path: Path, vectors: Vectors) -> None:
-    """Write vectors atomically; missing folders are made.
+    """Write vectors atomically, and create missing folders.
 
     `.npz` holds the arrays `names` (text), `labels` (int64), `vectors` (float32), `classes` (text) and `metadata` (one
-    JSON text), none of them pickled. `.safetensors` holds the tensors `labels` and `vectors`, and the rest as one JSON
-    text in its header.
+    JSON text), none pickled. `.safetensors` holds the tensors `labels` and `vectors`, and the rest as one JSON text in
+    its header.
 
     Raises:
-        UsageError: if the ending names no format, or there can be no file of that name.
+        UsageError: if the ending is no known format, or the file cannot be created.
         WorkError: if the disk is full.
     """
     write = _WRITERS[check_file_name(path)]
@@ -101,7 +101,7 @@ def write_vectors(path: Path, vectors: Vectors) -> None:
 
 
 def _write_npz(path: Path, vectors: Vectors) -> None:
-    with path.open("wb") as file:  # np.savez dates all members 1980
+    with path.open("wb") as file:  # np.savez gives all members the date 1980
         np.savez(
             file,
             names=np.array(vectors.keys, dtype=np.str_),
@@ -113,7 +113,7 @@ def _write_npz(path: Path, vectors: Vectors) -> None:
 
 
 def _write_safetensors(path: Path, vectors: Vectors) -> None:
-    # One JSON text: safetensors keeps several in no particular order.
+    # One JSON text, because safetensors does not keep the order of several.
     text = _as_json({"names": vectors.keys, "classes": vectors.classes, "metadata": vectors.metadata})
     tensors = {
         "labels": np.ascontiguousarray(vectors.labels, dtype="<i8"),

@@ -1,1 +1,1 @@
-"""What all evaluations share: the networks, the videos, the settings, fitting, and testing every video once."""
+"""Shared by all evaluations: networks, videos, settings, training, and testing every video once."""

@@ -1,4 +1,4 @@
-"""The parts of a config that all evaluations share: data, networks, training."""
+"""The config keys that all evaluations share: data, networks, training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stream_train.training.config import OptimizerConfig, RunConfig, TrainConfig
 
 FrozenNorm = Literal["evaluation", "training"]
 ShortRule = Literal["exact", "full_steps"]
-"""How many frames a stride needs: those of a clip, 15 * stride + 1, or the released code's 16 * stride."""
+"""How many frames a stride needs: 15 * stride + 1, the span of a clip; or 16 * stride, as in the released code."""
 
 
 class SplitPair(StrictModel):
@@ -28,14 +28,14 @@ class SplitPair(StrictModel):
 
 
 class EvalDataConfig(DataConfig):
-    """How clips are read and batched; the defaults are those of fine-tuning (section 5 of the method)."""
+    """How clips are read and batched; the defaults suit fine-tuning (section 5 of the method)."""
 
     videos_per_batch: int = Field(default=24, ge=1, le=8192)
-    """Videos in the global training batch, each with one clip."""
+    """Videos in the global training batch; each gives one clip."""
     reader: IndexedReaderConfig = IndexedReaderConfig()
-    """Shards need their indexes: tests read every video once, and probes read chosen training videos."""
+    """Shards need indexes, because tests and probes read chosen videos."""
     max_test_clips: PositiveInt = 64
-    """Most clips at a time in a test, on each rank."""
+    """Maximum number of clips in a test batch, per rank."""
 
 
 class FineTuneOptimizer(OptimizerConfig):
@@ -48,7 +48,7 @@ class FitConfig(TrainConfig):
     """A training run of an evaluation."""
 
     question: dict[str, Any]
-    """All other settings that decide what is learnt; part of the run's identity."""
+    """All other settings that the result depends on; part of the run's identity."""
 
 
 class CheckpointWeights(StrictModel):
@@ -56,19 +56,19 @@ class CheckpointWeights(StrictModel):
 
     kind: Literal["checkpoint"] = "checkpoint"
     path: Location
-    """Its backbone.safetensors, or the folder of the run that holds it; or the URL of either."""
+    """File or URL of its backbone.safetensors, or the folder of the run that holds it."""
     below_out: bool = False
-    """Whether a relative path is below the config's `out`, such as a network that an evaluation trains."""
+    """Whether a relative path starts at the config's `out`; for a network that an evaluation trains."""
 
 
 class RandomWeights(StrictModel):
-    """Newly initialised weights: training from scratch, or the baseline of frozen evaluations."""
+    """Newly initialised weights, for training from scratch or as a baseline."""
 
     kind: Literal["random"]
     network: NetworkConfig | None = None
     """The architecture."""
     like: str | None = None
-    """Instead of `network`: the name of another entry with the same architecture."""
+    """Instead of `network`: the name of another entry, whose architecture is used."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -82,9 +82,9 @@ class TorchvisionWeights(StrictModel):
 
     kind: Literal["torchvision"]
     network: NetworkConfig
-    """r3d18 or r2plus1d18, of variant torchvision and width 1."""
+    """r3d18 or r2plus1d18, with variant torchvision and width 1."""
     weights: str
-    """A file with the state dict, or the name of weights that torchvision downloads, such as KINETICS400_V1."""
+    """A file with the state dict, or a name such as KINETICS400_V1 that torchvision downloads."""
 
 
 class TrivialFeatures(StrictModel):
@@ -92,7 +92,7 @@ class TrivialFeatures(StrictModel):
 
     kind: Literal["trivial"]
     features: Literal["colour", "difference"]
-    """Mean colour and histograms, or a map of the differences between frames."""
+    """`colour`: mean colour and histograms. `difference`: a map of the differences between frames."""
 
 
 WeightsConfig = Annotated[
@@ -101,22 +101,22 @@ WeightsConfig = Annotated[
 
 
 class JudgingConfig(RunConfig):
-    """The keys of a config that all evaluations share: data, networks, and how results are computed."""
+    """The config keys that all evaluations share: data, networks, and how results are computed."""
 
     test_shards: str | None = None
-    """The data set of the test splits, if it is another one; its classes must be the same."""
+    """The data set of the test splits, if it differs from `shards`; it must have the same classes."""
     splits: tuple[SplitPair, ...] = (SplitPair(train="train1", test="test1"),)
-    """Splits to train and test on, one after the other; `[1, 2, 3]` is short for train1 and test1 and so on."""
+    """Pairs of splits to train and test on, one after the other; `[1, 2]` is short for train1/test1, train2/test2."""
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
-    """Seeds of new weights, order and draws; each is a row of its own."""
+    """Seeds of new weights, order and draws; one row per seed."""
     networks: dict[str, WeightsConfig]
-    """The networks to evaluate, by name. The tables compare the one named `pretrained` with the paper."""
+    """The networks to evaluate, by name. The tables compare the network `pretrained` with the paper."""
     data: EvalDataConfig = EvalDataConfig()
 
     @model_validator(mode="before")
     @classmethod
     def _out_beside_checkpoint(cls, values: Any) -> Any:
-        """Where `out` is not given, results go to `eval` below the run of the network `pretrained`."""
+        """The default of `out`: the folder `eval` below the run of the network `pretrained`."""
         networks = values.get("networks") if isinstance(values, dict) else None
         entry = networks.get("pretrained") if isinstance(networks, dict) else None
         path = entry.get("path") if isinstance(entry, dict) else None
@@ -130,7 +130,7 @@ class JudgingConfig(RunConfig):
     def _numbered(cls, splits: Any) -> Any:
         if not isinstance(splits, (list, tuple)) or not splits:
             raise ValueError("give a list such as [1] or [{train: train1, test: test1}]")
-        return [{"train": f"train{s}", "test": f"test{s}"} if type(s) is int else s for s in splits]  # True is none
+        return [{"train": f"train{s}", "test": f"test{s}"} if type(s) is int else s for s in splits]  # not bool
 
     @field_validator("networks")
     @classmethod
@@ -143,12 +143,12 @@ class JudgingConfig(RunConfig):
     @field_validator("networks")
     @classmethod
     def _spell_out_paths(cls, networks: dict[str, WeightsConfig], info: ValidationInfo) -> dict[str, WeightsConfig]:
-        out = info.data.get("out")  # checked before `networks`; missing if it is invalid
+        out = info.data.get("out")  # validated before `networks`; missing if invalid
         return {name: entry if out is None else _placed(entry, out) for name, entry in networks.items()}
 
 
 def _placed(entry: WeightsConfig, out: str) -> WeightsConfig:
-    """The entry with its whole path, if its path is below `out`."""
+    """The entry; a path below `out` becomes a whole path."""
     if not isinstance(entry, CheckpointWeights) or not entry.below_out:
         return entry
     is_whole = is_url(entry.path) or Path(entry.path).is_absolute()

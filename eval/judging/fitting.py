@@ -1,4 +1,4 @@
-"""Training for an evaluation, which resumes after any kill.
+"""Training for an evaluation; it resumes after a kill at any moment.
 
 In: a setting and a :class:`Fit`. Out: the trained model, in evaluation mode, equal on every rank.
 """
@@ -29,7 +29,6 @@ class Fit:
     variant: str
     task: ClipTask
     epochs: int
-    """Times that every video is seen."""
     optimizer: FineTuneOptimizer
     new_fully_connected: bool
     frozen: bool = False
@@ -41,15 +40,15 @@ class Fit:
     """How clips are read; None is as in the setting."""
     validate_every_epochs: int = 0
     details: dict[str, Any] = field(default_factory=dict)
-    """Other settings that decide the result, as JSON values."""
+    """Other settings that the result depends on, as JSON values."""
 
 
 def fit_model(setting: Setting, plan: Fit) -> JudgedModel:
-    """Train, resume, or load what is already trained.
+    """Train, resume, or load a finished training.
 
     Raises:
-        UsageError: if the folder holds a run of other settings.
-        WorkError: if data cannot be read, or the loss is no longer finite.
+        UsageError: if the folder holds a run with other settings.
+        WorkError: if data cannot be read, or the loss is not finite.
         Stopped: after a stop request; the same command resumes this training.
     """
     network = setting.network
@@ -111,6 +110,6 @@ def fit_config(setting: Setting, plan: Fit) -> FitConfig:
 
 
 def _digest_of(samples: Samples, positions: IntArray) -> str:
-    """The chosen videos in one line: their number, and the sha256 of their keys."""
+    """The chosen videos as one line: their number, and the sha256 of their keys."""
     keys = "\n".join(samples.keys[position] for position in positions.tolist())
     return f"{len(positions)} of {len(samples)}, sha256 {hashlib.sha256(keys.encode()).hexdigest()}"

@@ -1,4 +1,4 @@
-"""Networks with new classifiers: which parts are restored, new or frozen.
+"""Networks with new classifiers: which parts are loaded, new or frozen.
 
 Axes: N clips, P = N / 2 pairs of clips.
 """
@@ -24,7 +24,7 @@ from stream_train.networks.config import NetworkConfig
 from stream_train.tasks.base import ClipModel
 
 UNITS_PER_FEATURE = 4
-"""Width of new fully connected layers of networks that have none: 2048 for a ResNet's 512 features, as C3D's."""
+"""Width of new fully connected layers in networks without any: a ResNet with 512 features gets 2048, like C3D."""
 
 
 class JudgedModel(ClipModel):
@@ -32,11 +32,11 @@ class JudgedModel(ClipModel):
 
     Args:
         backbone: becomes part of the model.
-        config: describes it.
-        head_sizes: name -> number of classes of each head.
+        config: of the backbone.
+        head_sizes: head -> number of classes.
         new_fully_connected: draw new hidden layers between the last convolution and the head (section 4, "Ablation");
-            networks without such layers get two. Otherwise the backbone's own stay.
-        frozen: keep the convolutions as they are, weights and BatchNorm.
+            networks without such layers get two. Otherwise the backbone keeps its own.
+        frozen: do not train the convolutions, neither weights nor BatchNorm.
         frozen_norm: `training` keeps the BatchNorm of frozen convolutions in training mode, as in the authors' code:
             it normalises by the batch and updates its statistics.
     """
@@ -61,7 +61,7 @@ class JudgedModel(ClipModel):
             set_batch_norm(self.added, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM)
             initialise_xavier(self.added)
             for name, part in backbone.named_children():
-                if name in BEHIND_CONVOLUTIONS:  # not used: DistributedDataParallel would wait for its gradient
+                if name in BEHIND_CONVOLUTIONS:  # unused: DistributedDataParallel would wait for its gradient
                     part.requires_grad_(requires_grad=False)
         elif new_fully_connected:
             backbone.reset_fully_connected()
@@ -73,7 +73,7 @@ class JudgedModel(ClipModel):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """As torch's, but frozen convolutions stay in evaluation mode."""
+        """Set the mode; frozen convolutions stay in evaluation mode."""
         super().train(mode)
         if self.frozen and self.frozen_norm == "evaluation":
             for part in self.backbone.convolutional_parts():
@@ -84,12 +84,12 @@ class JudgedModel(ClipModel):
         return self.features_from_conv(self.conv_features(clips))
 
     def conv_features(self, clips: Tensor) -> Tensor:
-        """The last convolution's output, without a gradient if it is frozen: float (N, *conv_dim)."""
+        """The last convolution's output, float (N, *conv_dim); without a gradient if frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self.backbone.conv_features(clips)
 
     def features_from_conv(self, conv: Tensor) -> Tensor:
-        """What the heads read: (N, *conv_dim) -> (N, units)."""
+        """The input of the heads: (N, *conv_dim) -> (N, units)."""
         if self.added is None:
             return self.backbone.features_from_conv(conv)
         features: Tensor = self.added(conv.flatten(start_dim=1))
@@ -97,9 +97,9 @@ class JudgedModel(ClipModel):
 
 
 class PairModel(JudgedModel):
-    """Answers about pairs of clips: psi(v1) - psi(v2) of the last convolution goes through new layers (section 4)."""
+    """Classifies pairs of clips: psi(v1) - psi(v2) of the last convolution goes through new layers (section 4)."""
 
     def features(self, clips: Tensor) -> Tensor:
-        """Clips (2P, 3, T, H, W), the two of a pair next to each other -> (P, units)."""
+        """Clips (2P, 3, T, H, W), where two neighbours are a pair -> (P, units)."""
         conv = self.conv_features(clips)
         return self.features_from_conv(conv[0::2] - conv[1::2])

@@ -1,6 +1,6 @@
-"""The networks to evaluate: where their weights come from, and what they were trained on.
+"""The networks to evaluate: their weights, and the data and task that they were trained on.
 
-In: an entry of a config's `networks`. Out: a :class:`Network`, which builds fresh copies of the backbone.
+In: an entry of a config's `networks`. Out: a :class:`Network`, which builds new copies of the backbone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from stream_train.training.exports import BACKBONE_NAME, load_backbone
 from stream_train.transformations.sequences import CLIP_LENGTH
 
 OTHER_TASK = "pretext_task_"
-"""What a network was trained on begins with this if it is a pretext task that is not the paper's."""
+"""Prefix of `pretraining["question"]` for pretext tasks that are not the paper's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,22 +36,22 @@ class Network:
     """A backbone's description and weights."""
 
     name: str
-    """As the config calls it."""
+    """Its name in the config."""
     config: NetworkConfig
     crop: int
     """Height and width of its clips, in pixels."""
     state: Mapping[str, Tensor] | None
-    """The backbone's state dict; None for weights that are drawn when it is built."""
+    """The backbone's state dict; None for random weights, which :meth:`build` draws."""
     weights: str
-    """sha256 of the weights' file, or torchvision's name for them; empty where they are drawn."""
+    """sha256 of the weights' file, or torchvision's name for them; empty for random weights."""
     pretraining: dict[str, Any] | None
-    """What the weights learnt from; None where they are drawn."""
+    """Task and data that the weights were trained on; None for random weights."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Of the export that the weights come from."""
+    """The metadata of the export."""
 
     @property
     def frame_size(self) -> tuple[int, int] | None:
-        """Height and width of the frames that crops were cut from in training; None if unknown, or if they varied."""
+        """Height and width of the training frames before the crop; None if unknown, or if they varied."""
         if self.metadata.get("data.scale") or "data_set.height" not in self.metadata:
             return None
         height, width = self.metadata.get("data.resize") or (
@@ -61,7 +61,7 @@ class Network:
         return height, width
 
     def build(self, seed: int) -> Backbone:
-        """A fresh copy in training mode. `seed` sets torch's generator, also for the heads that are built next."""
+        """A new copy in training mode. `seed` seeds torch's generator, also for heads that are built next."""
         torch.manual_seed(seed)
         backbone = build_backbone(self.config, crop=self.crop, num_frames=CLIP_LENGTH)
         if self.state is not None:
@@ -70,15 +70,10 @@ class Network:
 
 
 def open_network(name: str, networks: Mapping[str, WeightsConfig], *, crop: int) -> Network:
-    """Load the network that a config's entry describes.
-
-    Args:
-        name: the entry's name.
-        networks: all entries.
-        crop: height and width of the clips that it will see.
+    """Load the network of the entry `name`, for clips of `crop` x `crop` pixels.
 
     Raises:
-        UsageError: if there is no such entry or file, or the network was built for other clips.
+        UsageError: if there is no such entry or file, or the network needs another crop.
         WorkError: if a file is damaged, or its weights do not fit.
     """
     entry = entry_of(name, networks)
@@ -97,12 +92,9 @@ def open_network(name: str, networks: Mapping[str, WeightsConfig], *, crop: int)
 
 
 def require_networks(names: Iterable[str], networks: Mapping[str, WeightsConfig], *, but_below: str = "") -> None:
-    """Raise UsageError if an entry or its file is missing.
+    """Raise UsageError if an entry of `names`, or its file, is missing.
 
-    Args:
-        names: the entries that will be evaluated.
-        networks: all entries.
-        but_below: folder or URL below which files may still be missing, because evaluations create them.
+    Files below `but_below`, a folder or URL, may be missing: evaluations create them.
     """
     for judged in names:
         judged_entry = entry_of(judged, networks)
@@ -139,14 +131,14 @@ def open_checkpoint(path: str, *, name: str, key: str, crop: int | None = None, 
     """Load a network that this program trained.
 
     Args:
-        path: its backbone.safetensors or the folder of its run; or the URL of either.
-        name: what the network is called.
-        key: the config's key for `path`, for messages.
-        crop: height and width of the clips that it will see; None is as in training.
-        crop_key: the config's key for that.
+        path: file or URL of its backbone.safetensors, or the folder of its run.
+        name: of the network.
+        key: config key of `path`, for messages.
+        crop: height and width of its clips; None is as in training.
+        crop_key: config key of `crop`, for messages.
 
     Raises:
-        UsageError: if there is no such file, or the network was built for other clips.
+        UsageError: if there is no such file, or the network needs another crop.
         WorkError: if the file is damaged.
     """
     location = export_of(path)
@@ -174,22 +166,22 @@ def open_checkpoint(path: str, *, name: str, key: str, crop: int | None = None, 
 
 
 def export_of(run: str) -> str:
-    """The backbone's file of a run, or that file itself. A URL that ends in .safetensors is a file."""
+    """The backbone's file of a run, or `run` itself if it is a file. A URL that ends in .safetensors is a file."""
     is_file = run.endswith(".safetensors") if is_url(run) else not Path(run).is_dir()
     return run if is_file else join_location(run, BACKBONE_NAME)
 
 
 def network_config(metadata: Mapping[str, Any]) -> NetworkConfig:
-    """The architecture that the metadata of an export names."""
+    """The architecture in the metadata of an export."""
     return RandomWeights.model_validate({"kind": "random", "network": metadata["network"]}).network  # type: ignore[return-value]
 
 
 def pretraining_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What an export's network was trained on, in the keys that tables need."""
+    """Task and data that an exported network was trained on, in the keys of `Row.pretraining`."""
     task = metadata.get("task.kind", "transformations")
     question = metadata.get("question.evaluation", task if task == "transformations" else f"{OTHER_TASK}{task}")
     if metadata.get("question.weights"):
-        question += " after pre-training"  # not the paper's network that has learnt from action labels alone
+        question += " after pre-training"  # the paper's supervised network learnt from labels only
     summary = {
         "question": question,
         "data_set": metadata.get("data_set.name", "unknown"),
@@ -229,7 +221,7 @@ def _open_torchvision(name: str, entry: TorchvisionWeights, crop: int) -> Networ
 
 
 def _torchvision_weights(entry: TorchvisionWeights) -> Any:
-    """torchvision's own weights of a name. Raises UsageError if there are none."""
+    """torchvision's weights of a name. Raises UsageError if there are none."""
     function = {"r3d18": "r3d_18", "r2plus1d18": "r2plus1d_18"}.get(entry.network.kind, entry.network.kind)
     try:
         return torchvision.models.get_model_weights(function)[entry.weights]
@@ -254,7 +246,7 @@ def _read_torchvision(entry: TorchvisionWeights) -> tuple[dict[str, Tensor], str
         return state, str(chosen)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 (torch.load raises whatever a foreign file leads it to)
+    except Exception as error:  # noqa: BLE001 (torch.load raises many types for a foreign file)
         raise WorkError(f"{path} is no file of weights that torch loads ({one_line(error)[:200]})") from None
     if not isinstance(state, dict):
         raise WorkError(f"{path} holds a {type(state).__name__}, not a state dict")

@@ -1,6 +1,6 @@
-"""The videos of a split: their names, classes and lengths, read from the shards' indexes.
+"""The videos of a split: their keys, classes and lengths, read from the shards' indexes.
 
-In: a data set and a split. Out: :class:`Samples`, and per-video scores with names.
+In: a data set and a split. Out: :class:`Samples`, and scores per video with keys.
 """
 
 from __future__ import annotations
@@ -72,16 +72,13 @@ class Samples:
 
 
 def open_samples(location: str | Path, split: str | None, data: DataConfig | None = None) -> Samples:
-    """Read which samples a split has.
+    """Read the samples of a split (None: all) of a data set.
 
-    Args:
-        location: of the data set.
-        split: null is every sample.
-        data: how its clips will be read; None reads them without a cache.
+    `data` says how clips will be read; None reads them without a cache.
 
     Raises:
-        UsageError: if there is no such data set or split, nothing in it, or the crop does not fit its frames.
-        WorkError: if its manifest or an index is damaged.
+        UsageError: if the data set or split does not exist or is empty, or the crop does not fit its frames.
+        WorkError: if the manifest or an index is damaged.
     """
     shard_set = open_shard_set(location, split, data)
     columns = pick_from_indexes(shard_set, lambda index: (index.keys, index.labels, index.num_frames))
@@ -95,7 +92,7 @@ def open_samples(location: str | Path, split: str | None, data: DataConfig | Non
 
 
 def open_pair(config: JudgingConfig, pair: SplitPair) -> tuple[Samples, Samples]:
-    """The training and the test samples. Raises UsageError if they are of different classes, or overlap."""
+    """The training and the test samples. Raises UsageError if their classes differ, or they share videos."""
     train = open_samples(config.shards, pair.train, config.data)
     test = open_samples(config.test_shards or config.shards, pair.test, config.data)
     if train.classes != test.classes:
@@ -108,7 +105,7 @@ def open_pair(config: JudgingConfig, pair: SplitPair) -> tuple[Samples, Samples]
             f"{len(test.classes)} or in another order ({what}); build both with the same list of classes"
         )
     shared = set(train.keys) & set(test.keys)
-    if config.test_shards is not None:  # other videos may have the same names there
+    if config.test_shards is not None:  # there, other videos may have the same keys
         frames, others = _checksums(train, shared), _checksums(test, shared)
         shared = {key for key in shared if frames[key] == others[key]}
     if shared:
@@ -132,13 +129,9 @@ def _checksums(samples: Samples, keys: set[str]) -> dict[str, bytes]:
 def scores_of(
     samples: Samples, positions: IntArray, values: dict[str, Any], predicted: IntArray | None = None
 ) -> VideoScores:
-    """Per-video scores with keys, groups and labels.
+    """Scores of the videos at `positions`, int64 (V,), of the test split, with keys, groups and labels.
 
-    Args:
-        samples: the test split.
-        positions: int64 (V,) the tested samples.
-        values: metric -> (V,) numbers.
-        predicted: int64 (V,) classes, if any.
+    `values` maps a metric to (V,) numbers; `predicted` holds int64 (V,) classes, if the evaluation predicts any.
     """
     keys = tuple(samples.keys[position] for position in positions.tolist())
     return VideoScores(
@@ -151,7 +144,7 @@ def scores_of(
 
 
 def read_frames(samples: Samples, position: int, frames: Sequence[int]) -> list[ImageArray]:
-    """Decoded frames of a sample: uint8 (H, W, 3) each. Raises WorkError if the shard is damaged."""
+    """Decode frames of a sample: uint8 (H, W, 3) each. Raises WorkError if the shard is damaged."""
     shard_set = samples.shard_set
     jpegs = FrameReader(shard_set).read(position, sorted(set(frames)))
     name = f"{shard_set.location}, sample {samples.keys[position]}"

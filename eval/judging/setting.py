@@ -1,6 +1,6 @@
 """A setting: one network, a training and a test split, a seed; and the folder of its results.
 
-In: a config. Out: :class:`Setting`s, and result rows that are written once and read again.
+In: a config. Out: :class:`Setting`s, and result rows, which are written once and then read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Setting:
 
     config: JudgingConfig
     name: str
-    """Of the network, in the config."""
+    """The network's name in the config."""
     train: Samples
     test: Samples
     seed: int
@@ -46,10 +46,10 @@ class Setting:
 
     @cached_property
     def network(self) -> Network:
-        """The weights, read at the first use.
+        """The network, read at the first use.
 
         Raises:
-            UsageError: as `eval.judging.networks.open_network`, or if the network learnt from labels of another split.
+            UsageError: as `eval.judging.networks.open_network`, or if it was trained on labels of another split.
         """
         network = open_network(self.name, self.config.networks, crop=self.config.data.crop)
         require_unseen(network, self)
@@ -69,22 +69,22 @@ class Setting:
 
     @property
     def trivial(self) -> TrivialFeatures | None:
-        """The entry, if it is features without a network."""
+        """The entry, if it stands for features without a network."""
         entry = entry_of(self.name, self.config.networks)
         return entry if isinstance(entry, TrivialFeatures) else None
 
     @property
     def data(self) -> DataConfig:
-        """How clips are read, without the keys that only evaluations have."""
+        """How clips are read, without the keys that only evaluations use."""
         return DataConfig(**{name: getattr(self.config.data, name) for name in DataConfig.model_fields})
 
     def place(self, evaluation: str, variant: str) -> str:
-        """The folder, or URL, of a result of this setting."""
+        """The folder or URL of a result of this setting."""
         data = re.sub(r"[^\w.+-]", "_", f"{self.test.shard_set.name}-{self.train.split or 'all'}")
         return join_location(self.config.out, evaluation, variant, self.name, data, f"seed{self.seed}")
 
     def with_seed(self, seed: int) -> Setting:
-        """The same network, read once, and the same data under another seed."""
+        """The same setting with another seed; the network is not read again."""
         other = replace(self, seed=seed)
         if self.trivial is None:
             vars(other)["network"] = self.network
@@ -92,7 +92,7 @@ class Setting:
 
 
 def require_unseen(network: Network, setting: Setting) -> None:
-    """Raises UsageError if the network may have learnt from the labels of the test videos."""
+    """Raise UsageError if the network may have learnt from labels of the test videos."""
     pretraining = network.pretraining or {}
     question = str(pretraining.get("question", "transformations"))
     on_labels = question not in ("transformations", "torchvision") and not question.startswith(OTHER_TASK)
@@ -108,17 +108,13 @@ def require_unseen(network: Network, setting: Setting) -> None:
 def settings_of(
     config: JudgingConfig, names: Sequence[str] | None, world: World, say: Say, *, with_trivial: bool = False
 ) -> Iterator[Setting]:
-    """The settings of a config, split by split, seed by seed, network by network.
+    """The settings of a config: for each split, for each seed, for each network.
 
-    Args:
-        config: names the splits, seeds and networks.
-        names: the networks wanted; None is all.
-        world: this process among its peers.
-        say: tells the user a line; called on the main process only.
-        with_trivial: whether None includes features without a network.
+    `names` are the networks; None is all, with features without a network only if `with_trivial`. `say` prints a line
+    for the user, on the main process only.
 
     Raises:
-        UsageError: if there is no such name, a network's file is missing, or as :func:`open_pairs`.
+        UsageError: if there is no such network, its file is missing, or as :func:`open_pairs`.
     """
     trivial = {name for name, entry in config.networks.items() if isinstance(entry, TrivialFeatures)}
     chosen = [name for name in config.networks if with_trivial or name not in trivial] if names is None else names
@@ -131,10 +127,10 @@ def settings_of(
 
 
 def open_pairs(config: JudgingConfig) -> list[tuple[Samples, Samples]]:
-    """Training and test samples of all splits; a mistake in the last one shows before the first one is used.
+    """Training and test samples of all splits. They are all opened first, so a mistake in the last split shows early.
 
     Raises:
-        UsageError: as `eval.judging.samples.open_pair`, or if the results of two splits would lie in one folder.
+        UsageError: as `eval.judging.samples.open_pair`, or if two splits would write to the same folder.
     """
     pairs = [open_pair(config, pair) for pair in config.splits]
     names = [pair.train or "all" for pair in config.splits]
@@ -148,10 +144,10 @@ def open_pairs(config: JudgingConfig) -> list[tuple[Samples, Samples]]:
 
 
 def measured_row(setting: Setting, evaluation: str, variant: str, details: dict[str, Any]) -> Row | None:
-    """The row of an earlier command with these settings, or None; the same on every rank.
+    """The row that an earlier command wrote, or None; the same on every rank.
 
     Raises:
-        UsageError: if the folder holds a row of other settings.
+        UsageError: if the folder holds a row with other settings.
     """
     place = setting.place(evaluation, variant)
     row: Row | None = setting.world.from_main(setting.world.do_on_main(lambda: _row_at(place)))
@@ -174,7 +170,7 @@ def _row_at(place: str) -> Row | None:
 
 
 def scores_at(place: str) -> VideoScores:
-    """The scores of a result's videos, by its folder or URL; errors as `eval.results.rows.read_scores`."""
+    """The scores of the videos of a result, by its folder or URL; raises as `eval.results.rows.read_scores`."""
     with work_folder(place, (SCORES_NAME,), create=False) as folder:
         return read_scores(folder.path)
 
@@ -190,17 +186,17 @@ def write_result(
     num_left_out: int = 0,
     draw: Callable[[Path], None] | None = None,
 ) -> Row:
-    """Turn per-video scores into a row with intervals, and write both on the main process.
+    """Compute a row with intervals from scores per video, and write both on the main process.
 
     Args:
         setting: what was tested.
         evaluation: its name.
-        variant: which form of it.
+        variant: of the evaluation.
         details: the resolved settings, as JSON values.
         scores: of each test video.
-        chance: metric -> what guessing gives.
+        chance: metric -> the value of guessing.
         num_left_out: test videos too short for the evaluation.
-        draw: writes pictures and other files into the result's folder. The row is written last and completes it.
+        draw: writes pictures and other files into the result's folder; the row is written last.
     """
     manifest = setting.test.shard_set.manifest
     pretraining = None if setting.trivial else setting.network.pretraining
@@ -248,7 +244,7 @@ def _write_result(setting: Setting, row: Row, scores: VideoScores, draw: Callabl
 
 
 def details_of(setting: Setting, **section: Any) -> dict[str, Any]:
-    """What decides a row, as JSON values: the given settings, those of the data, and networks without a checksum."""
+    """All that a row depends on, as JSON values; a network with a checksum is left out."""
     drawn = setting.trivial or setting.network.config
     return {
         **section,
@@ -261,5 +257,5 @@ def details_of(setting: Setting, **section: Any) -> dict[str, Any]:
 
 
 def weights_of(setting: Setting) -> str:
-    """sha256 of the network's weights, empty where there are none."""
+    """sha256 of the network's weights; empty if there are none."""
     return "" if setting.trivial else setting.network.weights

@@ -1,7 +1,7 @@
-"""The clips of the evaluations: evenly strided sub-sequences of 16 frames (section 4).
+"""The clips of the evaluations: sub-sequences of 16 frames with a constant stride (section 4).
 
-In: a video's length, a stride. Out: starts and int64 (16,) frame indices. Videos too short for the stride use the
-largest one that fits; videos of fewer than 16 frames loop. Only training clips are random.
+In: a video's length, a stride. Out: starts and int64 (16,) frame indices. A video too short for the stride uses the
+largest stride that fits; a video of fewer than 16 frames loops. Only training clips are random.
 """
 
 from __future__ import annotations
@@ -21,11 +21,7 @@ NUM_SPACED_STARTS = 32
 
 
 def stride_that_fits(num_frames: int, stride: int, rule: ShortRule = "exact") -> int:
-    """`stride`, or the largest smaller one that fits by the rule; 1 for videos that loop.
-
-    Raises:
-        ValueError: if a number is not positive.
-    """
+    """`stride`, or the largest smaller one that fits; 1 for videos that loop. Raises ValueError unless both are > 0."""
     if num_frames < 1 or stride < 1:
         raise ValueError(f"num_frames = {num_frames} and stride = {stride} must both be positive")
     largest = (num_frames - 1) // (CLIP_LENGTH - 1) if rule == "exact" else num_frames // CLIP_LENGTH
@@ -33,37 +29,34 @@ def stride_that_fits(num_frames: int, stride: int, rule: ShortRule = "exact") ->
 
 
 def num_starts(num_frames: int, stride: int, rule: ShortRule = "exact") -> int:
-    """M: the number of clips with different starts, at this stride or the one that fits."""
+    """M: the number of possible starts of a clip, at the stride that fits."""
     return max(num_frames, CLIP_LENGTH) - (CLIP_LENGTH - 1) * stride_that_fits(num_frames, stride, rule)
 
 
 def subsequence_starts(
     num_frames: int, stride: int, *, all_starts: bool = False, rule: ShortRule = "exact"
 ) -> IntArray:
-    """Int64 starts of the test's clips: every max(1, floor(M / 32)) frames, so min(M, 32 to 63) of the M starts.
-
-    `all_starts` takes all M.
-    """
+    """int64 starts of the test clips: all M if `all_starts` or M < 32, else every floor(M / 32)-th, so 32 to 63."""
     starts = num_starts(num_frames, stride, rule)
     return np.arange(0, starts, 1 if all_starts else max(1, starts // NUM_SPACED_STARTS), dtype=np.int64)
 
 
 def even_starts(num_frames: int, stride: int, count: int) -> IntArray:
-    """Int64 (min(count, M),) distinct starts at even distances, the first and the last included."""
+    """int64 (min(count, M),): distinct starts at even distances, the first and the last included."""
     starts = num_starts(num_frames, stride)
     return np.unique(np.linspace(0, starts - 1, min(count, starts)).round().astype(np.int64))
 
 
 def subsequence(start: int, num_frames: int, stride: int, rule: ShortRule = "exact") -> IntArray:
-    """int64 (16,) frames of the clip at a start, at the stride that fits; short videos loop."""
+    """int64 (16,): the frames of the clip at a start, at the stride that fits; short videos loop."""
     return (start + np.arange(CLIP_LENGTH, dtype=np.int64) * stride_that_fits(num_frames, stride, rule)) % num_frames
 
 
 @dataclass(frozen=True, kw_only=True)
 class TestClips:
-    """The clips that a classifier is tested on; a `DrawClips`."""
+    """The test clips of a classifier; a `DrawClips`."""
 
-    __test__ = False  # the name makes pytest think that it is a test
+    __test__ = False  # not a test, although pytest collects names that begin with Test
 
     stride: int = 4
     all_starts: bool = False
@@ -80,7 +73,7 @@ class TestClips:
 
 @dataclass(frozen=True, kw_only=True)
 class EvenClips:
-    """A few clips evenly over a video, whose features are averaged; a `DrawClips`."""
+    """A few clips at even distances over a video; a `DrawClips`."""
 
     stride: int = 4
     count: int = 10

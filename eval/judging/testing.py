@@ -1,7 +1,7 @@
-"""Testing a network on videos: the mean of a function over the clips of each video.
+"""Test a network on videos: the mean of a function over the clips of each video.
 
-In: a split, its test clips, a function from a batch to rows. Out: the mean of each video's rows, equal on every rank.
-One rank processes all clips of a video.
+In: a split, its test clips, a function from a batch to rows. Out: the mean row of each video, equal on every rank. All
+clips of a video go to the same rank.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from stream_train.training.precision import autocast, choose_precision
 from stream_train.transformations.sampling import DrawClips
 
 RowsOf = Callable[[Batch], tuple[Tensor, Tensor]]
-"""A batch on the device -> rows (R, D), and int64 (R,) the sample that each belongs to."""
+"""A batch on the device -> rows (R, D), and int64 (R,) the sample of each row."""
 
 
 def per_video_means(
@@ -40,16 +40,16 @@ def per_video_means(
     precision: Precision = "auto",
     seed: int = 0,
 ) -> FloatArray:
-    """Float64 (V, D): the mean over each video's rows, in the order of `positions`.
+    """float64 (V, D): the mean over each video's rows, in the order of `positions`.
 
     Args:
-        rows_of: what is averaged; called without gradients, in the precision of the run.
+        rows_of: computes the rows; called without gradients, in `precision`.
         shard_set: the samples.
         data: how they are read.
         draw: the clips of each video.
-        positions: int64 (V,) the samples to test, increasing.
-        max_clips: most clips at a time.
-        world: this process among its peers; the ranks share the videos.
+        positions: int64 (V,), increasing: the samples to test.
+        max_clips: maximum number of clips in a batch.
+        world: the ranks share the videos.
         precision: of the network's arithmetic.
         seed: for `draw`.
     """
@@ -82,7 +82,7 @@ def per_video_means(
 
 @contextmanager
 def _unequal_batches() -> Iterator[None]:
-    """Keep cuDNN from timing its algorithms again for each number of clips."""
+    """Switch off cuDNN's benchmark: it would run again for each number of clips."""
     before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
     try:
         yield
