@@ -109,7 +109,14 @@ def to_markdown(table: Table) -> str:
         aligned = zip(line, widths, is_label, strict=True)
         padded = [cell.ljust(width) if label else cell.rjust(width) for cell, width, label in aligned]
         text.append(f"| {' | '.join(padded)} |")
-    notes = [textwrap.fill(note, NOTE_WIDTH, initial_indent="- ", subsequent_indent="  ") for note in table.notes]
+    wrap = textwrap.TextWrapper(
+        NOTE_WIDTH,
+        initial_indent="- ",
+        subsequent_indent="  ",
+        break_on_hyphens=False,  # a folder or URL stays in one piece
+        break_long_words=False,
+    )
+    notes = [wrap.fill(note) for note in table.notes]
     return "\n".join([*text, "", *notes]) + "\n"
 
 

@@ -200,7 +200,7 @@ def test_the_held_out_judgement_is_written_beside_the_run(here: tuple[Path, Path
         (
             ("features", "SHARDS", "URL/nothing", "--out", "a.npz"),
             2,
-            "there is no file URL/nothing/backbone.safetensors",
+            "checkpoint = URL/nothing: ",
         ),
         (("features", "SHARDS", "RUN", "--out", "s3://no-such-bucket-here/a.npz"), 2, "there is no such bucket"),
         (("transfer", "CONFIG", "--set", "out=s3://no-such-bucket-here/eval"), 2, "there is no such bucket"),

@@ -150,8 +150,8 @@ def test_statistics_move_below_frozen_weights_if_they_are_asked_to(telling: Path
 
 def test_new_layers_on_random_convolutions_learn(telling: Path, tmp_path: Path) -> None:
     """Classes that colours tell; 160 steps, so that BatchNorm's averages (momentum 0.025) are settled."""
-    setting = tiny_setting(tiny_eval_config(telling, tmp_path, sections__optimizer__learning_rate=3e-3))
-    model = fit_model(setting, fit_of(setting, epochs=40))
+    setting = tiny_setting(tiny_eval_config(telling, tmp_path))
+    model = fit_model(setting, fit_of(setting, epochs=40, optimizer=FineTuneOptimizer(learning_rate=3e-3)))
     scores = action_scores(setting.test, class_probabilities(setting, model, TestClips()))
     assert scores.values["accuracy"].mean() == 1
     records = read_metrics(Path(setting.place("probe", "test")))
