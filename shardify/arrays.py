@@ -6,4 +6,4 @@ import numpy.typing as npt
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 ImageArray = npt.NDArray[np.uint8]
-"""Pixels of one picture (height, width, 3) or of several, (frames, height, width, 3)."""
+"""Pixels of one picture, (height, width, 3), or of several, (frames, height, width, 3)."""

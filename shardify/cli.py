@@ -49,14 +49,14 @@ def synthetic_command(config: str, overrides: tuple[str, ...]) -> None:
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
-    help="Build with processes of this machine, or on a Ray cluster: that of RAY_ADDRESS, one that runs here, or a new "
-    "one. With Ray, videos, lists and out must be URLs, or folders that all machines share.",
+    help="Build with processes of this machine, or on a Ray cluster: the one at RAY_ADDRESS, one on this machine, or a "
+    "new one. With Ray, videos, lists and out must be URLs, or folders that all machines share.",
 )
 @json_option
 def build_command(
     config: str, overrides: tuple[str, ...], retry_failed: bool, part_text: str | None, engine: Engine, as_json: bool
 ) -> None:
-    """Build the shards that CONFIG (a YAML file) describes; the same command again continues where it stopped."""
+    """Build the shards that CONFIG (a YAML file) describes. To continue a stopped build, run the same command again."""
     from shardify.build.plan import parse_part
     from shardify.build.run import build, build_part
 
@@ -72,7 +72,7 @@ def build_command(
 @set_option
 @json_option
 def finish_command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Write the manifest of CONFIG's data set once all of its parts are built."""
+    """Write the manifest of CONFIG's data set when all its parts are built."""
     from shardify.build.run import finish
 
     _report(finish(_load(config, overrides)), as_json)
@@ -128,7 +128,7 @@ def verify_command(dataset: str, deep: bool, as_json: bool) -> None:
 @click.option("--key", help="Show this one sample.")
 @json_option
 def inspect_command(dataset: str, key: str | None, as_json: bool) -> None:
-    """Show what DATASET (a folder of shards) holds."""
+    """Show the content of DATASET (a folder of shards)."""
     from shardify.inspection.summary import sample_record, summarise_dataset, summary_lines
     from shardify.storage import open_store
 
@@ -145,7 +145,7 @@ def inspect_command(dataset: str, key: str | None, as_json: bool) -> None:
 @click.argument("dataset")
 @click.option("--split", help="Only the shards of this split, for example train1.")
 def urls_command(dataset: str, split: str | None) -> None:
-    """Print the location of each shard of DATASET, one a line, for stock readers."""
+    """Print the location of each shard of DATASET, one per line, for stock readers."""
     from shardify.inspection.summary import shard_urls
     from shardify.storage import open_store
 

@@ -1,4 +1,4 @@
-"""What the three commands share: options, exit codes, and errors as one line."""
+"""Options, exit codes and one-line errors, shared by the three commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CommandGroup(click.Group):
     """A click group whose commands end with one clear line and the right exit code, never with a traceback.
 
     0 good, 1 the work failed, 2 the request was wrong, 75 stopped by SIGTERM or SIGUSR1, 130 interrupted. Programming
-    errors keep their traceback. Under torchrun, one process of each machine reports what all of them find.
+    errors keep their traceback. Under torchrun, one process of each machine reports an error that all processes find.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -56,6 +56,6 @@ class CommandGroup(click.Group):
 
 
 def _let_first_process_speak() -> None:
-    """Let the machine's first process report a usage error that all find; torchrun then ends this one."""
+    """Wait while the machine's first process reports a usage error that all find; torchrun then ends this process."""
     if not is_first_process():
         time.sleep(FIRST_PROCESS_SECONDS)

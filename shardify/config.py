@@ -1,7 +1,7 @@
 """Strict configuration: YAML file + `--set a.b=value` overrides -> a frozen pydantic model.
 
-All configs derive from :class:`StrictModel`. One UsageError reports all wrong keys, each with its path, its value and
-what is allowed.
+All configs derive from :class:`StrictModel`. One UsageError lists every wrong key with its path, its value and the
+allowed values.
 """
 
 from __future__ import annotations
@@ -41,15 +41,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def load_config(model: type[Model], path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Model:
-    """Read a YAML file, apply `a.b=value` overrides in order, validate.
+    """Read a YAML file that holds one mapping, apply the overrides in order, and validate.
 
-    Args:
-        model: the config class to build.
-        path: YAML file holding one mapping.
-        overrides: strings `dotted.key=value`; the value is parsed as YAML (`1e-3`, `[a, b]`, `null` ...).
-
-    Returns:
-        The frozen config.
+    An override is `dotted.key=value`; its value is parsed as YAML (`1e-3`, `[a, b]`, `null` ...).
 
     Raises:
         UsageError: if the file cannot be read or parsed, an override is malformed, or validation fails.
@@ -72,7 +66,7 @@ def load_config(model: type[Model], path: str | os.PathLike[str], overrides: Seq
 
 
 def override_values(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Apply `a.b=value` overrides, in order, to a nested mapping; changes and returns it. Errors as load_config."""
+    """Apply `a.b=value` overrides in order; changes and returns the mapping. Raises as load_config."""
     for override in overrides:
         _apply_override(values, override)
     return values
@@ -104,7 +98,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     node = values
     for part in parts[:-1]:
         child = node.get(part)
-        if child is None:  # absent, or an optional section that is left out
+        if child is None:  # absent, or an empty optional section
             child = node[part] = {}
         if not isinstance(child, dict):
             raise UsageError(f"--set {override}: {part} holds {child!r}, which has no keys below it")
@@ -139,18 +133,18 @@ def _similar(given: object, allowed: Sequence[str]) -> str:
 
 
 def _key_of(model: Any, location: Sequence[str | int]) -> list[str]:
-    """The keys of a file that lead to a location of a pydantic error, which names union tags on the way."""
+    """The keys in the file for a location of a pydantic error, without the union tags in that location."""
     return [str(part) for part, (_, is_tag) in zip(location, _walk(model, location), strict=True) if not is_tag]
 
 
 def _models_at(model: Any, location: Sequence[str | int]) -> list[type[BaseModel]]:
-    """The models that may stand at a location of a pydantic error."""
+    """The models that are possible at a location of a pydantic error."""
     places = [model, *(annotation for annotation, _ in _walk(model, location))]
     return _models_in(places[-1])
 
 
 def _walk(annotation: Any, location: Sequence[str | int]) -> Iterator[tuple[Any, bool]]:
-    """After each part of a location: what may stand there, as a type, and whether the part was a union's tag."""
+    """For each part of a location: the type that is possible there, and whether the part is a union's tag."""
     for part in location:
         models = _models_in(annotation)
         tagged = next((model for model in models if part in _kinds(model)), None)
@@ -166,7 +160,7 @@ def _walk(annotation: Any, location: Sequence[str | int]) -> Iterator[tuple[Any,
 
 
 def _held_by(annotation: Any) -> Any:
-    """What a mapping's keys or a list's places hold; None of what is neither, or may be something else."""
+    """The type of a mapping's values or of a list's items; None for any other type."""
     if get_origin(annotation) in (Union, UnionType, Annotated):
         return next((held for branch in get_args(annotation) if (held := _held_by(branch)) is not None), None)
     if get_origin(annotation) is dict:

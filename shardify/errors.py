@@ -3,13 +3,13 @@
     UserFacingError                 shown as one line, without a traceback
         UsageError                  exit code 2: the request is wrong: an unknown key, a missing folder or bucket
         WorkError                   exit code 1: the request is right, but the work failed: a full disk, an outage
-            DamageError             bytes that do not match their checksum; another read or sample may do
+            DamageError             bytes do not match their checksum; another read, or another sample, may be good
             UnfinishedError         a data set is not whole yet; others may be building it
             DamagedCheckpointError  (stream_train.training.checkpoint) a checkpoint that cannot be read
     KeyboardInterrupt               exit code 130: Ctrl-C
         Terminated                  (shardify.process) exit code 75: SIGTERM or SIGUSR1; the same command continues
 
-Errors that the code catches itself, so that no user sees them:
+Errors that the code catches itself; no user sees them:
 
     VideoError                      (shardify.frames.decoding) a video that gives no frames; becomes a ledger line
     ArchiveDamageError              (shardify.build.archives.reading) an archive that cannot be read further
@@ -54,5 +54,5 @@ def counted(number: int, noun: str) -> str:
 
 
 def one_line(text: object) -> str:
-    """Text of other programs with line breaks and runs of spaces as single spaces."""
+    """Text of another program as one line: each run of spaces and line breaks becomes one space."""
     return " ".join(str(text).split())

@@ -1,8 +1,8 @@
-"""How a command's process ends: what signals ask of it, and one exit code, soon, whatever its threads wait for.
+"""How a command's process ends: soon, with one exit code, even if its threads still wait.
 
-SIGTERM and SIGUSR1 ask a process to stop, however often they come; it then exits with 75. The first Ctrl-C asks, too,
-and gives 130; only a second one ends at once. Under torchrun, Ctrl-C may come from the terminal and from torchrun, so
-there it only asks. In: signals, or an exit code. Out: an exit code.
+SIGTERM and SIGUSR1 ask a process to stop; it then exits with 75. Repeated signals change nothing. The first Ctrl-C also
+asks, and the exit code is 130; a second Ctrl-C ends the process at once. Under torchrun it only asks, because one
+Ctrl-C may come twice: from the terminal and from torchrun. In: signals, or an exit code. Out: an exit code.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from typing import NoReturn
 FAILED_EXIT_CODE = 1
 INTERRUPTED_EXIT_CODE = 130
 STOPPED_EXIT_CODE = 75
-"""EX_TEMPFAIL: the command was stopped by a signal; the same command continues it."""
+"""EX_TEMPFAIL: a signal stopped the command; the same command continues."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""Kubernetes, spot machines, torchrun and Slurm send the first, Slurm's `--signal` the second."""
+"""Kubernetes, spot machines, torchrun and Slurm send SIGTERM; Slurm's `--signal` sends SIGUSR1."""
 SIGNALS = (*STOP_SIGNALS, signal.SIGINT)
 LEAVE_SECONDS = 3.0
 """How long exit handlers (atexit) may take after a failure."""
 WORKER_GRACE_SECONDS = 60
-"""How long a loader's process lives on after SIGTERM. Its main process got the same signal, and ends it before."""
+"""How long a loader's process lives after SIGTERM. Its main process gets the same signal and ends it sooner."""
 
 _is_asked = False
-"""Whether this process was asked to stop; further requests change nothing."""
+"""Whether this process was asked to stop."""
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to stop. Raised where Ctrl-C would be, so that the same clean-up runs."""
+    """The process was asked to stop. A KeyboardInterrupt, so that the same clean-up runs as after Ctrl-C."""
 
     def __init__(self, signal_name: str = "SIGTERM") -> None:
         super().__init__(signal_name)
@@ -45,13 +45,13 @@ class Terminated(KeyboardInterrupt):
 
 
 def set_asked(value: bool) -> None:
-    """Note that the process was asked to stop, or, before it listens for requests, that it was not."""
+    """Set whether this process was asked to stop."""
     global _is_asked  # noqa: PLW0603 - signals belong to the whole process
     _is_asked = value
 
 
 def end_unless_asked(number: int, _: FrameType | None = None) -> None:
-    """A signal handler for the time in which nothing else handles requests: they are ignored once one was heard."""
+    """A signal handler for when no other is set. It ends the process, unless a stop request came before."""
     if not _is_asked:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -59,7 +59,7 @@ def end_unless_asked(number: int, _: FrameType | None = None) -> None:
 
 @contextmanager
 def handling(numbers: tuple[signal.Signals, ...], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Let `handler` take some signals; only the main thread can, other threads change nothing."""
+    """Handle some signals with `handler`. Does nothing outside the main thread, which alone can set handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -87,13 +87,13 @@ def terminable() -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            if came:  # Ray replaces what a handler raises by an error of its own
+            if came:  # Ray replaces the handler's exception by its own
                 raise Terminated(came[0]) from None
             raise
 
 
 def answer_interrupt(interrupt: KeyboardInterrupt) -> int:
-    """Say, once on each machine, what ended a command; returns its exit code."""
+    """Print once on each machine why the command ended; returns its exit code."""
     what, exit_code = "interrupted", INTERRUPTED_EXIT_CODE
     if isinstance(interrupt, Terminated):
         what, exit_code = f"stopped by {interrupt.signal_name}", STOPPED_EXIT_CODE
@@ -108,12 +108,12 @@ def is_under_torchrun() -> bool:
 
 
 def is_first_process() -> bool:
-    """Whether this process is torchrun's first on the machine, or there is no torchrun."""
+    """Whether this is torchrun's first process on the machine, or runs without torchrun."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 _commands: list[int] = []
-"""The ids of the processes that are running a command; a forked child inherits its parent's."""
+"""Ids of the processes that run a command; a forked child inherits its parent's entries."""
 
 
 @contextmanager
@@ -132,10 +132,9 @@ def is_command() -> bool:
 
 
 def run_process(command: Callable[[], object]) -> None:
-    """Run a command as the only purpose of this process. After a failure it ends at once, though threads may wait.
+    """Run a command, then end this process; after a failure at once, even if threads still wait.
 
-    Args:
-        command: may begin with long imports; signals are handled from here on.
+    The command may begin with long imports: signals are handled already.
     """
     for number in STOP_SIGNALS:
         signal.signal(number, end_unless_asked)
@@ -156,10 +155,10 @@ def run_process(command: Callable[[], object]) -> None:
 
 
 def leave(exit_code: int) -> NoReturn:
-    """End this process and its children; everything worth keeping is saved already.
+    """End this process and its children; the caller has saved everything.
 
     Python's own exit would wait for all threads, perhaps minutes for a store that does not answer. It would also free
-    memory that daemon threads still use in native code, which aborts the process.
+    memory that daemon threads still use in native code; that aborts the process.
     """
     limit = threading.Timer(LEAVE_SECONDS, _end, (exit_code,))
     limit.daemon = True
@@ -167,16 +166,16 @@ def leave(exit_code: int) -> NoReturn:
     with suppress(ValueError):  # not the main thread
         for number in SIGNALS:  # a signal must not change the exit code now
             signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report the loaders that are killed here
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # otherwise torch reports the loaders that are killed here
     for child in multiprocessing.active_children():
         child.kill()
-    atexit._run_exitfuncs()  # noqa: SLF001 - the part of Python's exit that is needed: semaphores, temporary files
+    atexit._run_exitfuncs()  # noqa: SLF001 - the needed part of Python's exit: semaphores, temporary files
     _end(exit_code)
 
 
 def _end(exit_code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # the reader has gone
+        with suppress(OSError, ValueError):  # the reader is gone
             stream.flush()
     os._exit(exit_code)
 
@@ -184,7 +183,7 @@ def _end(exit_code: int) -> NoReturn:
 def start_resource_tracker() -> None:
     """Start multiprocessing's resource tracker with SIGTERM and SIGUSR1 blocked.
 
-    Otherwise a SIGUSR1 to all processes would end it, and the next one would complain of resources it does not know.
+    Otherwise a SIGUSR1 to all processes would end it, and the next tracker would complain about unknown resources.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
@@ -194,7 +193,7 @@ def start_resource_tracker() -> None:
 
 
 def outlive_stop_signals() -> None:
-    """Keep a loader's process alive while its main process, which got the same signal, finishes and saves."""
+    """Keep a loader's process alive: its main process gets the same signal and needs it until it has saved."""
 
     def end_later(_: int, __: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -206,7 +205,7 @@ def outlive_stop_signals() -> None:
 
 
 def end_with_parent() -> None:
-    """End this process as soon as its parent is gone, even by SIGKILL and with a fork server in between."""
+    """End this process as soon as its parent has ended, even by SIGKILL and with a fork server in between."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True, name="parent").start()

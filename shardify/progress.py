@@ -12,15 +12,15 @@ from tqdm import tqdm
 
 
 class ProgressLine:
-    """What the commands that show progress share.
+    """The base of all progress displays.
 
     Args:
         total: units of the whole work; None if unknown.
-        unit: what is counted, such as `video`.
+        unit: the noun to count, such as `video`.
         initial: units that are done already.
         enabled: whether anything is shown.
-        stream: where to write; None is stderr.
-        bar_format: tqdm's; None is its own choice.
+        stream: the output; None is stderr.
+        bar_format: tqdm's; None is tqdm's default.
     """
 
     LOG_SECONDS = 10.0
@@ -60,18 +60,18 @@ class ProgressLine:
 
     @property
     def is_live(self) -> bool:
-        """Whether there is a terminal to show a live line on."""
+        """Whether the output is a terminal, which shows a live line."""
         return not self.bar.disable
 
     def line_is_due(self) -> bool:
-        """Whether the log's last line is ten seconds old; True begins the next ten seconds."""
+        """Whether the log's last line is ten seconds old; if so, the next ten seconds begin."""
         if time.monotonic() - self.logged < self.LOG_SECONDS:
             return False
         self.logged = time.monotonic()
         return True
 
     def tell(self, line: str) -> None:
-        """Write a line, above the live one where there is one."""
+        """Write a line, above the live line if there is one."""
         if self.enabled:
             self.bar.write(line, file=self.stream)
             self.stream.flush()

@@ -1,1 +1,1 @@
-"""A build: from a catalog to committed shards, planned first, continued after a kill."""
+"""A build: from a catalog to committed shards. It is planned first, and continues after a kill."""

@@ -1,7 +1,7 @@
-"""A build whose videos are in archives: which windows are still to be packed, and what all of them hold.
+"""A build with videos in archives: finds the windows that are not packed yet, and sums up all windows.
 
 In: a config, a catalog of archives and its windows, a store. Out: a :class:`Work`; at the end a :class:`Built`.
-Everything that this needs lies in the store, so parts and reruns agree.
+The whole state is in the store, so parts and reruns agree.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from shardify.storage.store import Store
 
 
 def keep_lists(store: Store, catalog: Catalog) -> None:
-    """Write the names in the lists beside the shards; build.json, which is there, holds their checksum."""
+    """Write the names in the lists beside the shards; build.json, which exists already, holds their checksum."""
     if catalog.archived is not None and catalog.archived.listed and not store.exists(LISTED_NAME):
         store.write(LISTED_NAME, listed_lines(catalog.archived.listed, catalog.splits))
 
@@ -46,15 +46,10 @@ def find_windows(
     retry_failed: bool,
     num_cores: int,
 ) -> Work:
-    """Those of some windows that are not complete, or lack a shard.
+    """Find the windows (of the whole build or one part) that are not complete, or lack a shard.
 
-    Args:
-        config: the build's.
-        catalog: the build's.
-        windows: all, or those of one part.
-        store: where the data set is built.
-        retry_failed: also the windows with shards that lack rejected videos.
-        num_cores: shared by the threads of the windows that are packed at once; each has at least one.
+    With `retry_failed`, also the windows with shards that lack rejected videos. Windows that are packed at the same
+    time share `num_cores`; each has at least one thread.
 
     Raises:
         UsageError: if archives have changed since their window was completed.
@@ -70,7 +65,7 @@ def find_windows(
                 raise UsageError(_changed(store, record, window))
             due[window.number] = window, frozenset()
         elif record.state == "damaged" or not usable.issuperset(record.shards):
-            # what was packed of a damaged archive differs from what is packed of the whole one
+            # a damaged archive gives other shards than the whole one
             is_proven = record.state == "damaged" or not record.damage
             due[window.number] = window, usable.intersection(record.shards) if is_proven else frozenset()
     num_threads = max(1, num_cores // max(1, len(due)))
@@ -103,10 +98,10 @@ def require_no_damage(store: Store, windows: Iterable[Window]) -> None:
 
 
 def collect_windows(store: Store, description: BuildDescription) -> Built:
-    """What all windows hold.
+    """Sum up all windows.
 
     Raises:
-        UnfinishedError: if a window is not packed, or shards of it are gone.
+        UnfinishedError: if a window is not packed, or lacks shards.
         WorkError: if an archive is damaged, or no video was found.
     """
     packed = sum_up(store, description.archives)

@@ -1,4 +1,4 @@
-"""What `shardify build` is asked to do: the config of configs/shards/*.yaml."""
+"""The config of `shardify build`, configs/shards/*.yaml."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from shardify.storage.locations import WritableLocation, absolute_location
 
 
 class BuildConfig(StrictModel):
-    """One data set, from where its videos lie to where its shards go."""
+    """One data set, from the location of its videos to the location of its shards."""
 
     source: SourceConfig
-    """Where the videos and their lists are."""
+    """The videos and their lists."""
     out: WritableLocation
-    """Folder or URL (s3://, gs://, az://) for the shards, made if absent. A rerun continues what is there."""
+    """Folder or URL (s3://, gs://, az://) for the shards, made if absent. A rerun continues the build in it."""
     name: str | None = None
-    """The data set's name in the manifest; the source's kind if left out."""
+    """The data set's name in the manifest; null: the source's kind."""
     frames: FramesConfig = FramesConfig()
     """How videos become JPEG frames."""
     pack: Packing = "mjpg"
-    """One Motion-JPEG member a video (`mjpg`), or one member a frame (`frames`: larger, slower with stock readers)."""
+    """`mjpg`: one Motion-JPEG member per video; `frames`: one member per frame (larger, slower with stock readers)."""
     min_frames: int = Field(default=16, ge=1, le=1_000_000)
-    """Shorter videos go to rejected.jsonl; 16 frames are a clip. With 1 they stay, and clips loop their frames."""
+    """Shorter videos go to rejected.jsonl; a clip has 16 frames. With 1, they stay, and clips loop their frames."""
     videos_per_shard: int = Field(default=128, ge=1, le=1_000_000)
     """Largest number of videos in a shard."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Mixes the videos of a split over its shards."""
+    """Seed of the random order in which a split's videos fill its shards."""
     max_rejected_share: float = Field(default=0.05, ge=0, le=1)
-    """If more of the videos than this are rejected, the command ends with exit code 1; the shards stay."""
+    """If a larger share of the videos is rejected, the command ends with exit code 1; the shards stay."""
     max_missing_share: float = Field(default=0.2, ge=0, le=1)
-    """If more of the listed videos than this are missing, the command ends with exit code 1; the shards stay."""
+    """If a larger share of the listed videos is missing, the command ends with exit code 1; the shards stay."""
     workers: int = Field(default=0, ge=0, le=1024)
-    """Processes, one shard at a time each; 0 takes every core this process may use. Engine ray: the cluster's."""
+    """Processes, each with one shard at a time; 0: one per usable core. The engine ray uses the cluster's cores."""
 
     def with_absolute_paths(self) -> BuildConfig:
-        """The same build for machines whose processes have other working folders."""
+        """The same build for processes with other working folders."""
         source = {
             name: absolute_location(place)
             for name in ("videos", "lists")

@@ -1,8 +1,8 @@
-"""What a data set is built from (`build.json`), and what follows from it once all shards exist.
+"""The description of a build (`build.json`), and the files that follow from it when all shards exist.
 
-`build.json` is written before the first shard. It holds what shapes the bytes (settings, ffmpeg's version, the plan's
-sha256) and nothing else: no absolute paths, worker counts or time limits. A rerun with another description is refused.
-`manifest.json`, `rejected.jsonl` and `missing.jsonl` follow from the description and the shards' records alone.
+`build.json` is written before the first shard. It holds only what affects the bytes (settings, ffmpeg's version, the
+plan's sha256): no absolute paths, worker counts or time limits. A rerun with another description is an error.
+`manifest.json`, `rejected.jsonl` and `missing.jsonl` depend only on the description and the shards' records.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class BuildDescription:
 
     name: str
     settings: dict[str, Any]
-    """Every setting that shapes the shards' bytes, ffmpeg's version and filter among them."""
+    """Every setting that affects the shards' bytes, including ffmpeg's version and filter."""
     classes: tuple[str, ...]
     splits: tuple[str, ...]
     num_videos: int
@@ -40,11 +40,11 @@ class BuildDescription:
     plan_sha256: str
     missing: tuple[Missing, ...]
     archives: tuple[tuple[str, ...], ...] = ()
-    """Paths of the archives that hold the videos, by window; `num_videos`, `num_shards`, `missing` are unknown then."""
+    """Paths of the videos' archives, by window; if set, `num_videos`, `num_shards` and `missing` are unknown."""
 
     @property
     def noun(self) -> str:
-        """What the tasks of the build write."""
+        """The build's unit of work, in words."""
         return "windows of archives" if self.archives else "shards"
 
     def to_json(self) -> bytes:
@@ -52,7 +52,7 @@ class BuildDescription:
 
     @classmethod
     def from_json(cls, data: bytes, origin: str = DESCRIPTION_NAME) -> BuildDescription:
-        """Raises WorkError if the bytes are not a description that this program reads."""
+        """Raises WorkError if the bytes are damaged or of another format version."""
         try:
             values = json.loads(data)
             version = values.pop("format_version")
@@ -71,7 +71,7 @@ class BuildDescription:
 def describe_build(
     config: BuildConfig, catalog: Catalog, plan: Sequence[PlannedShard], windows: Sequence[Window] = ()
 ) -> BuildDescription:
-    """What a config builds from a catalog with the ffmpeg of this machine."""
+    """Describe the build of a config and catalog with the ffmpeg of this machine."""
     binary = ffmpeg_binary(config.frames.ffmpeg)
     settings = {
         **config.frames.model_dump(mode="json", exclude={"ffmpeg", "time_limit_seconds"}),
@@ -99,7 +99,7 @@ def describe_build(
 
 
 def differences(old: BuildDescription, new: BuildDescription) -> list[str]:
-    """Each way in which two builds differ, in words: `quality was 4 and is now 2`."""
+    """The differences of two builds, in words: `quality was 4 and is now 2`."""
     then, today = ({**build.settings, "name": build.name} for build in (old, new))
     found = [
         f"{key} was {then.get(key)} and is now {today.get(key)}"
@@ -144,7 +144,7 @@ def manifest_of(description: BuildDescription, records: Iterable[ShardRecord]) -
 
 
 def final_objects(description: BuildDescription, records: Sequence[ShardRecord]) -> dict[str, bytes]:
-    """The objects that are written last, when every shard has its record: name -> bytes, the manifest last."""
+    """The last objects of a build, when every shard has its record: name -> bytes, the manifest last."""
     rejected = [dump_json({"shard": record.number, **asdict(line)}) for record in records for line in record.rejected]
     missing = [dump_json(asdict(line)) for line in description.missing]
     return {

@@ -1,10 +1,10 @@
-"""Which videos lie in which shard, decided before any video is opened.
+"""The plan: assigns videos to shards before any video is opened.
 
-In: a catalog. Out: numbered shards with their videos in tar order. The plan depends on the catalog, the shard size and
-the seed alone, so every engine, worker count and rerun writes the same bytes.
+In: a catalog. Out: numbered shards with their videos in tar order. The plan depends only on the catalog, the shard size
+and the seed, so every engine, worker count and rerun writes the same bytes.
 
-All videos of a shard belong to the same splits (their split signature), so a split is a list of whole shards and
-several splits need no second copy. Inside a signature the videos are mixed at random.
+All videos of a shard belong to the same splits (their split signature). So a split is a list of whole shards, and
+several splits need only one copy. Inside a signature the order of the videos is random.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from shardify.shards.record import dump_json
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedShard:
-    """One shard to be written."""
+    """One shard to write."""
 
     number: int
     splits: tuple[str, ...]
-    """The splits that every video of the shard belongs to."""
+    """The splits of every video of the shard."""
     videos: tuple[Video, ...]
     """In tar order."""
 
 
 def make_plan(catalog: Catalog, videos_per_shard: int, seed: int) -> tuple[PlannedShard, ...]:
-    """Put each video of a catalog, whose order does not matter, into one of the shards 0, 1, 2, ...
+    """Put each video of a catalog into one of the shards 0, 1, 2, ...; the order of the catalog does not matter.
 
-    Videos of equal split signature are ordered by sha256(seed, key) and cut into the fewest shards of at most
-    `videos_per_shard`, whose sizes differ by one at most. Signatures follow each other in the order of the catalog's
-    splits, so shard numbers are stable.
+    Videos with equal split signature are sorted by sha256(seed, key) and cut into the fewest shards of at most
+    `videos_per_shard`; the sizes of these shards differ by at most one. Signatures are sorted by the order of the
+    catalog's splits, so shard numbers are stable.
 
     Raises:
         UsageError: if the catalog holds no video.
-        ValueError: if two videos share a key, or a key cannot be a tar member that WebDataset reads back.
+        ValueError: if two videos share a key, or WebDataset could not read a key back from a tar.
     """
     if not catalog.videos:
         raise UsageError(
@@ -67,7 +67,7 @@ def make_plan(catalog: Catalog, videos_per_shard: int, seed: int) -> tuple[Plann
 
 
 def plan_sha256(plan: tuple[PlannedShard, ...]) -> str:
-    """Identity of a plan: any change of a key, path, label, split or place changes it."""
+    """Identity of a plan; any change of a key, path, label, split or position changes it."""
     digest = hashlib.sha256()
     for shard in plan:
         videos = [[video.key, video.path, video.label] for video in shard.videos]
@@ -93,14 +93,13 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Every n-th of the planned tasks, beginning with the i-th."""
+    """Part i of n: every n-th of the planned tasks, from the i-th on; i counts from 1."""
 
     number: int
-    """From 1 to `count`."""
     count: int
 
     def of(self, planned: Sequence[Item]) -> Sequence[Item]:
-        """This part's share; the shares of all parts are disjoint and together complete."""
+        """This part's share; every task is in exactly one part."""
         return planned[self.number - 1 :: self.count]
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
-"""A build whose videos are files of their own: which planned shards are still to be written, and what all of them hold.
+"""A build with videos as single files: finds the shards that are not written yet, and sums up all shards.
 
 In: a config, a catalog and its plan, a store. Out: a :class:`Work`; at the end a :class:`Built`.
-:mod:`shardify.build.archived` gives the same for videos in archives.
+:mod:`shardify.build.archived` does the same for videos in archives.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NUM_NAMED_SHARDS = 5
 def find_shards(
     config: BuildConfig, catalog: Catalog, shards: Sequence[PlannedShard], store: Store, *, retry_failed: bool
 ) -> Work:
-    """Those of some shards that are not there, not whole, or lack videos that are to be tried again."""
+    """Find the shards that are absent or not whole; with `retry_failed`, also those that lack rejected videos."""
     finished = finished_shards(store, (shard.number for shard in shards), store.sizes(), retry_failed=retry_failed)
     pending = [shard for shard in shards if shard.number not in finished]
     return Work(

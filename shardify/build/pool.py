@@ -1,7 +1,7 @@
-"""The local engine: this process, or a pool of processes, writes the shards; the other is in `ray_cluster`.
+"""The local engine: this process, or a pool of processes, writes the shards. The other engine is `ray_cluster`.
 
-An engine takes independent tasks one by one, in any order, and returns when all are committed. Its memory does not grow
-with their number.
+An engine takes independent tasks one by one, finishes them in any order, and returns when all are committed. Its memory
+does not grow with the number of tasks.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from shardify.process import SIGNALS, start_resource_tracker
 
 POLL_SECONDS = 0.2
 TASKS_AHEAD = 2
-"""Tasks for each worker that wait for it."""
+"""Number of tasks that wait for each worker."""
 
 
 class Task(Protocol):
-    """Work for any process on any machine that sees the source and the store; picklable."""
+    """Work for any process on any machine that can reach the source and the store; picklable."""
 
     def write(self, report: Report) -> object:
-        """Write the shards, reporting each video. Done again, it writes the same bytes."""
+        """Write the shards and report each video. A repeated task writes the same bytes."""
 
 
 _report: Report | None = None
@@ -39,12 +39,9 @@ _report: Report | None = None
 
 
 def run_tasks(tasks: Iterable[Task], num_workers: int, report: Report) -> None:
-    """Write all shards, in this process or in a pool.
+    """Write all shards, in this process if `num_workers` is 1, else in a pool.
 
-    Args:
-        tasks: drawn one by one.
-        num_workers: processes; with 1 no process is started.
-        report: called in this process after each video, in any order.
+    `report` is called in this process after each video, in any order.
 
     Raises:
         WorkError: if a worker process was killed, or the disk is full.
@@ -82,14 +79,14 @@ def _run_in_pool(tasks: Iterable[Task], num_workers: int, report: Report) -> Non
             "(with fewer workers if it happens again)"
         ) from None
     finally:
-        our_end.close()  # ends busy workers, so that an error or Ctrl-C need not wait for their shards
+        our_end.close()  # ends busy workers: after an error or Ctrl-C, do not wait for their shards
         pool.shutdown(cancel_futures=True)
         their_end.close()
 
 
 def _start_worker(reports: SimpleQueue[VideoDone], lifeline: Connection) -> None:
-    """Set up a worker process: it reports to the queue, dies with the lifeline, and leaves signals to its parent."""
-    global _report  # noqa: PLW0603 - a pool hands queues to its workers in no other way
+    """Set up a worker process: it reports to the queue, ends when the lifeline closes, and ignores signals."""
+    global _report  # noqa: PLW0603 - the only way to give a queue to a pool's workers
     _report = reports.put
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -97,7 +94,7 @@ def _start_worker(reports: SimpleQueue[VideoDone], lifeline: Connection) -> None
 
 
 def _exit_at_end_of(lifeline: Connection) -> None:
-    """Exit at once when the other end of the pipe is closed, on purpose or because the parent was killed."""
+    """Exit at once when the parent closes the other end of the pipe or is killed."""
     try:
         lifeline.recv_bytes()
     except (EOFError, OSError):

@@ -1,4 +1,4 @@
-"""How far a build is: videos/s, frames/s, rejects and the time left."""
+"""The progress of a build: videos/s, frames/s, rejects and the time left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shardify.progress import ProgressLine
 
 
 class BuildProgress(ProgressLine):
-    """Counts finished videos; `num_videos` is None for archives, whose contents are unknown before they are read."""
+    """Counts finished videos; `num_videos` is None for archives, because their content is unknown at first."""
 
     def __init__(self, num_videos: int | None, stream: TextIO | None = None) -> None:
         super().__init__(num_videos, unit="video", enabled=num_videos != 0, stream=stream)

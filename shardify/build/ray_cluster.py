@@ -1,7 +1,7 @@
-"""A Ray cluster as the engine of a build: tasks run on any of its machines, and again if a machine is lost.
+"""A Ray cluster as the engine of a build: tasks run on any of its machines, and run again if a machine is lost.
 
-In: tasks, whose source and store every machine of the cluster can reach (a bucket, or a shared folder at one path).
-Out: the committed shards. The driver holds a few tasks for each CPU and the frame counts of finished tasks.
+In: tasks; every machine must reach their source and store (a bucket, or a shared folder at the same path). Out: the
+committed shards. The driver holds only a few tasks for each CPU and the frame counts of finished tasks.
 """
 
 from __future__ import annotations
@@ -30,27 +30,25 @@ from shardify.storage import open_store
 from shardify.storage.locations import is_url
 
 MAX_RETRIES = 20
-"""How often a task is repeated because its worker or machine was lost, or ran out of memory."""
+"""How often a task is repeated if its worker or machine is lost or has no memory left."""
 POLL_SECONDS = 1.0
 CONNECT_SECONDS = 10.0
 NOTICE_SECONDS = 120.0
-"""How often a notice appears while no task ends."""
+"""While no task ends, a notice appears each time this long."""
 OBJECT_STORE_BYTES = 100_000_000
-"""Of a Ray started for this build, which stores no objects; Ray's default is a third of the memory."""
+"""For a Ray that is started here; the build stores no objects, and Ray's default is a third of the memory."""
 _PASSED_ON = ("AWS_", "AZURE_", "GOOGLE_", "TEMPORAL_SSL_", "TMPDIR")
 """Prefixes of the environment variables that a worker needs for object stores."""
 
 
 def run_on_ray(tasks: Iterable[Task], report: Report, surroundings: Surroundings | None = None) -> None:
-    """Write all shards on the cluster of RAY_ADDRESS, or the one running here, else on a Ray started here.
+    """Write all shards on the cluster at RAY_ADDRESS, else on one of this machine, else on a new Ray started here.
 
-    Args:
-        tasks: drawn one by one.
-        report: called in this process for each video, when its task is done.
-        surroundings: what each machine is compared with before its first task.
+    `report` is called in this process for each video when its task is done. Each machine is compared with
+    `surroundings` before its first task.
 
     Raises:
-        UsageError: if Ray is not installed, the cluster cannot be reached, or one of its machines is not fit.
+        UsageError: if Ray is not installed, the cluster cannot be reached, or one of its machines differs.
         WorkError: if a task failed, or was lost too often.
     """
     ray = _import_ray()
@@ -58,7 +56,7 @@ def run_on_ray(tasks: Iterable[Task], report: Report, surroundings: Surroundings
     try:
         if started:
             _join_cluster(ray)
-        with terminable():  # Ray has brought a handler of its own
+        with terminable():  # Ray has set its own handler
             _run(ray, tasks, report, surroundings)
     finally:
         if started:
@@ -66,7 +64,7 @@ def run_on_ray(tasks: Iterable[Task], report: Report, surroundings: Surroundings
 
 
 def _run(ray: Any, tasks: Iterable[Task], report: Report, surroundings: Surroundings | None) -> None:
-    # Given to each task, not to ray.init, which refuses variables that a submitted job sets already.
+    # Given to each task: ray.init refuses variables that a submitted job has set already.
     passed_on = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
     options = {"num_cpus": 1, "max_retries": MAX_RETRIES, "runtime_env": {"env_vars": passed_on}}
     write = ray.remote(**options)(write_and_count)
@@ -75,7 +73,7 @@ def _run(ray: Any, tasks: Iterable[Task], report: Report, surroundings: Surround
     last_said = time.monotonic()
     while True:
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        room = max(0, (1 + TASKS_AHEAD) * cores - len(pending))  # none for a while when machines are lost
+        room = max(0, (1 + TASKS_AHEAD) * cores - len(pending))  # 0 for a while when machines are lost
         pending += [write.remote(task, surroundings) for task in islice(waiting, room)]
         if not pending:
             return
@@ -126,14 +124,14 @@ def _result(ray: Any, reference: Any) -> list[int]:
 
 
 def _first_sentence(error: Exception) -> str:
-    """Of a message of Ray's, which continues with a traceback and advice."""
+    """The first sentence of a Ray message, without its traceback and advice."""
     return one_line(str(error).partition("\ntraceback:")[0]).partition(". ")[0].removesuffix(".")[:200]
 
 
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))  # without end by default
+    os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))  # Ray's default is no limit
     try:
         import ray
     except ImportError:
@@ -144,7 +142,7 @@ def _import_ray() -> Any:
 
 
 def _require_answer(address: str) -> None:
-    """Raise ConnectionError if nothing listens at a `host:port`; Ray itself would wait for minutes."""
+    """Raise ConnectionError if nothing listens at a `host:port`; Ray would wait for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
         return
@@ -165,12 +163,12 @@ def _join_cluster(ray: Any) -> None:
             _refuse_forgotten_cluster()
             try:
                 ray.init(address=address, **quiet)
-            except ConnectionError:  # none runs
+            except ConnectionError:  # no cluster runs
                 ray.init(**here)
         else:
             _require_answer(address)
             ray.init(address=address, **quiet)
-    except SystemExit:  # how Ray's handler answers SIGTERM
+    except SystemExit:  # raised by Ray's handler of SIGTERM
         raise Terminated from None
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"no Ray cluster can be joined: {one_line(error)[:300]}; check RAY_ADDRESS") from None
@@ -181,7 +179,7 @@ def _join_cluster(ray: Any) -> None:
 
 
 def _refuse_forgotten_cluster() -> None:
-    """`ray start` writes the address to a file that stays when the machine dies; Ray would wait for minutes."""
+    """Refuse a stale address: `ray start` leaves it in a file when the machine crashes, and Ray waits for minutes."""
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - as Ray does
     noted = Path(folder, "ray", "ray_current_cluster")
     try:
@@ -199,12 +197,12 @@ def _refuse_forgotten_cluster() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What the machines of a build must have in common; taken on one machine, checked on the others."""
+    """Properties that all machines of a build must share; taken on one machine, checked on the others."""
 
     videos: str
     """Folder or URL of the videos."""
     location: str
-    """The store that is written to."""
+    """The store to write to."""
     description_sha256: str
     """Of its build.json."""
     ffmpeg: str
@@ -215,7 +213,7 @@ class Surroundings:
 
     @classmethod
     def here(cls, *, videos: str, location: str, ffmpeg: str) -> Surroundings:
-        """This machine's, once build.json has been written."""
+        """This machine's surroundings; build.json must exist."""
         return cls(
             videos=videos,
             location=location,
@@ -227,10 +225,10 @@ class Surroundings:
 
 @functools.cache
 def require_fit(given: Surroundings) -> None:
-    """Check that this machine has the same surroundings, once in each process.
+    """Check once in each process that this machine has the same surroundings.
 
     Raises:
-        UsageError: if they differ; names the machine and what to do.
+        UsageError: if they differ; the message names the machine and gives advice.
     """
     machine = f"the machine {socket.gethostname()}"
     if given.version != __version__:

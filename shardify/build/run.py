@@ -1,13 +1,12 @@
-"""Build a data set: catalog -> plan -> shards -> manifest and ledgers; all of it, or one part of several.
+"""Build a data set, or one part of it: catalog -> plan -> shards -> manifest and ledgers.
 
-Finished shards of an earlier run are kept; a kill loses only the shards, or windows of archives, that were being
-written. Parts write disjoint shards; the part that finds all shards there writes the manifest and the ledgers.
+Finished shards of an earlier run are kept; a kill loses only the shards, or windows of archives, in progress. Parts
+write disjoint shards; the last part to end writes the manifest and the ledgers.
 
-A part may replace a shard (one that lacks videos, or is torn) while another writes the manifest. So the manifest is
-compared with the records again after it was written, and a shard is replaced by deleting its record and then the
-manifest, see :meth:`shardify.build.shard_writer.OpenShard.put`: one of the two processes notices the other. The process
-that replaced a shard writes the manifest afterwards. Only if both are killed may a manifest stay that does not fit the
-shards, until the build is run again.
+A part may replace a shard (one that lacks videos, or is not whole) while another part writes the manifest. Two rules
+make one of the two notice the other. The writer of a manifest compares it with the records again afterwards. The writer
+of a shard first deletes the old record, then the manifest (:meth:`shardify.build.shard_writer.OpenShard.put`), and
+writes the manifest at its end. Only if both are killed can a wrong manifest remain, until the next run of the build.
 """
 
 from __future__ import annotations
@@ -49,13 +48,8 @@ Engine = Literal["local", "ray"]
 def build(config: BuildConfig, *, retry_failed: bool = False, engine: Engine = "local") -> BuildSummary:
     """Build the data set of a config, or continue a build.
 
-    Args:
-        config: what to build.
-        retry_failed: also rebuild the shards that lack rejected videos.
-        engine: processes of this machine, or a Ray cluster.
-
-    Returns:
-        The summary; its `problems` say whether too many videos were rejected or missing.
+    `retry_failed` also rebuilds shards that lack rejected videos. If too many videos were rejected or missing, the
+    summary has `problems`.
 
     Raises:
         UsageError: if the source or its lists are unusable, or `out` holds a build of other settings or another source.
@@ -71,11 +65,11 @@ def build_part(
 ) -> BuildSummary | PartSummary:
     """Build one part of a data set, or continue it; otherwise as :func:`build`.
 
-    Several parts may write to one `out` at the same time. A bucket has no locks: two equal builds, or one part twice,
-    may run there too, because every object is written whole and all writers write the same bytes.
+    Several parts may write to one `out` at the same time. A bucket has no locks, but two equal builds, or one part
+    twice, may write to it: every object is written whole, and all writers write the same bytes.
 
     Returns:
-        What this part did, while shards of other parts are missing; else the summary of the whole.
+        The summary of this part while shards of other parts are missing; else the summary of the whole build.
     """
     return _build(config, part, retry_failed, engine)
 
@@ -146,10 +140,10 @@ def _run(config: BuildConfig, catalog: Catalog, store: Store, work: Work, engine
 
 
 def finish(config: BuildConfig) -> BuildSummary:
-    """Write the manifest and the ledgers of a data set whose shards are there; the videos are not needed.
+    """Write the manifest and the ledgers of a data set that has all shards; the videos are not needed.
 
     Raises:
-        UsageError: if nothing was built there.
+        UsageError: if `out` holds no build.
         WorkError: if shards are missing, or another build is running.
     """
     store = open_store(config.out)
@@ -163,7 +157,7 @@ def finish(config: BuildConfig) -> BuildSummary:
 
 
 def write_final_objects(store: Store, description: BuildDescription) -> Built:
-    """Write the ledgers and the manifest from the shards' records, again until they fit the records read afterwards.
+    """Write the ledgers and the manifest from the shards' records; repeat until they match the records read afterwards.
 
     They are created, not replaced: a late process with older records does not overwrite newer objects.
 
@@ -179,7 +173,7 @@ def write_final_objects(store: Store, description: BuildDescription) -> Built:
         except WorkError:
             if not has_created:
                 raise
-            store.delete(MANIFEST_NAME)  # the process that is replacing a shard writes it afterwards, or has already
+            store.delete(MANIFEST_NAME)  # the process that replaces a shard writes it later, or has already
             has_created = False
             continue
         objects = final_objects(built.description, built.records)
@@ -214,10 +208,10 @@ def _read_if_there(store: Store, name: str) -> bytes | None:
 
 
 def settle_description(store: Store, description: BuildDescription) -> None:
-    """Write build.json, or check that the one there describes this build."""
+    """Write build.json, or check that an existing one describes this build."""
     if not store.exists(DESCRIPTION_NAME):
         foreign = [name for name in store.names() if name.startswith("shard-") or name == MANIFEST_NAME]
-        if foreign and not store.exists(DESCRIPTION_NAME):  # another part may have begun meanwhile
+        if foreign and not store.exists(DESCRIPTION_NAME):  # another part may have written it meanwhile
             raise UsageError(
                 f"{store.location} holds {foreign[0]} but no {DESCRIPTION_NAME}, so its origin is unknown; "
                 "choose another folder with --set out=..."

@@ -1,7 +1,7 @@
 """One planned shard -> tar, index and record, committed as three whole objects.
 
-A :class:`ShardTask` holds everything that a shard's bytes depend on, so any engine can write it on any machine.
-The record (`shard-NNNNNN.json`) is written last: a shard without one does not exist.
+A :class:`ShardTask` holds everything that affects a shard's bytes, so any engine can write it on any machine. The
+record (`shard-NNNNNN.json`) is written last: a shard without a record does not exist.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from shardify.storage.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Where videos come from, how they are packed, where shards go."""
+    """The source of the videos, the packing, and the store of the shards."""
 
     root: str
-    """Folder or URL that the videos' paths are relative to."""
+    """Folder or URL from which the videos' paths start."""
     classes: tuple[str, ...]
     location: str
     """The store to write to."""
@@ -49,15 +49,14 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTask(Recipe):
-    """A shard to be written; picklable, so that any process can do it."""
+    """A shard to write; picklable, for any process."""
 
     shard: PlannedShard
 
     def write(self, report: Report) -> ShardRecord:
         """Decode a shard's videos, pack them, commit the shard; returns its record.
 
-        Args:
-            report: called once per video, in order. If it raises, nothing is committed.
+        `report` is called once per video, in order. If it raises, nothing is committed.
 
         Raises:
             WorkError: if the disk is full.
@@ -78,22 +77,21 @@ class ShardTask(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoDone:
-    """One finished video, for the progress line."""
+    """One finished video, for the progress line; a rejected video has 0 frames."""
 
     num_frames: int
-    """0 if it was rejected."""
 
 
 Report = Callable[[VideoDone], None]
 
 
 def write_record(store: Store, record: ShardRecord) -> None:
-    """Commit a shard whose tar and index are in the store; a record that is there already is equal and stays."""
+    """Commit a shard whose tar and index are in the store; an existing record is equal and stays."""
     store.create(shard_name(record.number, "json"), record.to_json())
 
 
 def decode_source(source: Path | MemoryFile | VideoError, recipe: Recipe) -> Frames | VideoError:
-    """A video's frames, or why it is rejected; frees the memory that held it."""
+    """A video's frames, or the error that rejects it; frees the video's memory."""
     if isinstance(source, VideoError):
         return source
     try:
@@ -111,12 +109,12 @@ def decode_source(source: Path | MemoryFile | VideoError, recipe: Recipe) -> Fra
 
 
 class OpenShard:
-    """A shard that is being filled, in a temporary file; leaving the context deletes that."""
+    """A shard in progress, in a temporary file; the end of the context deletes this file."""
 
     def __init__(self, recipe: Recipe, store: Store, number: int, splits: tuple[str, ...]) -> None:
         self.number = number
         self.num_videos = 0
-        """Added so far, rejected ones included."""
+        """Added so far, including rejected ones."""
         self._recipe = recipe
         self._store = store
         self._splits = splits
@@ -135,7 +133,7 @@ class OpenShard:
         self._closing.__exit__(kind, error, traceback)
 
     def add(self, video: Video, result: Frames | VideoError) -> VideoDone:
-        """Append a video, or note why it is left out."""
+        """Append a video, or note the reason why it is rejected."""
         self.num_videos += 1
         if isinstance(result, VideoError):
             self._rejected.append(
@@ -153,10 +151,10 @@ class OpenShard:
         return VideoDone(num_frames=len(result.jpegs))
 
     def put(self) -> ShardRecord:
-        """Write tar and index to the store; the shard exists once its record is written too, see :func:`write_record`.
+        """Write tar and index to the store; :func:`write_record` then commits the shard.
 
-        If the store holds the very same shard, nothing is written. Otherwise the old record is deleted first, then the
-        manifest. So a process that is writing a manifest, and reads the records again afterwards, notices the change.
+        If the store holds the same shard, nothing is written. Otherwise the old record is deleted first, then the
+        manifest: a process that writes a manifest reads the records again afterwards and notices the change.
 
         Raises:
             WorkError: if the disk is full.
@@ -189,7 +187,7 @@ class OpenShard:
         return record
 
     def _holds(self, record: ShardRecord) -> bool:
-        """Whether the store has this record, with a tar and an index of the sizes that it names."""
+        """Whether the store has this record, and a tar and an index of its sizes."""
         number, samples = record.number, record.num_samples
         sizes = {shard_name(number, "tar"): record.tar_bytes, shard_name(number, "idx.npz"): record.index_bytes}
         try:
@@ -202,8 +200,8 @@ class OpenShard:
 class ShardTar:
     """A tar of samples, byte-identical for equal samples, and its index.
 
-    Written with `tarfile` in the plain USTAR format, one header block for each member; importing WebDataset's writer
-    would load torch into every worker.
+    `tarfile` writes it in the plain USTAR format, with one header block for each member. WebDataset's writer would load
+    torch into every worker.
     """
 
     def __init__(self, path: Path, packing: Packing) -> None:
@@ -246,7 +244,7 @@ class ShardTar:
         )
 
     def index(self) -> ShardIndex:
-        """Index of all samples added so far."""
+        """The index of all samples so far."""
         return ShardIndex.from_samples(self.packing, self._entries)
 
     def _add_member(self, name: str, data: bytes) -> int:
@@ -260,7 +258,7 @@ class ShardTar:
 
 
 def _sample_json(video: Video, frames: Frames, recipe: Recipe) -> bytes:
-    """The `KEY.json` member: where the video came from and how to cut its frames apart."""
+    """The `KEY.json` member: the facts about the video, and the sizes that separate its frames."""
     return dump_json(
         {
             "path": video.path,

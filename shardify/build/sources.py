@@ -1,8 +1,8 @@
 """Input videos and archives as bytes, from a folder or an object store, with a short prefetch.
 
 In: a root (folder or URL) and paths below it. Out: videos for :func:`shardify.frames.decoding.decode_video`, or an
-archive's bytes from first to last. Downloads stay in memory. A store that does not answer, or denies access, ends the
-work with one line; a single video that is gone is rejected, as in a folder.
+archive's bytes from first to last. Downloads stay in memory. If a store does not answer or denies access, the work ends
+with one line. If a single video is gone, it is rejected, as in a folder.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def open_videos(root: str, paths: Sequence[str]) -> Generator[Path | MemoryFile | VideoError]:
-    """Each video in turn; from an object store it is in memory, and the next one is being downloaded.
+    """Yield each video in turn; with an object store, the next video is downloaded meanwhile.
 
     Yields:
-        A path, or a file in memory that the caller closes; or the error if the object is gone.
+        A local path, or a file in memory that the caller closes; or the error if the object is gone.
 
     Raises:
         UsageError: if the store denies access.
@@ -42,7 +42,7 @@ def open_videos(root: str, paths: Sequence[str]) -> Generator[Path | MemoryFile 
 
 
 def open_archive(root: str, path: str, num_bytes: int) -> io.BufferedReader[Any]:
-    """An archive's bytes, read once. Raises WorkError, now or while reading, if it cannot be read or is gone."""
+    """An archive's bytes, to read once. Raises WorkError, now or later, if it cannot be read or is gone."""
     if is_url(root):
         from shardify.storage.object_store import ObjectStore
 

@@ -1,4 +1,4 @@
-"""What a build did: counts, reasons, and whether too many videos were lost."""
+"""The result of a build: counts, reasons, and whether too many videos were lost."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from shardify.shards.format import MISSING_NAME, REJECTED_NAME
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSummary:
-    """What a build did and what the data set now holds."""
+    """The result of a build and the content of the data set."""
 
     location: str
     num_shards: int
-    """Of the manifest; shards whose videos were all rejected are not among them."""
+    """Shards in the manifest; a shard without samples is not in it."""
     num_shards_written: int
-    """By this run; the others were there already."""
+    """By this run; the others existed already."""
     num_videos: int
     """Videos in the plan."""
     num_samples: int
@@ -35,26 +35,24 @@ class BuildSummary:
     reasons: dict[str, int]
     """Rejected videos by reason, most frequent first."""
     num_transient: int
-    """Rejected videos that may go better with --retry-failed."""
+    """Rejected videos that may succeed with --retry-failed."""
     seconds: float
-    """Time this run spent writing shards."""
+    """Time in which this run wrote shards."""
     frames_per_second: float
     """Of this run; 0 if it wrote nothing."""
     problems: tuple[str, ...]
     """Shares above their limits; empty for a good build."""
     notes: tuple[str, ...] = ()
-    """Further lines."""
+    """More lines for people."""
 
     @property
     def num_rejected(self) -> int:
         return sum(self.reasons.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """For --json."""
         return {**asdict(self), "num_rejected": self.num_rejected}
 
     def lines(self) -> list[str]:
-        """For people."""
         size = f"{self.num_frames:,} frames, {self.num_bytes / 1e6:,.1f} MB in {counted(self.num_shards, 'shard')}"
         lines = [f"{self.location}: {self.num_samples} of {self.num_videos} videos, {size}"]
         if self.num_shards_written:
@@ -73,33 +71,31 @@ class BuildSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class PartSummary:
-    """What one part of a build did, while others have not."""
+    """The result of one part of a build while other parts are unfinished."""
 
     location: str
     part: str
     """`i/n`."""
     noun: str = "shards"
-    """What is counted: shards, or windows of archives with all their shards."""
+    """The unit of the counts: shards, or windows of archives with all their shards."""
     num_shards: int
     """Of this part."""
     num_shards_written: int
-    """By this run; the others were there already."""
+    """By this run; the others existed already."""
     num_shards_missing: int
     """Of other parts."""
     num_videos: int
-    """That this run looked at."""
+    """Of this run."""
     num_frames: int
     num_rejected: int
     seconds: float
     problems: tuple[str, ...] = ()
-    """Shares are compared with their limits when all shards are there."""
+    """Empty: shares are compared with their limits only when all shards exist."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For --json."""
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """For people."""
         done = f"{self.num_videos} videos, {self.num_frames:,} frames, {self.num_rejected} rejected"
         own = f"{self.num_shards} {self.noun}, {self.num_shards_written} of them written now"
         rest = f"{self.num_shards_missing} {self.noun} of other parts are missing; the last part to end writes"
@@ -115,13 +111,8 @@ def summarise_build(
 ) -> BuildSummary:
     """Sum up a finished build and compare its losses with the config's limits.
 
-    Args:
-        config: what was to be built.
-        built: its shards, and what the source held.
-        num_written: shards of the manifest that this run wrote.
-        seconds: time for these.
-        frames: frames in these.
-        num_unlisted: videos that no list names.
+    `num_written` shards of the manifest are from this run, with `frames` in `seconds`; `num_unlisted` videos are in no
+    list.
     """
     description, records = built.description, built.records
     rejected = [line for record in records for line in record.rejected]
@@ -167,7 +158,7 @@ def _rounded_up(number: int, whole: int) -> float:
 
 
 def group_reasons(reasons: Sequence[str]) -> dict[str, int]:
-    """Count reasons, most frequent first; reasons that differ only in numbers are one, with `N` for the number."""
+    """Count reasons, most frequent first; reasons that differ only in numbers count as one, with `N` as the number."""
     groups: dict[str, list[list[str]]] = defaultdict(list)
     for reason in reasons:
         groups[re.sub(r"\d+", "N", reason)].append(re.split(r"(\d+)", reason))

@@ -1,4 +1,4 @@
-"""What is still to be written, what was built, and the records of shards."""
+"""The remaining work of a build, its result, and the records of shards."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from shardify.storage.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a run has to do."""
+    """The work of a run."""
 
     tasks: Iterable[Task]
-    """Drawn once."""
+    """To iterate once."""
     num_tasks: int
     num_planned: int
-    """Tasks of the whole build, or of this part of it, finished ones included."""
+    """Tasks of the whole build, or of this part, including finished ones."""
     num_videos: int | None
-    """Videos in the tasks; None if not known yet."""
+    """Videos in the tasks; None if unknown."""
     writes: Callable[[int], bool]
-    """Whether one of the tasks writes the shard of a number."""
+    """Whether one of the tasks writes the shard with a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A build all of whose shards are there."""
+    """A build with all its shards."""
 
     description: BuildDescription
-    """With all that is known by now."""
+    """With the counts and missing videos that the archives have shown."""
     records: Sequence[ShardRecord]
     """Of all shards, by number."""
     num_unlisted: int = 0
     """Videos in archives that do not belong to the data set."""
     notes: tuple[str, ...] = ()
-    """Further lines for the summary."""
+    """More lines for the summary."""
 
 
 def read_records(store: Store, numbers: Sequence[int]) -> tuple[list[ShardRecord], list[int]]:
-    """The records of some shards, and the numbers of those without a record: they may be being replaced."""
+    """The records of some shards, and the numbers of shards without a record: a process may be replacing them."""
 
     def read(number: int) -> ShardRecord | None:
         try:
@@ -60,7 +60,7 @@ def read_records(store: Store, numbers: Sequence[int]) -> tuple[list[ShardRecord
 def finished_shards(
     store: Store, numbers: Iterable[int], sizes: Mapping[str, int], *, retry_failed: bool
 ) -> frozenset[int]:
-    """Those of some shards that need not be written: whole, and with `retry_failed` also without rejected videos."""
+    """The shards that are finished: whole, and with `retry_failed` also without rejected videos."""
     records, _ = read_records(store, [number for number in numbers if shard_name(number, "json") in sizes])
     return frozenset(
         record.number for record in records if is_whole(record, sizes) and not (retry_failed and record.rejected)
@@ -68,6 +68,6 @@ def finished_shards(
 
 
 def is_whole(record: ShardRecord, sizes: Mapping[str, int]) -> bool:
-    """Whether a shard's tar and index are there too, by the sizes of all objects of the store."""
+    """Whether a shard's tar and index exist with the right sizes; `sizes` are those of all objects in the store."""
     there = [sizes.get(shard_name(record.number, "tar")), sizes.get(shard_name(record.number, "idx.npz"))]
     return not record.num_samples or there == [record.tar_bytes, record.index_bytes]

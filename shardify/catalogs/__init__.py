@@ -1,4 +1,4 @@
-"""Catalogs: which videos a data set holds, their labels and splits, in one shape whatever the source.
+"""Catalogs: the videos of a data set with their labels and splits, in one form for all sources.
 
 A new data set is one file here (a config with its own `kind`, and a `read_...` function) and one line in each of
 `SourceConfig` and `read_catalog`.
@@ -25,7 +25,7 @@ SourceConfig = Annotated[
 
 
 def read_catalog(config: SourceConfig) -> Catalog:
-    """Find out what a source holds.
+    """List the content of a source.
 
     Raises:
         UsageError: if its folders or lists are missing, empty or malformed, or hold no listed video.

@@ -1,8 +1,8 @@
-"""Videos inside tar archives: which archives there are, and what the lists say about a member of one.
+"""Videos inside tar archives: the archives, and the lists' facts about a member.
 
-In: the files below `source.videos`, a member's path. Out: archives, a :class:`Member`. Members are known only when the
-archives are read, which happens once, while shards are written. So a catalog of archives holds no videos but a rule
-that looks at one path alone; it gives the same answer in every process.
+In: the files below `source.videos`, a member's path. Out: archives, a :class:`Member`. The archives are read only once,
+while shards are written; before that their members are unknown. So a catalog of archives holds no videos. It holds a
+rule that depends on one path only and gives the same answer in every process.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Archive:
     path: str
     """POSIX path relative to the catalog's root."""
     num_bytes: int
-    """Size of the file, still compressed."""
+    """Size of the file as it is stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """What the lists of a data set say about one video."""
+    """The facts in the lists about one video."""
 
     label: int
     splits: tuple[str, ...]
@@ -37,23 +37,22 @@ class Listed:
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """What the lists say about a member of an archive."""
+    """The facts in the lists about a member of an archive."""
 
     name: str
-    """As the list names it; blank if there are no lists."""
+    """The name in the list; blank if there are no lists."""
     listed: Listed
 
 
 MemberRule = Callable[[str], Member | None]
-"""What is known of a member, None if it does not belong to the data set. The archive's path without its ending is the
-beginning of the member's path, as if the archive were a folder."""
+"""Path of a member -> its facts; None if it does not belong to the data set. The path begins with the archive's path
+without its ending: an archive counts as a folder."""
 
 
 def listed_members(listed: Mapping[str, Listed]) -> MemberRule:
-    """Lists name videos by path: a member is the video with the longest listed path that its own path ends with.
+    """The rule for lists of paths: a member is the video with the longest listed path that ends the member's path.
 
-    So archives may hold the folder that the lists start from, folders above it, or only the files of the folder that
-    the archive is named after.
+    So an archive may start at the lists' folder or above it, or hold only the files of the folder it is named after.
     """
 
     def find(path: str) -> Member | None:
@@ -67,7 +66,7 @@ def listed_members(listed: Mapping[str, Listed]) -> MemberRule:
 
 
 def folder_members(classes: Sequence[str]) -> MemberRule:
-    """The class of a member is the nearest folder above it with the name of a class."""
+    """The rule for class folders: a member's class is the nearest folder above it that has the name of a class."""
     labels = {name: label for label, name in enumerate(classes)}
 
     def find(path: str) -> Member | None:
@@ -81,14 +80,12 @@ def folder_members(classes: Sequence[str]) -> MemberRule:
 
 
 def find_archives(videos: str | Path, found: Sequence[str]) -> tuple[str, tuple[Archive, ...]] | None:
-    """Root and archives of a source, sorted by path; None if its videos are files of their own.
+    """Root and archives of `source.videos`, sorted by path; None if its videos are not in archives.
 
-    Args:
-        videos: `source.videos`.
-        found: the files there, see :func:`shardify.catalogs.files.scan_files`.
+    `found` are its files, from :func:`shardify.catalogs.files.scan_files`.
 
     Raises:
-        UsageError: if archives and videos lie side by side, or the archives are shards.
+        UsageError: if the source holds both archives and videos, or the archives are shards.
     """
     names = sorted(path for path in found if is_archive(path))
     if not names:
@@ -110,7 +107,7 @@ def find_archives(videos: str | Path, found: Sequence[str]) -> tuple[str, tuple[
 
 
 def folder_of(archive: str) -> str:
-    """An archive's path without its ending: the folder that it stands for."""
+    """An archive's path without its ending; it counts as a folder of this name."""
     suffix = next(suffix for suffix in ARCHIVE_SUFFIXES if archive.lower().endswith(suffix))
     return archive[: -len(suffix)]
 

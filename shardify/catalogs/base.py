@@ -1,4 +1,4 @@
-"""What every catalog returns: which videos a data set holds, their labels and splits."""
+"""The result of every catalog: the videos of a data set with their labels and splits."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from shardify.storage.locations import Location, join_location
 
 
 class VideosConfig(StrictModel):
-    """Where the videos of any source lie."""
+    """The location of a source's videos."""
 
     videos: Location
     """Folder or URL (s3://, gs://, az://) of video files or of .tar, .tar.gz or .tgz archives, or one archive."""
     archives_per_window: int = Field(default=1, ge=1)
-    """How many consecutive archives one process packs together into shards; raise it for small archives."""
+    """Number of consecutive archives that one process packs together into shards; raise it for small archives."""
     accept_damaged_archives: bool = False
-    """Go without what is lost in damaged archives, instead of an error; its listed videos are missing then. A plain
-    tar, and a gzipped one that was cut short, gives what lies before the damage; a gzipped one with a wrong checksum
-    gives nothing, because the wrong bytes may be anywhere in it."""
+    """Accept damaged archives instead of an error; the listed videos that are lost count as missing. A plain tar, and a
+    gzipped tar that was cut short, gives the videos before the damage. A gzipped tar with a wrong checksum gives
+    nothing: the wrong bytes may be anywhere in it."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True, slots=True)  # millions exist; pickling must be cheap
@@ -34,13 +34,13 @@ class Video:
     """One source video that exists."""
 
     key: str
-    """Unique in the data set and stable; no dots (WebDataset cuts keys at the first dot), no whitespace."""
+    """Unique in the data set and stable; without whitespace or dots (WebDataset cuts keys at the first dot)."""
     path: str
     """POSIX path relative to the catalog's root."""
     label: int
     """Index into Catalog.classes, or NO_LABEL."""
     splits: tuple[str, ...]
-    """Names of the splits it belongs to, in Catalog.splits' order; may be empty."""
+    """The splits of the video, in the order of Catalog.splits; may be empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,20 +48,20 @@ class Missing:
     """A listed video that is not in the folder."""
 
     name: str
-    """As the list names it."""
+    """The name in the list."""
     splits: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Archived:
-    """Videos in archives; they are known only when the archives have been read."""
+    """Videos in archives; they are unknown until the archives are read."""
 
     archives: tuple[Archive, ...]
-    """Sorted by path, which is relative to the catalog's root."""
+    """Sorted by path."""
     members: MemberRule
-    """Tells which members of the archives are videos of the data set, and what they are."""
+    """Finds the members of the archives that are videos of the data set."""
     listed: Mapping[str, Listed] = field(default_factory=dict)
-    """What the lists say, by name; empty for a source without lists."""
+    """The listed videos by name; empty for a source without lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,18 +69,18 @@ class Catalog:
     """The videos of a data set, in a deterministic order (sorted by key)."""
 
     root: str
-    """Folder or URL that Video.path is relative to."""
+    """Folder or URL from which paths start."""
     videos: tuple[Video, ...]
     """Empty if they are in archives."""
     archived: Archived | None = None
-    """Set if the videos are in archives; `videos`, `missing` and `num_unlisted` are then not known yet."""
+    """Set if the videos are in archives; then `videos`, `missing` and `num_unlisted` are still unknown."""
     missing: tuple[Missing, ...] = ()
     classes: tuple[str, ...] = ()
     """Class names by label; empty for a source without labels."""
     splits: tuple[str, ...] = ()
     """All split names, e.g. ("train1", "test1", "train2", ...)."""
     num_unlisted: int = 0
-    """Videos found in the folder that no list names; they are left out."""
+    """Number of videos in the folder that are in no list; they are left out."""
 
 
 def make_catalog(
@@ -91,17 +91,17 @@ def make_catalog(
     classes: Sequence[str] = (),
     splits: Sequence[str] = (),
 ) -> Catalog:
-    """Compare the lists with the folder; in archives, members are found by :func:`listed_members`.
+    """Compare the lists with the folder; :func:`listed_members` finds the members of archives.
 
     Args:
         root: `source.videos`.
-        listed: what the lists say, by path relative to `root`.
-        found: every file below `root`, as relative paths.
+        listed: the listed videos by path relative to `root`.
+        found: relative paths of all files below `root`.
         classes: class names by label.
         splits: split names in the order of the catalog.
 
     Raises:
-        UsageError: if none of the listed videos is there, or archives and videos lie side by side.
+        UsageError: if the folder holds none of the listed videos, or both archives and videos.
     """
     rule = listed_members(listed)
     if archived := make_archived_catalog(root, found, rule, listed, classes=classes, splits=splits):
@@ -143,10 +143,7 @@ def make_archived_catalog(
     classes: Sequence[str] = (),
     splits: Sequence[str] = (),
 ) -> Catalog | None:
-    """The catalog of a source whose videos are in archives; None if they are files of their own.
-
-    `members` tells which members are videos of the data set; the rest as in :func:`make_catalog`.
-    """
+    """The catalog of a source whose videos are in archives; None if they are not. See :func:`make_catalog`."""
     place = find_archives(videos, sorted(found))
     if place is None:
         return None

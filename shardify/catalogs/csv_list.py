@@ -1,12 +1,12 @@
-"""Any data set that a CSV file can describe: `path,label,split`, one row for each video.
+"""Any data set as a CSV file: `path,label,split`, one row for each video.
 
     path,label,split
     cats/0001.mp4,cat,train
     dogs/0007.mp4,dog,train;small
 
-`label` and `split` may be left out or blank; semicolons separate several splits. Labels are all whole numbers or all
-names. Numbers are labels already, and their own class names; -1 means no label. Names are numbered in alphabetical
-order, or as `label_map` says.
+`label` and `split` may be absent or blank; semicolons separate several splits. All labels are whole numbers, or all are
+names. A number is also its own class name; -1 means no label. Names are numbered in alphabetical order, or in the order
+of `label_map`.
 """
 
 from __future__ import annotations
@@ -24,23 +24,21 @@ from shardify.shards.format import NO_LABEL
 from shardify.storage.locations import Location
 
 _MAX_NUMBER = 99_999
-"""Largest numeric label: each number up to it gets a class name."""
+"""Largest numeric label; every number up to the largest label of a list gets a class name."""
 
 
 class CSVConfig(VideosConfig):
-    """A CSV list and the folder that its paths start from."""
+    """A CSV list and the folder where its paths start."""
 
     kind: Literal["csv"]
     lists: Location
-    """The CSV file, local or at a URL; its paths start from `videos`."""
+    """The CSV file, local or at a URL; its paths start at `videos`."""
     label_map: Location | None = None
     """Text file of class names, one a line, in label order; null: see the module."""
 
 
 def read_csv_list(config: CSVConfig) -> Catalog:
-    """Read the list and compare it with the folder.
-
-    Splits are named as in the list, in the order in which they first occur.
+    """Read the list and compare it with the folder; splits keep the list's names and the order of their first rows.
 
     Raises:
         UsageError: if the folder or list is missing, empty or malformed, a video is listed twice, a path leads out of
@@ -87,7 +85,7 @@ def _first_rows(rows: Iterable[Row]) -> dict[str, int]:
 
 
 def _number_classes(config: CSVConfig, names: Mapping[str, int]) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Class names by label, and the label of each name in the list (given with its first line)."""
+    """Class names by label, and the label of each name in the list; `names` gives each name's first line."""
     if config.label_map is not None:
         classes = read_label_map(config.label_map)
         for name, line in names.items():

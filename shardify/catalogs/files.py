@@ -1,4 +1,4 @@
-"""What catalogs read: the files of a folder or bucket and the lines of a list; errors name file and line.
+"""The input of catalogs: the files of a folder or bucket, and the lines of a list. Errors name the file and line.
 
 In: locations from a source config. Out: POSIX paths relative to the location, numbered lines, CSV rows, class names.
 """
@@ -23,13 +23,13 @@ VIDEO_SUFFIXES = frozenset(
         ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
     }
 )  # fmt: skip
-"""Lower-case endings of a folder's videos; whether they decode is seen later."""
+"""Lower-case endings of videos; decoding them may still fail."""
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-"""Lower-case endings of the archives that are read."""
+"""Lower-case endings of the archives that can be read."""
 
 OTHER_ARCHIVE_SUFFIXES = (".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".tbz2", ".txz")
-"""Lower-case endings of some archives that are not read."""
+"""Lower-case endings of some archives that cannot be read."""
 
 _WANTED = (
     "give a folder or URL of videos, or of .tar, .tar.gz or .tgz archives, or one archive, with --set source.videos="
@@ -41,7 +41,7 @@ class Line:
     """One non-blank line of a list."""
 
     number: int
-    """Counted from 1, blank lines included, as editors show it."""
+    """From 1, blank lines included, as in an editor."""
     text: str
     """Without surrounding whitespace or line end."""
 
@@ -51,7 +51,7 @@ class Row:
     """One row of a CSV list."""
 
     number: int
-    """The line of the file on which the row ends, counted from 1."""
+    """The line of the file where the row ends, from 1."""
     values: dict[str, str]
     """Cell by column name, without surrounding whitespace."""
 
@@ -72,10 +72,9 @@ def names_archive(location: str | Path) -> bool:
 
 
 def scan_files(root: str | Path) -> list[str]:
-    """The regular files below `source.videos` at any depth, links followed, hidden names left out.
+    """The regular files below `source.videos` at any depth, as sorted relative POSIX paths; of one archive, its name.
 
-    Returns:
-        POSIX paths relative to `root`, sorted; if that is one archive, its name.
+    Links are followed, hidden names are left out.
 
     Raises:
         UsageError: if a folder cannot be listed, or there is no object below a URL.
@@ -87,7 +86,7 @@ def scan_files(root: str | Path) -> list[str]:
 
 
 def _why_not(location: str) -> str:
-    """Why a location cannot hold videos, by its name; blank if it may."""
+    """The reason why a location with this name cannot hold videos; blank if it can."""
     if location.lower().endswith(OTHER_ARCHIVE_SUFFIXES):
         return "archives of this kind are not read, unpack it or pack it anew"
     if is_video(location):
@@ -117,13 +116,13 @@ def _scan_folder(root: Path) -> list[str]:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
-                    # a DirEntry fails on a link to itself, a Path is neither file nor folder
+                    # for a link to itself a DirEntry raises, but a Path is neither file nor folder
                     file = Path(entry.path) if entry.is_symlink() else entry
                     if file.is_file():
                         found.append(prefix + entry.name)
                     elif file.is_dir():
                         real = os.path.realpath(entry.path)
-                        if real not in chain:  # a link back to a folder above would never end
+                        if real not in chain:  # a link to a folder above would make an endless loop
                             pending.append((f"{prefix}{entry.name}/", (*chain, real)))
         except OSError as error:
             raise UsageError(f"source.videos: cannot list {root / prefix}: {error.strerror}") from None
@@ -131,7 +130,7 @@ def _scan_folder(root: Path) -> list[str]:
 
 
 def list_names(folder: str) -> list[str]:
-    """Sorted names of the files directly in `source.lists`, a folder or URL. Raises UsageError if there is none."""
+    """Sorted names of the files directly in `source.lists`, a folder or URL; UsageError if there is no such folder."""
     if not is_url(folder) and not Path(folder).is_dir():
         reason = "it is a file, not a folder" if Path(folder).exists() else "no such folder"
         raise UsageError(f"source.lists = {folder}: {reason}; give the right one with --set source.lists=FOLDER")
@@ -139,10 +138,10 @@ def list_names(folder: str) -> list[str]:
 
 
 def read_lines(path: str) -> list[Line]:
-    """Read a text list; line ends of any system, a byte-order mark and blank lines are accepted.
+    """Read a text list; it may have any system's line ends, a byte-order mark and blank lines.
 
     Raises:
-        UsageError: if the file cannot be read, is not UTF-8, or holds nothing but blank lines.
+        UsageError: if the file cannot be read, is not UTF-8, or has only blank lines.
     """
     stream = io.StringIO(_read_text(path), newline=None)
     lines = [Line(number=number, text=line.strip()) for number, line in enumerate(stream, start=1)]
@@ -153,12 +152,12 @@ def read_lines(path: str) -> list[Line]:
 
 
 def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of a CSV list with a header line; other columns are ignored.
+    """The rows of a CSV list with a header line, local or at a URL; other columns are ignored.
 
     Args:
-        path: the CSV file, local or at a URL.
-        required: columns that must be filled in every row.
-        optional: columns that may be absent or blank, which gives "".
+        path: the CSV file.
+        required: columns with a value in every row.
+        optional: columns that may be absent or blank; their value is then "".
 
     Raises:
         UsageError: if the file cannot be read, lacks a column or any row, or a row is malformed.
@@ -192,7 +191,7 @@ def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -
 
 
 def read_label_map(path: str) -> tuple[str, ...]:
-    """Read class names, one a line; a class's label is its position, from 0.
+    """Read class names, one per line; a class's label is its position, from 0.
 
     Raises:
         UsageError: if the file cannot be read, is empty, or names a class twice.
@@ -212,7 +211,7 @@ def _read_text(path: str) -> str:
             data = open_store(folder).read(name)
         else:
             data = Path(path).read_bytes()
-        return data.decode("utf-8-sig")  # read_text would translate line ends
+        return data.decode("utf-8-sig")  # read_text would change line ends
     except UnicodeDecodeError:
         raise UsageError(f"cannot read list {path}: it is not a UTF-8 text file") from None
     except OSError as error:

@@ -1,8 +1,8 @@
 """Videos without lists: a folder per class, or just a folder.
 
-`folder`: the first folder on a video's path is its class (deeper folders are searched too); classes are numbered in
-alphabetical order, or as `label_map` says. `flat`: every video at any depth, no labels. Neither has splits; a `csv`
-source adds them.
+`folder`: the first folder of a video's path is its class (deeper folders are searched too); classes are numbered in
+alphabetical order, or in the order of `label_map`. `flat`: every video at any depth, no labels. Neither kind has
+splits; use a `csv` source for splits.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from shardify.storage.locations import Location
 
 
 class FolderConfig(VideosConfig):
-    """A folder that holds a folder of videos per class; videos directly in it are left out, counted as unlisted."""
+    """A folder with a folder of videos per class; videos directly in it are left out and count as unlisted."""
 
     kind: Literal["folder"]
     label_map: Location | None = None
-    """Text file of class names, one a line, in label order; null: the class folders in alphabetical order."""
+    """Text file of class names, one per line, in label order; null: the class folders in alphabetical order."""
 
 
 class FlatConfig(VideosConfig):
@@ -36,7 +36,7 @@ def read_folder(config: FolderConfig) -> Catalog:
     """List the videos of every class folder.
 
     In archives, a video's class is the nearest folder above it that is in `label_map`; an archive counts as a folder.
-    Archives need the map, because labels are written before all folders are known.
+    Archives need a `label_map`: labels are written before all folders are known.
 
     Raises:
         UsageError: if the folder is missing, no class folder holds a video, or one is not in the label map.

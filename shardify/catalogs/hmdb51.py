@@ -22,7 +22,7 @@ _PARTS = {"0": None, "1": "train", "2": "test"}
 
 
 class HMDB51Config(VideosConfig):
-    """Where HMDB51 lies."""
+    """The location of HMDB51."""
 
     kind: Literal["hmdb51"]
     lists: Location
@@ -73,7 +73,7 @@ def _find_lists(folder: str) -> dict[tuple[str, int], str]:
 
 
 def _read_list(path: str) -> dict[str, str | None]:
-    """`train`, `test` or None by the video's file name."""
+    """File name of a video -> `train`, `test` or None."""
     parts: dict[str, str | None] = {}
     for line in read_lines(path):
         match = re.fullmatch(r"([^/]*[^/\s])\s+(\d+)", line.text)

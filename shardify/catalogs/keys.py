@@ -1,7 +1,7 @@
 """Sample keys: one short, portable, unique name for each video, made from its relative path.
 
-A key is part of a tar member's name. WebDataset cuts that at the first dot, and a one-block tar header limits it to 100
-characters, so a key has at most MAX_KEY_LENGTH ASCII letters, digits, `_` and `-`.
+A key is part of a tar member's name. WebDataset cuts this name at the first dot, and a one-block tar header limits it
+to 100 characters. So a key consists of at most MAX_KEY_LENGTH ASCII letters, digits, `_` and `-`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _DIGEST_LENGTH = 10
 
 
 def make_keys(paths: Iterable[str]) -> dict[str, str]:
-    """Key by path: folders joined by `__`, the ending dropped, unsafe characters replaced by `_`.
+    """Key by relative POSIX path: folders joined by `__`, the ending removed, unsafe characters replaced by `_`.
 
-    If that is too long, or the same for several paths, the key ends in a digest of the path. The order of the distinct,
-    relative POSIX paths does not matter.
+    If a key is too long, or equal for several paths, it ends with a digest of the path. The order of the paths, which
+    are distinct, does not matter.
 
     Raises:
         UsageError: if two paths still get the same key.
@@ -41,12 +41,7 @@ def make_keys(paths: Iterable[str]) -> dict[str, str]:
 
 
 def member_key(archive: str, path: str) -> str:
-    """The key of a video in an archive: its path there, and always a digest, since paths in other archives are unknown.
-
-    Args:
-        archive: path of the archive, relative to the catalog's root.
-        path: of the video inside the archive.
-    """
+    """The key of the video at `path` in an archive; always with a digest, because other archives' paths are unknown."""
     return _digest_key(f"{archive}/{path}", _safe_key(path))
 
 

@@ -1,11 +1,11 @@
-"""Kinetics-400/600/700: CSV lists of YouTube cuts, and the part of them that could be downloaded.
+"""Kinetics-400/600/700: CSV lists of YouTube cuts, and the videos that could be downloaded.
 
-    lists: `label,youtube_id,time_start,time_end,split` (further columns are ignored; a test list may lack the label)
+    lists: `label,youtube_id,time_start,time_end,split` (other columns are ignored; a test list may lack the label)
     videos: `<youtube_id>_<start:06d>_<end:06d>.mp4` or `<youtube_id>.mp4`, any video ending, at any depth: flat, a
             folder per class, a folder per split, in archives ...
 
-A file's name decides; a folder with a class's name also limits its files to that class. A file belongs to the first row
-that names it; any other row (such as a second cut of a video stored as `<youtube_id>.mp4`) counts as missing.
+A file belongs to the first row that its name matches; a folder with a class's name also limits its files to that class.
+Other rows, such as a second cut of a video stored as `<youtube_id>.mp4`, count as missing.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _SPLIT_ORDER = ("train", "val", "test")
 
 
 class KineticsConfig(VideosConfig):
-    """Where a release of Kinetics lies."""
+    """The location of a Kinetics release."""
 
     kind: Literal["kinetics"]
     release: Literal[400, 600, 700]
-    """Number of classes; lists that name more are of another release."""
+    """Number of classes; lists with more classes are of another release."""
     lists: Location
-    """A CSV list, or a folder, either local or at a URL, whose `*.csv` are all read (train, validate, test)."""
+    """A CSV list, or a folder with all `*.csv` lists (train, validate, test); local or at a URL."""
     label_map: Location | None = None
-    """Text file of class names, one a line, in label order; null: the listed labels in alphabetical order."""
+    """Text file of class names, one per line, in label order; null: the listed labels in alphabetical order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +51,7 @@ class Cut:
     class_name: str
     """Blank if the list has no labels."""
     split: str
-    """train, val, test, or the list's own word if it is another."""
+    """train, val, test, or another word of the list."""
 
     @property
     def stem(self) -> str:
@@ -60,7 +60,7 @@ class Cut:
 
     @property
     def name(self) -> str:
-        """What the ledger calls a cut that has no file."""
+        """The cut's name in the ledger if it has no file."""
         return f"{self.split}/{self.class_name or 'unlabelled'}/{self.stem}"
 
 
@@ -123,7 +123,7 @@ def _parse_row(path: str, row: Row) -> Cut:
         youtube_id=values["youtube_id"],
         start_seconds=seconds["time_start"],
         end_seconds=seconds["time_end"],
-        class_name=sys.intern(values["label"]),  # lists are long, and each process that reads archives has them
+        class_name=sys.intern(values["label"]),  # lists are long, and each process that reads archives has a copy
         split=sys.intern(_SPLIT_WORDS.get(split, split)),
     )
 
@@ -142,20 +142,20 @@ def _order_classes(config: KineticsConfig, names: set[str]) -> tuple[str, ...]:
 
 
 class _FileFinder:
-    """Gives each file to the first cut that names it."""
+    """Gives each file to the first cut that matches its name."""
 
     def __init__(self, paths: Iterable[str], classes: Sequence[str]) -> None:
         known = {_folder_name(name) for name in classes}
         self._paths_by_stem: defaultdict[str, list[str]] = defaultdict(list)
         self._folder_classes: dict[str, set[str]] = {}
-        """By path: the classes whose names the folders above have, usually none or one."""
+        """Path of a file -> :func:`_classes_above` it, usually none or one."""
         for path in sorted(paths):
             parsed = PurePosixPath(path)
             self._paths_by_stem[parsed.stem].append(path)
             self._folder_classes[path] = _classes_above(parsed, known)
 
     def take(self, cut: Cut) -> str | None:
-        """The cut's file, None if there is none left; the cut's full name comes before the bare id."""
+        """A free file of the cut, or None; a file with the cut's full name comes before one with the id only."""
         folder = _folder_name(cut.class_name)
         for stem in (cut.stem, cut.youtube_id):
             paths = self._paths_by_stem.get(stem, [])
@@ -168,7 +168,7 @@ class _FileFinder:
 
 
 def _member_rule(facts: Mapping[Cut, Listed], classes: Sequence[str]) -> MemberRule:
-    """Give each member of an archive to the first cut that it names, by the same rules."""
+    """Give each member of an archive to the first cut that matches its name, by the same rules."""
     known = {_folder_name(name) for name in classes}
     cuts_by_stem: dict[str, tuple[Cut, ...]] = {}
     for stem, cut in [(cut.stem, cut) for cut in facts] + [(cut.youtube_id, cut) for cut in facts]:  # full names first
@@ -186,10 +186,10 @@ def _member_rule(facts: Mapping[Cut, Listed], classes: Sequence[str]) -> MemberR
 
 
 def _classes_above(path: PurePosixPath, known: set[str]) -> set[str]:
-    """The classes whose names the folders above a file have."""
+    """The classes that folders above a file are named after."""
     return known.intersection(_folder_name(part) for part in path.parts[:-1])
 
 
 def _folder_name(class_name: str) -> str:
-    """A class's name as a folder, reduced to what most downloaders agree on."""
+    """A class's name as a folder, reduced to the part that most download tools write in the same way."""
     return re.sub(r"[^a-z0-9]+", "_", class_name.lower().replace("'", "")).strip("_")

@@ -21,7 +21,7 @@ from shardify.storage.locations import Location, join_location, split_location
 
 
 class UCF101Config(VideosConfig):
-    """Where a data set in UCF101's layout lies."""
+    """The location of a data set in UCF101's layout."""
 
     kind: Literal["ucf101"]
     lists: Location

@@ -1,8 +1,8 @@
 """One video file -> its frames as JPEGs: every source frame once, in order.
 
-In: a path, or a file in memory, and a :class:`FramesConfig`. Out: :class:`Frames`, or a :class:`VideoError` that says
-why there are none. One ffmpeg process decodes, rotates, scales and encodes, with one thread per step. The bytes depend
-only on the file, the config and the ffmpeg version, not on the CPU or on timing.
+In: a path, or a file in memory, and a :class:`FramesConfig`. Out: :class:`Frames`, or a :class:`VideoError` with the
+reason. One ffmpeg process decodes, rotates, scales and encodes, with one thread per step. The bytes depend only on the
+file, the config and the ffmpeg version, not on the CPU or on timing.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _REFUSED_OPTIONS = (
     *("Error setting option ", "Error applying option ", "Error applying decoder options", "which is not within "),
     *("Unrecognized option ", "Error splitting the argument list", "Unknown encoder ", "Error parsing a filter "),
 )
-"""What ffmpeg says if it refuses its options, whatever the video."""
+"""ffmpeg's messages when it refuses its options; the video is not the reason."""
 _NO_DECODER = ("no decoder found for", "not found for input stream")
-"""In newer and in older releases."""
+"""ffmpeg's messages, in newer and older releases."""
 
 _running: set[subprocess.Popen[bytes]] = set()
-"""Every ffmpeg process that threads of this process wait for."""
+"""The running ffmpeg processes of this process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +60,14 @@ class VideoError(Exception):
     """A video that gave no usable frames."""
 
     def __init__(self, *, status: Literal["rejected", "transient"], reason: str, ffmpeg: str = "") -> None:
-        """Args: see the attributes."""
         super().__init__(reason)
         self.status: Literal["rejected", "transient"] = status
         """`rejected`: the file is bad, so a retry fails too; `transient`: a retry may succeed."""
         self.reason = reason
-        """A short reason for people."""
         self.ffmpeg = ffmpeg
-        """ffmpeg's complaints, bounded and without paths or addresses."""
+        """ffmpeg's complaints, limited as in Frames.warnings."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle with the keyword arguments."""
         return functools.partial(VideoError, status=self.status, reason=self.reason, ffmpeg=self.ffmpeg), ()
 
 
@@ -79,16 +76,12 @@ def decode_video(
 ) -> Frames:
     """Decode one video into JPEG frames.
 
-    The frames are all those that ffmpeg decodes from the first video stream that is no cover picture, rotated upright.
-    Timestamps neither drop nor repeat frames. A damaged video gives the frames that could be decoded, with warnings.
-
-    Args:
-        video: a local file, whose name may hold any characters, or one in memory; the result is the same.
-        config: geometry, quality and limits.
-        cpu_flags: ffmpeg's -cpuflags, for tests ("0" switches SIMD off).
+    The result holds every frame that ffmpeg decodes from the first video stream that is not a cover picture, rotated
+    upright. Timestamps do not drop or repeat frames. A damaged video gives all frames that can be decoded and warnings.
+    A local file's name may hold any characters. `cpu_flags` is ffmpeg's -cpuflags, for tests ("0" switches SIMD off).
 
     Raises:
-        VideoError: if there are no frames, too many, or the run did not end by itself.
+        VideoError: if there are no frames, too many, or ffmpeg was stopped from outside.
         UsageError: if there is no ffmpeg to run.
     """
     if isinstance(video, MemoryFile):
@@ -98,13 +91,13 @@ def decode_video(
 
 
 def stop_decoding() -> None:
-    """End every running ffmpeg of this process at once; its video gives no frames."""
+    """End every running ffmpeg of this process at once; their videos give no frames."""
     for process in tuple(_running):
         process.kill()
 
 
 def _decode(source: str, descriptors: tuple[int, ...], config: FramesConfig, cpu_flags: str | None) -> Frames:
-    """Decode the file at an absolute path; `descriptors` are those that ffmpeg must inherit to open it."""
+    """Decode the file at an absolute path; ffmpeg inherits `descriptors` to open it."""
     _require_content(source)
     command = ffmpeg_command(source, config, cpu_flags=cpu_flags)
     log = FfmpegLog(source=source)
@@ -139,9 +132,9 @@ def _decode(source: str, descriptors: tuple[int, ...], config: FramesConfig, cpu
 def _run(
     command: list[str], log: FfmpegLog, time_limit_seconds: float, descriptors: tuple[int, ...] = ()
 ) -> Iterator[tuple[subprocess.Popen[bytes], threading.Event]]:
-    """Run ffmpeg while the caller reads its stdout; afterwards it has ended and the log is complete.
+    """Run ffmpeg while the caller reads its stdout; on exit it has ended and the log is complete.
 
-    It runs in its own session, so that Ctrl-C does not reach it: it would end normally with half a video.
+    It runs in its own session: a Ctrl-C would make it end normally with half a video.
     """
     environment = {name: value for name, value in os.environ.items() if name != "FFREPORT"}
     environment["AV_LOG_FORCE_NOCOLOR"] = "1"
@@ -177,22 +170,22 @@ def _run(
             _running.discard(process)
             timer.cancel()
             process.kill()
-            with contextlib.suppress(RuntimeError):  # a signal came before it was started
+            with contextlib.suppress(RuntimeError):  # a signal came before the thread started
                 reader.join()
 
 
 def _read_log(log: FfmpegLog, stream: IO[bytes]) -> None:
-    with contextlib.suppress(ValueError):  # a signal closed it before this thread started
+    with contextlib.suppress(ValueError):  # a signal closed the stream before this thread started
         log.read(_lines(stream))
 
 
 def _lines(stream: IO[bytes], max_bytes: int = 4096) -> Iterator[bytes]:
-    """Lines of a pipe; long ones come in pieces, so that none fills the memory."""
+    """Lines of a pipe; a long line comes in pieces, to limit memory."""
     return iter(functools.partial(stream.readline, max_bytes), b"")
 
 
 def _require_content(source: str) -> None:
-    """Check the file first: the system explains failures better than ffmpeg."""
+    """Check the file first: the system explains a failure better than ffmpeg."""
     try:
         facts = Path(source).stat()
         if not stat.S_ISREG(facts.st_mode):
@@ -219,7 +212,7 @@ def _require_own_end(returncode: int, log: FfmpegLog) -> None:
 def _require_readable(source: str, log: FfmpegLog) -> None:
     """Raise if ffmpeg complains because the disk cannot be read, or because the video is encrypted.
 
-    ffmpeg also reports bad data as I/O errors, and decodes encrypted video to garbage without a reason.
+    ffmpeg's log does not tell: it reports bad data as I/O errors too, and decodes encrypted video to garbage.
     """
     words = "; ".join(log.complaints)
     try:
@@ -232,7 +225,7 @@ def _require_readable(source: str, log: FfmpegLog) -> None:
 
 
 def _read_to_end(source: str, block_bytes: int = 1 << 20) -> bool:
-    """Read every byte; returns whether there is an encrypted sample entry (`encv` with `sinf`, ISO/IEC 23001-7)."""
+    """Read every byte; returns whether the file has an encrypted sample entry (`encv` with `sinf`, ISO/IEC 23001-7)."""
     is_encrypted = False
     window = b""
     with Path(source).open("rb", buffering=0) as file:
@@ -246,7 +239,7 @@ def _read_to_end(source: str, block_bytes: int = 1 << 20) -> bool:
 def _require_all_frames(num_jpegs: int, log: FfmpegLog, config: FramesConfig) -> None:
     """Raise unless there are frames, not too many, and as many as were decoded."""
     words = "; ".join(log.complaints)
-    if num_jpegs > config.max_frames:  # ffmpeg's words vary by chance: it decodes beyond the limit
+    if num_jpegs > config.max_frames:  # without ffmpeg's words, which vary by chance: it decodes beyond the limit
         reason = f"more than {config.max_frames} frames (frames.max_frames)"
         raise VideoError(status="rejected", reason=reason)
     if num_jpegs == 0 and any(map(log.says, _REFUSED_OPTIONS)):
@@ -259,7 +252,7 @@ def _require_all_frames(num_jpegs: int, log: FfmpegLog, config: FramesConfig) ->
 
 
 def _why_no_frames(log: FfmpegLog) -> str:
-    """The reason for an empty result; the first that applies, from the container to the packets."""
+    """The first reason that explains an empty result, from the container to the packets."""
     videos = [stream for stream in log.streams.values() if stream.medium == "Video"]
     media = " and ".join(sorted({stream.medium.lower() for stream in log.streams.values()}))
     reasons = (

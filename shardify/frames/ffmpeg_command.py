@@ -1,4 +1,4 @@
-"""Which ffmpeg to use, and its command line that turns a video into Motion-JPEG; ffmpeg-python builds it."""
+"""The ffmpeg to use, and its command line from a video to Motion-JPEG, built by ffmpeg-python."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from shardify.frames.ffmpeg_log import LOG_LEVEL
 _OLDEST_FFMPEG = (5, 1)
 """First release with -fps_mode."""
 _MAX_INT32 = 2**31 - 1
-"""Largest -max_pixels that ffmpeg takes, and largest number of frames that a shard's index holds."""
+"""Largest -max_pixels of ffmpeg, and largest number of frames in a shard's index."""
 _SOURCE = "SOURCE"
-"""A placeholder for the source while the command line is built."""
+"""Stands for the source while the command line is built."""
 
 
 class FramesConfig(StrictModel):
@@ -35,7 +35,7 @@ class FramesConfig(StrictModel):
     max_frames: int = Field(default=10_000, ge=1, le=_MAX_INT32)
     """Videos with more frames are rejected."""
     max_source_pixels: int = Field(default=8192 * 8192, ge=1, le=_MAX_INT32)
-    """Larger pictures (with the decoder's padding) are rejected; a damaged header could ask for too much memory."""
+    """Larger pictures (with the decoder's padding) are rejected: a damaged header could demand too much memory."""
     time_limit_seconds: float = Field(default=600.0, gt=0, le=86_400)
     """How long decoding one video may take; at most a day."""
     ffmpeg: str = "bundled"
@@ -44,11 +44,7 @@ class FramesConfig(StrictModel):
 
 @functools.cache
 def ffmpeg_binary(choice: str = "bundled", *, key: str = "frames.ffmpeg") -> str:
-    """Path of the ffmpeg to use.
-
-    Args:
-        choice: `bundled`, `system` or a path, as in :class:`FramesConfig`.
-        key: the config key that the choice comes from, for the message.
+    """Path of the ffmpeg for a choice as in :class:`FramesConfig`; `key` names its config key in the message.
 
     Raises:
         UsageError: if there is none.
@@ -91,8 +87,8 @@ def ffmpeg_version(binary: str) -> str:
 def filter_chain(config: FramesConfig) -> str:
     """The video filters between decoder and JPEG encoder, in ffmpeg's syntax; the manifest holds them.
 
-    Colours as in JFIF: BT.601, full range, chroma samples centred between their pixels. accurate_rnd and bitexact make
-    the scaler independent of the CPU.
+    Colours are as in JFIF: BT.601, full range, chroma samples centred between their pixels. With accurate_rnd and
+    bitexact the scaler gives the same bytes on every CPU.
     """
     flags = "bicubic+accurate_rnd+bitexact+full_chroma_int+full_chroma_inp"
     scale = f"scale=w={config.width}:h={config.height}:flags={flags}:out_range=full:out_color_matrix=bt601"
@@ -101,13 +97,7 @@ def filter_chain(config: FramesConfig) -> str:
 
 
 def ffmpeg_command(source: str, config: FramesConfig, *, cpu_flags: str | None = None) -> list[str]:
-    """The whole command line: `source` in, Motion-JPEG on stdout, the log on stderr.
-
-    Args:
-        source: absolute path of the video.
-        config: geometry, quality and limits.
-        cpu_flags: ffmpeg's -cpuflags.
-    """
+    """The whole command line: `source` (an absolute path) in, Motion-JPEG on stdout, the log on stderr."""
     global_options = ["-hide_banner", "-nostdin", "-nostats", "-loglevel", LOG_LEVEL, "-filter_threads", "1"]
     if cpu_flags is not None:
         global_options += ["-cpuflags", cpu_flags]
@@ -135,5 +125,5 @@ def ffmpeg_command(source: str, config: FramesConfig, *, cpu_flags: str | None =
         **{"q:v": config.quality, "frames:v": config.max_frames + 1},
     )
     command: list[str] = output.global_args(*global_options).compile(cmd=ffmpeg_binary(config.ffmpeg))
-    # ffmpeg-python refuses names that are not UTF-8, so the name is inserted here; the prefix makes it a local file.
+    # Inserted here because ffmpeg-python refuses names that are not UTF-8. The prefix makes ffmpeg open a local file.
     return [f"file:{source}" if word == _SOURCE else word for word in command]

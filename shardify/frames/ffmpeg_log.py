@@ -1,8 +1,8 @@
 """ffmpeg's log on stderr: the source's metadata, packet counts and complaints.
 
-In: the lines of one run at LOG_LEVEL. Out: an :class:`FfmpegLog`. There may be no ffprobe, so this is the only source
-of metadata. Complaints go into shards, which must be byte-identical in every build, but ffmpeg's threads write in any
-order. So the kept complaints and their order depend only on the set of lines.
+In: the lines of one run at LOG_LEVEL. Out: an :class:`FfmpegLog`. This is the only source of metadata: ffprobe may be
+absent. Shards hold the complaints and must be byte-identical in every build, but ffmpeg's threads write in any order.
+So the kept complaints and their order depend only on the set of lines.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 LOG_LEVEL = "repeat+level+verbose"
-"""For -loglevel: every line with its level, none replaced by "last message repeated"."""
+"""For -loglevel: every line has its level, and no line is replaced by "last message repeated"."""
 MAX_COMPLAINTS = 5
-"""How many distinct lines are kept."""
+"""Number of distinct lines that are kept."""
 MAX_COMPLAINT_CHARS = 200
 
 _LINE = re.compile(
@@ -39,7 +39,7 @@ _NO_COMPLAINTS = (
     "deprecated pixel format used",
     "No accelerated colorspace conversion",
 )
-"""Beginnings of lines that repeat an error, or are not about the video."""
+"""Starts of lines that repeat an error or do not concern the video."""
 _OTHER_STREAMS = ("[aist#", "[sist#", "[dist#")
 """Components of streams that are not decoded."""
 
@@ -72,8 +72,8 @@ class Stream:
     def fps(self) -> float:
         """Mean frame rate; 0.0 if unknown.
 
-        ffmpeg's `fps`, but at most its `tbr`, the lowest rate that hits every timestamp: a higher mean comes from a
-        damaged duration. ffmpeg rounds the NTSC rates to two decimals; they are made exact.
+        It is ffmpeg's `fps`, but at most its `tbr`, the lowest rate that hits every timestamp: a higher mean comes from
+        a damaged duration. ffmpeg rounds the NTSC rates to two decimals; here they are exact.
         """
         rates = [float(number) * (1000 if kilo else 1) for number, kilo, _ in _RATE.findall(self.description)]
         rate = min(rates, default=0.0)
@@ -86,7 +86,7 @@ class Stream:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels as shown, that is after rotation; (0, 0) if unknown."""
+        """(width, height) in pixels after rotation; (0, 0) if unknown."""
         match = _SIZE.search(self.description)
         width, height = (int(match[1]), int(match[2])) if match else (0, 0)
         return (height, width) if round(self.rotation_degrees / 90) % 2 else (width, height)
@@ -110,7 +110,7 @@ class FfmpegLog:
     frames_decoded: int | None = None
     """Of the mapped stream; None if ffmpeg ended before it counted."""
     was_asked_to_stop: bool = False
-    """Whether a signal ended it early; it then ends normally, with the frames so far."""
+    """Whether a signal stopped ffmpeg early; it then ends normally, with the frames so far."""
     _section: str = ""
     _complaints: dict[tuple[int, str], str] = field(default_factory=dict)
     """(severity, line without its numbers) -> the first such line in sorted order."""
@@ -122,12 +122,12 @@ class FfmpegLog:
 
     @property
     def complaints(self) -> tuple[str, ...]:
-        """The most severe complaints, at most MAX_COMPLAINTS lines; lines that differ only in numbers count as one."""
+        """The MAX_COMPLAINTS most severe complaints; lines that differ only in numbers count as one."""
         ordered = sorted((severity, line) for (severity, _), line in self._complaints.items())
         return tuple(dict.fromkeys(line for _, line in ordered))[:MAX_COMPLAINTS]
 
     def says(self, words: str) -> bool:
-        """Whether any complaint holds these words."""
+        """Whether any complaint contains these words."""
         return any(words in line for line in self._complaints.values())
 
     def read(self, lines: Iterable[bytes]) -> None:
@@ -137,7 +137,7 @@ class FfmpegLog:
 
     def _read_line(self, line: str) -> None:
         match = _LINE.match(line)
-        if match is None:  # metadata that holds line breaks
+        if match is None:  # metadata with line breaks
             return
         component, level, text = match.group("component", "level", "text")
         if level in _SEVERITIES:

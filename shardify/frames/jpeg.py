@@ -1,4 +1,4 @@
-"""Cuts Motion-JPEG, as ffmpeg's `mjpeg` muxer writes it, into JPEGs; reads only markers (ITU-T T.81, annex B)."""
+"""Cuts the Motion-JPEG of ffmpeg's `mjpeg` muxer into JPEGs; reads only markers (ITU-T T.81, annex B)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,10 @@ _START_OF_SCAN = 0xDA
 
 
 def split_jpegs(stream: bytes) -> tuple[bytes, ...]:
-    """Cut a Motion-JPEG stream into its pictures.
-
-    Args:
-        stream: zero or more single-scan JPEGs without anything between them.
-
-    Returns:
-        The pictures in order; joined, they are `stream` again.
+    """Cut a stream of zero or more single-scan JPEGs, with nothing in between, into its pictures, in order.
 
     Raises:
-        ValueError: if the stream is cut short or holds anything but such JPEGs; the byte offset is named.
+        ValueError: if the stream is cut short or holds anything else; the message names the byte offset.
     """
     pictures: list[bytes] = []
     start = 0
@@ -31,8 +25,8 @@ def split_jpegs(stream: bytes) -> tuple[bytes, ...]:
 def _end_of_jpeg(stream: bytes, start: int) -> int:
     """Offset just after the JPEG that begins at `start`.
 
-    Header segments may hold any bytes, so they are skipped by their length. In the scan after them, 0x00 or a restart
-    marker follows every 0xFF of the data, so the first end marker is the right one.
+    Header segments may hold any bytes, so they are skipped by their length. In the scan that follows, every 0xFF of the
+    data is followed by 0x00 or a restart marker, so the first end marker is the right one.
     """
     if not stream.startswith(_START_OF_IMAGE, start):
         raise ValueError(f"no JPEG begins at byte {start} of {len(stream)}")

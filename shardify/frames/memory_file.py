@@ -1,7 +1,7 @@
 """A file in memory, for a video that was downloaded or read from an archive.
 
-In: the bytes. Out: a path at which this process and its children find a regular file. They must be able to seek in it:
-an MP4 may have its index at the end.
+In: the bytes. Out: the path of a regular file for this process and its children. ffmpeg must seek in it: an MP4 may
+have its index at the end.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from shardify.errors import WorkError
 
 
 class MemoryFile:
-    """An anonymous file of the kernel's; its memory is freed when it is closed, or with the process.
+    """An anonymous file of the kernel; its memory is freed when it is closed or the process ends.
 
-    Args:
-        name: what the video is called. Its ending is kept, for ffmpeg's guess of a container heeds it.
+    It keeps the ending of the video's `name`, because ffmpeg uses the ending to guess the container.
     """
 
     _descriptor = -1
@@ -43,7 +42,7 @@ class MemoryFile:
         self.close()
 
     def __del__(self) -> None:
-        self.close()  # one that was fetched ahead and never taken
+        self.close()  # a video that was prefetched and never used
 
     def write(self, data: bytes) -> None:
         """Append bytes, all of them."""
@@ -53,7 +52,7 @@ class MemoryFile:
             view = view[os.write(self._descriptor, view) :]
 
     def fileno(self) -> int:
-        """The descriptor, which a child process must inherit under its number."""
+        """The descriptor; a child process must inherit it under the same number."""
         return self._descriptor
 
     def close(self) -> None:
@@ -66,10 +65,10 @@ class MemoryFile:
     def path(self) -> Iterator[Path]:
         """A path of the file, for this process and for children that inherit :meth:`fileno`.
 
-        It is a link in a temporary folder, for the kernel's own name of the file has no ending. No data is on the disk.
+        It is a link in a temporary folder, because the kernel's name of the file has no ending. The disk holds no data.
 
         Raises:
-            WorkError: if there is no place for the link.
+            WorkError: if the temporary folder cannot be made.
         """
         try:
             folder = tempfile.TemporaryDirectory(prefix="temporal-ssl-")

@@ -1,1 +1,1 @@
-"""Finished shards: checked, summarised and drawn."""
+"""Checks, summaries and pictures of finished shards."""

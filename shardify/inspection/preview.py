@@ -22,12 +22,12 @@ SHEET_COLUMNS = 8
 
 
 def write_contact_sheet(store: Store, out: str | Path) -> str:
-    """Draw a contact sheet into a folder or URL; :func:`write_strips` says what is returned and raised."""
+    """Draw a contact sheet into a folder or URL; returns and raises as :func:`write_strips`."""
     return write_strips(store, out, CONTACT_SHEET_NAME, contact_strips)
 
 
 def contact_strips(store: Store, manifest: Manifest) -> list[Strip]:
-    """One sample of each class (of MAX_SHEET_ROWS classes spread over all), or the first samples if there are none."""
+    """One sample of each class (of MAX_SHEET_ROWS classes spread over all); without classes, the first samples."""
     strips = []
     for found in _samples_to_show(store, manifest):
         entry = found.entry

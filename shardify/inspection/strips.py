@@ -37,7 +37,7 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundSample:
-    """A sample and where it lies."""
+    """A sample and the number of its shard."""
 
     shard: int
     entry: SampleEntry
@@ -46,7 +46,7 @@ class FoundSample:
 def make_strip(
     store: Store, manifest: Manifest, found: FoundSample, indices: IntArray, title: str, subtitle: str
 ) -> Strip:
-    """Read and decode some frames; samples shorter than the clip loop."""
+    """Read and decode some frames; an index beyond the sample's end starts again at frame 0."""
     indices = indices % found.entry.num_frames
     return Strip(
         title=title,
@@ -74,7 +74,7 @@ def _read_frame(store: Store, manifest: Manifest, found: FoundSample, frame: int
 
 
 def draw_strips(strips: Sequence[Strip]) -> Image.Image:
-    """Lay strips out below each other, titles in a column on the left, captions under the frames."""
+    """Draw strips below each other, with titles in a column on the left and captions under the frames."""
     font, small = ImageFont.load_default(_FONT_SIZE), ImageFont.load_default(_SMALL_FONT_SIZE)
     height, width = strips[0].frames[0].shape[:2]
     frame_width = max(1, round(_FRAME_HEIGHT * width / height))
@@ -105,19 +105,12 @@ def draw_strips(strips: Sequence[Strip]) -> Image.Image:
 def write_strips(
     store: Store, out: str | Path, name: str, strips_of: Callable[[Store, Manifest], Sequence[Strip]]
 ) -> str:
-    """Draw strips of a data set into one PNG.
+    """Draw the strips that `strips_of` chooses into the PNG `name` in `out`, a URL or a folder, made if absent.
 
-    Args:
-        store: where the data set lies.
-        out: folder for the picture, made if absent, or URL.
-        name: name of the picture's file.
-        strips_of: chooses what is shown.
-
-    Returns:
-        Where the picture lies.
+    Returns the picture's location.
 
     Raises:
-        UsageError: if there is no finished data set, it holds no sample, or nothing can be written to `out`.
+        UsageError: if there is no finished data set, it holds no sample, or `out` cannot be written.
         WorkError: if a shard is damaged, or the disk is full.
     """
     require_writable(out)

@@ -1,4 +1,4 @@
-"""Summaries of a finished data set, as dictionaries for --json and as text: `shardify inspect`, `shardify urls`."""
+"""Summaries of a finished data set for `shardify inspect` and `shardify urls`: dictionaries for --json, and text."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from shardify.storage.store import Store
 
 
 def shard_urls(store: Store, split: str | None = None) -> list[str]:
-    """One URL per shard for stock readers; of all shards if no split is named."""
+    """One URL per shard, for stock readers; without a split, of all shards."""
     return [store.url(shard_name(shard.number, "tar")) for shard in read_manifest(store).shards_of(split)]
 
 
 def summarise_dataset(store: Store) -> dict[str, Any]:
-    """Counts of a whole data set: samples, frames and bytes by split, by class and by length; rejects by reason."""
+    """Counts of a whole data set: samples, frames and bytes by split, class and length; rejects by reason."""
     manifest = read_manifest(store)
     indexes = [read_index(store, shard) for shard in manifest.shards]
     lengths = np.concatenate([index.num_frames for index in indexes] or [np.empty(0, dtype=np.int64)])
@@ -74,11 +74,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def sample_record(store: Store, key: str) -> dict[str, Any]:
-    """Everything about one sample: where it lies, and its `KEY.json` member.
-
-    Raises:
-        UsageError: if no sample has this key.
-    """
+    """A sample's location and the content of its `KEY.json`. Raises UsageError if no sample has this key."""
     keys: list[str] = []
     for shard in read_manifest(store).shards:
         index = read_index(store, shard)
@@ -94,7 +90,7 @@ def sample_record(store: Store, key: str) -> dict[str, Any]:
 
 
 def read_member(store: Store, shard: ShardRecord, index: ShardIndex, position: int, extension: str) -> bytes:
-    """A sample's `KEY.cls` or `KEY.json`, which lie between the sample before and its first frame."""
+    """A sample's `KEY.cls` or `KEY.json`; both lie between the previous sample and this sample's first frame."""
     start = 0
     if position:
         before = index[position - 1]
@@ -122,7 +118,7 @@ def _split_counts(manifest: Manifest, split: str) -> dict[str, int]:
 
 
 def _length_histogram(lengths: IntArray) -> dict[str, int]:
-    """Samples by length; clips at 1, 2, 4 and 8 times the speed need 16, 31, 61 and 121 frames (section 3.1)."""
+    """Samples by length; clips at speeds 1, 2, 4 and 8 need 16, 31, 61 and 121 frames (section 3.1)."""
     edges = [1, 16, 31, 61, 121]
     names = [f"{low} to {high - 1}" for low, high in pairwise(edges)] + [f"{edges[-1]} and more"]
     bins = np.searchsorted(edges, lengths, side="right") - 1

@@ -1,4 +1,4 @@
-"""Checks every checksum, count and size of a data set against its manifest; with `deep`, every picture too.
+"""Checks every checksum, count and size of a data set against its manifest; with `deep`, also every picture.
 
 In: a store. Out: a :class:`VerifyReport` whose problems name shard, sample and frames.
 """
@@ -34,14 +34,12 @@ _MAX_NAMED_FRAMES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One mistake in a data set."""
+    """One mistake in a data set: the shard's number, the sample's key, the frames' numbers in the sample."""
 
     text: str
     shard: int | None = None
     sample: str | None = None
-    """The sample's key."""
     frames: tuple[int, ...] = ()
-    """Numbers of the frames in the sample."""
 
     def __str__(self) -> str:
         parts = [] if self.shard is None else [f"shard {self.shard}"]
@@ -56,7 +54,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyReport:
-    """What was checked and what was found."""
+    """The result of a check."""
 
     location: str
     deep: bool
@@ -67,25 +65,21 @@ class VerifyReport:
 
     @property
     def words(self) -> str:
-        """What was checked, for people."""
+        """The extent of the check, for people."""
         return "every size, checksum and picture" if self.deep else "every size and checksum"
 
     def to_dict(self) -> dict[str, Any]:
-        """For --json."""
         return {**asdict(self), "intact": not self.problems}
 
 
 def verify(store: Store, *, deep: bool = False, on_shard: Callable[[], None] = lambda: None) -> VerifyReport:
-    """Check a finished data set.
+    """Check a finished data set; calls `on_shard` after each shard, from any thread.
 
-    Args:
-        store: where it lies.
-        deep: also decode every frame, and read every shard with stock WebDataset, comparing the bytes.
-        on_shard: called after each shard, from any thread.
+    With `deep`, also decode every frame, read every shard with stock WebDataset and compare the bytes.
 
     Raises:
         UsageError: if there is no manifest.
-        WorkError: if the manifest or build.json is damaged beyond reading.
+        WorkError: if the manifest or build.json is too damaged to be read.
     """
     if deep:
         # before the threads start: it imports torch, which parses source code (see index._parsing)
@@ -110,7 +104,7 @@ def verify(store: Store, *, deep: bool = False, on_shard: Callable[[], None] = l
                     problems.append(Problem(shard=shard.number, sample=key, text=f"shard {keys[key]} has this key too"))
                 keys[key] = shard.number
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C waits only for the shards being checked
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, wait only for the shards that are being checked
     return VerifyReport(
         location=store.location,
         deep=deep,
@@ -122,7 +116,7 @@ def verify(store: Store, *, deep: bool = False, on_shard: Callable[[], None] = l
 
 
 def _check_descriptions(store: Store, manifest: Manifest) -> list[Problem]:
-    """The manifest against the shards' records; with build.json also everything that follows from them."""
+    """Compare the manifest with the shards' records; with build.json, also all files that follow from them."""
     records, problems = [], []
     try:
         description = read_description(store)
@@ -158,7 +152,7 @@ def _check_descriptions(store: Store, manifest: Manifest) -> list[Problem]:
 
 
 def _check_names(store: Store, manifest: Manifest) -> list[Problem]:
-    """Shard files that are not in the manifest; readers of `shard-*.tar` would read them."""
+    """Find shard files that are not in the manifest; readers of `shard-*.tar` would read them."""
     if not can_list(store.location):
         return []
     known = {shard_name(shard.number, part) for shard in manifest.shards for part in ("tar", "idx.npz")}
@@ -169,7 +163,7 @@ def _check_names(store: Store, manifest: Manifest) -> list[Problem]:
 def _check_shard(
     store: Store, manifest: Manifest, shard: ShardRecord, deep: bool
 ) -> tuple[ShardIndex | None, list[Problem]]:
-    """All checks of one shard; its index unless that is unusable."""
+    """Make all checks of one shard; returns its index, None if that is unusable."""
     number, name = shard.number, shard_name(shard.number, "tar")
     try:
         num_bytes = store.size(name)
@@ -196,7 +190,7 @@ def _check_shard(
 
 
 def _check_index(index: ShardIndex, manifest: Manifest, shard: ShardRecord) -> Iterator[Problem]:
-    """The index against the manifest."""
+    """Compare the index with the manifest."""
     if index.packing != manifest.packing:
         yield Problem(text=f"the index is for packing {index.packing}, the manifest says {manifest.packing}")
     if len(index.frame_bytes) != shard.num_frames:
@@ -209,7 +203,7 @@ def _check_index(index: ShardIndex, manifest: Manifest, shard: ShardRecord) -> I
 
 
 def _check_frames(scan: Scan, name: str, index: ShardIndex, num_bytes: int) -> Iterator[Problem]:
-    """Every frame's bytes in the tar against its crc32."""
+    """Compare every frame's bytes in the tar with its crc32."""
     for entry in index:
         starts = entry.frame_offsets(index.packing)
         stops = starts + entry.frame_bytes
@@ -223,7 +217,7 @@ def _check_frames(scan: Scan, name: str, index: ShardIndex, num_bytes: int) -> I
 
 
 def _check_deep(url: str, index: ShardIndex, manifest: Manifest) -> Iterator[Problem]:
-    """Read the shard as stock WebDataset does; compare members with the index, decode every frame."""
+    """Read the shard with stock WebDataset, compare the members with the index, and decode every frame."""
     import webdataset
 
     samples = iter(webdataset.WebDataset([url], shardshuffle=False, empty_check=False))
@@ -240,7 +234,7 @@ def _check_deep(url: str, index: ShardIndex, manifest: Manifest) -> Iterator[Pro
 
 
 def _check_sample(sample: dict[str, bytes], entry: SampleEntry, manifest: Manifest) -> Iterator[Problem]:
-    """One sample as stock WebDataset reads it."""
+    """Check one sample that stock WebDataset has read."""
     description = json.loads(sample["json"])
     sizes = description["frame_bytes"]
     if manifest.packing == "mjpg":

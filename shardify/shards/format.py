@@ -1,13 +1,13 @@
-"""The shard contract, format version 1: which objects a data set has, and their names.
+"""The shard contract, format version 1: the objects of a data set, and their names.
 
 A data set is a store (usually a folder) that holds
 
-    manifest.json              what the data set is; start-up and the order of samples need nothing else
-    shard-NNNNNN.tar           per video KEY.cls, KEY.json and KEY.mjpg (packing "mjpg"; the JPEG frames one after the
+    manifest.json              the description; start-up and the order of samples need nothing else
+    shard-NNNNNN.tar           per video KEY.cls, KEY.json and KEY.mjpg (packing "mjpg": the JPEG frames, one after the
                                other) or KEY.000000.jpg ... (packing "frames")
     shard-NNNNNN.idx.npz       per sample key, label, fps, offset; per frame size and crc32
     shard-NNNNNN.json          the shard's record: manifest entry and ledger lines; written last, it commits the shard
-    rejected.jsonl             videos that could not be used, and why
+    rejected.jsonl             unusable videos, with the reason
     missing.jsonl              listed videos that were not found
 """
 
@@ -20,7 +20,7 @@ MANIFEST_NAME = "manifest.json"
 REJECTED_NAME = "rejected.jsonl"
 MISSING_NAME = "missing.jsonl"
 NO_LABEL = -1
-"""The label of a video without one."""
+"""The label of an unlabelled video."""
 
 ShardPart = Literal["tar", "idx.npz", "json"]
 

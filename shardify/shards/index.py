@@ -22,8 +22,8 @@ from shardify.storage.store import Store
 
 TAR_BLOCK_BYTES = 512
 _parsing = threading.Lock()
-"""NumPy reads array headers with `ast.literal_eval`. In CPython 3.11 that may fail in several threads at once
-(SystemError: AST constructor recursion depth mismatch)."""
+"""One thread at a time parses: NumPy reads array headers with `ast.literal_eval`, and in CPython 3.11 parallel calls
+may fail (SystemError: AST constructor recursion depth mismatch)."""
 Packing = Literal["mjpg", "frames"]
 
 
@@ -36,7 +36,7 @@ class SampleEntry:
     fps: float
     """Frames per second of the source; 0 if unknown."""
     offset: int
-    """Byte offset in the tar of the first frame's JPEG."""
+    """Byte offset of the first frame's JPEG in the tar."""
     frame_bytes: IntArray
     """int64 (num_frames,) JPEG sizes."""
     frame_crc32: npt.NDArray[np.uint32]
@@ -51,7 +51,7 @@ class SampleEntry:
         return len(self.frame_bytes)
 
     def frame_offsets(self, packing: Packing) -> IntArray:
-        """int64 (num_frames,) byte offsets of the JPEGs in the tar; in packing "frames" each is a tar member."""
+        """int64 (num_frames,) byte offsets of the JPEGs in the tar; in packing "frames" each JPEG is a tar member."""
         strides = self.frame_bytes
         if packing == "frames":
             strides = -(-strides // TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES + TAR_BLOCK_BYTES
@@ -72,12 +72,12 @@ class SampleEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardIndex:
-    """Where every frame of a shard lies, as flat arrays of S samples and F frames."""
+    """The position of every frame of a shard, as flat arrays of S samples and F frames."""
 
     packing: Packing
     keys: tuple[str, ...]
     labels: IntArray
-    """int64 (S,), NO_LABEL where there is none."""
+    """int64 (S,), NO_LABEL for an unlabelled video."""
     fps: FloatArray
     """float64 (S,)"""
     offsets: IntArray
@@ -117,7 +117,7 @@ class ShardIndex:
 
     @classmethod
     def from_samples(cls, packing: Packing, samples: Sequence[SampleEntry]) -> ShardIndex:
-        """Collect samples, in tar order."""
+        """The index of samples, which come in tar order."""
         return cls(
             packing=packing,
             keys=tuple(s.key for s in samples),
@@ -148,10 +148,10 @@ class ShardIndex:
 
     @classmethod
     def from_bytes(cls, data: bytes, origin: str = "the index") -> ShardIndex:
-        """Read what :meth:`to_bytes` wrote.
+        """Read the result of :meth:`to_bytes`.
 
         Raises:
-            WorkError: if the bytes are not an index of a format version this program reads.
+            WorkError: if the bytes are damaged or of another format version.
         """
         try:
             with _parsing, np.load(io.BytesIO(data), allow_pickle=False) as file:
@@ -177,7 +177,7 @@ def read_index(store: Store, shard: ShardRecord) -> ShardIndex:
     """A shard's index, checked against the manifest.
 
     Raises:
-        WorkError: if it is missing, damaged, or not the one the manifest names.
+        WorkError: if it is missing, damaged, or differs from the manifest.
     """
     name = shard_name(shard.number, "idx.npz")
     try:

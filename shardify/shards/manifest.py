@@ -30,12 +30,12 @@ class Manifest:
     ffmpeg_version: str
     ffmpeg_filter: str
     build: dict[str, Any] = field(default_factory=dict)
-    """The settings that shaped the bytes."""
+    """The settings that affect the bytes."""
     num_rejected: int = 0
     num_missing: int = 0
 
     def shards_of(self, split: str | None) -> tuple[ShardRecord, ...]:
-        """The split's shards, in order; all of them for None.
+        """The split's shards, in order; None means all shards.
 
         Raises:
             UsageError: if the data set has no such split, or no samples in it.
@@ -52,7 +52,7 @@ class Manifest:
         return chosen
 
     def fingerprint(self, split: str | None) -> str:
-        """sha256 over the ordered tar hashes of the split: the identity of the data, wherever it lies."""
+        """sha256 over the ordered tar hashes of the split: identifies the data in any location."""
         return hashlib.sha256("".join(shard.tar_sha256 for shard in self.shards_of(split)).encode()).hexdigest()
 
     def to_json(self) -> bytes:

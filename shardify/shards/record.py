@@ -12,7 +12,7 @@ from shardify.storage.store import Store
 
 RejectStatus = Literal["rejected", "transient"]
 RECORD_THREADS = 16
-"""Records that are read at once; an object store needs some time for each."""
+"""Number of records that are read at the same time; an object store answers each read slowly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class ShardRecord:
     index_bytes: int
     index_sha256: str
     splits: tuple[str, ...]
-    """Every split that all samples of the shard belong to."""
+    """The splits of the shard's samples; all its samples have the same."""
     rejected: tuple[Reject, ...] = ()
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ def _require_names(splits: object) -> None:
 
 
 def dump_json(values: Any, indent: int | None = None) -> bytes:
-    """JSON that is equal for equal values: sorted keys, fixed spaces, a final newline."""
+    """JSON with sorted keys, fixed spaces and a final newline: equal values give equal bytes."""
     separators = (",", ":") if indent is None else (",", ": ")
     return (json.dumps(values, sort_keys=True, indent=indent, separators=separators) + "\n").encode()
 

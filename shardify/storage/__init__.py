@@ -1,4 +1,4 @@
-"""Where data sets and results live. Everything that reads or writes them goes through a :class:`Store`.
+"""Storage of data sets and results. All code reads and writes them through a :class:`Store`.
 
 A new kind of storage is one class and one line in :func:`open_store`.
 """
@@ -14,14 +14,12 @@ from shardify.storage.store import Store
 
 
 def open_store(location: str | Path, *, create: bool = False) -> Store:
-    """The store at a location.
+    """The store at a location: a local folder (made first with `create`), or an `s3://`, `gs://` or `az://` URL.
 
-    Args:
-        location: a local folder, or a URL: `s3://`, `gs://`, `az://`, or `https://` for reading.
-        create: make the folder if it does not exist.
+    An `https://` URL can only be read.
 
     Raises:
-        UsageError: if there is no such folder, or the location is of a kind that is not supported.
+        UsageError: if there is no such folder, or this kind of location is not supported.
     """
     checked = check_location(location)
     if is_url(checked):

@@ -1,7 +1,7 @@
-"""Each cloud's environment variables: where its object store is, and the credentials.
+"""Each cloud's environment variables: the address of its object store, and the credentials.
 
-In: a URL's scheme and the environment. Out: arguments for clients, and words for messages. An empty variable is
-refused, because libraries differ in what it means.
+In: a URL's scheme and the environment. Out: arguments for clients, and words for messages. An empty variable is an
+error, because libraries understand it differently.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from shardify.errors import UsageError, one_line
 
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
-    """The variables of one cloud, or of servers that speak like it."""
+    """The variables of one cloud, or of servers with the same protocol."""
 
     owner: str
-    """Whose servers are used without an endpoint variable."""
+    """The owner of the servers that are used without an endpoint variable."""
     endpoint: tuple[str, ...]
-    """Each replaces the cloud's own address; messages advise the first."""
+    """Each replaces the cloud's own address; messages recommend the first."""
     access: tuple[str, ...]
     """Other variables that clients read; none may be empty."""
     credentials: str
-    """What to set, for messages."""
+    """The variables to set, for messages."""
     public: str
     """If true, requests are anonymous."""
 
@@ -54,7 +54,7 @@ CLOUDS = {
         public="AZURE_SKIP_SIGNATURE",
     ),
 }
-"""By scheme of URLs; web servers have no variables."""
+"""By URL scheme; web servers have no variables."""
 _KEY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
@@ -66,7 +66,7 @@ def named_endpoints(scheme: str) -> dict[str, str]:
 
 
 def advice_on_endpoint(scheme: str) -> str:
-    """What to check if a server cannot be reached, or is the wrong one."""
+    """Advice for a server that cannot be reached or is the wrong one."""
     if scheme not in CLOUDS:
         advice = "check the URL"
     elif named := named_endpoints(scheme):
@@ -78,7 +78,7 @@ def advice_on_endpoint(scheme: str) -> str:
 
 
 def asked_owner(scheme: str) -> str:
-    """Says that the cloud's own server was asked, if so; else nothing."""
+    """A note that the cloud's own server was asked; blank if another was."""
     if scheme not in CLOUDS or named_endpoints(scheme):
         return ""
     return f"{CLOUDS[scheme].owner} itself was asked, since {CLOUDS[scheme].endpoint[0]} is not set"
@@ -88,8 +88,8 @@ def check_variables(url: str) -> None:
     """Check the variables of a URL's cloud.
 
     Raises:
-        UsageError: if one is empty or lacks its partner, or an endpoint is no address (the library would panic) or
-            includes the bucket.
+        UsageError: if a variable is empty or lacks its partner, or an endpoint includes the bucket or is not an address
+            (the library would panic).
     """
     scheme, _, path = url.partition("://")
     cloud = CLOUDS.get(scheme)
@@ -111,7 +111,7 @@ def check_variables(url: str) -> None:
 
 
 def allows_http(scheme: str) -> bool:
-    """Whether the URL or an endpoint variable asks for an unencrypted connection."""
+    """Whether the URL or an endpoint variable allows unencrypted connections."""
     return scheme == "http" or any(value.startswith("http://") for value in named_endpoints(scheme).values())
 
 

@@ -78,11 +78,11 @@ class FolderStore(Store):
             path.unlink(missing_ok=True)
 
     def leftovers(self) -> list[Path]:
-        """Temporary files of writers that died."""
+        """Temporary files of killed writers."""
         return sorted(self.path.glob(f".*{self.TEMPORARY_SUFFIX}"))
 
     def remove_leftovers(self) -> None:
-        """Delete them; only the process that has locked the folder alone may do so (see :func:`locked`)."""
+        """Delete these files; only allowed with an unshared lock on the folder (see :func:`locked`)."""
         for path in self.leftovers():
             path.unlink(missing_ok=True)
 
@@ -105,7 +105,7 @@ class FolderStore(Store):
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; then `path` has the whole file, or after an error what it had before.
+    """A temporary path to write; at the end it replaces `path`, but not after an error.
 
     Raises:
         WorkError: if the disk is full.
@@ -117,13 +117,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def file_sha256(path: Path) -> str:
-    """The sha256 of a local file, in hexadecimal digits."""
+    """The hexadecimal sha256 of a local file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until a file, or a folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What is said when the disk is full: one clear error, whoever writes."""
+"""One clear error for a full disk, for all writers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def full_disk_reported(while_doing: str) -> Iterator[None]:
-    """Turn the system's error for a full disk or quota into a WorkError: "no space left " and then `while_doing`."""
+    """Turn the system's error for a full disk or quota into a WorkError: "no space left " + `while_doing`."""
     try:
         yield
     except OSError as error:
@@ -28,7 +28,7 @@ def full_disk_reported(while_doing: str) -> Iterator[None]:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """An empty folder on this machine, removed afterwards. Raises WorkError if it cannot be made, or its disk fills."""
+    """An empty local folder, removed at the end. Raises WorkError if it cannot be made or its disk is full."""
     place = tempfile.gettempdir()
     with full_disk_reported(f"in {place} (TMPDIR names another folder)"):
         try:

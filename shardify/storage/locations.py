@@ -1,7 +1,7 @@
-"""How locations are written: folders and URLs, checked, joined and split; nothing here opens one.
+"""Checks, joins and splits locations (folders and URLs) as text, without opening them.
 
-In: what a user wrote in a config, a variable or on the command line. Out: the location in its usual form, or an error
-that suggests what was probably meant.
+In: a user's text from a config, a variable or the command line. Out: the location in its usual form, or an error that
+suggests a correction.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OTHER_NAMES = {
     **dict.fromkeys(("azure", "abfs", "abfss", "wasb", "wasbs", "adl"), "az://container/path"),
     "file": "the folder's path alone",
 }
-"""Schemes of other programs, and what to write here."""
+"""Schemes of other programs -> the form to write here."""
 
 
 def is_url(location: str | Path) -> bool:
@@ -59,7 +59,7 @@ def check_location(location: str | Path) -> str:
     """A location in its usual form: a folder as given, a URL with its scheme in lower case.
 
     Raises:
-        UsageError: if it is a URL that cannot be opened, or a misspelt one, such as `s3:/bucket`.
+        UsageError: if it is an unsupported or misspelt URL, such as `s3:/bucket`.
     """
     text = str(location)
     if is_url(text):
@@ -75,7 +75,7 @@ def check_location(location: str | Path) -> str:
 
 
 def check_writable(location: str | Path) -> str:
-    """A location as from :func:`check_location`; raises UsageError if nothing can be written there."""
+    """As :func:`check_location`; also raises UsageError if the location cannot be written."""
     checked = check_location(location)
     if is_url(checked) and checked.partition("://")[0] not in WRITABLE_SCHEMES:
         raise UsageError(f"{checked} can only be read; write to s3://, gs://, az:// or a folder")
@@ -88,7 +88,7 @@ def can_list(location: str | Path) -> bool:
 
 
 def check_local(location: str | Path) -> str:
-    """The path of a folder of this machine; raises UsageError if it is a URL, or a misspelt one."""
+    """The path of a folder of this machine; raises UsageError for a URL, also a misspelt one."""
     checked = check_location(location)
     if is_url(checked):
         raise UsageError(f"{checked} lies in an object store; give a folder of this machine")
@@ -103,12 +103,12 @@ def join_location(location: str | Path, *parts: str) -> str:
 
 
 def absolute_location(location: str) -> str:
-    """The same location for processes that have other working folders."""
+    """The same location for processes with other working folders."""
     return location if is_url(location) else str(Path(location).absolute())
 
 
 def split_location(location: str | Path) -> tuple[str, str]:
-    """The location above, and the last name: `s3://bucket/a/b.csv` -> (`s3://bucket/a`, `b.csv`)."""
+    """The parent and the last name: `s3://bucket/a/b.csv` -> (`s3://bucket/a`, `b.csv`)."""
     if is_url(location):
         folder, _, name = str(location).rstrip("/").rpartition("/")
         return folder, name
@@ -117,7 +117,7 @@ def split_location(location: str | Path) -> tuple[str, str]:
 
 
 def _checked(check: Callable[[str], str]) -> Callable[[object], str]:
-    """A check of locations in the form that pydantic calls."""
+    """A check of locations as a pydantic validator."""
 
     def checked(location: object) -> str:
         if not isinstance(location, (str, Path)) or not str(location).strip():
@@ -126,7 +126,7 @@ def _checked(check: Callable[[str], str]) -> Callable[[object], str]:
             return check(str(location))
         except UsageError as error:
             words = str(error).removeprefix(str(location)).removeprefix(repr(location))
-            raise ValueError(words.lstrip(": ")) from None  # the message starts with the key's value anyway
+            raise ValueError(words.lstrip(": ")) from None  # pydantic's message already starts with the value
 
     return checked
 
@@ -134,6 +134,6 @@ def _checked(check: Callable[[str], str]) -> Callable[[object], str]:
 Location = Annotated[str, BeforeValidator(_checked(check_location))]
 """A config key that names a local folder, or a location in an object store."""
 WritableLocation = Annotated[str, BeforeValidator(_checked(check_writable))]
-"""The same for what is written."""
+"""The same, for a location that can be written."""
 LocalFolder = Annotated[Path, BeforeValidator(_checked(check_local))]
 """A config key that names a folder of this machine, not a URL."""

@@ -20,14 +20,15 @@ LOCK_NAME = ".lock"
 
 @contextmanager
 def locked(store: Store, *, doing: str, together: bool = False) -> Iterator[None]:
-    """Keep a second writer out of a folder, and delete what dead writers left there.
+    """Keep a second writer out of a folder, and delete the temporary files of killed writers.
 
-    Object stores have no locks. Builds need none there: every writer writes whole objects, and all write the same.
+    Object stores have no locks. Builds do not need them: all writers write whole objects with the same content. The
+    lock ends with the process at the latest.
 
     Args:
-        store: where this process is about to write; the lock ends with the process at the latest.
-        doing: what it does there, for the second writer's message: "building", "training".
-        together: share the lock with others that say so too and never write the same objects; nothing is deleted.
+        store: the folder to lock.
+        doing: this process's work, for the second writer's message: "building", "training".
+        together: share the lock with other `together` processes, which write other objects; nothing is deleted.
 
     Raises:
         WorkError: if another process holds the lock.
@@ -66,5 +67,5 @@ def locked(store: Store, *, doing: str, together: bool = False) -> Iterator[None
 
 
 def this_process() -> str:
-    """`process 1234 on host`: where another process finds this one."""
+    """`process 1234 on host`, to find this process."""
     return f"process {os.getpid()} on {socket.gethostname()}"

@@ -1,8 +1,8 @@
 """Object stores for data sets and results: `s3://`, `gs://`, `az://`, and `https://` for reading.
 
-In: a URL. Out: an :class:`ObjectStore`. obstore does the transport; :mod:`shardify.storage.retrying` retries and
-counts. Credentials and endpoints come from each cloud's usual environment variables. Every process makes its own
-clients, because obstore's threads do not survive a fork.
+In: a URL. Out: an :class:`ObjectStore`. obstore sends the requests; :mod:`shardify.storage.retrying` retries and counts
+them. Credentials and endpoints come from each cloud's usual environment variables. Every process makes its own clients,
+because obstore's threads do not survive a fork.
 """
 
 from __future__ import annotations
@@ -39,22 +39,15 @@ CHUNK_BYTES = 8 * 1024 * 1024
 """Large objects are downloaded in pieces of this size; each piece is retried on its own."""
 CONNECT_TIMEOUT = timedelta(seconds=5)
 STALL_TIMEOUT = timedelta(seconds=30)
-"""A download that receives nothing for this long is cut and retried."""
+"""A download that receives nothing for this long is stopped and retried."""
 UPLOAD_TIMEOUT = timedelta(minutes=5)
-"""For one uploaded part of 5 MiB. Nothing arrives during an upload, so only its total time can be limited."""
+"""Limit for one uploaded part of 5 MiB. Only the total time can have a limit: nothing arrives during an upload."""
 UPLOADS_AT_ONCE = 4
-"""Parts of one object that are uploaded at once; more would only delay each other on a slow line."""
+"""Parts of one object that are uploaded at the same time; more would delay each other on a slow line."""
 
 
 class ObjectStore(Store):
-    """The objects directly below a URL's path.
-
-    Args:
-        url: `scheme://bucket/prefix`.
-
-    Raises:
-        UsageError: if URLs of this kind are not supported.
-    """
+    """The objects directly below a URL's path, `scheme://bucket/prefix`. Raises UsageError for an unsupported URL."""
 
     def __init__(self, url: str) -> None:
         self.location = check_location(url).rstrip("/")
@@ -63,7 +56,7 @@ class ObjectStore(Store):
 
     @property
     def client(self) -> Client:
-        """This process's client for everything but uploads."""
+        """This process's client for all requests but uploads."""
         return self._process_client("all", {"timeout": timedelta(hours=1), "read_timeout": STALL_TIMEOUT})
 
     @property
@@ -94,7 +87,7 @@ class ObjectStore(Store):
         return data
 
     def stream(self, name: str, num_bytes: int) -> Iterator[bytes]:
-        """An object of a known size in pieces of at most CHUNK_BYTES; errors as :meth:`read_range`."""
+        """An object of known size in pieces of at most CHUNK_BYTES; raises as :meth:`read_range`."""
         for start in range(0, num_bytes, CHUNK_BYTES):
             yield self.read_range(name, start, min(CHUNK_BYTES, num_bytes - start))
 
@@ -106,7 +99,7 @@ class ObjectStore(Store):
             try:
                 obstore.put(self.upload_client, name, data, mode="create")
             except AlreadyExistsError as error:
-                if may_pass(error):  # another writer is storing it now, and may yet fail
+                if may_pass(error):  # another writer is writing it now and may still fail
                     raise
                 return False
             return True
@@ -165,7 +158,7 @@ class ObjectStore(Store):
         count(Traffic(bytes_written=num_bytes))
 
     def _stored(self, name: str, request: Callable[[], Result]) -> Result:
-        """Send a request that writes. Raises UsageError if nothing can be written there."""
+        """Send a request that writes. Raises UsageError if the location cannot be written."""
         check_writable(self.location)
         try:
             return self._retried(name, request)
@@ -185,7 +178,7 @@ class ObjectStore(Store):
 
 @cache
 def ping_once(root: str) -> None:
-    """See once in each command that a store answers at all. Errors as :func:`ping`."""
+    """Check once in each command that a store answers. Raises as :func:`ping`."""
     client = _make_client(root, {"timeout": STALL_TIMEOUT})
     ping(lambda: obstore.head(client, ".ping"), what=root)
 
@@ -196,7 +189,7 @@ def _counted(data: obstore.Bytes) -> bytes:
 
 
 def _without_markers(sizes: Mapping[str, int]) -> dict[str, int]:
-    """Objects sorted by path, without the empty ones with which some tools mark folders."""
+    """Objects sorted by path, without the empty objects that some tools use to mark folders."""
     folders = {str(parent) for path in sizes for parent in PurePosixPath(path).parents} | {""}
     return {path: size for path, size in sorted(sizes.items()) if size or path not in folders}
 
@@ -208,9 +201,9 @@ def _make_client(url: str, limits: ClientConfig) -> Client:
     try:
         options: ClientConfig = {"allow_http": allows_http(scheme), "connect_timeout": CONNECT_TIMEOUT, **limits}
         once: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(0)}
-        if scheme not in CLOUDS:  # from_url would read from a cloud's bucket if the web address is the cloud's
+        if scheme not in CLOUDS:  # from_url would read a cloud's web address as a bucket
             return HTTPStore.from_url(url, client_options=options, retry_config=once)
-        escaped = f"{scheme}://{quote(path)}"  # the library takes percent signs for escapes
+        escaped = f"{scheme}://{quote(path)}"  # the library decodes percent signs
         return from_url(escaped, client_options=options, retry_config=once, **profile_credentials(url))
     except (BaseError, ValueError, OSError) as error:
         advice = "; name the storage account in AZURE_STORAGE_ACCOUNT_NAME" if "Account must" in str(error) else ""

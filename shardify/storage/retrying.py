@@ -1,6 +1,6 @@
-"""Requests to object stores, sent again after failures that may pass, with growing, random pauses up to a deadline.
+"""Requests to object stores. A failure that may pass is retried, with growing, random pauses, up to a deadline.
 
-In: a request. Out: its result, or a UserFacingError that says what failed, how long it was retried, and what to do.
+In: a request. Out: its result, or a UserFacingError with the failure, the time of the retries, and advice.
 """
 
 from __future__ import annotations
@@ -28,23 +28,19 @@ DEFAULT_RETRY_SECONDS = 180.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 15.0
 PING_SECONDS = 15.0
-"""How long a command tries to reach a store that has never answered; usually its address is misspelt."""
+"""How long to retry a store that has never answered; usually its address is misspelt."""
 NOTICE_SECONDS = 5.0
-"""A request that has failed for this long is reported, at most once in NOTICE_EVERY_SECONDS in each process."""
+"""A request that has failed for this long is reported; each process reports once in NOTICE_EVERY_SECONDS."""
 NOTICE_EVERY_SECONDS = 30.0
 
 _PASSING_STATUS = frozenset({408, 425, 429, *range(500, 600)}) - {501, 505, 507}
-"""501 and 505 are requests that the server does not know, 507 is its full disk: waiting does not help."""
+"""Statuses that may pass. 501 and 505 (unknown request) and 507 (the server's full disk) do not pass."""
 _PASSING_CODES = ("RequestTimeout", "OperationAborted", "ConditionalRequestConflict")
-"""S3 sends these with a status 4xx, but they may pass."""
+"""S3's codes that may pass although their status is 4xx."""
 
 
 def retry_seconds() -> float:
-    """How long a failing request is retried, from the environment.
-
-    Raises:
-        UsageError: if the variable holds no number of at least 0.
-    """
+    """How long to retry a failing request, from the environment; UsageError unless that is a number of at least 0."""
     text = os.environ.get(RETRY_VARIABLE, str(DEFAULT_RETRY_SECONDS))
     try:
         seconds = float(text)
@@ -56,16 +52,14 @@ def retry_seconds() -> float:
 
 
 def with_retries(request: Callable[[], Result], *, what: str) -> Result:
-    """Send a request until it succeeds, fails for good, or the deadline has passed; counts every try.
+    """Retry a request until it succeeds, fails for good, or the deadline is over; counts every try.
 
-    Args:
-        request: sends it once.
-        what: the URL, for messages.
+    `request` sends it once; `what` is the URL, for messages.
 
     Raises:
         FileNotFoundError: if there is no such object.
-        UsageError: if access is denied, the bucket does not exist, or the store cannot be reached as configured.
-        WorkError: for any other failure, after the deadline if it may pass.
+        UsageError: if access is denied, the bucket does not exist, or the settings of the store are wrong.
+        WorkError: for any other failure; if it may pass, only after the deadline.
     """
     seconds = retry_seconds()
     try:
@@ -79,7 +73,7 @@ def with_retries(request: Callable[[], Result], *, what: str) -> Result:
 
 
 def ping(request: Callable[[], object], *, what: str) -> None:
-    """Send a store its first request; any answer will do, even that access is denied.
+    """Send a store its first request; any answer is good, even "access denied".
 
     Raises:
         UsageError: if the machine has no credentials.
@@ -98,7 +92,7 @@ def ping(request: Callable[[], object], *, what: str) -> None:
 def _send(
     request: Callable[[], Result], what: str, seconds: float, is_retried: Callable[[BaseException], bool]
 ) -> Result:
-    """Raises what the last try raised."""
+    """Raises the last try's error."""
 
     def counted() -> Result:
         count(Traffic(requests=1))
@@ -116,11 +110,11 @@ def _send(
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same request may succeed later: outages, 5xx, throttling and cut connections; not 401, 403, 404."""
+    """Whether the request may succeed later: after outages, 5xx, throttling, cut connections; not 401, 403, 404."""
     if not isinstance(error, BaseError):
         return isinstance(error, (TimeoutError, ConnectionError))
     text, status = str(error), status_of(error)
-    if _is_about_credentials(error):  # a machine that had credentials could not renew them
+    if _is_about_credentials(error):  # the machine could not renew its credentials
         return status is None or status in _PASSING_STATUS
     if status in _PASSING_STATUS or any(f"<Code>{code}</Code>" in text for code in _PASSING_CODES):
         return True
@@ -131,13 +125,13 @@ def may_pass(error: BaseException) -> bool:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status in an error's text, None if there was no answer."""
+    """The HTTP status in an error's text; None if there was no answer."""
     match = re.search(r"status code: (\d{3})", str(error))
     return int(match[1]) if match else None
 
 
 def reason_of(error: BaseException) -> str:
-    """What happened, in few words, without the library's dump of its state."""
+    """The failure in a few words, without the library's dump of its state."""
     text = str(error).partition("Debug source")[0]
     status = re.search(r"status code: (\d{3}[^:<]*)(.*?<Code>(\w+)</Code>)?", text, re.DOTALL)
     if status:
@@ -153,7 +147,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _is_about_credentials(error: BaseException) -> bool:
-    """Whether the failure is not the store's, but of the service that gives credentials to a cloud's machines."""
+    """Whether the service that gives credentials to a cloud's machines failed, not the store."""
     return any(address in str(error) for address in _METADATA)
 
 
@@ -162,14 +156,14 @@ def _no_credentials(error: BaseException) -> bool:
 
 
 def _no_connection(error: BaseException) -> bool:
-    """Whether a store refused the connection, did not answer, or its host's name is not known."""
+    """Whether a store refused the connection, did not answer, or has an unknown host name."""
     text = str(error)
     is_connect = "error sending request" in text and re.search(r"Error\(\s*Connect,", text) is not None
     return is_connect and not _is_about_credentials(error)
 
 
 def _given_up(error: BaseException, what: str, seconds: float) -> UserFacingError:
-    """What is said about a failure that might have passed, but did not."""
+    """The error for a failure that was retried until the deadline."""
     tried = f"it was retried for {seconds:g} s ({RETRY_VARIABLE})" if seconds else "it was not retried"
     advice = "run the same command again to continue"
     if _no_connection(error):
@@ -187,7 +181,7 @@ _notice_lock = threading.Lock()
 
 
 def _note_retry(state: RetryCallState, what: str, seconds: float) -> None:
-    global _noticed  # noqa: PLW0603 - many threads meet one outage, one of them reports it
+    global _noticed  # noqa: PLW0603 - of the many threads in one outage, only one reports it
     count(Traffic(retries=1))
     error = state.outcome.exception() if state.outcome else None
     if error is None or _waited(state) < NOTICE_SECONDS:
@@ -207,7 +201,7 @@ _METADATA = (
     "/metadata/identity/",
     "//169.254.170.2",
 )
-"""Where clouds hand credentials to their own machines: EC2, Google, Azure; ECS and EKS, whose addresses begin so."""
+"""Where clouds give credentials to their machines: paths of EC2, Google and Azure, start of ECS and EKS addresses."""
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 _CAUSES = {
     "dns error": "its name is not known",
@@ -218,9 +212,9 @@ _CAUSES = {
     "Network is unreachable": "network is unreachable",
     "No route to host": "no route to host",
 }
-"""Why a server cannot be reached: what the library's dump says, and the words for the user."""
+"""Why a server cannot be reached: words in the library's dump -> words for the user."""
 _FINAL = ("Failed to read", "non-partial response", "Range request not supported", "object with invalid path")
-"""Failures without a status that waiting does not mend; the library's own words explain them."""
+"""Failures without a status that do not pass; the library's own words explain them."""
 _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
     (_NO_BUCKET, "there is no such bucket{asked}; check the URL, or make the bucket"),
     (_METADATA, "no credentials were found; set {credentials}, or {public}=true for a public bucket"),
@@ -244,11 +238,11 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
         "no object store answers there ({reason}); check the URL and the endpoint variable",
     ),
 )
-"""Words of the library about failures that are mistakes in the request, and what they mean to the user."""
+"""The library's words for mistakes in the request, and their explanation for the user."""
 
 
 def _described(error: BaseException, what: str) -> UserFacingError:
-    """A failure that will not pass, with what to do about it."""
+    """The error for a failure that does not pass, with advice."""
     scheme = what.partition("://")[0]
     cloud = CLOUDS.get(scheme)
     asked = f"; {asked_owner(scheme)}" if asked_owner(scheme) else ""

@@ -1,4 +1,4 @@
-"""One small interface to any storage of named, whole objects."""
+"""One small interface to all kinds of storage."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Protocol
 
 
 class Store(Protocol):
-    """A flat collection of named objects. Writing is all-or-nothing: a name has a whole object, or none."""
+    """A flat collection of named objects. A write is all or nothing: a name has a whole object, or none."""
 
     location: str
-    """As given by the user; starts error messages."""
+    """The user's spelling; starts error messages."""
 
     def read(self, name: str) -> bytes:
         """The whole object. Raises FileNotFoundError if there is none."""
@@ -21,20 +21,20 @@ class Store(Protocol):
         """Bytes [start, start + num_bytes). Raises WorkError if the object ends before that."""
 
     def write(self, name: str, data: bytes) -> None:
-        """Store an object atomically and durably, replacing any earlier one."""
+        """Write an object atomically and durably; it replaces an earlier one."""
 
     def create(self, name: str, data: bytes) -> bool:
-        """Store an object atomically unless the name exists; whether it did. Only one of many creators succeeds."""
+        """Write an object atomically unless the name exists; returns success. Only one of many creators succeeds."""
 
     def write_file(self, name: str, path: Path) -> None:
-        """Store a finished local file as an object, atomically; the file is consumed."""
+        """Move a finished local file to an object, atomically."""
 
     @contextmanager
     def temporary(self, name: str) -> Iterator[Path]:
-        """A local path for a large object before :meth:`write_file`; removed at the end if it is still there."""
+        """A local path for a large object before :meth:`write_file`; removed at the end if it still exists."""
 
     def sizes(self) -> dict[str, int]:
-        """Sizes in bytes of all complete objects, by name, sorted."""
+        """Sizes in bytes of all complete objects, sorted by name."""
 
     def names(self) -> list[str]:
         """Sorted names of all complete objects."""
@@ -49,4 +49,4 @@ class Store(Protocol):
         """Remove an object; no error if there is none."""
 
     def url(self, name: str) -> str:
-        """What a stock reader opens: an absolute path or a URL."""
+        """The absolute path or URL for stock readers."""

@@ -1,4 +1,4 @@
-"""Bytes on their way: prefetched in a thread, read as a file, or read once with a digest."""
+"""Streams of bytes: prefetched in a thread, read as a file, or read once with a digest."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ _POLL_SECONDS = 0.2
 
 
 def prefetch(items: Iterable[Item], num_items: int) -> Generator[Item]:
-    """Draw items in a thread while the caller is busy; an error arrives after the items before it.
+    """Take items in one other thread while the caller works; an error arrives after the items before it.
 
-    Args:
-        items: drawn from in one other thread only.
-        num_items: how many wait for the caller; one more is being drawn.
+    At most `num_items` wait for the caller, while the thread takes one more.
     """
     drawn: queue.Queue[Item | _End] = queue.Queue(num_items)
     abandoned = threading.Event()
@@ -42,12 +40,12 @@ def prefetch(items: Iterable[Item], num_items: int) -> Generator[Item]:
                 put(item)
                 if abandoned.is_set():
                     return
-        except BaseException as error:  # noqa: BLE001 - raised where the items are used
+        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
             put(_End(error))
         else:
             put(_End(None))
 
-    # not an executor's thread: an interpreter that exits would wait for it, perhaps through a long outage
+    # not an executor's thread: the interpreter would wait for it at exit, perhaps during a long outage
     threading.Thread(target=draw, daemon=True).start()
     try:
         while True:
@@ -94,7 +92,7 @@ class PieceReader(io.RawIOBase):
 
 
 class Scan:
-    """Reads an object of a known size once, from start to end, and takes its sha256 on the way."""
+    """Reads an object of known size once, from start to end, and computes its sha256."""
 
     def __init__(self, store: Store, name: str, num_bytes: int) -> None:
         self._store = store
@@ -106,7 +104,7 @@ class Scan:
         """The bytes from `_start` up to the current position."""
 
     def stretch(self, start: int, stop: int) -> bytes:
-        """Bytes [start, stop), fewer where the object ends earlier; ask for stretches in rising order.
+        """Bytes [start, stop), or fewer at the object's end; call in rising order.
 
         Raises:
             WorkError: if the object has become shorter, or cannot be read.
@@ -121,7 +119,7 @@ class Scan:
         return self._held[start - self._start : stop - self._start]
 
     def sha256(self) -> str:
-        """The digest of the whole object, in hexadecimal digits; reads the rest of it."""
+        """The hexadecimal digest of the whole object; reads the rest of it."""
         while self._position < self._num_bytes:
             self._read_on(keep_from=self._num_bytes)
         return self._digest.hexdigest()

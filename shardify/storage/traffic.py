@@ -1,4 +1,4 @@
-"""Counters of what this process moved to and from object stores; worker processes send theirs along with results."""
+"""Counters of this process's traffic with object stores; worker processes send theirs with their results."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ class Traffic:
     """Sums since the process began, or the difference of two of them."""
 
     bytes_read: int = 0
-    """Bytes of bodies received from object stores."""
+    """Bytes of downloaded bodies."""
     bytes_written: int = 0
     requests: int = 0
-    """Requests sent, retries included; a multi-part upload counts once."""
+    """Including retries; a multi-part upload counts once."""
     retries: int = 0
-    """Requests that were sent again after a failure."""
     cache_hits: int = 0
     """How often an opened shard was already in the node's cache."""
     cache_misses: int = 0
@@ -26,7 +25,7 @@ class Traffic:
     substitutes: int = 0
     """Samples used in place of damaged ones."""
     loader_wait_seconds: float = 0.0
-    """Time that loaders waited for frames of due batches; several wait at once, so it may exceed the elapsed time."""
+    """Time that loaders waited for frames of due batches, summed over loaders; it may exceed the elapsed time."""
 
     def __add__(self, other: Traffic) -> Traffic:
         return Traffic(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
@@ -43,7 +42,7 @@ _total = Traffic()
 
 
 def count(amount: Traffic) -> None:
-    """Add to this process's sums; from any thread."""
+    """Add to this process's sums, from any thread."""
     global _total  # noqa: PLW0603 - one sum per process
     with _lock:
         _total += amount

@@ -1,4 +1,4 @@
-"""Lets stock WebDataset read object stores; by itself it opens files, pipes and http(s) only."""
+"""Lets stock WebDataset read object stores; alone it opens only files, pipes and http(s)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from shardify.storage.streams import BUFFER_BYTES, PieceReader
 
 
 def open_object(url: str, mode: str = "rb", bufsize: int = BUFFER_BYTES) -> io.BufferedReader[Any]:
-    """An object as a file that is read from start to end, with this project's retries.
+    """An object as a file to read from start to end, with this project's retries.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if there is no such object.
         UsageError: if the mode is not "rb", or access is denied.
     """
     if mode != "rb":
@@ -28,7 +28,7 @@ def open_object(url: str, mode: str = "rb", bufsize: int = BUFFER_BYTES) -> io.B
 
 
 def teach_webdataset(schemes: Iterable[str] = WRITABLE_SCHEMES) -> None:
-    """Let WebDataset open object stores' URLs in this process; with http(s) too, it reads ranges instead of curl."""
+    """Let WebDataset open URLs of these schemes with :func:`open_object` in this process; for http(s), without curl."""
     for scheme in schemes:
         webdataset.gopen_schemes[scheme] = open_object
 

@@ -1,7 +1,7 @@
-"""Where results are written: a local folder, or the local copy of a location in an object store.
+"""A folder for results: a local folder, or the local copy of a location in an object store.
 
 In: a location. Out: a folder for code that writes files, and :meth:`WorkFolder.publish`, which uploads new files, each
-whole or not at all. For a local folder, publishing does nothing.
+as a whole or not at all. For a local folder, publishing does nothing.
 """
 
 from __future__ import annotations
@@ -30,11 +30,9 @@ _Stamp = tuple[int, int, int]
 
 
 class WorkFolder:
-    """A folder to write results in.
+    """A folder to write results in, for a local folder or a URL.
 
-    Args:
-        location: a local folder, or a URL.
-        last: names of files that tell readers that all others are there; they are uploaded after the others.
+    `last` names the files that tell readers that all others exist; they are uploaded after the others.
     """
 
     def __init__(self, location: str | Path, *, last: Collection[str] = ()) -> None:
@@ -46,25 +44,23 @@ class WorkFolder:
 
     @property
     def path(self) -> Path:
-        """Where the files lie on this machine; for a URL only while :meth:`opened`."""
+        """The folder on this machine; for a URL only while :meth:`opened`."""
         assert self._path is not None, f"{self.location} is not open"
         return self._path
 
     def location_of(self, name: str) -> str:
-        """Where the user finds a file."""
+        """A file's location for the user."""
         return join_location(self.location, name)
 
     @contextmanager
     def opened(self, wanted: Wanted = (), *, create: bool = True) -> Iterator[WorkFolder]:
         """Make the folder; for a URL, download the wanted files into a temporary copy.
 
-        Args:
-            wanted: which files to download; a local folder has all its files anyway.
-            create: make a local folder that does not exist; refuse a URL that is read-only.
+        With `create`, make a local folder that does not exist, and refuse a read-only URL.
 
         Raises:
-            UsageError: if the folder cannot be made, or the location cannot be reached as configured.
-            WorkError: if the store fails for long, or the disk is full.
+            UsageError: if the folder cannot be made, or the settings of the location are wrong.
+            WorkError: if the store fails for a long time, or the disk is full.
         """
         if self._store is None:
             if create:
@@ -83,11 +79,11 @@ class WorkFolder:
                 self._published = {}
 
     def publish(self) -> None:
-        """Upload files that are new or have changed, oldest change first; hidden files stay here.
+        """Upload new and changed files, oldest change first, but not hidden files.
 
         Raises:
-            UsageError: if nothing can be written there.
-            WorkError: if the store fails for long; every uploaded file is whole.
+            UsageError: if the location cannot be written.
+            WorkError: if the store fails for a long time; every uploaded file is whole.
         """
         if self._store is None:
             return
@@ -123,19 +119,19 @@ class WorkFolder:
 def work_folder(
     location: str | Path, wanted: Wanted = (), *, last: Collection[str] = (), create: bool = True
 ) -> Iterator[WorkFolder]:
-    """A new :class:`WorkFolder`, open; arguments and errors as there."""
+    """A new, open :class:`WorkFolder`; arguments and errors as there."""
     with WorkFolder(location, last=last).opened(wanted, create=create) as folder:
         yield folder
 
 
 @contextmanager
 def downloaded(location: str | Path) -> Iterator[Path]:
-    """One file, to be read on this machine: itself, or a copy of an object that is removed afterwards.
+    """A local path to read one file: the file itself, or a temporary copy of an object.
 
     Raises:
         FileNotFoundError: if there is no such object; a local path is not checked.
-        UsageError: if the location cannot be reached as configured.
-        WorkError: if the store fails for long, or the disk is full.
+        UsageError: if the settings of the location are wrong.
+        WorkError: if the store fails for a long time, or the disk is full.
     """
     location = check_location(location)
     if not is_url(location):
@@ -153,11 +149,11 @@ def downloaded(location: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def uploaded(location: str | Path) -> Iterator[Path]:
-    """A path to write one file to; the file is then at the location. The folder above it is made.
+    """A local path to write one file; at the end the file is at the location. Makes the parent folder.
 
     Raises:
-        UsageError: if nothing can be written there.
-        WorkError: if the store fails for long, or the disk is full.
+        UsageError: if the location cannot be written.
+        WorkError: if the store fails for a long time, or the disk is full.
     """
     location = check_writable(location)
     parent, name = split_location(location)
@@ -171,11 +167,11 @@ def uploaded(location: str | Path) -> Iterator[Path]:
 
 
 def require_writable(location: str | Path) -> None:
-    """Check that files can be written to a location, before much work is done for them; no folder is made.
+    """Check, before long work, that a location can be written; makes no folder.
 
     Raises:
-        UsageError: if they cannot.
-        WorkError: if the store fails for long.
+        UsageError: if it cannot.
+        WorkError: if the store fails for a long time.
     """
     checked = check_writable(location)
     if is_url(checked):
@@ -191,7 +187,7 @@ def require_writable(location: str | Path) -> None:
 
 
 def _is_visible(name: str) -> bool:
-    """Whether no part of a name is hidden, or empty."""
+    """Whether no part of a name is hidden or empty."""
     return not any(part.startswith(".") or not part for part in name.split("/"))
 
 

@@ -4,12 +4,10 @@ In: a class name and a random generator. Out: uint8 (F, H, W, 3) frames.
 
 A scene is a still background and a few shapes. Each shape has a state of four numbers: x, y, log radius, angle. The
 state wraps around: a shape that leaves on one side enters on the other, and the smallest radius follows the largest.
-It starts uniformly at random, and a motion only adds a displacement that depends on time. So the state is uniform at
-any time for every motion: a single frame says nothing about the class. Directions and senses of rotation are random
-too, so a mirrored video stays in its class.
-
-Lengths are in frame heights, times in frames. Rates vary by RATE_SPREAD only, and no motion rests for long, so that 16
-frames show the playback speed.
+The first state is uniformly random, and a motion only adds a displacement that depends on time. So the state is uniform
+at any time, for every motion: a single frame does not show the class. Directions of motion and rotation are random, so
+a mirrored video stays in its class. Lengths are in frame heights, times in frames. Rates vary only by RATE_SPREAD, and
+no motion pauses for long, so 16 frames show the playback speed.
 """
 
 from __future__ import annotations
@@ -36,15 +34,12 @@ _STEP = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Displacement:
-    """How far a shape's state has moved from where it started, at each frame."""
+    """A shape's change since its start, at each frame: x (right), y (down) in heights, angle clockwise in radians."""
 
     x: FloatArray | float = 0.0
-    """In heights, to the right."""
     y: FloatArray | float = 0.0
-    """In heights, downwards."""
     log_radius: FloatArray | float = 0.0
     angle: FloatArray | float = 0.0
-    """In radians, clockwise."""
 
 
 Motion = Callable[[FloatArray, np.random.Generator], Displacement]
@@ -57,7 +52,7 @@ def _slide(time: FloatArray, rng: np.random.Generator) -> Displacement:
 
 
 def _accelerate(time: FloatArray, rng: np.random.Generator) -> Displacement:
-    """Straight on, from slow to fast within 40 frames, then slow again at a blow: irreversible."""
+    """Straight on, from slow to fast within 40 frames, then suddenly slow again: irreversible."""
     period, slow, fast = 40.0, 0.3 * _STEP, 2.0 * _STEP
     cycles, phase = np.divmod(time + period * rng.random(), period)
     distance = cycles * period * (slow + fast) / 2 + phase * slow + phase**2 * (fast - slow) / (2 * period)
@@ -65,7 +60,7 @@ def _accelerate(time: FloatArray, rng: np.random.Generator) -> Displacement:
 
 
 def _fall(time: FloatArray, rng: np.random.Generator) -> Displacement:
-    """Gravity, with bounces off an unseen floor, each lower than the one before; then thrown up anew: irreversible."""
+    """Gravity: bounces on an invisible floor, each lower than the last, then a new throw: irreversible."""
     height, fall_time, restitution, num_arcs = 0.42, 15.0, 0.75, 4
     durations = 2 * fall_time * restitution ** np.arange(num_arcs)
     ends = np.cumsum(durations)
@@ -91,12 +86,12 @@ def _shrink(time: FloatArray, rng: np.random.Generator) -> Displacement:  # noqa
 
 
 def _swing(time: FloatArray, rng: np.random.Generator) -> Displacement:
-    """To and fro on a line, as a pendulum."""
+    """Back and forth on a line, as a pendulum."""
     return _along(0.2 * np.sin(time * (2 * math.pi / 50) + 2 * math.pi * rng.random()), rng)
 
 
 def _orbit(time: FloatArray, rng: np.random.Generator) -> Displacement:
-    """Round and round on a circle, without turning itself."""
+    """Around a circle, without rotation of the shape."""
     angle = _sense(rng) * time * (2 * math.pi / 60) + 2 * math.pi * rng.random()
     return Displacement(x=0.2 * np.cos(angle), y=0.2 * np.sin(angle))
 
@@ -127,17 +122,17 @@ def _sense(rng: np.random.Generator) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What a shape looks like; the same in all its frames."""
+    """The look of a shape, the same in all frames."""
 
     outline: int
     """Index into the outlines."""
     colours: tuple[FloatArray, FloatArray]
-    """Two float64 (3,) RGB colours in 0..255; they meet in a line through the centre, so that rotation is seen."""
+    """Two float64 (3,) RGB colours in 0..255; they meet in a line through the centre, which makes rotation visible."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Appearance:
-    """What a scene looks like, motion left aside."""
+    """The look of a scene, without its motion."""
 
     background: FloatArray
     """float64 (H, W, 3) in 0..255."""
@@ -146,7 +141,7 @@ class Appearance:
 
 
 def draw_appearance(height: int, width: int, rng: np.random.Generator) -> Appearance:
-    """Draw a background and NUM_SHAPES shapes that stand out from it."""
+    """Draw a background and NUM_SHAPES shapes whose colours differ from it."""
     background = _draw_background(height, width, rng)
     mean = background.mean(axis=(0, 1))
     shapes = []
@@ -158,16 +153,9 @@ def draw_appearance(height: int, width: int, rng: np.random.Generator) -> Appear
 
 
 def render(appearance: Appearance, class_name: str, times: npt.ArrayLike, rng: np.random.Generator) -> ImageArray:
-    """Render a scene at the given times.
+    """Render a scene of a class in MOTIONS as uint8 (F, H, W, 3) RGB frames.
 
-    Args:
-        appearance: what it looks like.
-        class_name: one of MOTIONS.
-        times: (F,) in frames; need not be consecutive.
-        rng: source of the first state and of the motion's own draws.
-
-    Returns:
-        uint8 (F, H, W, 3) RGB frames.
+    `times` (F,) are in frames and need not be consecutive; `rng` draws the first state and the motion's own numbers.
     """
     height, width, _ = appearance.background.shape
     rate = 1 + RATE_SPREAD * (2 * rng.random() - 1)
@@ -192,15 +180,9 @@ def render(appearance: Appearance, class_name: str, times: npt.ArrayLike, rng: n
 def _paint(
     frames: FloatArray, shape: Shape, *, x: FloatArray, y: FloatArray, radius: FloatArray, angle: FloatArray
 ) -> None:
-    """Paint one shape over all frames, antialiased, around the edges of the torus.
+    """Paint one shape, antialiased and wrapped at the edges, into the frames, float64 (F, H, W, 3), in place.
 
-    Args:
-        frames: float64 (F, H, W, 3), changed in place.
-        shape: its looks.
-        x: (F,) centre in pixels.
-        y: (F,) centre in pixels.
-        radius: (F,) in pixels.
-        angle: (F,) in radians.
+    `x`, `y` (the centre) and `radius` are (F,) in pixels, `angle` is (F,) in radians.
     """
     num_frames, height, width, _ = frames.shape
     reach = math.ceil(radius.max()) + 1

@@ -1,11 +1,11 @@
 """The demo data set: moving shapes as real video files, in UCF101's layout.
 
-    out/videos/<Class>/v_<Class>_gXX_cYY.avi            MPEG-4 in AVI, as UCF101
+    out/videos/<Class>/v_<Class>_gXX_cYY.avi            MPEG-4 in AVI, as in UCF101
     out/ucfTrainTestlist/{classInd,trainlist0N,testlist0N}.txt
     out/synthetic.json                                  the settings
 
-Clips of one group share their looks and differ in everything else; the three splits divide the groups, as in UCF101.
-The files depend only on the settings and the ffmpeg, so a killed run can be continued.
+Clips of one group share only their look; the three splits divide the groups, as in UCF101. The files depend only on the
+settings and the ffmpeg, so the same command continues a killed run.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ class SyntheticConfig(StrictModel):
     out: LocalFolder
     """Folder of this machine for the videos and lists; made if absent."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Each seed gives other videos."""
+    """Each seed gives different videos."""
     num_groups: int = Field(default=12, ge=NUM_SPLITS, le=99)
     """Groups per class; each split tests on about 28 % of them, as in UCF101."""
     clips_per_group: int = Field(default=2, ge=1, le=99)
-    """Clips per group: same background and shapes, other positions and directions."""
+    """Clips per group: same background and shapes, different positions and directions."""
     min_frames: int = Field(default=64, ge=1)
     """Length of the shortest clip."""
     max_frames: int = Field(default=160, ge=1, le=1000)
-    """Length of the longest clip; from 121 frames on a clip can be played at all four speeds."""
+    """Length of the longest clip; a clip of at least 121 frames can be played at all four speeds."""
     height: int = Field(default=96, ge=32, le=240, multiple_of=2)
     """Height of the videos in pixels."""
     width: int = Field(default=128, ge=32, le=320, multiple_of=2)
     """Width of the videos in pixels."""
     fps: int = Field(default=25, ge=1, le=120)
-    """Frames per second noted in the files; the motion per frame does not depend on it."""
+    """Frame rate written in the files; the motion per frame does not depend on it."""
     ffmpeg: str = "bundled"
     """`bundled`, `system` or a path."""
     workers: int = Field(default=0, ge=0, le=1024)
@@ -74,17 +74,15 @@ class SyntheticConfig(StrictModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One video; everything about it follows from these numbers."""
+    """One video; its group, and its number in the group, count from 1. These numbers determine its content."""
 
     label: int
     group: int
-    """From 1."""
     number: int
-    """From 1, in the group."""
 
     @property
     def class_name(self) -> str:
-        """The motion it shows."""
+        """The class, which is the motion."""
         return tuple(MOTIONS)[self.label]
 
     @property
@@ -95,15 +93,12 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticSummary:
-    """Result of a run."""
+    """Result of a run: videos and frames in the data set, and how many videos this run made."""
 
     out: Path
     num_videos: int
-    """In the data set."""
     num_made: int
-    """By this run; the others existed."""
     num_frames: int
-    """In the data set."""
 
 
 def write_synthetic(config: SyntheticConfig) -> SyntheticSummary:
@@ -162,7 +157,7 @@ def render_clip(config: SyntheticConfig, clip: Clip) -> ImageArray:
 
 
 def make_lists(clips: Sequence[Clip]) -> dict[str, str]:
-    """The contents of UCF101's list files by name: split N tests on the N-th part of the groups."""
+    """UCF101's list files: name -> content. Split N tests on the N-th part of the groups."""
     num_groups = max(clip.group for clip in clips)
     num_tested = max(1, round(num_groups * 7 / 25))  # UCF101 tests on 7 of 25 groups
     lists = {"classInd.txt": "".join(f"{number} {name}\n" for number, name in enumerate(MOTIONS, start=1))}
@@ -176,14 +171,9 @@ def make_lists(clips: Sequence[Clip]) -> dict[str, str]:
 
 
 def encode_video(frames: ImageArray, path: Path, *, fps: int, binary: str, cpu_flags: str | None = None) -> None:
-    """Encode frames as MPEG-4 in AVI; equal frames give equal bytes, whatever the CPU.
+    """Encode frames, uint8 (F, H, W, 3) RGB with even height and width, as MPEG-4 in AVI.
 
-    Args:
-        frames: uint8 (F, H, W, 3) RGB, height and width even.
-        path: file to write.
-        fps: frame rate to note in the file.
-        binary: the ffmpeg to use.
-        cpu_flags: ffmpeg's -cpuflags; "0" switches its SIMD code off.
+    Equal frames give equal bytes on every CPU. `cpu_flags` is ffmpeg's -cpuflags; "0" switches its SIMD code off.
 
     Raises:
         WorkError: if ffmpeg fails.
@@ -221,9 +211,9 @@ def _write_video(config: SyntheticConfig, clip: Clip, binary: str) -> None:
 
 
 def _generator(config: SyntheticConfig, clip: Clip, purpose: str) -> np.random.Generator:
-    """A separate stream for each purpose; NumPy keeps its uniform doubles stable, so only these are drawn."""
+    """A separate generator for each purpose. Only uniform doubles are drawn: NumPy keeps these stable."""
     looks = purpose == "looks"
-    number = 0 if looks else clip.number  # a group's clips share their looks
+    number = 0 if looks else clip.number  # the clips of a group share their look
     purposes = ("looks", "length", "motion")
     return np.random.default_rng([config.seed, purposes.index(purpose), clip.label, clip.group, number])
 

@@ -1,12 +1,12 @@
 """A tar archive, plain or gzipped, read once from first to last: its regular files, the wanted ones into memory.
 
-In: an archive and what is wanted of it. Out: paths and files in memory, in the archive's order. tarfile itself mistakes
-a header that is cut short, damaged or absent for the archive's end; here an archive without its end mark is damaged.
+In: an archive, and a choice of files. Out: paths and files in memory, in the archive's order. For tarfile, a cut,
+damaged or absent header is the archive's end; here an archive without its end mark is damaged.
 
-A plain tar has no checksums except of its headers, so what lies before the damage is good. A gzipped one has a checksum
-at its very end: until that was compared, any byte may be wrong. If an archive was cut short, its beginning is good; if
-bytes were changed, nothing is. (An archive that ends in zeros was not cut: its space was reserved and only partly
-written, and zeros decompress, too.)
+A plain tar has checksums only of its headers, so the files before the damage are good. A gzipped tar has its checksum
+at the end: until that is compared, any byte may be wrong. If such an archive was cut short, its beginning is good; if
+bytes were changed, nothing is. (A gzipped archive that ends in zeros was not cut: its space was reserved and only
+partly written. Zeros decompress too, so none of it is good.)
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 class ArchiveDamageError(Exception):
-    """An archive is not whole. The text names the archive, the damage, and the last file before it was noticed."""
+    """An archive is not whole. The text names the archive, the damage, and the last file before the damage."""
 
     def __init__(self, text: str, *, spoils_all: bool) -> None:
         super().__init__(text)
         self.spoils_all = spoils_all
-        """Whether the files before the damage may be wrong, too."""
+        """Whether the files before the damage may be wrong too."""
 
 
 def read_members(root: str, archive: Archive, wants: Callable[[str], bool]) -> Iterator[tuple[str, MemoryFile | None]]:
-    """The regular files of an archive, without hidden ones; of several files with one path the first.
+    """Yield the regular files of an archive, without hidden ones; of several files with one path, the first.
 
     Args:
-        root: folder or URL that the archive's path is relative to.
-        archive: its first bytes tell whether it is gzipped.
-        wants: asked once for each path: whether the file's bytes are needed.
+        root: folder or URL from which the archive's path starts.
+        archive: its first bytes show whether it is gzipped.
+        wants: called once for each path; whether the file's bytes are needed.
 
     Yields:
-        The file's path inside the archive, without `.` and `..`, and its bytes if wanted, which the caller closes.
+        The file's path inside the archive, without `.` and `..`, and its bytes if wanted; the caller closes them.
 
     Raises:
-        ArchiveDamageError: if the archive is damaged, after the files before the damage. It tells whether those are
-            good; an archive that is read to its end without it is whole.
+        ArchiveDamageError: if the archive is damaged, after the files before the damage; it says whether those are
+            good. An archive that is read to its end without this error is whole.
         UsageError: if access is denied.
         WorkError: if the archive is gone or cannot be read.
     """
@@ -92,11 +92,11 @@ def _read(
 
 
 class _NotWholeError(Exception):
-    """An archive is cut short or not a tar; the text says how."""
+    """An archive is cut short or not a tar."""
 
 
 class _SpoiltError(Exception):
-    """A gzip stream holds wrong bytes; the text says how."""
+    """A gzip stream holds wrong bytes."""
 
 
 class _Tar(tarfile.TarFile):
@@ -104,7 +104,7 @@ class _Tar(tarfile.TarFile):
 
 
 class _StrictInfo(tarfile.TarInfo):
-    """A damaged header is an error anywhere, not the end."""
+    """A damaged header is always an error, not the end."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
@@ -115,7 +115,7 @@ class _StrictInfo(tarfile.TarInfo):
             if words is None:  # the end mark
                 raise
             raise _NotWholeError(words) from None
-        except ValueError:  # from numbers and text in extended headers
+        except ValueError:  # bad numbers or text in extended headers
             raise _NotWholeError(_HEADER_ERRORS["InvalidHeaderError"]) from None
 
 
@@ -128,11 +128,11 @@ _HEADER_ERRORS = {
 
 
 def _gunzip(packed: io.BufferedReader[Any]) -> Generator[bytes]:
-    """Decompress; unlike `gzip`, this gives everything before the damage, to the last small block.
+    """Decompress; unlike `gzip`, this gives all data before the damage, up to the last small block.
 
     Raises:
         _NotWholeError: if the stream is cut short.
-        _SpoiltError: if it cannot be decompressed, or its checksum does not fit.
+        _SpoiltError: if it cannot be decompressed, or its checksum does not match.
     """
     inflater = zlib.decompressobj(wbits=31)
     tail = b""
@@ -158,7 +158,7 @@ def _gunzip(packed: io.BufferedReader[Any]) -> Generator[bytes]:
 
 
 def _has_sound_rest(unpacked: IO[bytes]) -> bool:
-    """Read a gzip stream whose tar is damaged to its end: whether its checksum fits."""
+    """Read a gzip stream with a damaged tar to its end; returns whether its checksum matches."""
     try:
         while unpacked.read(_BLOCK_BYTES):
             pass
@@ -168,7 +168,7 @@ def _has_sound_rest(unpacked: IO[bytes]) -> bool:
 
 
 def _visible_path(info: tarfile.TarInfo) -> str | None:
-    """The cleaned path of a regular file that is not hidden (macOS adds a `._name` beside every file)."""
+    """The cleaned path of a regular file; None for hidden files (macOS adds a `._name` to every file) and others."""
     parts = [part for part in PurePosixPath(info.name).parts if part not in ("/", "..")]
     if not info.isreg() or not parts or any(part.startswith(".") for part in parts):
         return None
@@ -189,7 +189,7 @@ def _read_file(tar: tarfile.TarFile, info: tarfile.TarInfo, path: str) -> Memory
 
 
 def _require_end(rest: IO[bytes]) -> None:
-    """Read the rest behind the end mark, which compares a gzipped archive's checksum."""
+    """Read the rest after the end mark; this also compares a gzipped archive's checksum."""
     while block := rest.read(_BLOCK_BYTES):
         if block.strip(b"\0"):
             raise _NotWholeError("it continues behind its end mark; archives that were joined must be given one by one")

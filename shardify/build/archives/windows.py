@@ -1,10 +1,11 @@
 """Archives in windows: a few consecutive archives that one process reads once and packs into shards.
 
-In: the archives of a catalog. Out: numbered windows and, once packed, their records. The shards of a window depend on
-its archives alone. Their numbers start at SHARDS_PER_WINDOW times the window's number, so shard numbers have gaps.
+In: the archives of a catalog. Out: numbered windows and, when they are packed, their records. The shards of a window
+depend only on its archives. Their numbers start at SHARDS_PER_WINDOW times the window's number, so shard numbers have
+gaps.
 
-A window is all or nothing: `window-NNNNNN.json` is written last, when the end of all its archives was seen. A window
-without it is packed again from the start.
+A window is all or nothing: `window-NNNNNN.json` is written last, when all its archives were read to their end. A window
+without this record is packed again from the start.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from shardify.shards.record import RECORD_THREADS, dump_json
 from shardify.storage.store import Store
 
 LISTED_NAME = "listed.jsonl"
-"""The names in the lists, kept beside the shards: `finish` can tell what is missing without the lists."""
+"""The names in the lists, beside the shards: with it, `finish` finds the missing videos without the lists."""
 SHARDS_PER_WINDOW = 1000
 MAX_WINDOWS = 1000
-"""Keeps shard numbers within six digits."""
+"""Limits shard numbers to six digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +46,20 @@ class WindowRecord:
 
     number: int
     archives: tuple[Archive, ...]
-    """As they were when the window was packed."""
+    """Their state when the window was packed."""
     state: Literal["complete", "damaged"]
-    """`damaged`: an archive is damaged, and that is not accepted. The window will be packed again."""
+    """`damaged`: an archive is damaged, and this is not accepted. The window will be packed again."""
     shards: tuple[int, ...] = ()
-    """Numbers of all its shards, those without samples included. Of a damaged window: those that an earlier run packed
-    when the archives were whole."""
+    """Numbers of all its shards, including those without samples. For a damaged window: the shards that an earlier run
+    packed when the archives were whole."""
     found: tuple[str, ...] = ()
     """Names of the listed videos in its archives, sorted; a name appears once for each copy."""
     num_unlisted: int = 0
     """Videos that do not belong to the data set."""
     unlisted_example: str = ""
-    """The path of one of them."""
+    """The path of one unlisted video."""
     damage: tuple[str, ...] = ()
-    """What is wrong with its archives, one line each; accepted if the state is complete."""
+    """The damage of its archives, one line each; accepted if the state is complete."""
 
     def to_json(self) -> bytes:
         return dump_json(asdict(self))
@@ -66,13 +67,13 @@ class WindowRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class PackedWindows:
-    """What all windows of a build hold."""
+    """The content of all windows of a build."""
 
     shards: tuple[int, ...]
     missing: tuple[Missing, ...]
     num_unlisted: int
     num_copies: int
-    """Further copies of listed videos; each copy is a sample of its own."""
+    """Additional copies of listed videos; each copy is a separate sample."""
     damage: tuple[str, ...]
     """Damage that was accepted."""
 
@@ -83,7 +84,7 @@ def window_name(number: int) -> str:
 
 
 def shard_number(name: str) -> int | None:
-    """The number of the shard that an object belongs to, None if it belongs to no shard."""
+    """The shard number in an object's name; None if it belongs to no shard."""
     match = re.fullmatch(r"shard-(\d+)\.(tar|idx\.npz|json)", name)
     return int(match[1]) if match else None
 
@@ -107,7 +108,7 @@ def plan_windows(archives: Sequence[Archive], archives_per_window: int) -> tuple
 
 
 def members_digest(catalog: Catalog) -> str:
-    """Identity of the lists, classes and splits: what is known of members before the archives are read."""
+    """Identity of the lists, classes and splits: all facts about members before the archives are read."""
     assert catalog.archived is not None
     digest = hashlib.sha256(dump_json([catalog.classes, catalog.splits]))
     for name, said in sorted(catalog.archived.listed.items(), key=lambda item: item[0]):
@@ -116,7 +117,7 @@ def members_digest(catalog: Catalog) -> str:
 
 
 def windows_sha256(windows: Sequence[Window], catalog: Catalog) -> str:
-    """Identity of a plan: any change of an archive's name or window, of a list, class or split changes it."""
+    """Identity of a plan; any change of an archive's name or window, of a list, class or split changes it."""
     paths = [[archive.path for archive in window.archives] for window in windows]
     return hashlib.sha256(dump_json([members_digest(catalog), paths])).hexdigest()
 
@@ -129,7 +130,7 @@ def listed_lines(listed: Mapping[str, Listed], splits: Sequence[str]) -> bytes:
 
 
 def read_window(store: Store, number: int) -> WindowRecord | None:
-    """A window's record, None if the window is not packed. Raises WorkError if the record is damaged."""
+    """A window's record; None if the window is not packed. Raises WorkError if the record is damaged."""
     name = window_name(number)
     try:
         values: dict[str, Any] = {
@@ -137,7 +138,7 @@ def read_window(store: Store, number: int) -> WindowRecord | None:
             for key, value in json.loads(store.read(name)).items()
         }
         values["archives"] = tuple(Archive(**archive) for archive in values["archives"])
-        # earlier versions: a record of a window that was only begun, and a second place for damage
+        # earlier versions had records of windows that were only begun, and a second key for damage
         values["damage"] = tuple(sorted((*values["damage"], *values.pop("left_out", {}).values())))
         return None if values["state"] == "begun" else WindowRecord(**values)
     except FileNotFoundError:
@@ -149,11 +150,7 @@ def read_window(store: Store, number: int) -> WindowRecord | None:
 
 
 def sum_up(store: Store, archives: Sequence[Sequence[str]]) -> PackedWindows:
-    """Compare what all windows found with the lists.
-
-    Args:
-        store: where the data set is built.
-        archives: the paths of the archives of each window.
+    """Compare the videos in all windows with the lists; `archives` are the paths of each window's archives.
 
     Raises:
         UnfinishedError: if a window is not packed.
@@ -191,7 +188,7 @@ def sum_up(store: Store, archives: Sequence[Sequence[str]]) -> PackedWindows:
 
 
 def refuse_damage(records: Iterable[WindowRecord]) -> None:
-    """Raise WorkError, in one line, if one of some windows is damaged."""
+    """Raise WorkError if one of some windows is damaged."""
     damaged = [record for record in records if record.state == "damaged"]
     damage = [line for record in damaged for line in record.damage]
     if damage:

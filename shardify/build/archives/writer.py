@@ -1,8 +1,8 @@
 """One window of archives -> its shards: read once from first to last, decoded by several threads, packed in order.
 
-In: a :class:`WindowTask`. Out: shards in the store. Tar and index of a shard are written when it is full; the records
-of all shards, and last the window's own, when the end of all archives was seen. The order of the archives alone decides
-which video lies in which shard, not what decodes.
+In: a :class:`WindowTask`. Out: shards in the store. Tar and index of a shard are written when it is full. When all
+archives were read to their end, the records of all shards are written, and last the record of the window. Only the
+order of the archives determines a video's shard; failed decoding does not change it.
 """
 
 from __future__ import annotations
@@ -41,38 +41,33 @@ from shardify.storage import open_store
 from shardify.storage.store import Store
 
 MAX_WAITING_BYTES = 1 << 30
-"""Memory for videos that wait to be decoded; one more video may exceed it."""
+"""Memory for videos that wait for decoding; the last video may exceed it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowTask(Recipe):
-    """A window to be packed; picklable, so that any process can do it."""
+    """A window to pack; picklable, for any process."""
 
     window: Window
     kept: frozenset[int]
     """Shards that an earlier run packed from the same whole archives; they are not written again."""
     source: SourceConfig
-    """The process that needs the lists reads them: they are long, and the same for all windows."""
+    """Each process reads the lists itself: they are long, and the same for all windows."""
     members_sha256: str
-    """Of the lists when the build began, see :func:`shardify.build.archives.windows.members_digest`."""
+    """Of the lists at the start of the build, see :func:`shardify.build.archives.windows.members_digest`."""
     splits: tuple[str, ...]
-    """All splits of the data set, in their order."""
+    """All splits of the data set, in order."""
     videos_per_shard: int
     num_threads: int
-    """Videos decoded at once."""
+    """Videos that are decoded at the same time."""
 
     def write(self, report: Report) -> WindowRecord:
-        """Read a window's archives, decode, pack, and commit all its shards together.
+        """Read a window's archives, decode, pack, and commit all its shards together; returns the window's new record.
 
-        If an archive is damaged and that is not accepted, the window gets no new shard, and a record that names the
-        damage. If it is accepted, the window holds what lies before the damage; if that may be wrong, too, the window
-        is packed again without that archive.
-
-        Args:
-            report: called once per decoded video, in order. If it raises, nothing is committed.
-
-        Returns:
-            The record that now stands in the store.
+        If an archive is damaged and this is not accepted, the window gets no new shard, and its record names the
+        damage. If it is accepted, the window holds the videos before the damage; if these may be wrong too, the window
+        is packed again without that archive. `report` is called once per decoded video, in order. If it raises, nothing
+        is committed.
 
         Raises:
             UsageError: if access to the archives is denied.
@@ -80,7 +75,7 @@ class WindowTask(Recipe):
         """
         store = open_store(self.location)
         members = _read_members_once(self.source, self.members_sha256)
-        # kept shards hold videos of what is damaged now, so the window cannot do without them
+        # kept shards hold videos from the part that is damaged now, so the window cannot leave them out
         accepts = self.source.accept_damaged_archives and not self.kept
         damage: dict[str, ArchiveDamageError] = {}
         left_out: set[str] = set()
@@ -109,7 +104,7 @@ class WindowTask(Recipe):
 
 
 class _Packer:
-    """Members of archives, one after the other -> shards without records."""
+    """Packs members of archives, one after the other, into shards without records."""
 
     def __init__(self, task: WindowTask, store: Store, members: MemberRule, report: Report, *, accepts: bool) -> None:
         self.found: Counter[str] = Counter()
@@ -118,7 +113,7 @@ class _Packer:
         self.damage: dict[str, ArchiveDamageError] = {}
         """By the archive's path."""
         self.is_sound = True
-        """False once there is damage for which the window cannot stay as it is; nothing is packed after that."""
+        """False after damage that makes this attempt unusable; nothing is packed after that."""
         self.records: list[ShardRecord] = []
         """Of the shards whose tar and index are in the store."""
         self._task = task
@@ -128,9 +123,9 @@ class _Packer:
         self._accepts = accepts
         self._first = task.window.number * SHARDS_PER_WINDOW
         self._placed: list[int] = []
-        """Videos of each shard so far, by its number within the window."""
+        """Number of videos of each shard so far, by its number within the window."""
         self._filling: dict[tuple[str, ...], int] = {}
-        """The shard that each split signature is filling."""
+        """The unfilled shard of each split signature."""
         self._open: dict[int, OpenShard] = {}
         self._waiting: deque[tuple[int, Video, MemoryFile, Future[Frames | VideoError]]] = deque()
         self._threads = ThreadPoolExecutor(task.num_threads, thread_name_prefix="decode")
@@ -143,7 +138,7 @@ class _Packer:
     ) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         while any(future.running() for *_, future in self._waiting):
-            stop_decoding()  # Ctrl-C does not wait for the videos at hand
+            stop_decoding()  # Ctrl-C does not wait for the current videos
             time.sleep(0.02)
         self._threads.shutdown()
         stack = ExitStack()
@@ -153,11 +148,11 @@ class _Packer:
 
     @property
     def shards(self) -> tuple[int, ...]:
-        """Numbers of all shards, kept ones included."""
+        """Numbers of all shards, including kept ones."""
         return tuple(range(self._first, self._first + len(self._placed)))
 
     def read_all(self, left_out: Collection[str]) -> None:
-        """Pack all archives but some; after damage that ends the packing, only look for more damage."""
+        """Pack all archives except `left_out`; after damage that stops the packing, only search for more damage."""
         for archive in self._task.window.archives:
             if archive.path in left_out:
                 continue
@@ -194,7 +189,7 @@ class _Packer:
         return tuple(split for split in self._task.splits if split in member.listed.splits)
 
     def _next_shard(self, splits: tuple[str, ...]) -> int:
-        """Where the next video of a split signature goes, counted within the window."""
+        """The shard for the next video of a split signature, by its number within the window."""
         number = self._filling.get(splits)
         if number is not None and self._placed[number] < self._task.videos_per_shard:
             return number
@@ -252,7 +247,7 @@ def _read_members_once(source: SourceConfig, members_sha256: str) -> MemberRule:
     """The lists' rule for members, read once in each process.
 
     Raises:
-        WorkError: if the lists have changed since the build began.
+        WorkError: if the lists have changed since the start of the build.
     """
     catalog = read_catalog(source)
     if catalog.archived is None or members_digest(catalog) != members_sha256:
@@ -264,14 +259,14 @@ def _read_members_once(source: SourceConfig, members_sha256: str) -> MemberRule:
 
 
 def _drop_others(store: Store, record: WindowRecord) -> None:
-    """Delete a window's other shards, then the manifest, which another part may have written."""
+    """Delete a window's shards that are not in its record, then the manifest, which another part may have written."""
     numbers = {name: shard_number(name) for name in store.sizes()}
     others = [
         name
         for name, number in numbers.items()
         if number is not None and number // SHARDS_PER_WINDOW == record.number and number not in record.shards
     ]
-    for name in sorted(others, key=lambda name: not name.endswith(".json")):  # a shard without its record is none
+    for name in sorted(others, key=lambda name: not name.endswith(".json")):  # records first: they commit a shard
         store.delete(name)
     if others:
         store.delete(MANIFEST_NAME)
