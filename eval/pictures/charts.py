@@ -1,6 +1,6 @@
 """Charts of results: accuracy of each class, and accuracy over the number of labelled videos.
 
-In: counts and metrics. Out: PNG. `stream_train.training.pictures` draws confusion matrices.
+In: counts and metrics. Out: PNG. Confusion matrices are drawn by `stream_train.training.pictures`.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from shardify.arrays import IntArray
 from stream_train.training.pictures import save_figure, write_title
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Okabe and Ito's: colour-blind people can tell them apart. Each also has its own marker."""
+"""Okabe and Ito's colours, which colour-blind people can tell apart. Each also has its own marker."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LINES = ("-", "--", ":")
-"""For more networks than colours."""
+"""Used if there are more networks than colours."""
 
 _MAX_BARS = 55
-"""Classes in one column of the chart."""
+"""Maximum number of classes in one column of the chart."""
 _BAR_INCHES = 0.17
 _LETTER_INCHES = 0.068
-"""Rough width of a letter in a class name."""
+"""Approximate width of a letter in a class name."""
 _DODGE = 1.05
-"""Factor between the points of neighbouring networks, so that their intervals do not overlap."""
+"""Factor between the x of neighbouring networks, so that their intervals do not overlap."""
 _TICKS_APART = 1.25
-"""Smallest factor between two ticks."""
+"""Minimum factor between two ticks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelCurve:
-    """One network under one probe, trained with more and more labelled videos."""
+    """The accuracy of one network with one probe, over the number of labelled videos."""
 
     probe: str
     """Title of the panel: linear, knn, fc."""
     network: str
     metrics: Mapping[float, Metric]
-    """Labelled videos a class (their mean, where classes differ), above 0 -> accuracy in [0, 1]."""
+    """Labelled videos per class (the mean over classes), above 0 -> accuracy in [0, 1]."""
 
 
 def class_figure(
@@ -57,18 +57,18 @@ def class_figure(
     title: str,
     chance: float | None = None,
 ) -> None:
-    """Accuracy of each class as horizontal bars, the best on top, with the number of its test videos.
+    """Draw the accuracy of each class as horizontal bars, the best on top, with the number of its test videos.
 
     Args:
-        correct: int64 (K,) right answers of each class.
-        num_videos: int64 (K,) test videos of each class; classes without any are only counted.
+        correct: int64 (K,): right answers for each class.
+        num_videos: int64 (K,): test videos of each class; classes without any have no bar.
         classes: the K names.
-        path: the PNG to write; its folder exists.
+        path: the PNG to write, in an existing folder.
         title: text above.
-        chance: accuracy of guessing, in [0, 1]; a dotted line.
+        chance: accuracy of guessing in [0, 1], drawn as a dotted line.
 
     Raises:
-        ValueError: if the counts do not fit each other, or no class has a video.
+        ValueError: if the counts contradict each other, or no class has a video.
         WorkError: if the disk is full.
     """
     if not len(correct) == len(num_videos) == len(classes) or np.any((correct < 0) | (correct > num_videos)):
@@ -95,16 +95,16 @@ def class_figure(
 
 
 def low_label_figure(curves: Sequence[LabelCurve], path: Path, *, title: str, chance: float | None = None) -> None:
-    """Accuracy over labelled videos a class: a panel a probe, a line a network, a bar for each 95 % interval.
+    """Draw accuracy over labelled videos per class: one panel per probe, one line per network, with 95 % intervals.
 
     Args:
         curves: one or more; panels, colours and legend keep the order of probes and networks.
-        path: the PNG to write; its folder exists.
+        path: the PNG to write, in an existing folder.
         title: text above.
-        chance: accuracy of guessing, in [0, 1]; a dotted line.
+        chance: accuracy of guessing in [0, 1], drawn as a dotted line.
 
     Raises:
-        ValueError: if there is no curve, or one without points or with a point at 0 labelled videos.
+        ValueError: if there is no curve, or a curve has no point or a point at 0 labelled videos.
         WorkError: if the disk is full.
     """
     if not curves or not all(curve.metrics and min(curve.metrics) > 0 for curve in curves):
@@ -133,20 +133,20 @@ def low_label_figure(curves: Sequence[LabelCurve], path: Path, *, title: str, ch
 
 
 def _draw_chance(draw_line: Callable[..., object], set_label: Callable[[str], object], chance: float | None) -> None:
-    """The axis' label, and guessing as a dotted line."""
+    """Set the label of the axis, and draw guessing as a dotted line."""
     set_label("accuracy" if chance is None else "accuracy (dotted: guessing)")
     if chance is not None:
         draw_line(chance, color="black", linestyle=":", linewidth=1)
 
 
 def _draw_bars(axes: Axes, bars: Sequence[tuple[str, float]], num_rows: int) -> None:
-    """Bars from the top down with their values, in a column with room for `num_rows`."""
+    """Draw bars and their values from the top down, in a column with room for `num_rows`."""
     axes.barh(range(len(bars)), [share for _, share in bars], height=0.75, color=COLOURS[0])
     for row, (_, share) in enumerate(bars):
         place: dict[str, Any] = {"y": row, "s": f"{share:.0%}", "va": "center_baseline", "fontsize": 7}
-        if share > 0.9:  # no room to the right of the bar
+        if share > 0.9:  # no space right of the bar
             axes.text(share - 0.01, ha="right", color="white", **place)
-        else:  # white, because the dashed line may cross
+        else:  # white box, because the dashed line may cross
             axes.text(
                 share + 0.01, bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}, **place
             )
@@ -159,12 +159,12 @@ def _draw_bars(axes: Axes, bars: Sequence[tuple[str, float]], num_rows: int) -> 
 
 
 def _draw_panel(axes: Axes, curves: Sequence[LabelCurve], networks: Sequence[str]) -> None:
-    """One probe's curves; a network has the same colour in every panel."""
+    """Draw the curves of one probe; a network has the same colour in every panel."""
     for curve in curves:
         place = networks.index(curve.network)
         points = sorted(curve.metrics.items())
         dodge = _DODGE ** (place - (len(networks) - 1) / 2)
-        below = [metric.value - metric.low for _, metric in points]  # NaN, which is not drawn, without an interval
+        below = [metric.value - metric.low for _, metric in points]  # without an interval: NaN, not drawn
         above = [metric.high - metric.value for _, metric in points]
         axes.errorbar(
             [number * dodge for number, _ in points],
@@ -187,7 +187,7 @@ def _draw_panel(axes: Axes, curves: Sequence[LabelCurve], networks: Sequence[str
 
 
 def _spread_ticks(numbers: Collection[float]) -> list[float]:
-    """The numbers that get a tick: whole ones first, and none close to another tick."""
+    """The numbers that get a tick: whole numbers first; none is close to another tick."""
     ticks: list[float] = []
     for number in sorted(numbers, key=lambda number: (number != round(number), number)):
         if all(max(number, tick) / min(number, tick) >= _TICKS_APART for tick in ticks):

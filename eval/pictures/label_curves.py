@@ -1,6 +1,6 @@
-"""Accuracy of the probes over the number of labelled videos, as one picture.
+"""One picture of the probes' accuracy over the number of labelled videos.
 
-In: the probes' rows below a folder. Out: a PNG with a panel for each kind of probe and a line for each network.
+In: the probes' rows below a folder. Out: a PNG with one panel per kind of probe and one line per network.
 """
 
 from __future__ import annotations
@@ -20,15 +20,10 @@ PICTURE_NAME = "low_labels-{}.png"
 
 
 def draw_label_curves(folder: Path, train: Samples, data_set: str) -> Path | None:
-    """Draw the probes of one data set below a folder, splits and seeds combined.
+    """Draw all probes of a test data set, splits and seeds combined; returns the picture's path in `folder`/probe.
 
-    Args:
-        folder: the `out` of a config; the picture goes to its folder `probe`.
-        train: a training split; it turns percentages into numbers of videos.
-        data_set: name of the test data.
-
-    Returns:
-        The picture's path; None if no probe was measured with two budgets.
+    `folder` is the `out` of a config. The training split converts percentages to numbers of videos. The result is None
+    if no probe was measured with two budgets.
     """
     sizes = np.unique(train.labels, return_counts=True)[1].tolist()
     curves: dict[tuple[str, str], dict[float, Metric]] = {}

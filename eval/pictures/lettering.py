@@ -12,22 +12,20 @@ from shardify.arrays import ImageArray
 
 INK, FAINT, PAPER = "#202124", "#5f6368", "#ffffff"
 RIGHT, WRONG = "#0072b2", "#d55e00"
-"""Blue and vermilion (Okabe and Ito): colour-blind people can tell them apart."""
+"""Blue and vermilion (Okabe and Ito), which colour-blind people can tell apart."""
 
 _ELLIPSIS = "…"
-
-"""uint8 (H, W, 3), RGB."""
 
 
 @functools.cache
 def load_font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans of matplotlib, the font of the charts; it has ✓, ✗ and accented letters."""
+    """matplotlib's DejaVu Sans, as in the charts; it has ✓, ✗ and accented letters."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / name), size)
 
 
 def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The text, or its first letters and an ellipsis that fit into `width` pixels."""
+    """The text if it fits into `width` pixels, else its first letters and an ellipsis."""
     if font.getlength(text) <= width:
         return text
     lengths = range(len(text) - 1, 0, -1)
@@ -36,7 +34,7 @@ def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 
 def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Lines of at most `width` pixels, broken at spaces; a word that is too long is shortened."""
+    """Lines of at most `width` pixels, broken at spaces; words that are too long are shortened."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -48,11 +46,11 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def scaled_width(frame: ImageArray, height: int) -> int:
-    """Width of a frame scaled to a height."""
+    """The width of a frame after scaling it to a height."""
     rows, columns, _ = frame.shape
     return max(1, round(height * int(columns) / int(rows)))
 
 
 def scale_frame(frame: ImageArray, height: int) -> Image.Image:
-    """A frame scaled to a height; it keeps its aspect ratio."""
+    """Scale a frame to a height; keeps the aspect ratio."""
     return Image.fromarray(frame).resize((scaled_width(frame, height), height), Image.Resampling.LANCZOS)

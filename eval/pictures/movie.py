@@ -1,4 +1,4 @@
-"""Pictures -> a video file that every player plays: H.264 in MP4, written by ffmpeg.
+"""Pictures -> an MP4 with H.264 for every player, written by ffmpeg.
 
 The same pictures and ffmpeg give the same bytes.
 """
@@ -18,29 +18,30 @@ from shardify.frames.ffmpeg_command import ffmpeg_binary
 from shardify.storage.folder_store import whole_file
 
 _QUALITY = 16
-"""x264's -crf: 0 is lossless, 51 worst; at 16, letters stay sharp."""
+"""x264's -crf: 0 is lossless, 51 the worst; at 16, letters are sharp."""
 _FILTERS = (
     "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_int+bitexact,"
     "format=pix_fmts=yuv420p,setparams=color_primaries=bt709:color_trc=bt709"
 )
-"""BT.709 colours, named in the file; otherwise players guess by the size of the picture."""
+"""Write the colour space BT.709 into the file; otherwise players guess it from the picture's size."""
 
 
 def write_movie(
     pictures: Sequence[ImageArray], path: Path, *, frames_per_second: float, ffmpeg_choice: str = "bundled"
 ) -> None:
-    """Encode pictures, whole or not at all.
+    """Encode pictures; the file is written atomically.
 
     Args:
-        pictures: one or more, uint8 (H, W, 3), all of one size; H.264 needs even sizes, so an odd last line is doubled.
-        path: the MP4 to write; its folder exists.
+        pictures: one or more, uint8 (H, W, 3), of one size. H.264 needs even sizes, so the last line of an odd size is
+            repeated.
+        path: the MP4 to write, in an existing folder.
         frames_per_second: speed of playback.
         ffmpeg_choice: `bundled`, `system` or a path.
 
     Raises:
         ValueError: if there is no picture, or they differ in size.
         UsageError: if there is no ffmpeg.
-        WorkError: if ffmpeg cannot encode it, or the disk is full.
+        WorkError: if ffmpeg fails, or the disk is full.
     """
     shapes = {picture.shape for picture in pictures}
     if len(shapes) != 1:
@@ -58,7 +59,7 @@ def write_movie(
 
 
 def _command(size: tuple[int, int], name: str, frames_per_second: float, binary: str) -> list[str]:
-    """Raw RGB on stdin -> a file in the current folder."""
+    """ffmpeg's command: raw RGB on stdin -> a file in the current folder."""
     video = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", video_size=size, framerate=frames_per_second)
     output = video.output(
         f"file:{name}",

@@ -27,9 +27,9 @@ class Neighbour:
 
     class_name: str
     frames: tuple[ImageArray, ...]
-    """uint8 (H, W, 3) each, RGB; as many as the query's."""
+    """uint8 (H, W, 3) each, RGB; as many as in the query."""
     similarity: float
-    """Cosine, in [-1, 1]."""
+    """Cosine in [-1, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +51,8 @@ class Query:
 def retrieval_figure(queries: Sequence[Query], path: Path) -> None:
     """Draw a row for each query: its frames, then those of its neighbours, with class and similarity below.
 
-    A neighbour of the query's class has a blue border, a tick and the words "same class"; any other has a vermilion
-    border, a cross and "other class".
-
-    Args:
-        queries: one or more, with equally many frames and neighbours.
-        path: the PNG to write; its folder exists.
+    A neighbour of the query's class has a blue border, a tick and the words "same class"; other neighbours have a
+    vermilion border, a cross and "other class". The folder of the PNG exists.
 
     Raises:
         ValueError: if there is no query, or their numbers of frames or neighbours differ.
@@ -98,7 +94,7 @@ def retrieval_figure(queries: Sequence[Query], path: Path) -> None:
 def _draw_group(
     picture: Image.Image, place: tuple[int, int], width: int, frames: Sequence[ImageArray], caption: str, colour: str
 ) -> None:
-    """Frames side by side in a border, the caption centred below."""
+    """Draw frames side by side in a border, and the caption centred below."""
     left, top = place
     bottom = top + _FRAME_HEIGHT + 2 * _BORDER
     pen = ImageDraw.Draw(picture)

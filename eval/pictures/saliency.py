@@ -1,7 +1,7 @@
-"""Figure 4: which parts of a clip networks look at, as a picture of some frames and as a short video.
+"""Figure 4: the parts of a clip that networks look at, as a picture of some frames and as a short video.
 
 In: a clip's frames, and the maps of each network (:func:`eval.evaluations.guided_backpropagation.saliency_maps`). Out:
-a PNG; an H.264 MP4. A map is drawn as heat over the darkened, grey frame.
+a PNG and an H.264 MP4. Maps are drawn as heat over darkened, grey frames.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from shardify.arrays import ImageArray
 from shardify.storage.folder_store import whole_file
 
 FIGURE_COLUMNS = 8
-"""Frames of a clip that the picture shows."""
+"""Maximum number of frames of a clip in the picture."""
 MOVIE_FRAMES_PER_SECOND = 8.0
 MOVIE_LOOPS = 3
 
 _HEAT = "inferno"
 _FAINTEST_HEAT = 0.3
-"""Position of small values in the colour scale; its beginning is as dark as the frame."""
+"""Position of value 0 in the colour scale, whose beginning is as dark as the frame."""
 _FRAME_BRIGHTNESS = 0.45
 _OPAQUE_ABOVE = 2 / 3
-"""Map value from which the frame is invisible."""
+"""Map value above which the heat hides the frame."""
 
 _MARGIN, _GAP = 20, 4
 _TITLE_SIZE, _TEXT_SIZE, _SMALL_SIZE = 19, 16, 14
@@ -38,30 +38,30 @@ _LINE = 1.3
 """Line spacing in font sizes."""
 _FIGURE_FRAME_HEIGHT, _MOVIE_FRAME_HEIGHT = 120, 224
 _LABEL_WIDTH = 200
-"""Of the column with the networks' names."""
+"""Width of the column with the networks' names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SaliencyRow:
-    """One network's view of a clip."""
+    """One network's answer about a clip, and its maps."""
 
     name: str
     """The network."""
     says: str
-    """Its winning output and the probability, such as "JumpingJack 87 %"."""
+    """Its winning class and the probability, such as "JumpingJack 87 %"."""
     maps: npt.NDArray[np.floating]
-    """Float (T, H, W) in [0, 1], on the frames' geometry."""
+    """Float (T, H, W) in [0, 1], of the frames' size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SaliencyBlock:
-    """One clip and how some networks see it."""
+    """One clip and the maps of some networks."""
 
     title: str
     frames: ImageArray
-    """uint8 (T, H, W, 3), RGB: what the networks saw, cropped."""
+    """uint8 (T, H, W, 3), RGB: the cropped input of the networks."""
     indices: npt.NDArray[np.integer]
-    """Integers (T,): the frames' numbers in their video."""
+    """Integers (T,): the frame numbers in the video."""
     rows: tuple[SaliencyRow, ...]
 
     def __post_init__(self) -> None:
@@ -76,11 +76,9 @@ class SaliencyBlock:
 
 
 def saliency_figure(blocks: Sequence[SaliencyBlock], path: Path) -> None:
-    """Draw blocks below each other: frames of the clip, and below them each network's maps.
+    """Draw blocks below each other: at most FIGURE_COLUMNS frames of the clip, and below them each network's maps.
 
-    Args:
-        blocks: one or more; about FIGURE_COLUMNS evenly spaced frames of each are shown.
-        path: the PNG to write; its folder exists.
+    The frames are evenly spaced. The folder of the PNG exists.
 
     Raises:
         ValueError: if there is no block.
@@ -93,16 +91,12 @@ def saliency_figure(blocks: Sequence[SaliencyBlock], path: Path) -> None:
 
 
 def saliency_movie(blocks: Sequence[SaliencyBlock], path: Path) -> None:
-    """Play blocks below each other, clip and maps side by side, slowly and MOVIE_LOOPS times.
-
-    Args:
-        blocks: one or more, of equally many frames.
-        path: the MP4 to write; its folder exists.
+    """Play blocks below each other, clip and maps side by side, slowly and MOVIE_LOOPS times, in an MP4.
 
     Raises:
         ValueError: if there is no block, or the clips differ in length.
         UsageError: if there is no ffmpeg.
-        WorkError: if ffmpeg cannot encode it, or the disk is full.
+        WorkError: if ffmpeg fails, or the disk is full.
     """
     lengths = {len(block.frames) for block in blocks}
     if len(lengths) != 1:
@@ -112,7 +106,7 @@ def saliency_movie(blocks: Sequence[SaliencyBlock], path: Path) -> None:
 
 
 def overlay_heat(frame: ImageArray, saliency: npt.NDArray[np.floating], height: int) -> Image.Image:
-    """A map, float (H, W) in [0, 1], as heat over its darkened, grey frame, scaled to a height in pixels."""
+    """A map, float (H, W) in [0, 1], as heat over its darkened, grey frame, scaled to `height` pixels."""
     large = scale_frame(frame, height)
     size = (large.width, large.height)
     grey = np.asarray(large.convert("L"), dtype=np.float32)[:, :, None] * _FRAME_BRIGHTNESS
@@ -123,7 +117,7 @@ def overlay_heat(frame: ImageArray, saliency: npt.NDArray[np.floating], height: 
 
 
 def _draw_block(block: SaliencyBlock) -> Image.Image:
-    """Title, then a row of frames with their numbers, then a row of maps a network."""
+    """The title, a row of frames with their numbers, then a row of maps for each network."""
     shown = range(0, len(block.frames), -(-len(block.frames) // FIGURE_COLUMNS))
     frame_width = scaled_width(block.frames[0], _FIGURE_FRAME_HEIGHT)
     heading, caption = round(_TITLE_SIZE * _LINE) + _GAP, round(_SMALL_SIZE * _LINE) + _GAP
@@ -155,7 +149,7 @@ def _draw_title(pen: ImageDraw.ImageDraw, title: str, width: int) -> None:
 
 
 def _draw_label(pen: ImageDraw.ImageDraw, place: tuple[int, int], name: str, says: str) -> None:
-    """A row's name and, fainter below it, the network's answer; vertically centred beside the frames."""
+    """Draw a row's name and, below it and fainter, the network's answer; vertically centred beside the frames."""
     font, small = load_font(_TEXT_SIZE), load_font(_SMALL_SIZE)
     width = _LABEL_WIDTH - 2 * _GAP
     lines = [(line, font, INK) for line in wrap(name, font, width)]
@@ -182,7 +176,7 @@ def _draw_legend() -> Image.Image:
 
 
 def _draw_moment(block: SaliencyBlock, moment: int) -> Image.Image:
-    """One frame of the movie: the title, then the frame and each network's map of it side by side."""
+    """One frame of the movie: the title, then the frame and its map of each network side by side."""
     tiles = [("input", f"frame {block.indices[moment]}", scale_frame(block.frames[moment], _MOVIE_FRAME_HEIGHT))]
     for row in block.rows:
         heat = overlay_heat(block.frames[moment], row.maps[moment], _MOVIE_FRAME_HEIGHT)

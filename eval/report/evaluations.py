@@ -1,6 +1,6 @@
-"""What the page shows of each evaluation: all its rows, and their pictures.
+"""The page's sections about evaluations: all rows and their pictures.
 
-In: rows, and the pictures below the run's folder. Out: :class:`EvaluationResults`; the template words them.
+In: rows, and the pictures below the run's folder. Out: :class:`EvaluationResults` for the template.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LEVELS_BELOW_OUT = 5
 """A row lies in OUT/<evaluation>/<variant>/<network>/<train split>/seed<k>."""
 
 Rows = Mapping[PurePosixPath, Row]
-"""Folder, relative to the run's -> the row in it."""
+"""Folder, relative to the run's folder -> the row in it."""
 Pictures = Mapping[PurePosixPath, Sequence[Picture]]
 """Folder -> the pictures of the row in it."""
 
@@ -39,19 +39,19 @@ class EvaluationResults:
     anchor: str
     words: EvaluationWords
     metrics: tuple[str, ...]
-    """All that its rows have."""
+    """The metrics of all rows."""
     rows: tuple[Row, ...]
     more_rows: tuple[Row, ...]
-    """Of probes with few labels: one for each draw of the labelled videos."""
+    """Rows of probes with few labels: one for each draw of the labelled videos."""
     galleries: tuple[Gallery, ...]
     """One for each network and variant, except probes with few labels."""
     more_galleries: tuple[Gallery, ...]
-    """Of further splits and seeds, and of those probes."""
+    """Those of further splits and seeds, and of probes with few labels."""
     missing: tuple[Missing, ...]
 
 
 def read_evaluations(rows: Rows, pictures: Pictures) -> list[EvaluationResults]:
-    """The evaluations in the order of the page, their rows by variant, data and network."""
+    """The evaluations in the order of the page; their rows in the order of variant, data and network."""
     by_name: dict[str, dict[PurePosixPath, Row]] = defaultdict(dict)
     for folder in sorted(rows, key=lambda folder: _order(folder, rows[folder])):
         by_name[rows[folder].evaluation][folder] = rows[folder]
@@ -92,19 +92,19 @@ def _evaluation(name: str, rows: Rows, pictures: Pictures) -> EvaluationResults:
 
 
 def _order(folder: PurePosixPath, row: Row) -> tuple[object, ...]:
-    """Like the figure's; then split and seed."""
+    """The order of rows: as in the forest figure, then by split and seed."""
     kind = (row.architecture == "none", row.pretraining is None)
     run = (_out_of(folder), row.network, row.train_split or "", row.seed, str(folder))
     return (variant_order(row.variant), row.data_set, *kind, *run)
 
 
 def _out_of(folder: PurePosixPath) -> str:
-    """The `out` of the evaluation that wrote a row, relative to the run's folder."""
+    """The config's `out` of a row, relative to the run's folder."""
     return str(PurePosixPath(*folder.parts[:-_LEVELS_BELOW_OUT]))
 
 
 def _gallery_title(folder: PurePosixPath, rows: Rows) -> str:
-    """Network, variant, split and seed; and the folder if there are rows from several."""
+    """Network, variant, split and seed; and the `out` if rows come from several."""
     row = rows[folder]
     title = f"{row.network}, {row.variant}, {row.train_split or 'all'}, seed {row.seed}"
     return title if len({_out_of(other) for other in rows}) == 1 else f"{title} ({_out_of(folder)})"

@@ -1,6 +1,6 @@
-"""The figure at the top of the page: a line for each network and evaluation, value and interval on one axis.
+"""The forest figure at the top of the page: one line for each network and evaluation, with value and interval.
 
-In: combined results. Out: :class:`ForestPanel`s; the template draws their numbers.
+In: combined results. Out: :class:`ForestPanel`s, which the template draws.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from eval.results.words import (
 )
 
 AXIS_TICKS = (0, 25, 50, 75, 100)
-"""Percent; every line of the page has this axis."""
+"""Percent; all lines share this axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForestLine:
-    """The main number of a network. Positions on the axis are percent of its width."""
+    """The main number of a network. Positions (`*_at`) are percent of the axis' width."""
 
     label: str
     detail: str
@@ -38,7 +38,7 @@ class ForestLine:
     number: str
     interval: str
     notes: tuple[str, ...]
-    """The numbers of guessing and of the paper, likewise."""
+    """The numbers of guessing and of the paper, unless all lines of the panel share them."""
     value_at: float
     ends_at: tuple[float, float] | None
     chance_at: float | None
@@ -52,13 +52,13 @@ class ForestPanel:
     title: str
     subtitle: str
     shared: str
-    """What holds for all lines."""
+    """Text that holds for all lines."""
     has_few_labels: bool
     lines: tuple[ForestLine, ...]
 
 
 def forest_panels(run: Path, results: Sequence[Combined]) -> list[ForestPanel]:
-    """All results below a run's folder whose main metric is a share, in the order of the evaluations."""
+    """The results whose main metric is a share, in the order of the evaluations."""
     panels: dict[tuple[str, str, str], list[Combined]] = defaultdict(list)
     for result in sorted(results, key=reading_order):
         if not is_error(result.main_metric):
@@ -67,7 +67,7 @@ def forest_panels(run: Path, results: Sequence[Combined]) -> list[ForestPanel]:
 
 
 def reading_order(result: Combined) -> tuple[object, ...]:
-    """Evaluations in the order of the page; in a panel first trained networks, then random weights, no network."""
+    """Evaluations in the order of the page; in a panel trained networks, then random weights, then no network."""
     row = result.row
     position = (evaluation_order(row.evaluation), variant_order(row.variant), row.data_set)
     return (*position, row.architecture == "none", row.pretraining is None, row.network)
@@ -90,7 +90,7 @@ def _line(run: Path, result: Combined, panel: Sequence[Combined], shared: Sequen
     row, name = result.row, result.main_metric
     metric, chance, paper = result.metrics[name], row.chance.get(name), row.reported.get(name)
     detail = [evidence_words(result)]
-    if sum(other.row.network == row.network for other in panel) > 1:  # several networks of one name
+    if sum(other.row.network == row.network for other in panel) > 1:  # several networks with the same name
         detail += [training_words(row), os.path.relpath(result.root, run.resolve())]
     notes = [_chance_words(result), "" if paper is None else f"paper {number_words(name, paper)}"]
     return ForestLine(

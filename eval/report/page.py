@@ -1,8 +1,8 @@
 """The report: a run's folder -> one self-contained HTML page.
 
-In: a folder with a pre-training run, with results of evaluations below it, or both. Out: the page, which holds every
-picture and number and loads nothing. It names what is missing, with the command that makes it. Equal folders give equal
-pages.
+In: a folder with a pre-training run, with results of evaluations below it, or both. Out: a page that contains every
+picture and number and loads no other file. For missing parts it names the command that makes them. Equal folders give
+equal pages.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from stream_train.training.config import CONFIG_NAME
 REPORT_NAME = "report.html"
 TEMPLATE_NAME = "page.html"
 DIGEST_LETTERS = 12
-"""Of a network's sha256; enough to tell networks apart."""
+"""Letters of a network's sha256 on the page; enough to tell networks apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """Everything that the page shows; the template lays it out."""
+    """Everything that the template shows."""
 
     name: str
     summary: tuple[str, ...]
     """Sentences."""
     panels: tuple[ForestPanel, ...]
     more_panels: tuple[ForestPanel, ...]
-    """Of probes with few labels, which are many."""
+    """Probes with few labels; there are many."""
     tables: tuple[Table, ...]
     unmeasured_tables: tuple[Table, ...]
-    """With the paper's numbers only."""
+    """Only with the paper's numbers."""
     pretraining: Pretraining | None
     evaluations: tuple[EvaluationResults, ...]
     missing_evaluations: tuple[Missing, ...]
@@ -58,23 +58,18 @@ class Contents:
     others: tuple[Picture, ...]
     shards: ShardFacts | None
     settings: dict[str, list[str]]
-    """Text of a resolved config -> all files with it, relative to the run's folder."""
+    """Text of a resolved config -> all files with this text, relative to the run's folder."""
     run: str
-    """The folder or URL, as it was given."""
+    """The folder or URL, as the user gave it."""
 
 
 def write_report(run: str | Path, out: str | Path | None = None) -> str:
-    """Write the page.
+    """Write the page about a run's folder or URL, and return the page's location.
 
-    Args:
-        run: the folder to report on, or its URL.
-        out: the HTML file, or its URL; by default REPORT_NAME in that folder.
-
-    Returns:
-        The location of the page.
+    `out` is the HTML file or its URL; by default REPORT_NAME in the run's folder.
 
     Raises:
-        UsageError: if there is nothing to report on, or `out` is a folder.
+        UsageError: if the folder holds nothing to report, or `out` is a folder.
         WorkError: if a result or picture is damaged, or the disk is full.
     """
     target = join_location(run, REPORT_NAME) if out is None else str(out)
@@ -88,12 +83,12 @@ def write_report(run: str | Path, out: str | Path | None = None) -> str:
 
 
 def is_reported(name: str) -> bool:
-    """Whether a file, by its path below a run, is something that the page may show."""
+    """Whether the page may show a file, by its path below a run."""
     return name.endswith((".json", ".jsonl", ".yaml", ".csv", ".png"))
 
 
 def render(contents: Contents) -> str:
-    """The page's text."""
+    """The HTML text."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -109,11 +104,7 @@ def render(contents: Contents) -> str:
 
 
 def read_contents(run: Path, location: str | None = None) -> Contents:
-    """Everything below a folder that the page shows.
-
-    Args:
-        run: the folder, on this machine.
-        location: the folder or URL that the user knows, if it is another one.
+    """Everything below a local folder that the page shows; `location` is the folder or URL that the user gave.
 
     Raises:
         UsageError: if there is no such folder, or it holds neither a run nor results.
@@ -157,7 +148,7 @@ def read_contents(run: Path, location: str | None = None) -> Contents:
 
 
 def _by_owner(run: Path, rows: Rows) -> dict[PurePosixPath, list[Picture]]:
-    """Every picture, by the folder of the innermost result above it, else by its own folder; in the page's order."""
+    """All pictures in the page's order, by the folder of the nearest result above them, else by their own folder."""
     found = defaultdict(list)
     for name in find_pictures(run):
         owner = next((folder for folder in name.parents if folder in rows), name.parent)
@@ -166,7 +157,7 @@ def _by_owner(run: Path, rows: Rows) -> dict[PurePosixPath, list[Picture]]:
 
 
 def _read_settings(run: Path, rows: Rows) -> dict[str, list[str]]:
-    """Each config below a folder, equal ones once; of results without one, the config of their row."""
+    """Each config below a folder, equal ones once; for a result without a config file, the config of its row."""
     texts: dict[str, list[str]] = defaultdict(list)
     files = [PurePosixPath(path.relative_to(run).as_posix()) for path in sorted(run.rglob(CONFIG_NAME))]
     for file in files:

@@ -1,4 +1,4 @@
-"""The pictures of a run: found below its folder, embedded as data URIs, each with a caption.
+"""The pictures below a run's folder, as data URIs with captions.
 
 In: PNG files. Out: :class:`Picture`, ready for the page's template.
 """
@@ -16,7 +16,7 @@ from PIL import Image
 from shardify.errors import WorkError
 
 WIDE_PIXELS = 800
-"""Pictures from this width on keep it on a phone, to stay legible; their box scrolls."""
+"""Wider pictures keep their size on a phone, to stay readable; their box scrolls."""
 
 _KINDS = (
     (
@@ -87,7 +87,7 @@ _KINDS = (
     ),
     (r".*", "Picture", ""),
 )
-"""Pattern of the file's name, alternative text and caption. The first that fits counts; pictures have this order."""
+"""Pattern of the file name, alternative text, caption. The first match counts; pictures are shown in this order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +95,12 @@ class Picture:
     """A PNG inside the page."""
 
     name: str
-    """Path relative to the run's folder, with slashes."""
+    """Path relative to the run's folder, with `/`."""
     uri: str
     """`data:image/png;base64,...`"""
     width: int
     height: int
-    """In the file's pixels."""
+    """In pixels of the file."""
     caption: str
     alternative: str
     """The alt text."""
@@ -114,17 +114,13 @@ class Picture:
 
 
 def find_pictures(run: Path) -> list[PurePosixPath]:
-    """Every PNG below a folder, hidden ones left out, as sorted paths relative to it."""
+    """All PNGs below a folder except hidden ones, as sorted paths relative to it."""
     found = (PurePosixPath(path.relative_to(run).as_posix()) for path in run.rglob("*.png") if path.is_file())
     return sorted(name for name in found if not any(part.startswith(".") for part in name.parts))
 
 
 def read_picture(run: Path, name: PurePosixPath) -> Picture:
-    """Read the PNG `name` below a run's folder.
-
-    Raises:
-        WorkError: if the file is not a whole PNG.
-    """
+    """Read the PNG `name` below a run's folder. Raises WorkError if the file is not a complete PNG."""
     data = (run / name).read_bytes()
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:

@@ -1,6 +1,6 @@
-"""What the page says of a pre-training run: settings, progress, validation, and what is missing.
+"""The page's section about a pre-training run: settings, progress, validation, and missing parts.
 
-In: the folder of `stream-train pretrain`. Out: :class:`Pretraining`, in words.
+In: the folder of `stream-train pretrain`. Out: :class:`Pretraining`, as text.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from stream_train.training.validation import RESULT_NAME, Validation, confusion_
 from stream_train.transformations.preview import TRANSFORMATIONS_NAME
 
 _SIGNS = (CONFIG_NAME, METRICS_NAME, RESULT_NAME, CURVES_NAME, CONTACT_SHEET_NAME, TRANSFORMATIONS_NAME)
-"""A folder with one of these, and without a result row, is a pre-training run."""
+"""A folder with one of these and without a result row is a pre-training run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskMetric:
-    """A metric of the pretext task, in words; "" if it is not known."""
+    """A metric of the pretext task, as text; unknown values are ""."""
 
     name: str
     held_out: str
@@ -41,7 +41,7 @@ class TaskMetric:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the first paragraph can name it."""
+        """Whether the first paragraph can show it."""
         return bool(self.held_out and self.guessing)
 
 
@@ -50,9 +50,9 @@ class Pretraining:
     """A run of `stream-train pretrain`."""
 
     facts: tuple[tuple[str, str], ...]
-    """Name and value."""
+    """Pairs of name and value."""
     problem: str
-    """Why the settings could not be read; "" if they could."""
+    """Why the settings cannot be read; "" if they can."""
     metrics: tuple[TaskMetric, ...]
     validation: Validation | None
     pictures: Sequence[Picture]
@@ -60,21 +60,16 @@ class Pretraining:
     headline: str
     """The run in half a sentence."""
     shards: str | None
-    """Location of the training data; None if the settings could not be read."""
+    """Location of the training data; None if the settings cannot be read."""
 
 
 def holds_pretraining(run: Path) -> bool:
-    """Whether a folder holds anything of a pre-training run, rather than a result of an evaluation."""
+    """Whether a folder holds files of a pre-training run, and no result of an evaluation."""
     return any((run / name).is_file() for name in _SIGNS) and not (run / ROW_NAME).is_file()
 
 
 def read_pretraining(run: Path, pictures: Sequence[Picture], location: str) -> Pretraining:
-    """Everything that is known of a run.
-
-    Args:
-        run: its folder, on this machine.
-        pictures: all in that folder.
-        location: the folder or URL that the user knows.
+    """All facts about a run in a local folder; `location` is the folder or URL that the user gave.
 
     Raises:
         WorkError: if its validation.json is damaged.
@@ -95,7 +90,7 @@ def read_pretraining(run: Path, pictures: Sequence[Picture], location: str) -> P
 
 
 def _read_config(run: Path) -> tuple[PretrainConfig | None, str]:
-    """The settings, or why there are none: settings of an old version do not stop the report."""
+    """The settings, or why they cannot be read: settings of an old version do not stop the report."""
     if not (run / CONFIG_NAME).is_file():
         return None, ""
     try:
@@ -166,7 +161,7 @@ def _metrics(
 def _missing(
     run: Path, location: str, config: PretrainConfig | None, validation: Validation | None, present: set[str]
 ) -> list[Missing]:
-    """The parts of a complete run that this one does not have."""
+    """The parts of a complete run that this run lacks."""
     resume = f"stream-train pretrain {run / CONFIG_NAME if config is not None and not is_url(location) else 'CONFIG'}"
     validate = f"stream-train validate {location}"
     if config and config.validation is None:

@@ -1,4 +1,4 @@
-"""What the page says of the data set that a network learnt from."""
+"""The page's section about the data set that a network learnt from."""
 
 from __future__ import annotations
 
@@ -19,19 +19,17 @@ class ShardFacts:
 
     location: str
     problem: str = ""
-    """Why nothing is known; "" otherwise."""
+    """Why it cannot be read; "" if it can."""
     has_changed: bool = False
-    """Whether the held-out videos are no longer those of the validation."""
+    """Whether the held-out videos have changed since the validation."""
     summary: dict[str, Any] | None = None
-    """Of :func:`shardify.inspection.summary.summarise_dataset`."""
+    """The result of :func:`shardify.inspection.summary.summarise_dataset`."""
 
 
 def read_shards(location: str, validation: Validation | None) -> ShardFacts:
-    """Describe a data set; one that is gone or damaged gives the reason.
+    """Describe the data set in a folder or URL, or say why it cannot be read.
 
-    Args:
-        location: folder or URL.
-        validation: of a network on one of its splits, if there is one.
+    `validation` is that of a network on one of its splits, if there is one.
     """
     try:
         store = open_store(location)
@@ -45,7 +43,7 @@ def read_shards(location: str, validation: Validation | None) -> ShardFacts:
 
 
 def _fingerprint(store: Store, split: str | None) -> str:
-    """Of a split; "" if the data set has no such split any more."""
+    """The fingerprint of a split; "" if the data set no longer has it."""
     try:
         return read_manifest(store).fingerprint(split)
     except UsageError:

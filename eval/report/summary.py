@@ -1,4 +1,4 @@
-"""The first paragraph of the page: what was run, on what data, and the main numbers."""
+"""The first paragraph of the page: the run, its data, and the main numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eval.results.words import count_words, number_words
 
 
 def summary_sentences(pretraining: Pretraining | None, results: Sequence[Combined]) -> list[str]:
-    """What was run, its validation metrics, and the main number of each evaluation."""
+    """The run, its validation metrics, and the main number of each evaluation."""
     sentences = []
     if pretraining is not None:
         sentences.append(f"{pretraining.headline}.")
@@ -34,7 +34,7 @@ def summary_sentences(pretraining: Pretraining | None, results: Sequence[Combine
 
 
 def _main_numbers(results: Sequence[Combined]) -> str:
-    """The number of an evaluation's first network, and of random weights in the same variant."""
+    """The main number of an evaluation's first network, and of random weights in the same variant."""
     row = results[0].row
     shown = [results[0]]
     if row.pretraining is not None:

@@ -1,4 +1,4 @@
-"""How the page names evaluations, and what is missing."""
+"""The page's words for evaluations and for missing parts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from eval.suite import EVALUATIONS as SUITE
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """Something that the page would show if it were there."""
+    """A missing part of the page, and the command that makes it."""
 
     what: str
     command: str
-    """What makes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +21,11 @@ class EvaluationWords:
 
     title: str
     short: str
-    """The title where space is short."""
+    """Short title."""
     question: str
-    """One sentence: what its numbers say."""
+    """One sentence: what its numbers mean."""
     command: str
-    """What makes its results."""
+    """The command that computes its results."""
 
 
 EVALUATIONS = {
@@ -43,7 +42,7 @@ EVALUATIONS = {
 
 
 def words_for(evaluation: str) -> EvaluationWords:
-    """The introduction of an evaluation; for an unknown one, its name."""
+    """The introduction of an evaluation; an unknown one has only its name."""
     plain = evaluation.replace("_", " ").capitalize()
     return EVALUATIONS.get(evaluation) or EvaluationWords(
         title=plain, short=plain, question="", command=f"video-eval {evaluation} CONFIG"
@@ -51,6 +50,6 @@ def words_for(evaluation: str) -> EvaluationWords:
 
 
 def evaluation_order(evaluation: str) -> int:
-    """Position of an evaluation on the page; unknown ones come last."""
+    """The position of an evaluation on the page; unknown ones come last."""
     known = list(EVALUATIONS)
     return known.index(evaluation) if evaluation in known else len(known)
