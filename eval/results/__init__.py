@@ -1,1 +1,1 @@
-"""Result rows on disk, their intervals, and the numbers of the paper that stand beside them."""
+"""Result rows on disk, their intervals, and the paper's numbers for comparison."""

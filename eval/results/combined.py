@@ -1,8 +1,9 @@
-"""Result rows of several splits and seeds -> one result each.
+"""Combine result rows of several splits and seeds.
 
-In: folders with results of evaluations. Out: :class:`Combined` results. Rows belong together if they differ only by
-split and seed: the same evaluation, settings, data set and weights. Random weights and features without a network have
-no checksum; their rows must come from the same run of evaluations, because only its config says how wide they are.
+In: folders with results of evaluations. Out: :class:`Combined` results. Rows belong together if they differ only in
+split and seed: they have the same evaluation, settings, data set and weights. Random weights and features without a
+network have no checksum; their rows must come from the same run of evaluations, because only its config says how wide
+the networks are.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from eval.results.rows import Metric, Row, VideoScores, find_rows, read_row, rea
 DATA_KEYS = ("train_fingerprint",)
 """Keys of a row's config that differ between splits: the training data."""
 SEED_KEYS = ("network_seed",)
-"""Keys of a row's config that are seeds: of random weights. (The row's own seed draws the labelled videos.)"""
+"""Keys of a row's config with seeds of random weights. (The row's own seed draws the labelled videos.)"""
 _LEVELS_BELOW_ROOT = 5
 """A row lies in ROOT/evaluation/variant/network/split/seed."""
 
@@ -32,23 +33,23 @@ class Combined:
     """The result of one or more rows that belong together."""
 
     row: Row
-    """One of them, for all that they share."""
+    """One of the rows, for the fields that all share."""
     root: Path
     """The folder of the run of evaluations that wrote `row`."""
     metrics: dict[str, Metric]
-    """Means over splits of means over seeds; the metrics of a single row as they are."""
+    """Means over splits of means over seeds; those of a single row are unchanged."""
     num_splits: int
     num_seeds: int
-    """In the split that has most."""
+    """In the split with most seeds."""
     num_videos: int
-    """Different test videos over all splits."""
+    """Distinct test videos of all splits."""
     num_groups: int
     num_left_out: int
-    """Test videos that are too short, over all splits."""
+    """Test videos of all splits that are too short."""
 
     @cached_property
     def reported(self) -> Reported:
-        """The line of the paper that reports the like."""
+        """The paper's line about a similar experiment."""
         row = self.row
         return find_reported(
             evaluation=row.evaluation,
@@ -64,7 +65,7 @@ class Combined:
 
     @property
     def data_set(self) -> str:
-        """The name of the test data; one spelling for each of the paper's data sets."""
+        """The name of the test data; the paper's data sets have one spelling each."""
         name = self.row.data_set
         return (like_data_set(name) or name) if is_whole(name) else name
 
@@ -78,7 +79,7 @@ class Combined:
 def combine(roots: Iterable[Path]) -> list[Combined]:
     """All results below some folders: first this method, then other training, random weights, no network.
 
-    A row with the network, settings, data, split and seed of another row is left out.
+    Of rows with the same network, settings, data, split and seed, only the first counts.
 
     Raises:
         UsageError: if a folder does not exist.
@@ -114,7 +115,7 @@ def _what_is_shared(folder: Path, row: Row) -> tuple[str, ...]:
 
 
 def _of_one_data(rows: Sequence[tuple[Path, Row]]) -> list[list[tuple[Path, Row]]]:
-    """Separate rows by their data if one split name stands for different data."""
+    """Separate rows by their data, if rows with the same split name have different data."""
     found = defaultdict(set)
     for _, row in rows:
         found[_split_of(row)].add(_data_of(row))

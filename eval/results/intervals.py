@@ -1,11 +1,11 @@
-"""How sure a mean over test videos is: 95 % intervals by bootstrap over source groups, and over seeds.
+"""95 % intervals of a mean over test videos, by bootstrap over source groups and over seeds.
 
-In: a number for every video, and its source group. Out: the two ends of the interval. Groups are resampled, not videos:
-UCF101's clips are cut from shared videos, and count as one piece of evidence.
+In: a number for every video, and its source group. Out: the two ends of the interval. The bootstrap resamples groups,
+not videos, because clips that UCF101 cut from one video are not independent.
 
 The ends are expanded percentiles (T. Hesterberg, "What Teachers Should Know About the Bootstrap", 2015): plain ones are
-too narrow if there are few groups. An interval over one seed says nothing about other seeds. There is no interval,
-(NaN, NaN), if there is a single group, or if all groups and seeds are alike (say, every answer is right).
+too narrow for few groups. An interval over one seed says nothing about other seeds. There is no interval, (NaN, NaN),
+for a single group, or if all groups and seeds give the same value (for example, every answer is right).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ CONFIDENCE = 0.95
 NO_INTERVAL = (math.nan, math.nan)
 
 _GROUP_KEY, _SEED_KEY = 0, 1
-"""Second half of the generator's key: groups and seeds have streams of their own."""
+"""Second half of the generator's key: groups and seeds use different streams."""
 _BLOCK_DRAWS = 1 << 21
-"""Groups drawn at a time: a bound of memory that changes no number."""
+"""Groups drawn at a time. It limits memory and does not change results."""
 _ALIKE = 1e-12
 
 
@@ -40,7 +40,7 @@ class ScoredRun:
     values: FloatArray
     """float64 (V,)."""
     groups: tuple[str, ...]
-    """Source group of each video; a name means the same group in every run."""
+    """The source group of each video; equal names are the same group in all runs."""
 
     def __post_init__(self) -> None:
         if self.values.ndim != 1 or not len(self.values) or len(self.values) != len(self.groups):
@@ -48,7 +48,7 @@ class ScoredRun:
 
 
 def measure(scores: VideoScores, *, seed: int = 0) -> dict[str, Metric]:
-    """Every metric of an evaluation: the mean over its videos with its interval."""
+    """All metrics of an evaluation: the means over its videos, with intervals."""
     metrics = {}
     for name, values in scores.values.items():
         low, high = grouped_interval(values, scores.groups, seed=seed)
@@ -70,8 +70,8 @@ def grouped_interval(
         values: float64 (V,).
         groups: source group of each value.
         seed: of the resampling, 0 <= seed < 2**63; equal arguments give equal ends.
-        confidence: how often the interval should hold the true mean, in (0, 1).
-        num_resamples: how often groups are drawn, each time as many as there are.
+        confidence: share of intervals that should contain the true mean, in (0, 1).
+        num_resamples: how many times to resample; each resample draws as many groups as there are.
     """
     run = ScoredRun(split="", values=values, groups=tuple(groups))
     return combined_interval([run], seed=seed, confidence=confidence, num_resamples=num_resamples)
@@ -89,13 +89,13 @@ def combined_interval(
     confidence: float = CONFIDENCE,
     num_resamples: int = NUM_RESAMPLES,
 ) -> tuple[float, float]:
-    """The interval of :func:`combined_mean`, over groups and, in splits with several runs, over these.
+    """The interval of :func:`combined_mean`; the options are those of :func:`grouped_interval`.
 
-    A group is drawn once for all runs that test it: those of other seeds or, as in HMDB51, of other splits. Runs of one
-    split differ by their seed and are drawn too. The options are those of :func:`grouped_interval`.
+    Groups are resampled, and also the runs of a split, which differ in their seed. One draw of groups holds for all
+    runs, because runs of different seeds, or of HMDB51's splits, test the same groups.
 
     Returns:
-        The ends; (NaN, NaN) if there are no more groups than splits, or all groups and seeds are alike.
+        The ends; (NaN, NaN) if there are no more groups than splits, or all groups and seeds give the same value.
 
     Raises:
         ValueError: if there are no runs, or an option is out of its range.
@@ -119,7 +119,7 @@ def _splits(runs: Sequence[ScoredRun]) -> list[IntArray]:
 
 
 def _shares(runs: Sequence[ScoredRun]) -> FloatArray:
-    """float64 (R,): the weight of each run's mean in the whole mean."""
+    """float64 (R,): the weight of each run's mean in the combined mean."""
     if not runs:
         raise ValueError("there are no runs")
     num_runs = Counter(run.split for run in runs)
@@ -127,7 +127,7 @@ def _shares(runs: Sequence[ScoredRun]) -> FloatArray:
 
 
 def _by_group(runs: Sequence[ScoredRun]) -> tuple[FloatArray, FloatArray]:
-    """Sum of the values, and number of videos, of each group in each run: two float64 (G, R)."""
+    """Two float64 (G, R): the sum of the values and the number of videos of each group in each run."""
     names = {name: i for i, name in enumerate(sorted({name for run in runs for name in run.groups}))}
     sums, counts = np.zeros((2, len(names), len(runs)))
     for i, run in enumerate(runs):
@@ -138,12 +138,12 @@ def _by_group(runs: Sequence[ScoredRun]) -> tuple[FloatArray, FloatArray]:
 
 
 def _tail_share(runs: Sequence[ScoredRun], sums: FloatArray, counts: FloatArray, confidence: float) -> float | None:
-    """The share of resamples to cut off at each end; None if there can be no interval.
+    """The share of resamples to cut off at each end; None if there is no interval.
 
-    Resampling n things shows (n - 1) / n of the variance of n independent ones, and a normal quantile is too small for
-    few of them: Hesterberg's share for one sample is Phi(-sqrt(n / (n - 1)) * t[n - 1]). Here the variance has several
-    parts (the groups, and each split's runs), so the ratio is that of their sums, and the degrees of freedom are
-    Satterthwaite's. With one run this is Hesterberg's share.
+    Resampling n things shows only (n - 1) / n of the true variance, and for small n a normal quantile is too small.
+    Hesterberg's share for one sample corrects both: Phi(-sqrt(n / (n - 1)) * t[n - 1]). Here the variance has several
+    parts: the groups, and the runs of each split. So the ratio uses the sums of the parts, and the degrees of freedom
+    are Satterthwaite's. With one run this equals Hesterberg's share.
     """
     shares, splits = _shares(runs), _splits(runs)
     means = sums.sum(axis=0) / counts.sum(axis=0)
@@ -162,13 +162,13 @@ def _tail_share(runs: Sequence[ScoredRun], sums: FloatArray, counts: FloatArray,
 
 
 def _means(weights: FloatArray, sums: FloatArray, counts: FloatArray) -> FloatArray:
-    """float64 (B, R) means under drawn groups; NaN where a run has none of them."""
+    """float64 (B, R): the means over the drawn groups; NaN where a run has none of them."""
     drawn = weights @ counts
     return np.divide(weights @ sums, drawn, out=np.full_like(drawn, np.nan), where=drawn > 0)
 
 
 def _group_weights(num_groups: int, seed: int, num_resamples: int) -> Iterator[FloatArray]:
-    """How often each group is drawn: float64 (B, G) blocks, `num_resamples` rows in all."""
+    """float64 (B, G) blocks: how often each group is drawn; `num_resamples` rows in all."""
     generator = np.random.Philox(key=[seed, _GROUP_KEY])
     block = max(1, _BLOCK_DRAWS // num_groups)
     for start in range(0, num_resamples, block):
@@ -177,7 +177,7 @@ def _group_weights(num_groups: int, seed: int, num_resamples: int) -> Iterator[F
 
 
 def _run_weights(runs: Sequence[ScoredRun], seed: int, num_resamples: int) -> FloatArray:
-    """float64 (num_resamples, R): the weight of each run's mean when the runs of each split are drawn."""
+    """float64 (num_resamples, R): the weight of each run's mean, with resampled runs in each split."""
     generator = np.random.Philox(key=[seed, _SEED_KEY])
     weights = np.tile(_shares(runs), (num_resamples, 1))
     for positions in _splits(runs):
@@ -187,7 +187,7 @@ def _run_weights(runs: Sequence[ScoredRun], seed: int, num_resamples: int) -> Fl
 
 
 def _count_draws(generator: np.random.Philox, rows: int, num_things: int) -> FloatArray:
-    """float64 (rows, N): how often each of N things is drawn in N draws, computed here from the raw words."""
+    """float64 (rows, N): how often each of N things occurs in N draws, computed from the generator's raw words."""
     words = generator.random_raw(rows * num_things) >> np.uint64(32)
     drawn = (words * np.uint64(num_things) >> np.uint64(32)).astype(np.int64).reshape(rows, num_things)
     drawn += np.arange(rows)[:, None] * num_things

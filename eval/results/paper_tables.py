@@ -1,6 +1,6 @@
-"""The numbers that the paper reports: Tables 1 to 4, and the still videos of section 4, each in the paper's order.
+"""The numbers of the paper, in its order: Tables 1 to 4, and the still videos of section 4.
 
-Accuracies are fractions here and percent in the paper; the mean absolute error of synchronisation counts frames.
+Accuracies are fractions here and percent in the paper; the mean absolute error of synchronisation is in frames.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 RowKind = Literal["ours", "labels", "reimplemented", "published"]
-"""This method; pre-training with action labels; others' methods as the authors trained them on C3D; as published."""
+"""This method; pre-training with action labels; other methods that the authors trained on C3D; other published ones."""
 
 ALL_MOTIONS = ("random", "periodic", "warp")
 TOP = (1, 5, 10, 20, 50)
@@ -18,12 +18,12 @@ TOP = (1, 5, 10, 20, 50)
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a number answers."""
+    """The question that a number answers."""
 
     evaluation: str
     variant: str
     data_set: str
-    """The data it is tested on: ucf101 or hmdb51."""
+    """The test data: ucf101 or hmdb51."""
 
 
 FROZEN_UCF101 = Question(evaluation="probe", variant="fc-all", data_set="ucf101")
@@ -37,7 +37,7 @@ RETRIEVAL = Question(evaluation="retrieval", variant="pooled", data_set="ucf101"
 
 
 NETWORK_NAMES = {"c3d": "C3D", "c3d_large": "C3D, large", "r3d18": "3D-ResNet18", "r2plus1d18": "R(2+1)D"}
-"""Architecture -> the network as the paper calls it."""
+"""Architecture -> its name in the paper."""
 _ARCHITECTURES = {name: architecture for architecture, name in NETWORK_NAMES.items()}
 
 
@@ -48,24 +48,24 @@ class PaperRow:
     method: str
     kind: RowKind
     network: str = "C3D"
-    """As the paper calls it."""
+    """Its name in the paper."""
     trained_on: str = "ucf101"
     """ucf101 or kinetics; "" where the paper does not say."""
     motions: tuple[str, ...] = ALL_MOTIONS
-    """Of this method: motion classes beside speed."""
+    """For this method: the motion classes besides speed."""
     speed_loss: bool = True
     results: Mapping[Question, Mapping[str, float]]
     """Question -> metric -> number."""
 
     @property
     def architecture(self) -> str:
-        """As this program calls the network; "" for networks that it does not have."""
+        """This program's name for the network; "" for other networks."""
         return _ARCHITECTURES.get(self.network, "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaperTable:
-    """One of the paper's tables, its lines in the paper's order."""
+    """One of the paper's tables, with its lines in the paper's order."""
 
     name: str
     title: str

@@ -1,7 +1,7 @@
-"""What an evaluation writes: `row.json`, one result, and `videos.csv`, the scores of every test video.
+"""The files of a result: `row.json` holds the row, and `videos.csv` the scores of every test video.
 
-In: a row, and the scores of its videos. Out: both files in one folder, whole or not at all; reading gives the same
-values again. Nothing depends on time or machine, so equal results are equal bytes.
+In: a row, and the scores of its videos. Out: both files in one folder, each written atomically; reading gives the same
+values. Nothing depends on time or machine, so equal results give equal bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROW_NAME = "row.json"
 SCORES_NAME = "videos.csv"
 
 _UCF101_CLIP = re.compile(r"(?P<group>.+_g\d+)_c\d+(-[0-9a-f]{10})?")
-"""UCF101's file name; the digest is there where two paths would have the same key."""
+"""A file name of UCF101; keys that would repeat end in a digest."""
 _FIXED_COLUMNS = ("key", "group", "label", "predicted")
 
 
@@ -37,18 +37,18 @@ class VideoScores:
     """The scores of V test videos, V at least 1.
 
     Raises:
-        ValueError: if a column has another length or type than it should, or a value is not a finite number.
+        ValueError: if a column has the wrong length or type, or a value is not a finite number.
     """
 
     keys: tuple[str, ...]
     groups: tuple[str, ...]
-    """The source of each video, see :func:`group_of_key`; intervals resample these."""
+    """The source of each video, see :func:`group_of_key`; intervals resample the groups."""
     labels: IntArray
-    """int64 (V,) class numbers, -1 where a video has none."""
+    """int64 (V,) class numbers, -1 where there is none."""
     predicted: IntArray | None
-    """int64 (V,) class numbers; None where an evaluation names no class, such as retrieval."""
+    """int64 (V,) class numbers; None if the evaluation predicts no class, such as retrieval."""
     values: dict[str, FloatArray]
-    """Metric -> float64 (V,), whose mean is the metric; the first is the main one."""
+    """Metric -> float64 (V,), whose mean is the metric; the first is the main metric."""
 
     def __post_init__(self) -> None:
         if not self.keys or not self.values:
@@ -70,13 +70,13 @@ class VideoScores:
 
 
 def group_of_key(key: str) -> str:
-    """The source that a video was cut from: `..._gXX` of UCF101's key `..._gXX_cYY`; any other key is its own group."""
+    """The source of a video: `..._gXX` for UCF101's key `..._gXX_cYY`; any other key is its own group."""
     match = _UCF101_CLIP.fullmatch(key)
     return match["group"] if match else key
 
 
 def _bound(value: object) -> object:
-    """JSON has no NaN: null stands for a bound that is not known."""
+    """Read null as NaN, an unknown bound: JSON has no NaN."""
     return math.nan if value is None else value
 
 
@@ -88,7 +88,7 @@ class Metric:
 
     value: float
     low: Annotated[float, BeforeValidator(_bound)]
-    """NaN, like `high`, if there is no interval."""
+    """NaN, as is `high`, if there is no interval."""
     high: Annotated[float, BeforeValidator(_bound)]
 
     @property
@@ -98,10 +98,10 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One result: one network in one variant of one evaluation, on one test split, with one seed.
+    """One result: a network in a variant of an evaluation, on one test split, with one seed.
 
     Raises:
-        ValueError: if there is no metric, or `pretraining` does not name its question.
+        ValueError: if there is no metric, or `pretraining` has no question.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -114,16 +114,16 @@ class Row:
     network: str
     """The network's name in the config: pretrained, random, supervised ..."""
     architecture: str
-    """c3d, r3d18 ...; "none" for features that are no network's."""
+    """c3d, r3d18 ...; "none" for features without a network."""
     pretraining: dict[str, Any] | None
-    """None for random weights; else `question` (transformations; transfer, that is with action labels; torchvision ...)
-    and, as far as they are known, `data_set`, `split`, `motions`, `speed_loss`, `epochs`, `step`."""
+    """None for random weights; else `question` (transformations; transfer, which uses action labels; torchvision ...)
+    and, if known, `data_set`, `split`, `motions`, `speed_loss`, `epochs`, `step`."""
     weights: str
-    """sha256 of the weights, or torchvision's name for them; "" where they are drawn or there are none."""
+    """sha256 of the weights, or torchvision's name for them; "" for random weights and without a network."""
     data_set: str
-    """Name of the test data in its manifest."""
+    """The name in the test data's manifest."""
     fingerprint: str
-    """Of the test split."""
+    """The fingerprint of the test split."""
     train_split: str | None
     test_split: str | None
     seed: int
@@ -135,9 +135,9 @@ class Row:
     chance: dict[str, float]
     """Metric -> the value of guessing."""
     metrics: dict[str, Metric]
-    """The first one is the main one."""
+    """The first is the main metric."""
     reported: dict[str, float]
-    """Metric -> the paper's number for the like experiment on its own data; empty if there is none."""
+    """Metric -> the paper's number for a similar experiment on its own data; empty if there is none."""
     config: dict[str, Any]
     """The resolved settings of this row, as JSON values."""
 
@@ -151,10 +151,10 @@ class Row:
 def write_row(folder: Path, row: Row, scores: VideoScores) -> None:
     """Write `videos.csv`, then `row.json`, each atomically; a folder with a `row.json` is complete.
 
-    The folder is made; an earlier row there is replaced.
+    Creates the folder, and replaces an earlier row there.
 
     Raises:
-        ValueError: if row and scores disagree on the metrics and their order, the videos or the groups.
+        ValueError: if row and scores differ in the metrics or their order, or in the numbers of videos or groups.
     """
     if list(row.metrics) != list(scores.values):
         raise ValueError(f"the row has the metrics {list(row.metrics)}, the videos {list(scores.values)}")
@@ -170,11 +170,7 @@ def write_row(folder: Path, row: Row, scores: VideoScores) -> None:
 
 
 def read_row(folder: Path, location: str | None = None) -> Row:
-    """The row in a folder.
-
-    Args:
-        folder: on this machine.
-        location: the folder or URL that the user knows, if it is another one.
+    """The row in a local folder; `location` is the folder or URL that the user gave, for messages.
 
     Raises:
         WorkError: if `row.json` is missing or damaged.
@@ -196,11 +192,7 @@ def read_row(folder: Path, location: str | None = None) -> Row:
 
 
 def read_scores(folder: Path) -> VideoScores:
-    """The scores of a row's videos.
-
-    Raises:
-        WorkError: if `videos.csv` is missing or damaged.
-    """
+    """The scores of a row's videos. Raises WorkError if `videos.csv` is missing or damaged."""
     path = folder / SCORES_NAME
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -216,11 +208,7 @@ def read_scores(folder: Path) -> VideoScores:
 
 
 def find_rows(root: Path) -> list[Path]:
-    """All folders at or below `root` that hold a `row.json`, sorted.
-
-    Raises:
-        UsageError: if there is no such folder.
-    """
+    """All folders at or below `root` with a `row.json`, sorted. Raises UsageError if `root` is no folder."""
     if not root.is_dir():
         reason = "is not a folder" if root.exists() else "does not exist"
         raise UsageError(f"{root} {reason}; give a folder that evaluations wrote their results below")
@@ -228,12 +216,12 @@ def find_rows(root: Path) -> list[Path]:
 
 
 def is_of_rows(name: str) -> bool:
-    """Whether :func:`write_row` writes a file of this name or path."""
+    """Whether a name or path is that of a file from :func:`write_row`."""
     return name.rpartition("/")[2] in (ROW_NAME, SCORES_NAME)
 
 
 def row_values(row: Row) -> dict[str, Any]:
-    """A row in JSON values, as in `row.json`; unknown bounds are None."""
+    """A row as JSON values, as in `row.json`; unknown bounds are None."""
     values = asdict(row)
     for metric in values["metrics"].values():
         metric |= {name: None for name in ("low", "high") if math.isnan(metric[name])}
@@ -251,7 +239,7 @@ def _scores_csv(scores: VideoScores) -> str:
 
 
 def _parse_scores(header: list[str], lines: list[list[str]]) -> VideoScores:
-    """Raises ValueError if the table is not one of test videos."""
+    """Raises ValueError if this is no table of test videos."""
     if tuple(header[: len(_FIXED_COLUMNS)]) != _FIXED_COLUMNS:
         raise ValueError(f"the columns are {header}")
     if wrong := [number for number, line in enumerate(lines, start=2) if len(line) != len(header)]:

@@ -1,7 +1,4 @@
-"""The words for results, shared by tables and report: data sets, networks, metrics, numbers, and their evidence.
-
-In: rows and results. Out: text for people.
-"""
+"""Rows and results -> words for tables and report: data sets, networks, metrics, numbers, and their evidence."""
 
 from __future__ import annotations
 
@@ -14,29 +11,29 @@ from eval.results.rows import Metric, Row
 NONE = "-"
 PERCENT = "\N{NO-BREAK SPACE}%"
 PROBE_CLASSIFIERS = {"fc": "three new layers", "linear": "logistic regression", "knn": "nearest neighbours"}
-"""First part of a probe's variant -> its name, in the order of tables and page."""
+"""First part of a probe's variant -> its name, in the order of tables and report."""
 
 _DATA_SETS = {"ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics": "Kinetics", "kinetics600": "Kinetics-600"}
 _QUESTIONS = {"transfer": "action labels", "torchvision": "torchvision's weights"}
 
 
 def data_set_words(name: str) -> str:
-    """A data set as the paper writes it; others by their own names."""
+    """The paper's name of a data set; other data sets keep their names."""
     return _DATA_SETS.get(name, name)
 
 
 def network_words(architecture: str) -> str:
-    """An architecture as the paper writes it; a dash for "none"."""
+    """The paper's name of an architecture; a dash for "none"."""
     return NETWORK_NAMES.get(architecture, NONE if architecture == "none" else architecture)
 
 
 def question_words(question: str) -> str:
-    """What a network was trained to answer."""
+    """The name of the question that a network was trained on."""
     return _QUESTIONS.get(question, question.replace("_", " "))
 
 
 def training_words(row: Row) -> str:
-    """What a network learnt before: "transformations (warp, speed), on ucf101 train1, 100 epochs", "random weights"."""
+    """A network's earlier training: "transformations (warp, speed), on ucf101 train1, 100 epochs", "random weights"."""
     pretraining = row.pretraining
     if pretraining is None:
         return "no network" if row.architecture == "none" else "random weights"
@@ -49,7 +46,7 @@ def training_words(row: Row) -> str:
 
 
 def is_error(metric: str) -> bool:
-    """Whether a metric counts frames, less being better; all others are shares, more being better."""
+    """Whether a metric is an error in steps, where less is better; all others are shares, where more is better."""
     return metric == "mae"
 
 
@@ -61,26 +58,26 @@ def metric_words(metric: str) -> str:
 
 
 def plain_number(metric: str, value: float | None) -> str:
-    """0.683 -> "68.3"; an error, 1.611 -> "1.61"; None -> a dash."""
+    """0.683 -> "68.3"; the error 1.611 -> "1.61"; None -> a dash."""
     if value is None:
         return NONE
     return f"{value:.2f}" if is_error(metric) else f"{100 * value:.1f}"
 
 
 def number_words(metric: str, value: float) -> str:
-    """The same with its unit: 0.683 -> "68.3 %"; errors have none."""
+    """A number with its unit: 0.683 -> "68.3 %"; errors have no unit."""
     return plain_number(metric, value) + ("" if is_error(metric) else PERCENT)
 
 
 def interval_words(metric: str, measured: Metric) -> str:
-    """An interval such as [45.0, 59.2], or that there is none."""
+    """An interval such as "[45.0, 59.2]", or "no interval"."""
     if not measured.has_interval:
         return "no interval"
     return f"[{plain_number(metric, measured.low)}, {plain_number(metric, measured.high)}]"
 
 
 def evidence_words(result: Combined) -> str:
-    """What a number rests on: "2 splits, 1 seed, 48 test videos in 24 groups, 3 too short and left out"."""
+    """The evidence for a number: "2 splits, 1 seed, 48 test videos in 24 groups, 3 too short and left out"."""
     videos = count_words(result.num_videos, "test video")
     if result.num_groups < result.num_videos:
         videos += f" in {count_words(result.num_groups, 'group')}"
@@ -95,7 +92,7 @@ def count_words(count: int, noun: str) -> str:
 
 
 def variant_order(variant: str) -> tuple[int, str, int, float]:
-    """Where a variant stands: probes by classifier, then all labels, shares of them, numbers of videos, downwards."""
+    """Sort key of variants: probes by classifier, then all labels, percentages, numbers of videos, each descending."""
     name, _, budget = variant.partition("-")
     known = list(PROBE_CLASSIFIERS)
     if name not in known:
@@ -106,5 +103,5 @@ def variant_order(variant: str) -> tuple[int, str, int, float]:
 
 
 def has_few_labels(row: Row) -> bool:
-    """Whether only part of the labels was learnt from; there are many such probes."""
+    """Whether a row is a probe that learnt from only part of the labels."""
     return row.evaluation == "probe" and not row.variant.endswith("-all")

@@ -1,7 +1,7 @@
-"""The paper's tables with measured numbers beside the reported ones, and the probes, which the paper does not have.
+"""The paper's tables with measured numbers beside the reported ones; and tables of probes, which the paper lacks.
 
-In: folders with results of evaluations, or none. Out: :class:`~eval.tables.format.Table`s. A table is built once for
-the paper's own data sets, and once for every other data set that it was measured on.
+In: folders with results of evaluations, or none. Out: :class:`~eval.tables.format.Table`s. Each table exists once for
+the paper's own data sets, and once for every other data set with results.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ MARKDOWN_NAME = "tables.md"
 
 
 def build_tables(roots: Iterable[Path]) -> list[Table]:
-    """Tables 1 to 3, the still videos, Table 4 and the probes, each for one data set after the other.
+    """Tables 1 to 3, the still videos, Table 4 and the probes, each for all its data sets.
 
-    Without folders, the tables show what there is to measure.
+    Without folders, the tables hold only the paper's numbers.
 
     Raises:
         UsageError: if a folder does not exist.
@@ -55,19 +55,19 @@ def tables_of(locations: Iterable[str]) -> list[Table]:
 
 
 def _named(note: str, copies: Mapping[str, str]) -> str:
-    """A note with the user's locations instead of their copies on this machine."""
+    """A note with the user's locations instead of their local copies."""
     for copy, location in copies.items():
         note = note.replace(copy, location)
     return note
 
 
 def tables_markdown(tables: Sequence[Table]) -> str:
-    """All tables below each other."""
+    """All tables in one text."""
     return "\n".join(to_markdown(table) for table in tables)
 
 
 def write_tables(tables: Sequence[Table], out: str | Path) -> list[str]:
-    """Write MARKDOWN_NAME, and a CSV file for each table, to a folder (made if needed) or URL; returns the files."""
+    """Write MARKDOWN_NAME and a CSV file for each table to a folder (created if missing) or URL; returns the files."""
     store = open_store(out, create=True)
     texts = {f"{table.name}.csv": to_csv(table) for table in tables} | {MARKDOWN_NAME: tables_markdown(tables)}
     for name, text in texts.items():
@@ -108,7 +108,7 @@ def _headings(layout: Layout, target: Target) -> Iterator[str]:
 
 
 def _notes(layout: Layout, target: Target) -> tuple[str, ...]:
-    """The notes of a layout, and a warning if the paper's numbers are for other data."""
+    """The notes of a layout, and a warning if the paper's numbers belong to other data."""
     if target.data_set is None:
         return layout.notes
     name = data_set_words(target.data_set)
@@ -121,7 +121,7 @@ def _notes(layout: Layout, target: Target) -> tuple[str, ...]:
 
 
 def _beside(line: Line, target: Target, footnotes: Footnotes) -> Iterator[TableRow]:
-    """The paper's number of each column, then the measured one."""
+    """One row: for each column the paper's number, then the measured one."""
     cells = [
         cell
         for number in line.numbers
@@ -131,7 +131,7 @@ def _beside(line: Line, target: Target, footnotes: Footnotes) -> Iterator[TableR
 
 
 def _below(line: Line, target: Target, footnotes: Footnotes) -> Iterator[TableRow]:
-    """The paper's numbers on a row of their own, and the measured ones on the next."""
+    """Two rows: the paper's numbers, then the measured ones."""
     kind: LineKind = "published" if line.kind == "published" else "paper"
     has_measured = line.is_measurable or line.kind in {"measured", "extra", "chance"}
     if any(number.reported is not None for number in line.numbers):

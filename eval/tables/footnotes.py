@@ -1,4 +1,4 @@
-"""The notes below a table: on what its measured numbers rest.
+"""The notes below a table: the evidence for its measured numbers.
 
 In: the results of a line. Out: the number of a note, and the notes as sentences.
 """
@@ -17,19 +17,17 @@ INTERVALS = (
 
 
 class Footnotes:
-    """Numbered in the order in which lines need them."""
+    """Notes, numbered in the order of the lines that need them."""
 
     def __init__(self, *, with_roots: bool) -> None:
-        """Args: with_roots: whether a note names the folder of its results."""
+        """`with_roots`: whether a note names the folder of its results."""
         self._with_roots = with_roots
         self._numbers: dict[str, int] = {}
 
     def mark(self, results: Mapping[str, Combined], *, with_network: bool = True) -> str:
-        """The number of the note about a line's results; "" without results.
+        """The number of the note about a line's results, given by column heading; "" without results.
 
-        Args:
-            results: by the heading of their column.
-            with_network: whether the note names the network, the same in all columns.
+        `with_network`: whether the note names the network, which is the same in all columns.
         """
         if not results:
             return ""

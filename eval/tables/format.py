@@ -1,7 +1,4 @@
-"""A table of results as text: Markdown that reads well in a terminal, and CSV for machines.
-
-In: a :class:`Table`. Out: text.
-"""
+"""A :class:`Table` of results -> text: Markdown that is readable in a terminal, and CSV for programs."""
 
 from __future__ import annotations
 
@@ -22,13 +19,13 @@ NOTE_WIDTH = 100
 NOT_MEASURED = "not measured"
 
 LineKind = Literal["paper", "measured", "published", "extra", "chance"]
-"""An experiment of the paper that is not measured here; one that is; a competitor's number; a result that the paper
-does not have; the value of guessing."""
+"""An experiment of the paper that is not measured here; one that is; another method's number; a result that is not in
+the paper; the value of guessing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """A number behind a cell. Accuracies are in [0, 1]."""
+    """The number of a cell. Accuracies are in [0, 1]."""
 
     question: Question
     metric: str
@@ -36,7 +33,7 @@ class Number:
     """The paper's number."""
     result: Combined | None = None
     chance: float | None = None
-    """The value of guessing, if that is what the cell shows."""
+    """The value of guessing, if the cell shows it."""
 
     @property
     def measured(self) -> Metric | None:
@@ -50,7 +47,7 @@ class Number:
 
     @property
     def measured_cell(self) -> str:
-        """68.3 [66.0, 70.6], or that it is not measured."""
+        """Such as "68.3 [66.0, 70.6]", or NOT_MEASURED."""
         measured = self.measured
         if measured is None:
             return NOT_MEASURED
@@ -69,20 +66,20 @@ class TableRow:
 
     @property
     def is_measured(self) -> bool:
-        """Whether the line holds a result, and not only the paper's numbers or a guess."""
+        """Whether the line holds a result, not only the paper's numbers or guessing."""
         return self.kind != "chance" and any(number.measured is not None for number in self.numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One of the paper's tables, or one like it, on one data set or pair of them."""
+    """A table of the paper, or a similar one, for the paper's data sets or for one other."""
 
     name: str
-    """The name of its file without the ending: table2, table2_ucf101-8."""
+    """The file name without its ending: table2, table2_ucf101-8."""
     title: str
     columns: tuple[str, ...]
     num_label_columns: int
-    """The first columns, which hold words; the others hold numbers and are aligned on the right."""
+    """The number of first columns with words; the others hold numbers, aligned on the right."""
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
     """Sentences below the table."""
@@ -94,7 +91,7 @@ class Table:
 
 
 def file_words(name: str) -> str:
-    """A name as a part of a file's name."""
+    """A name as part of a file name."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)
 
 
@@ -121,7 +118,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """A line for every number that is reported or measured, in full precision."""
+    """One line for every reported or measured number, in full precision."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(

@@ -1,4 +1,4 @@
-"""Data: the paper's tables, their columns and notes. What the paper leaves open is marked here as our choice."""
+"""Data: the layouts of the paper's tables, with columns and notes. Notes mark our choices where the paper is open."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from eval.results.paper_tables import (
 )
 
 OTHER_VARIANTS = {"transfer": ("frozen",), "sync": ("finetune",), "before_after": ("frozen",)}
-"""Variants that have lines of their own in the paper's tables."""
+"""Variants that the paper's tables lack; they get extra lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One number of each line: the paper's, and the measured one beside it."""
+    """One number of each line: the paper's, and beside it the measured one."""
 
     question: Question
     metric: str = "accuracy"
     heading: str
     at_home: bool = True
-    """Whether this table also shows results that the paper has no line for; otherwise another table does."""
+    """Whether this table also shows results without a line in the paper; if not, another table does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """One of the paper's tables as it is printed."""
+    """How one of the paper's tables is printed."""
 
     table: PaperTable
     labels: tuple[str, ...]
@@ -49,7 +49,7 @@ class Layout:
     random_method: str = "random weights"
     """The name of training without pre-training."""
     below_each_other: bool = False
-    """Whether measured numbers stand below the paper's instead of beside them; for many columns."""
+    """Whether measured numbers are below the paper's, not beside them; for many columns."""
     notes: tuple[str, ...]
 
 

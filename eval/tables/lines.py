@@ -1,8 +1,8 @@
-"""Which results stand on which line of which table.
+"""The lines of the paper's tables, with results on them.
 
 In: a table's layout and all results. Out: :class:`Target`s, the data sets that the table is printed for, and its
-:class:`Line`s for one of them: the paper's in the paper's order, random weights after each network, then results that
-the paper does not have, and last the value of guessing.
+:class:`Line`s for one of them: the paper's lines in its order, random weights after each network, then results that are
+not in the paper, and last the value of guessing.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ class Target:
     """The data that a table is printed for."""
 
     data_set: str | None
-    """None means the paper's own, UCF101 and HMDB51."""
+    """None: the paper's own, UCF101 and HMDB51."""
     is_foreign: bool = False
-    """Whether the paper has no numbers for the like."""
+    """Whether the paper has no numbers for similar data."""
     columns: tuple[Column, ...]
 
     def holds(self, column: Column, result: Combined, variant: str | None = None) -> bool:
-        """Whether a result belongs into a column: in the column's own variant, or in another one that is given."""
+        """Whether a result belongs to a column, in `variant` or by default the column's own variant."""
         data_set = column.question.data_set if self.data_set is None else self.data_set
         is_variant = result.row.variant == (variant or column.question.variant)
         return result.data_set == data_set and is_variant and _asks(column, result)
 
     def number(self, column: Column, result: Combined | None = None, chance: float | None = None) -> Number:
-        """The number of a column, with the paper's beside it if there is a result with one."""
+        """The number of a column, with the paper's number for the result if there is one."""
         question = column.question
         return Number(
             question=question if self.data_set is None else replace(question, data_set=self.data_set),
@@ -55,12 +55,12 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line of a table, still in numbers."""
+    """A line of a table, as numbers."""
 
     labels: tuple[str, ...]
     kind: LineKind
     is_measurable: bool = False
-    """Whether a missing result is one that could be measured."""
+    """Whether a missing result could be measured."""
     numbers: tuple[Number, ...]
     """One for each column of the target."""
 
@@ -70,7 +70,7 @@ class Line:
 
 
 def targets_of(layout: Layout, results: Results) -> list[Target]:
-    """The paper's data sets if anything is measured on them, or nothing at all; then all other data sets."""
+    """The paper's data sets, if they or no data set have results; then all other data sets with results."""
     alike, foreign = set(), set()
     for result in results:
         columns = [column for column in layout.columns if column.at_home and _asks(column, result)]
@@ -103,7 +103,7 @@ def lines_of(layout: Layout, target: Target, results: Results) -> list[Line]:
 
 
 def _asks(column: Column, result: Combined) -> bool:
-    """Whether a result answers a column's question, in its variant or another one of the same table."""
+    """Whether a result answers a column's question, in its variant or one of OTHER_VARIANTS."""
     question = column.question
     variants = (question.variant, *OTHER_VARIANTS.get(question.evaluation, ()))
     return result.row.evaluation == question.evaluation and result.row.variant in variants
@@ -114,7 +114,7 @@ def _reported(column: Column, row: PaperRow | None) -> float | None:
 
 
 def _join(target: Target, results: Results, belongs: Callable[[Column, Combined], bool]) -> list[Joined]:
-    """The results of each network side by side; further ones of the same network on further lines."""
+    """The results of each network, side by side; further results of the same network go on further lines."""
     found = [[result for result in results if belongs(column, result)] for column in target.columns]
     networks = dict.fromkeys(result.network for column in found for result in column)
     return [
@@ -153,7 +153,7 @@ def _paper_lines(layout: Layout, target: Target, row: PaperRow, results: Results
 
 
 def _random_lines(layout: Layout, target: Target, architecture: str, results: Results) -> Iterator[Line]:
-    """Random weights: measured or not, but on foreign data only if measured."""
+    """The lines of random weights, on foreign data only if measured."""
     random = [r for r in results if r.row.pretraining is None and r.row.architecture == architecture]
     labels = _pick(layout, {"method": layout.random_method, "network": network_words(architecture)})
     for joined in _join(target, random, target.holds) or ([] if target.is_foreign else [_nothing(target)]):
@@ -161,7 +161,7 @@ def _random_lines(layout: Layout, target: Target, architecture: str, results: Re
 
 
 def _extra_lines(layout: Layout, target: Target, results: Results, placed: Results) -> Iterator[Line]:
-    """Results that no table of the paper has a line for, and those of other variants."""
+    """Results without a line in any table of the paper, and results of other variants."""
     left = [r for r in results if r not in placed and r.reported.table in (None, layout.table)]
     others = dict.fromkeys(v for c in target.columns for v in OTHER_VARIANTS.get(c.question.evaluation, ()))
     for variant in (None, *others):
@@ -191,7 +191,7 @@ def _pick(layout: Layout, labels: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _result_labels(row: Row, columns: Sequence[str], variant: str | None) -> dict[str, str]:
-    """The labels of a result that the paper has no line for; a variant is named if it is not the table's own."""
+    """The labels of a result without a line in the paper; they include the variant if it is given."""
     pretraining = row.pretraining or {}
     method = _method(row, with_speed_loss="speed loss" not in columns)
     if "network" not in columns and row.architecture not in {"c3d", "none"}:

@@ -1,6 +1,6 @@
-"""The probes that the paper does not have: simple classifiers on frozen features, with all or few labels.
+"""Tables of the probes: simple classifiers on frozen features, with all or few labels, most of them not in the paper.
 
-In: all results. Out: a table for each data set that was probed, a column for each network.
+In: all results. Out: one table per data set with probes, with one column per network.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NOTES = (
 
 
 def probe_tables(results: Results) -> list[Table]:
-    """One table for each data set; UCF101's if none was probed."""
+    """One table for each data set with probes; without any, an empty table for UCF101."""
     probes = [result for result in results if result.row.evaluation == "probe"]
     with_roots = len({result.root for result in results}) > 1
     names = sorted({result.data_set for result in probes} or {"ucf101"})
@@ -72,7 +72,7 @@ def _table(data_set: str, probes: Results, footnotes: Footnotes) -> Table:
 
 
 def _columns(probes: Results) -> dict[str, list[Combined]]:
-    """The results of each network by a heading of its own."""
+    """The results of each network, by a unique heading."""
     networks: dict[tuple[str, ...], list[Combined]] = {}
     for probe in probes:
         networks.setdefault((*probe.network, "" if probe.row.weights else str(probe.root)), []).append(probe)
@@ -85,7 +85,7 @@ def _columns(probes: Results) -> dict[str, list[Combined]]:
 
 
 def _rows(variant: str, data_set: str, columns: Mapping[str, Results], footnotes: Footnotes) -> Iterator[TableRow]:
-    """One line of a variant, and further ones if a network has results with several settings."""
+    """One line of a variant; more lines if a network has results with several settings."""
     found = [[result for result in results if result.row.variant == variant] for results in columns.values()]
     question = Question(evaluation="probe", variant=variant, data_set=data_set)
     for results in list(zip_longest(*found)) or [(None,) * len(found)]:
