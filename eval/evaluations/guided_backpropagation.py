@@ -44,8 +44,7 @@ def guided_gradient(model: Callable[[Tensor], Tensor], clips: Tensor, target: in
         float (N, 3, T, H, W), in the clips' dtype and device.
 
     Raises:
-        ValueError: if the clips or logits have another shape, a target is not a class, something runs in training mode,
-            or the logits have no gradient to the clips.
+        ValueError: if a shape is wrong, a target is no class, something runs in training mode, or there is no gradient.
     """
     if clips.ndim != 5 or clips.shape[1] != NUM_COLOURS or not clips.is_floating_point():
         raise ValueError(f"clips are {clips.dtype} {tuple(clips.shape)}, not float (N, {NUM_COLOURS}, T, H, W)")

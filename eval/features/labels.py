@@ -28,11 +28,7 @@ _PERCENTAGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
 
 @dataclass(frozen=True, kw_only=True)
 class LabelBudget:
-    """How many videos of each class have a label: a number >= 1 or a percentage in (0, 100]. A type for config fields.
-
-    Raises:
-        ValueError: if neither or both are given, or one is out of range.
-    """
+    """How many videos of each class have a label: a number >= 1 or a percentage in (0, 100]; else raises ValueError."""
 
     videos_per_class: int | None = None
     percent: Decimal | None = None
@@ -90,11 +86,7 @@ def choose_labelled(labels: IntArray, keys: Sequence[str], budget: LabelBudget, 
     The videos of a class are sorted by key, then shuffled with (seed, class); the first ones are chosen. So the choice
     does not depend on the order of the split or on other classes.
 
-    Args:
-        labels: int64 (V,), -1 where there is none; those are never chosen.
-        keys: V unique keys.
-        budget: how many per class.
-        seed: 0 <= seed < 2**64.
+    `labels` is int64 (V,), -1 where there is none; 0 <= `seed` < 2**64.
 
     Returns:
         int64 positions, increasing.

@@ -25,15 +25,7 @@ def classify_linearly(
     Features are normalised by the training set. A class without training videos has probability 0; a single class has
     probability 1. With two classes, scikit-learn fits the binomial form. A fit that did not converge gives a warning.
 
-    Args:
-        train: float32 (V, D), V >= 1, not normalised.
-        train_labels: int64 (V,) in [0, num_classes).
-        queries: float32 (Q, D), not normalised.
-        config: penalty and iterations.
-        num_classes: K.
-
-    Raises:
-        ValueError: if a label lies outside the classes, or shapes do not fit.
+    Shapes and errors are those of :func:`eval.features.neighbours.classify_by_neighbours`.
     """
     require_labels(train, train_labels, num_classes)
     scaled, normalised = normalise(train, queries)

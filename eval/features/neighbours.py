@@ -47,17 +47,8 @@ class Predictions:
 def normalise(train: VectorArray, *others: VectorArray) -> tuple[VectorArray, ...]:
     """Shift and scale each dimension to mean 0 and deviation 1 over the training set (section 6, Table 4).
 
-    A dimension that is constant in the training set, within float32 rounding, becomes 0.
-
-    Args:
-        train: float32 (V, D), V >= 1; the only source of the statistics.
-        others: float32 (Q, D) each.
-
-    Returns:
-        The scaled float32 arrays, `train` first.
-
-    Raises:
-        ValueError: if there are no training vectors, or dimensions differ.
+    `train` is float32 (V, D), V >= 1, the others float32 (Q, D). A dimension that is constant in the training set,
+    within float32 rounding, becomes 0. Raises ValueError if there are no training vectors, or dimensions differ.
     """
     if not len(train) or any(other.shape[1:] != train.shape[1:] for other in others):
         raise ValueError(f"cannot normalise {[other.shape for other in others]} by training vectors {train.shape}")
@@ -178,7 +169,7 @@ def classify_by_neighbours(
         train_labels: int64 (V,) in [0, num_classes).
         queries: float32 (Q, D), not normalised.
         config: k and the temperature.
-        num_classes: K.
+        num_classes: K, also of classes without training videos.
         device: must support float64.
 
     Raises:

@@ -30,15 +30,9 @@ UNITS_PER_FEATURE = 4
 class JudgedModel(ClipModel):
     """A backbone with a new linear head for each question; optionally new fully connected layers, frozen convolutions.
 
-    Args:
-        backbone: becomes part of the model.
-        config: of the backbone.
-        head_sizes: head -> number of classes.
-        new_fully_connected: draw new hidden layers between the last convolution and the head (section 4, "Ablation");
-            networks without such layers get two. Otherwise the backbone keeps its own.
-        frozen: do not train the convolutions, neither weights nor BatchNorm.
-        frozen_norm: `training` keeps the BatchNorm of frozen convolutions in training mode, as in the authors' code:
-            it normalises by the batch and updates its statistics.
+    `new_fully_connected` draws new hidden layers between the last convolution and the head (section 4, "Ablation");
+    networks without such layers get two. `frozen` trains neither the weights nor the BatchNorm of convolutions; with
+    `frozen_norm="training"`, as in the authors' code, this BatchNorm uses the batch and updates its statistics.
     """
 
     def __init__(

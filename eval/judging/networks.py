@@ -130,12 +130,8 @@ def entry_of(name: str, networks: Mapping[str, WeightsConfig]) -> WeightsConfig:
 def open_checkpoint(path: str, *, name: str, key: str, crop: int | None = None, crop_key: str = "data.crop") -> Network:
     """Load a network that this program trained.
 
-    Args:
-        path: file or URL of its backbone.safetensors, or the folder of its run.
-        name: of the network.
-        key: config key of `path`, for messages.
-        crop: height and width of its clips; None is as in training.
-        crop_key: config key of `crop`, for messages.
+    `path` is the file or URL of its backbone.safetensors, or the folder of its run; `crop` the size of its clips, by
+    default as in training. Messages call the two `key` and `crop_key`.
 
     Raises:
         UsageError: if there is no such file, or the network needs another crop.

@@ -144,11 +144,7 @@ def open_pairs(config: JudgingConfig) -> list[tuple[Samples, Samples]]:
 
 
 def measured_row(setting: Setting, evaluation: str, variant: str, details: dict[str, Any]) -> Row | None:
-    """The row that an earlier command wrote, or None; the same on every rank.
-
-    Raises:
-        UsageError: if the folder holds a row with other settings.
-    """
+    """The row of an earlier command or None, equal on every rank. Raises UsageError if that row has other settings."""
     place = setting.place(evaluation, variant)
     row: Row | None = setting.world.from_main(setting.world.do_on_main(lambda: _row_at(place)))
     if row is None:
@@ -188,15 +184,8 @@ def write_result(
 ) -> Row:
     """Compute a row with intervals from scores per video, and write both on the main process.
 
-    Args:
-        setting: what was tested.
-        evaluation: its name.
-        variant: of the evaluation.
-        details: the resolved settings, as JSON values.
-        scores: of each test video.
-        chance: metric -> the value of guessing.
-        num_left_out: test videos too short for the evaluation.
-        draw: writes pictures and other files into the result's folder; the row is written last.
+    `details` and `chance` go to the row's `config` and `chance`. `draw` writes pictures and other files into the
+    result's folder; the row is written last.
     """
     manifest = setting.test.shard_set.manifest
     pretraining = None if setting.trivial else setting.network.pretraining

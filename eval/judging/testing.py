@@ -42,16 +42,8 @@ def per_video_means(
 ) -> FloatArray:
     """float64 (V, D): the mean over each video's rows, in the order of `positions`.
 
-    Args:
-        rows_of: computes the rows; called without gradients, in `precision`.
-        shard_set: the samples.
-        data: how they are read.
-        draw: the clips of each video.
-        positions: int64 (V,), increasing: the samples to test.
-        max_clips: maximum number of clips in a batch.
-        world: the ranks share the videos.
-        precision: of the network's arithmetic.
-        seed: for `draw`.
+    `positions`, int64 (V,) and increasing, are the samples to test; the ranks share them. `draw` gives the clips of
+    each video, with `seed`; a batch has at most `max_clips`. `rows_of` is called without gradients, in `precision`.
     """
     sums: dict[int, Tensor] = {}
     counts: dict[int, int] = {}

@@ -59,13 +59,8 @@ def class_figure(
 ) -> None:
     """Draw the accuracy of each class as horizontal bars, the best on top, with the number of its test videos.
 
-    Args:
-        correct: int64 (K,): right answers for each class.
-        num_videos: int64 (K,): test videos of each class; classes without any have no bar.
-        classes: the K names.
-        path: the PNG to write, in an existing folder.
-        title: text above.
-        chance: accuracy of guessing in [0, 1], drawn as a dotted line.
+    `correct` and `num_videos`, int64 (K,), count the right answers and all test videos of each class; classes without
+    videos have no bar. Guessing, in [0, 1], is a dotted line. The folder of the PNG exists.
 
     Raises:
         ValueError: if the counts contradict each other, or no class has a video.
@@ -97,11 +92,8 @@ def class_figure(
 def low_label_figure(curves: Sequence[LabelCurve], path: Path, *, title: str, chance: float | None = None) -> None:
     """Draw accuracy over labelled videos per class: one panel per probe, one line per network, with 95 % intervals.
 
-    Args:
-        curves: one or more; panels, colours and legend keep the order of probes and networks.
-        path: the PNG to write, in an existing folder.
-        title: text above.
-        chance: accuracy of guessing in [0, 1], drawn as a dotted line.
+    Panels, colours and legend keep the order of probes and networks. Guessing, in [0, 1], is a dotted line. The folder
+    of the PNG exists.
 
     Raises:
         ValueError: if there is no curve, or a curve has no point or a point at 0 labelled videos.

@@ -29,14 +29,9 @@ _FILTERS = (
 def write_movie(
     pictures: Sequence[ImageArray], path: Path, *, frames_per_second: float, ffmpeg_choice: str = "bundled"
 ) -> None:
-    """Encode pictures; the file is written atomically.
+    """Encode pictures, uint8 (H, W, 3), as an MP4 in an existing folder; the file is written atomically.
 
-    Args:
-        pictures: one or more, uint8 (H, W, 3), of one size. H.264 needs even sizes, so the last line of an odd size is
-            repeated.
-        path: the MP4 to write, in an existing folder.
-        frames_per_second: speed of playback.
-        ffmpeg_choice: `bundled`, `system` or a path.
+    H.264 needs even sizes, so the last line of an odd size is repeated. `ffmpeg_choice`: `bundled`, `system` or a path.
 
     Raises:
         ValueError: if there is no picture, or they differ in size.

@@ -76,9 +76,7 @@ class SaliencyBlock:
 
 
 def saliency_figure(blocks: Sequence[SaliencyBlock], path: Path) -> None:
-    """Draw blocks below each other: at most FIGURE_COLUMNS frames of the clip, and below them each network's maps.
-
-    The frames are evenly spaced. The folder of the PNG exists.
+    """Draw blocks below each other: up to FIGURE_COLUMNS evenly spaced frames, and below them each network's maps.
 
     Raises:
         ValueError: if there is no block.

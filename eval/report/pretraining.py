@@ -69,11 +69,7 @@ def holds_pretraining(run: Path) -> bool:
 
 
 def read_pretraining(run: Path, pictures: Sequence[Picture], location: str) -> Pretraining:
-    """All facts about a run in a local folder; `location` is the folder or URL that the user gave.
-
-    Raises:
-        WorkError: if its validation.json is damaged.
-    """
+    """All facts about a run in a local folder. The user knows it as `location`. Raises WorkError if damaged."""
     config, problem = _read_config(run)
     records = read_metrics(run)
     validation = _read_validation(run)

@@ -27,10 +27,7 @@ class ShardFacts:
 
 
 def read_shards(location: str, validation: Validation | None) -> ShardFacts:
-    """Describe the data set in a folder or URL, or say why it cannot be read.
-
-    `validation` is that of a network on one of its splits, if there is one.
-    """
+    """Describe the data set in a folder or URL, or say why it cannot be read; `validation` used one of its splits."""
     try:
         store = open_store(location)
         summary = summarise_dataset(store)

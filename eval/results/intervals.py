@@ -66,12 +66,8 @@ def grouped_interval(
 ) -> tuple[float, float]:
     """:func:`combined_interval` of one run.
 
-    Args:
-        values: float64 (V,).
-        groups: source group of each value.
-        seed: of the resampling, 0 <= seed < 2**63; equal arguments give equal ends.
-        confidence: share of intervals that should contain the true mean, in (0, 1).
-        num_resamples: how many times to resample; each resample draws as many groups as there are.
+    `values` is float64 (V,); 0 <= `seed` < 2**63. `confidence`, in (0, 1), is the share of intervals that should hold
+    the true mean. Each of `num_resamples` draws as many groups as there are. Equal arguments give equal ends.
     """
     run = ScoredRun(split="", values=values, groups=tuple(groups))
     return combined_interval([run], seed=seed, confidence=confidence, num_resamples=num_resamples)

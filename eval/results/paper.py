@@ -35,10 +35,7 @@ class Reported(NamedTuple):
 
 
 def like_data_set(name: str) -> str | None:
-    """The paper's data set (ucf101, hmdb51, kinetics) that contains or resembles a data set, by its name; else None.
-
-    Names are those of manifests, such as ucf101, ucf101-8, demo, kinetics400.
-    """
+    """The paper's data set (ucf101, hmdb51, kinetics) that contains or resembles `name` (ucf101-8, demo), or None."""
     plain = _plain(name)
     return "ucf101" if plain == _DEMO else next((known for known in _DATA_SETS if plain.startswith(known)), None)
 

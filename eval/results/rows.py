@@ -34,11 +34,7 @@ _FIXED_COLUMNS = ("key", "group", "label", "predicted")
 
 @dataclass(frozen=True, kw_only=True)
 class VideoScores:
-    """The scores of V test videos, V at least 1.
-
-    Raises:
-        ValueError: if a column has the wrong length or type, or a value is not a finite number.
-    """
+    """The scores of V >= 1 test videos. Raises ValueError if a length or type is wrong, or a value is not finite."""
 
     keys: tuple[str, ...]
     groups: tuple[str, ...]
@@ -170,11 +166,7 @@ def write_row(folder: Path, row: Row, scores: VideoScores) -> None:
 
 
 def read_row(folder: Path, location: str | None = None) -> Row:
-    """The row in a local folder; `location` is the folder or URL that the user gave, for messages.
-
-    Raises:
-        WorkError: if `row.json` is missing or damaged.
-    """
+    """The row in a local folder. Raises WorkError, with the user's `location`, if `row.json` is missing or damaged."""
     path = join_location(location or folder, ROW_NAME)
     try:
         return TypeAdapter(Row).validate_json((folder / ROW_NAME).read_bytes())

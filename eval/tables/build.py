@@ -29,9 +29,7 @@ MARKDOWN_NAME = "tables.md"
 
 
 def build_tables(roots: Iterable[Path]) -> list[Table]:
-    """Tables 1 to 3, the still videos, Table 4 and the probes, each for all its data sets.
-
-    Without folders, the tables hold only the paper's numbers.
+    """Tables 1 to 3, still videos, Table 4 and probes, for all data sets; without folders only the paper's numbers.
 
     Raises:
         UsageError: if a folder does not exist.

@@ -25,10 +25,7 @@ class Footnotes:
         self._numbers: dict[str, int] = {}
 
     def mark(self, results: Mapping[str, Combined], *, with_network: bool = True) -> str:
-        """The number of the note about a line's results, given by column heading; "" without results.
-
-        `with_network`: whether the note names the network, which is the same in all columns.
-        """
+        """The number of the note about a line's results, by column heading; "" without results."""
         if not results:
             return ""
         headings: dict[str, list[str]] = {}
