@@ -1,1 +1,1 @@
-"""Shards to samples to clips to batches to a pretrained network. Imports shardify, never eval."""
+"""From shards to a pretrained network: samples, clips, batches, training. Imports shardify, never eval."""

@@ -23,13 +23,13 @@ def main() -> None:
 @click.argument("config")
 @set_option
 def pretrain_command(config: str, overrides: tuple[str, ...]) -> None:
-    """Train as CONFIG (a YAML file) says; the same command again continues where it stopped.
+    """Train as CONFIG (a YAML file) says. The same command again continues a stopped run.
 
-    SIGTERM and SIGUSR1 ask to stop: the step ends, the run saves, and the exit code is 75. The first Ctrl-C does the
-    same with 130; only a second one ends at once. Under torchrun Ctrl-C only asks, and every failure's code is 1.
+    SIGTERM or SIGUSR1 stops the run: it finishes its step, saves, and exits with code 75. The first Ctrl-C does the
+    same with code 130; a second one ends the run at once, but not under torchrun. There every failure has code 1.
     """
     values = _load(config, overrides)
-    from stream_train.training.loop import pretrain  # after the config, so that a mistake in it is said at once
+    from stream_train.training.loop import pretrain  # slow to import: report mistakes in the config first
 
     pretrain(values, say=lambda line: click.echo(line, err=True))
 
@@ -49,7 +49,7 @@ def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
 @set_option
 @json_option
 def validate_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Validate the newest checkpoint in RUN, a folder or URL, on its held-out split."""
+    """Validate the newest checkpoint of RUN (a folder or URL) on its held-out split."""
     from stream_train.training.distributed import rank_of_process
     from stream_train.training.validation import validate_run, validation_lines
 

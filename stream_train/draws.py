@@ -1,9 +1,8 @@
-"""Random draws that depend on what they are for, never on when or where they are made.
+"""Random draws that depend only on their purpose, never on the time or the process.
 
-Every value drawn for a sample comes from a counter-based generator (Philox 4x64) keyed by (seed, domain) and
-positioned by (epoch, sample, purpose). So workers, ranks and readers cannot change what is drawn, and a new purpose
-does not move the others. Ranges and permutations are mapped from the raw 64-bit words here, because NumPy promises to
-keep those words but not its own mappings.
+Every value for a sample comes from a counter-based generator (Philox 4x64), keyed by (seed, domain) and positioned by
+(epoch, sample, purpose). So workers, ranks and readers do not change the draws, and a new purpose does not change the
+others. This module maps raw 64-bit words to ranges and permutations: NumPy keeps the words stable, not its mappings.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _BUFFER_WORDS = 16
 
 
 class Domain(enum.IntEnum):
-    """Who draws. Different domains share no random words; the numbers are part of the format of a run."""
+    """Who draws. Domains share no random words. The numbers are part of a run's format."""
 
     ORDER = 0
     TRAINING = 1
@@ -34,7 +33,7 @@ class Domain(enum.IntEnum):
 
 
 class Purpose(enum.IntEnum):
-    """What is drawn for a sample; the numbers are part of the format of a run, so only append."""
+    """What is drawn for a sample. The numbers are part of a run's format, so only append."""
 
     SPEED = 0
     SPEED_OFFSET = 1
@@ -57,7 +56,7 @@ class Purpose(enum.IntEnum):
 
 
 class _Generator(threading.local):
-    """One Philox a thread, moved to where words are wanted: making a new one each time costs ten times as much."""
+    """One Philox per thread, moved to each counter; a new one each time costs ten times as much."""
 
     def __init__(self) -> None:
         self._philox = np.random.Philox(0)
@@ -105,7 +104,7 @@ class Stream:
         return int(self.integers(low, high, 1)[0])
 
     def integers(self, low: int, high: int, count: int) -> IntArray:
-        """int64 (count,) uniform in [low, high), by the high half of word * range; ValueError if that is empty.
+        """int64 (count,) uniform in [low, high), from the high half of word * range. Raises ValueError if it is empty.
 
         The bias is below 2**-48 for ranges up to 65536.
         """
@@ -135,5 +134,5 @@ class SampleDraws:
     domain: Domain = Domain.TRAINING
 
     def stream(self, purpose: Purpose, item: int = 0) -> Stream:
-        """Draws for a purpose; `item` separates, say, the clips of a video that each need a crop."""
+        """Draws for a purpose; `item` separates, for example, the crops of a video's clips."""
         return Stream(self.seed, self.domain, (int(purpose) | item << 16, self.sample, self.epoch))

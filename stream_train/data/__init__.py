@@ -1,4 +1,4 @@
-"""The way of the data from shards to batches; here the choice between its readers, indexed or sequential."""
+"""From shards to batches. This module chooses the reader: indexed or sequential."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ DataSet: TypeAlias = "ShardSet | TarSet"
 
 
 def open_data(location: str | Path, split: str | None, config: DataConfig) -> DataSet:
-    """The samples to train on, opened for the config's reader.
+    """Open the samples to train on with the config's reader.
 
     Raises:
-        UsageError: if there is no such data set or split, or the config does not fit it.
-        WorkError: if it is damaged.
+        UsageError: if the data set or split does not exist, or the config does not fit it.
+        WorkError: if the data set is damaged.
     """
     if isinstance(config.reader, SequentialReaderConfig):
         from stream_train.data.sequential import open_tar_set
@@ -36,7 +36,7 @@ def open_data(location: str | Path, split: str | None, config: DataConfig) -> Da
 
 
 def reading_line(data: DataSet) -> str:
-    """What is read and how, for the user."""
+    """A line that tells the user what is read and how."""
     split = f"split {data.split}" if data.split else "all samples"
     return f"reading {data.location}, {split}: {data.num_samples:,} videos in {data.description}"
 
@@ -53,7 +53,7 @@ def build_stream(
     num_batches: int,
     positions: IntArray | None = None,
 ) -> ClipStream | SequentialClipStream:
-    """The stream of this rank's batches; arguments as for `stream_train.data.loader.ClipStream`."""
+    """This rank's batches; see `stream_train.data.loader.ClipStream` for the arguments."""
     from stream_train.data.reader import ShardSet
 
     share = {"seed": seed, "rank": rank, "world_size": world_size, "start_sample": start_sample}

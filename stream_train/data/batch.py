@@ -1,4 +1,4 @@
-"""What the loader hands to the trainer, and the builder that puts videos' clips into it."""
+"""The batch that the loader gives to the trainer, and its builder."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ COLOUR_FIELDS = ("brightness", "saturation", "saturation_first", "grey")
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Batch:
-    """Clips of some videos, video-major: all clips of the first video, then all of the second ...
+    """Clips of several videos: all clips of the first video, then all clips of the second, and so on.
 
-    N clips of T frames, H x W pixels, C = 3 colours. Scaling to [-1, 1], flips and colour happen on the device, see
-    `stream_train.data.device_ops.prepare_clips`.
+    N clips of T frames, H x W pixels, C = 3 colours. `stream_train.data.device_ops.prepare_clips` scales, flips and
+    recolours them on the device.
     """
 
     frames: Tensor
-    """uint8 (N, T, H, W, C) RGB; permuted to (N, C, T, H, W) it is channels_last_3d without a copy."""
+    """uint8 (N, T, H, W, C) RGB; permuting it to (N, C, T, H, W) gives channels_last_3d without a copy."""
     motion: Tensor
     """int64 (N,) tau: 0 speed, 1 random, 2 periodic, 3 warp."""
     speed: Tensor
     """int64 (N,) kappa, -1 where the clip has none."""
     motion_mask: Tensor
-    """bool (N,) False where the motion loss must leave the clip out."""
+    """bool (N,) False where the motion loss must ignore the clip."""
     flip: Tensor
-    """bool (N,) True where the clip is to be mirrored left to right."""
+    """bool (N,) True where the device must mirror the clip left to right."""
     label: Tensor
-    """int64 (N,) class of the video, -1 where there is none."""
+    """int64 (N,) class of the video, -1 without a label."""
     sample: Tensor
     """int64 (N,) position of the video in the split."""
     target: Tensor
-    """int64 (N,) the right answer where the task drew one with the clip, else -1."""
+    """int64 (N,) the right answer if the task drew it with the clip, else -1."""
     indices: Tensor
-    """int32 (N, T) which frames of the video."""
+    """int32 (N, T) frame numbers in the video."""
     colour: Tensor | None = None
-    """float32 (N, T, 4) as COLOUR_FIELDS, or None for unchanged colours."""
+    """float32 (N, T, 4), columns as COLOUR_FIELDS; None leaves colours unchanged."""
 
     def __post_init__(self) -> None:
         clips, frames = self.indices.shape
@@ -71,7 +71,7 @@ class Batch:
         return f"Batch({', '.join(shapes)}, device={self.frames.device})"
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on a device; asynchronous if it is pinned."""
+        """Copy to a device; asynchronous from pinned memory."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
@@ -87,7 +87,7 @@ class Batch:
 
 
 class BatchBuilder:
-    """Collects videos' clips into one Batch, with a single array for all frames."""
+    """Collects the clips of videos into one Batch; all frames share one array."""
 
     def __init__(self, crop: int) -> None:
         self._crop = crop
@@ -102,12 +102,7 @@ class BatchBuilder:
     ) -> ImageArray:
         """Append a video's clips; returns the uint8 (clips, T, crop, crop, 3) array to decode them into.
 
-        Args:
-            plans: the video's clips, all of one length.
-            views: how each is looked at.
-            label: the video's class.
-            sample: the video's position.
-            num_clips: clips of the whole batch, the same at each call.
+        All plans have one length. `num_clips` counts the clips of the whole batch, the same at each call.
         """
         if self._frames is None:
             self._frames = _empty_frames((num_clips, len(plans[0].indices), self._crop, self._crop, 3))
@@ -137,7 +132,7 @@ class BatchBuilder:
 
 
 def _empty_frames(shape: tuple[int, ...]) -> Tensor:
-    """Uint8 memory that is cheap to fill: in a worker already shared, as in torch's own collate, to save a copy."""
+    """Uint8 memory for frames. A worker allocates shared memory, as torch's own collate does, to save a copy."""
     if get_worker_info() is None:
         return torch.from_numpy(np.empty(shape, dtype=np.uint8))  # numpy asks for huge pages
     storage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]  # noqa: SLF001

@@ -1,7 +1,6 @@
-"""Samples to clips: decode the chosen frames of a video once each, crop them, and draw how the device augments them.
+"""From samples to clips: decode each chosen frame once, crop it, and draw the augmentation.
 
-In: a video's JPEG bytes by frame index, its clip plans and views. Out: uint8 (clips, T, crop, crop, 3) RGB, written in
-place.
+In: JPEG bytes by frame index, clip plans and views. Out: uint8 (clips, T, crop, crop, 3) RGB, written in place.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from stream_train.transformations.sampling import ClipPlan
 
 @dataclass(frozen=True, kw_only=True)
 class ClipView:
-    """How a clip's frames are looked at."""
+    """Size, crop, flip and colour of a clip's frames."""
 
     size: FrameSize
-    """What frames are resized to before the crop."""
+    """Frames are resized to this size before the crop."""
     top: int
     left: int
     flip: bool
@@ -35,7 +34,7 @@ class ClipView:
 
 
 def centre_view(config: ClipConfig, stored: FrameSize) -> ClipView:
-    """The centre crop, unflipped, in its own colours: how clips are looked at outside training."""
+    """The view outside training: centre crop, no flip, unchanged colours."""
     size = config.test_size(stored)
     top, left = ((side - config.crop) // 2 for side in size)
     return ClipView(size=size, top=top, left=left, flip=False, colour=None)
@@ -46,12 +45,7 @@ def draw_views(
 ) -> list[ClipView]:
     """Draw scale, crop, flip and colour for each clip of a video.
 
-    Args:
-        plans: the video's clips.
-        draws: the sample's draws.
-        batch: the global batch's number; it is the key of what the batch shares.
-        config: what is drawn, and for what scope.
-        stored: height and width of the stored frames.
+    `batch`, the global batch's number, is the key of the draws that a batch shares.
     """
     views = []
     for clip, plan in enumerate(plans):
@@ -75,7 +69,7 @@ def draw_views(
 
 
 def _crop_stream(purpose: Purpose, draws: SampleDraws, batch: int, clip: int, config: ClipConfig) -> Stream:
-    """Draws that all clips in the config's `crop_scope` share."""
+    """The draws that all clips in one `crop_scope` share."""
     if config.crop_scope == "batch":
         return Stream(draws.seed, draws.domain, (int(purpose), batch, (1 << 64) - 1))
     return draws.stream(purpose, clip if config.crop_scope == "clip" else 0)
@@ -110,18 +104,12 @@ def decode_clips(
     stored: FrameSize,
     name: str,
 ) -> None:
-    """Fill `out` with a video's clips; frames that several clips share are decoded once.
+    """Decode a video's clips into `out`, uint8 (clips, T, crop, crop, 3). Frames that clips share are decoded once.
 
-    Args:
-        jpegs: JPEG bytes of at least the frames that the plans name.
-        plans: the clips' frame indices.
-        views: the clips' crops, one a plan.
-        out: uint8 (clips, T, crop, crop, 3), written in place.
-        stored: height and width that every stored frame must have.
-        name: of the sample, for error messages.
+    `jpegs` holds at least the planned frames, `views` one view per plan. `name` names the sample in errors.
 
     Raises:
-        WorkError: if a frame is not a JPEG of that size.
+        WorkError: if a frame is not a JPEG of the size `stored`.
     """
     crop = out.shape[2]
     buffer = np.empty((*stored, 3), dtype=np.uint8)
@@ -141,7 +129,7 @@ def decode_clips(
 def decode_frame(
     jpeg: memoryview | bytes, stored: FrameSize, name: str, buffer: ImageArray | None = None
 ) -> ImageArray:
-    """One stored frame, uint8 (H, W, 3); into the buffer, if there is one. Errors as :func:`decode_clips`."""
+    """Decode a stored frame to uint8 (H, W, 3), into `buffer` if given. Errors as :func:`decode_clips`."""
     try:
         pixels: ImageArray = simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=buffer)
     except ValueError as error:
@@ -154,9 +142,9 @@ def decode_frame(
 
 
 def _resized(pixels: ImageArray, size: FrameSize) -> ImageArray:
-    """Bilinear without smoothing, for stored 256x256 frames (section 7), sampled at the pixels' centres.
+    """Resize bilinearly without smoothing, for stored 256x256 frames (section 7).
 
-    The released code's TensorFlow samples at their corners, up to half a source pixel away.
+    Sampled at pixel centres. The released code's TensorFlow uses pixel corners, up to half a source pixel away.
     """
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(torch.float32)
     resized = torch.nn.functional.interpolate(image, size=size, mode="bilinear", align_corners=False)

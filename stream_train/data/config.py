@@ -23,21 +23,20 @@ FrameSize = tuple[int, int]
 
 
 class ClipConfig(StrictModel):
-    """Geometry and augmentation of clips (section 3.2, "Implementation"; the released code's choices are switches)."""
+    """Geometry and augmentation of clips (section 3.2, "Implementation"), with switches for the released code."""
 
     crop: Side = 112
     """Height and width of the square crop, in pixels."""
     resize: tuple[Side, Side] | None = None
     """Bilinear resize to (height, width) before the crop, for shards that store larger frames."""
     scale: tuple[Scale, Scale] | None = None
-    """In training, a further resize by a factor drawn from this range for whatever shares a crop (the released code
-    fine-tunes its ResNet at 0.5 to 1)."""
+    """Range of a second, random resize in training, one per crop (released code: 0.5 to 1 to fine-tune its ResNet)."""
     test_resize: tuple[Side, Side] | None = None
-    """Outside training, the resize to take instead of `resize`; null is the same one."""
+    """Resize outside training; null uses `resize`."""
     crop_scope: Literal["clip", "video", "batch"] = "clip"
-    """What shares one random crop."""
+    """All clips in this unit share one random crop."""
     flip_scope: Literal["video", "clip", "none"] = "video"
-    """What shares one random left-right flip."""
+    """All clips in this unit share one random left-right flip."""
     colour: Literal["none", "frame", "clip"] = "none"
     """Random brightness (+-32/255), saturation (0.5-1.5) and grey (p = 0.2): never, or drawn per frame or per clip."""
 
@@ -48,16 +47,16 @@ class ClipConfig(StrictModel):
         return self
 
     def training_size(self, stored: FrameSize, factor: float = 1.0) -> FrameSize:
-        """Size that training crops from, where `factor` is the drawn scale."""
+        """Frame size before the crop in training; `factor` is the drawn scale."""
         height, width = self.resize or stored
         return round(height * factor), round(width * factor)
 
     def test_size(self, stored: FrameSize) -> FrameSize:
-        """Size that the centre crop is taken from outside training."""
+        """Frame size before the centre crop outside training."""
         return self.test_resize or self.resize or stored
 
     def check_crop(self, stored: FrameSize) -> None:
-        """Raises UsageError if the crop does not fit into the frames at their smallest."""
+        """Raises UsageError if the crop does not fit into the smallest frames."""
         for size in (self.training_size(stored, self.scale[0] if self.scale else 1.0), self.test_size(stored)):
             if self.crop > min(size):
                 raise UsageError(
@@ -67,16 +66,16 @@ class ClipConfig(StrictModel):
 
 
 class CacheConfig(StrictModel):
-    """The node's cache of whole shards; all processes of a node that name the same folder share it."""
+    """The node's cache of whole shards. Processes of a node with the same folder share it."""
 
     folder: LocalFolder | None = None
     """Local folder, made if absent; null: $TEMPORAL_SSL_CACHE, else temporal-ssl in the user's cache folder."""
     max_gigabytes: float = Field(default=100, gt=0)
-    """Most that the cache may hold, in 10^9 bytes; the shards used least recently make room."""
+    """Size limit in 10^9 bytes; the least recently used shards are removed first."""
 
     @property
     def resolved_folder(self) -> Path:
-        """The folder; the environment decides where the config names none. Raises UsageError if it is a URL."""
+        """The config's folder, else the environment's. Raises UsageError if it is a URL."""
         if self.folder is not None:
             return self.folder.expanduser()
         if named := os.environ.get(CACHE_VARIABLE):
@@ -92,47 +91,45 @@ class CacheConfig(StrictModel):
 
 
 class IndexedReaderConfig(StrictModel):
-    """Reads only what clips need, by the shards' indexes; the order is exact and a run can resume."""
+    """Reads only the frames that clips need, by the shards' indexes. The order is exact, and a run can resume."""
 
     kind: Literal["indexed"] = "indexed"
     window_shards: int = Field(default=4, ge=1, le=10_000)
-    """Shards of a lane that are shuffled together; more mixes better and keeps more of them open."""
+    """Shards of a lane that are shuffled together. More shards mix better, but more stay open."""
     access: Literal["auto", "ranged", "cached"] = "auto"
-    """`ranged` reads the bytes of the chosen frames, `cached` downloads whole shards to the node's cache first. `auto`
-    is ranged for folders; for object stores it is cached if the split's shards all fit into the cache and on its disk,
-    else ranged."""
+    """`ranged` reads the bytes of the chosen frames; `cached` first downloads whole shards to the node's cache. `auto`
+    is cached for an object store if all shards of the split fit into the cache and on its disk, else ranged."""
     cache: CacheConfig = CacheConfig()
     ahead_batches: PositiveInt = 128
-    """How many batches before its first use a shard is downloaded into the cache."""
+    """A shard is downloaded into the cache this many batches before its first use."""
     on_damage: Literal["stop", "substitute"] = "stop"
-    """In training, what to do with a sample that fails its checksums twice: stop, or take the next intact sample of the
-    split in its place, and count it."""
+    """If a training sample fails its checksums twice: stop, or use (and count) the split's next intact sample."""
 
 
 class SequentialReaderConfig(StrictModel):
-    """Reads whole shards front to back with stock WebDataset; also for shards without an index."""
+    """Reads whole shards front to back with stock WebDataset; needs no index."""
 
     kind: Literal["sequential"] = "sequential"
     shuffle_samples: NonNegativeInt = 200
-    """Samples in WebDataset's shuffle buffer, in each worker; 0 keeps the order of the shards."""
+    """Samples in each worker's WebDataset shuffle buffer; 0 keeps the order of the shards."""
     samples_per_epoch: PositiveInt | None = None
-    """Videos counted as one epoch; needed only where there is no manifest and the tars cannot be counted."""
+    """Videos in an epoch; needed only if there is no manifest and the tars cannot be counted."""
 
 
 class DataConfig(ClipConfig):
     """How clips are read and batched."""
 
     videos_per_batch: int = Field(default=7, ge=1, le=8192)
-    """Videos in the global batch, whatever the number of ranks; each gives all its clips (7 x 4 = 28, section 3.2)."""
+    """Videos in the global batch, over all ranks; each gives all its clips (7 x 4 = 28, section 3.2)."""
     num_workers: int | None = Field(default=None, ge=0, le=256)
-    """Loader processes a rank; null: the usable cores, shared among the node's ranks, less one each, at most 8."""
+    """Loader processes of each rank; null: usable cores / ranks on the node - 1, at most 8."""
     prefetch_batches: int = Field(default=2, ge=1, le=256)
-    """Batches that each worker prepares ahead."""
+    """Batches that each worker prefetches."""
     reader: Annotated[IndexedReaderConfig | SequentialReaderConfig, Field(discriminator="kind")] = IndexedReaderConfig()
 
     @property
     def workers_of_rank(self) -> int:
-        """Loader processes of this rank: `num_workers`, or what null stands for on this machine."""
+        """Loader processes of this rank: `num_workers`, with null replaced by this machine's number."""
         if self.num_workers is not None:
             return self.num_workers
         ranks_on_node = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -140,5 +137,5 @@ class DataConfig(ClipConfig):
 
     @property
     def indexed_reader(self) -> IndexedReaderConfig:
-        """The reader of passes that need an index, such as validation; its defaults if training reads sequentially."""
+        """The reader for passes that need an index, such as validation; the default if training reads sequentially."""
         return self.reader if isinstance(self.reader, IndexedReaderConfig) else IndexedReaderConfig()

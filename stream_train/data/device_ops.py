@@ -1,4 +1,4 @@
-"""From the loader's bytes to the network's input: flips, colour and scaling, on whatever device the batch is.
+"""From the loader's bytes to the network's input: flips, colour and scaling, on the batch's device.
 
 In: Batch with frames uint8 (N, T, H, W, C). Out: float32 (N, C, T, H, W) in [-1, 1], laid out channels_last_3d.
 """
@@ -14,13 +14,9 @@ _GREY_WEIGHTS = (0.2989, 0.587, 0.114)
 
 
 def prepare_clips(batch: Batch) -> Tensor:
-    """Mirror, recolour and scale a batch's clips.
-
-    Returns:
-        float32 (N, C, T, H, W) in [-1, 1], contiguous in torch.channels_last_3d.
-    """
+    """Mirror, recolour and scale clips to float32 (N, C, T, H, W) in [-1, 1], contiguous in channels_last_3d."""
     frames = batch.frames
-    if frames.device.type != "cpu" or bool(batch.flip.any()):  # asking a GPU would make it wait
+    if frames.device.type != "cpu" or bool(batch.flip.any()):  # `any` would wait for a GPU
         frames = torch.where(batch.flip[:, None, None, None, None], frames.flip(3), frames)
     clips = frames.permute(0, 4, 1, 2, 3).to(torch.float32)
     clips = clips / 127.5 - 1.0
@@ -30,11 +26,9 @@ def prepare_clips(batch: Batch) -> Tensor:
 
 
 def _recolour(clips: Tensor, colour: Tensor) -> Tensor:
-    """Brightness and saturation in the drawn order, then grey, then clipping (section 7, colour [C]).
+    """Apply brightness and saturation in the drawn order, then grey, then clip (section 7, colour [C]).
 
-    Args:
-        clips: float32 (N, 3, T, H, W) in [0, 1].
-        colour: float32 (N, T, 4), see COLOUR_FIELDS.
+    `clips` is float32 (N, 3, T, H, W) in [0, 1], `colour` float32 (N, T, 4), see COLOUR_FIELDS.
     """
     brightness, saturation, first, grey = colour[:, None, :, None, None, :].unbind(-1)
     saturated_first = _saturate(clips, saturation) + brightness

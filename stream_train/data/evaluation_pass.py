@@ -1,7 +1,7 @@
 """Evaluation passes: samples of a split in order and without augmentation, to validate or evaluate networks.
 
-In: a split, which clips a video gives, this rank's number. Out: batches of centre-cropped, unflipped clips. The ranks
-share the samples: exactly one of them sees each.
+In: a split, a sampler of clips, this rank's number. Out: batches of centre-cropped, unflipped clips. Each sample goes
+to exactly one rank.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def each_sample_once(
 ) -> Iterator[Batch]:
     """Every sample of a split `repetitions` times, each time with other draws.
 
-    Rank r takes the batches r, r + world_size, ...; the last batch may be smaller.
+    Rank r takes batches r, r + world_size, ...; the last batch may be smaller.
     """
     slots = [Slot(epoch=e, position=p) for e in range(repetitions) for p in range(shard_set.num_samples)]
     size = config.videos_per_batch
@@ -57,20 +57,10 @@ def each_video_whole(
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[Batch]:
-    """All clips of each chosen sample, however many a video gives; `Batch.sample` tells whose a clip is.
+    """All clips of the samples at `positions`, int64 (V,); `Batch.sample` tells which sample a clip belongs to.
 
-    Rank r takes the chosen samples r, r + world_size, ... Videos with few clips share a batch, those with many are cut
-    into several.
-
-    Args:
-        shard_set: the samples.
-        config: how they are read.
-        draw: which clips a video gives.
-        positions: int64 (V,) the chosen samples.
-        max_clips: most clips in a batch.
-        seed: of the draws.
-        rank: this rank's number.
-        world_size: number of ranks.
+    Rank r takes samples r, r + world_size, ... of these. A batch holds at most `max_clips` clips: videos with few
+    clips share a batch, and videos with more fill several.
     """
     lengths = sample_lengths(shard_set)
     requests: list[BatchRequest] = []

@@ -1,9 +1,9 @@
-"""Batches: the whole chain from the order of samples to what the trainer sees.
+"""The whole chain from the order of samples to the trainer's batches.
 
     order -> positions of this rank -> samples -> chosen frame indices -> JPEG bytes -> decoded, cropped clips -> batch
 
-The main process makes the order and the requests; worker processes only carry requests out. So neither their number
-nor the number of ranks changes any clip.
+The main process makes the order and the requests; worker processes only carry them out. So the clips do not depend on
+the number of workers or ranks.
 """
 
 from __future__ import annotations
@@ -29,26 +29,22 @@ from stream_train.transformations.sampling import DrawClips
 
 @dataclass(eq=False)
 class ClipStream:
-    """This rank's slice of each global batch, in order, for a fixed number of batches.
-
-    Raises:
-        UsageError: if there are more ranks than videos in a batch.
-    """
+    """This rank's slice of each global batch, in order. Raises UsageError for more ranks than videos in a batch."""
 
     shard_set: ShardSet
     config: DataConfig
     draw: DrawClips
     _: KW_ONLY
     seed: int
-    """Of the order and of all draws."""
+    """Seed of the order and of all draws."""
     rank: int = 0
     world_size: int = 1
     start_sample: int = 0
     """Samples that the run has consumed so far, over all ranks and epochs."""
     num_batches: int
-    """Global batches to give."""
+    """Number of global batches."""
     positions: IntArray | None = None
-    """The samples of the split that take part, increasing; None is all of them."""
+    """The samples of the split to use, increasing; None: all."""
 
     def __post_init__(self) -> None:
         self._slots = slots_of_rank(self.config.videos_per_batch, self.rank, self.world_size)
@@ -62,7 +58,7 @@ class ClipStream:
         return load(clips, self.requests())
 
     def requests(self) -> Iterator[BatchRequest]:
-        """What the batches will be made of; reads nothing."""
+        """The requests for the batches; reads nothing."""
         size = self.config.videos_per_batch
         for number in range(self.num_batches):
             first = self.start_sample + number * size
@@ -74,9 +70,9 @@ class ClipStream:
 
 @dataclass(eq=False)
 class VideoClips(Dataset[WorkerResult]):
-    """Carries out batch requests: reads, draws, decodes. Lives in the loader's workers.
+    """Carries out batch requests in the loader's workers: reads, draws, decodes.
 
-    Augmentation is drawn in Domain.TRAINING only; the other domains look at the centre.
+    Only Domain.TRAINING augments clips; the other domains use the centre crop.
     """
 
     shard_set: ShardSet
@@ -86,14 +82,14 @@ class VideoClips(Dataset[WorkerResult]):
     domain: Domain
     positions: IntArray | None = None
     _prefetcher: tuple[int, SamplePrefetcher] | None = field(default=None, init=False)
-    """And the process that it belongs to, with its files, connections and threads."""
+    """With its process's id: another process must not use its files, connections and threads."""
 
     def __getitem__(self, request: BatchRequest) -> WorkerResult:
         try:
             return worker_result(self._load(request))
         except UserFacingError as error:
             if self._prefetcher is not None:
-                self._prefetcher[1].close()  # no other sample is waited for
+                self._prefetcher[1].close()  # do not wait for other samples
             self._prefetcher = None
             return worker_result(error)
 
@@ -131,7 +127,7 @@ class VideoClips(Dataset[WorkerResult]):
 
 
 def load(clips: VideoClips, requests: Iterator[BatchRequest]) -> Iterator[Batch]:
-    """Carry out requests in order, early, in worker processes. Raises UserFacingError: what a worker met."""
+    """Carry out requests in order, early, in worker processes. Raises the UserFacingError of a worker."""
     shard_set, config = clips.shard_set, clips.config
     if shard_set.access.kind != "local":
         ahead = config.indexed_reader.ahead_batches

@@ -1,12 +1,12 @@
-"""The order of samples as a pure function, and the arithmetic of ranks and resuming.
+"""The order of samples as a pure function, and each rank's slots.
 
-In: the sample count of each shard (from the manifest alone), seed, epoch, number of lanes, window. Out: positions, that
-is, indices 0..N-1 into the split's samples in shard order.
+In: each shard's number of samples (from the manifest), seed, epoch, number of lanes, window. Out: positions: indices
+0..N-1 into the split's samples in shard order.
 
-An epoch visits every sample once. Its shards are dealt to lanes, as many lanes as the global batch has videos; a lane
-is shuffled within windows of a few of its shards; slot i of every batch draws from one lane, so a rank reads few
-shards at a time and only its own. When the shortest lane is used up, the rest of all others, shuffled together, ends
-the epoch. Batches run on across epochs: nothing is dropped, padded or repeated.
+An epoch visits every sample once. There is one lane for each video of the global batch. Every shard goes to a lane, and
+a lane is shuffled within windows of a few shards. Each slot of a batch draws from one lane, so a rank reads only a few
+shards at a time. When the shortest lane is empty, the rest of all other lanes is shuffled together and ends the epoch.
+Batches continue across epochs: nothing is dropped, padded or repeated.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Part(enum.IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """One place in the endless stream: which sample, and in which epoch it is drawn."""
+    """One place in the endless stream: a sample, and the epoch of its draws."""
 
     epoch: int
     position: int
@@ -43,9 +43,8 @@ class SampleOrder:
 
     Args:
         shard_sizes: number of samples of each shard, in the split's order.
-        seed: the run's seed.
         num_lanes: videos in a global batch.
-        window_shards: shards that are shuffled together within a lane.
+        window_shards: shards of a lane that are shuffled together.
 
     Raises:
         ValueError: if there are no samples, or num_lanes or window_shards is not positive.
@@ -65,7 +64,7 @@ class SampleOrder:
         self._cached: tuple[int, IntArray] | None = None
 
     def epoch(self, epoch: int) -> IntArray:
-        """int64 (num_samples,): every position once, in the order of this epoch."""
+        """int64 (num_samples,): every position once, in this epoch's order."""
         if self._cached is None or self._cached[0] != epoch:
             self._cached = (epoch, self._compute(epoch))
         return self._cached[1]
@@ -84,7 +83,7 @@ class SampleOrder:
         return np.concatenate((body, tail[self._stream(_Part.TAIL, 0, epoch).permutation(len(tail))]))
 
     def _pieces(self, epoch: int) -> list[IntArray]:
-        """Whole shards; with fewer shards than lanes, each shard is shuffled and cut so that lanes can share it."""
+        """Whole shards. With fewer shards than lanes, each shard is shuffled and cut, so that lanes can share it."""
         shards = [
             np.arange(start, start + size, dtype=np.int64)
             for start, size in zip(self._starts[:-1], self._sizes, strict=True)
@@ -100,7 +99,7 @@ class SampleOrder:
         return pieces
 
     def _deal(self, pieces: list[IntArray], epoch: int) -> list[list[IntArray]]:
-        """Largest first, equal ones at random, each to the lane with the fewest samples; then each lane shuffled."""
+        """Give pieces to the lane with the fewest samples, largest first, ties at random; then shuffle each lane."""
         rank = self._stream(_Part.DEAL, 0, epoch).permutation(len(pieces))
         by_size = sorted(range(len(pieces)), key=lambda i: (-len(pieces[i]), rank[i]))
         load = [(0, lane) for lane in range(self._num_lanes)]
@@ -124,11 +123,7 @@ class SampleOrder:
 
 
 def slots_of_rank(videos_per_batch: int, rank: int, world_size: int) -> range:
-    """The slots of each global batch that a rank takes: contiguous, and as equal as the division allows.
-
-    Raises:
-        UsageError: if there are more ranks than slots.
-    """
+    """A rank's contiguous, nearly equal share of a batch's slots. Raises UsageError for more ranks than slots."""
     if world_size > videos_per_batch:
         raise UsageError(
             f"{world_size} ranks share data.videos_per_batch = {videos_per_batch} videos, so some would have none; "

@@ -1,8 +1,8 @@
-"""Requests to samples: which frames the samples of a batch need, and reading them, early where it takes long.
+"""From requests to samples: which frames a batch needs, and reading them, early if the store is slow.
 
-In: a :class:`BatchRequest`, which may name the next one. Out: per sample its index line, draws, clip plans and JPEG
-bytes. Folders are read at once, in the calling thread. For object stores and the cache a few threads read the samples
-of this request and of the next one, and download the shards that later requests need first.
+In: a :class:`BatchRequest`, which may name the next one. Out: each sample's index entry, draws, clip plans and JPEG
+bytes. The calling thread reads folders. For object stores and the cache, threads read the samples of this request and
+the next one, and download the shards that later requests need.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ SAMPLE_THREADS = 16
 SHARD_THREADS = 2
 """Shards that a process prefetches at once."""
 MAX_SUBSTITUTES = 100
-"""Samples after a damaged one that are tried in its place."""
+"""How many samples after a damaged one to try in its place."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchRequest:
-    """What one batch of this rank is made of."""
+    """The contents of one batch of this rank."""
 
     number: int
     """The global batch's number."""
     slots: tuple[Slot, ...]
     clips: tuple[int, int] | None = None
-    """Half-open range of each video's clips, where a long video is shown in parts; None is all of them."""
+    """Half-open range of each video's clips, if a long video is read in parts; None: all clips."""
     following: BatchRequest | None = None
-    """What the same process will be asked for next."""
+    """The next request to the same process."""
     new_shards: tuple[int, ...] = ()
-    """Shards, by their place in the split, to prefetch: a request some batches later is the first to need them."""
+    """Shards to prefetch for a request some batches later, as numbers within the split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +54,17 @@ class ReadSample:
     """One video of a batch, ready to be decoded."""
 
     slot: Slot
-    """Which sample it is; another one than was asked for if that one was damaged."""
+    """The sample that was read: the requested one, or its substitute if that was damaged."""
     entry: SampleEntry
     draws: SampleDraws
     plans: Sequence[ClipPlan]
     jpegs: Mapping[int, memoryview]
-    """JPEG bytes by frame index, of at least the frames that the plans name."""
+    """JPEG bytes by frame index, of at least the planned frames."""
 
 
 @dataclass(eq=False)
 class SamplePrefetcher:
-    """Reads the samples of requests. One for each process."""
+    """Reads the samples of requests. One per process."""
 
     shard_set: ShardSet
     draw: DrawClips
@@ -74,9 +74,9 @@ class SamplePrefetcher:
     open_shards: int
     """How many shards to keep open."""
     substitute: bool = False
-    """Whether another sample takes the place of a damaged one."""
+    """Whether another sample replaces a damaged one."""
     positions: IntArray | None = None
-    """The samples of the split that take part, increasing; None is all of them."""
+    """The samples of the split to use, increasing; None: all."""
 
     def __post_init__(self) -> None:
         self._reader = FrameReader(self.shard_set, self.open_shards)
@@ -86,11 +86,7 @@ class SamplePrefetcher:
         self._begun: dict[tuple[object, ...], list[Future[ReadSample]]] = {}
 
     def samples(self, request: BatchRequest) -> Iterator[ReadSample]:
-        """The samples of a request, in its order.
-
-        Raises:
-            WorkError: if one cannot be read, and none may take its place.
-        """
+        """The samples of a request, in order. Raises WorkError if one can neither be read nor replaced."""
         if self._threads is None:
             yield from (self._sample(slot, request.clips) for slot in request.slots)
             return
@@ -107,7 +103,7 @@ class SamplePrefetcher:
             yield sample
 
     def close(self) -> None:
-        """Begin nothing more; what already runs in a thread goes on."""
+        """Start nothing more; reads that already run continue."""
         for threads in (self._threads, self._shard_threads):
             if threads is not None:
                 threads.shutdown(wait=False, cancel_futures=True)
@@ -139,7 +135,7 @@ class SamplePrefetcher:
         return ReadSample(slot=slot, entry=entry, draws=draws, plans=plans, jpegs=jpegs)
 
     def _after(self, slot: Slot) -> Iterator[Slot]:
-        """The samples that follow a slot's in the split, then those before it."""
+        """All other samples: first those after the slot's in the split, then those before it."""
         if self.positions is None:
             others = chain(range(slot.position + 1, self.shard_set.num_samples), range(slot.position))
         else:
@@ -151,15 +147,10 @@ class SamplePrefetcher:
 def look_ahead(
     requests: Iterator[BatchRequest], shard_set: ShardSet, *, num_workers: int, ahead_batches: int
 ) -> Iterator[BatchRequest]:
-    """Tell each request what comes after it.
+    """Fill in `following` and `new_shards` of each request; a shard is named `ahead_batches` before its first use.
 
-    The loader deals requests to its workers in turn, so a worker's next one comes `num_workers` later.
-
-    Args:
-        requests: in order.
-        shard_set: the samples.
-        num_workers: processes that carry requests out; 0 is this one.
-        ahead_batches: how many requests before its first use a shard is named in `new_shards`.
+    The loader gives requests to its workers in turn, so a worker's next request comes `num_workers` later. With 0
+    workers, this process carries out all requests.
     """
     stride = max(num_workers, 1)
     last_use: dict[int, int] = {}
@@ -167,7 +158,7 @@ def look_ahead(
     numbered = enumerate(requests)
 
     def take(count: int) -> tuple[int, ...]:
-        """Take that many more requests; gives the shards that none of the `ahead_batches` before them needed."""
+        """Take `count` more requests; returns the shards that the `ahead_batches` before them did not need."""
         new: dict[int, None] = {}
         for number, request in islice(numbered, count):
             waiting.append(request)

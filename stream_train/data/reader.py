@@ -1,8 +1,7 @@
-"""Shards to frame bytes: which samples a split has, and reading chosen frames of one of them.
+"""From shards to frame bytes: the samples of a split, and reading chosen frames of a sample.
 
 In: a data set's location and split, a position, frame indices. Out: JPEG bytes, each checked against its crc32.
-Opening a split reads the manifest alone. A shard's index is loaded when one of its samples is first read, and dropped
-when enough other shards have been used since.
+Opening a split reads only the manifest. The first read of a shard loads its index; the least recently used is dropped.
 """
 
 from __future__ import annotations
@@ -40,18 +39,16 @@ from stream_train.data.shard_access import (
 Picked = TypeVar("Picked")
 
 OPEN_SHARDS = 64
-"""Shards whose index and file stay open in a process, unless it is told another number."""
-
+"""Default number of shards whose index and file a process keeps open."""
 MAX_OPEN_SHARDS = 512
 """More would come close to the usual limit of 1024 open files."""
-
 INDEX_THREADS = 16
-"""Indexes read at once where all of a split are needed."""
+"""Indexes read at once if all indexes of a split are needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSet:
-    """The samples of one split, known from the manifest alone, and the way to their bytes."""
+    """The samples of one split, known from the manifest, and the access to their bytes."""
 
     access: ShardAccess
     split: str | None
@@ -76,7 +73,7 @@ class ShardSet:
 
     @property
     def name(self) -> str:
-        """The data set's name, as its manifest gives it."""
+        """The data set's name in its manifest."""
         return self.manifest.name
 
     @property
@@ -94,16 +91,16 @@ class ShardSet:
 
     @property
     def description(self) -> str:
-        """For the user: how much there is, and how it is read."""
+        """For the user: how much data there is, and how it is read."""
         num_bytes = readable_size(sum(shard.tar_bytes for shard in self.shards))
         return f"{counted(len(self.shards), 'shard')}, {num_bytes}, {self.access.description}"
 
     def sizes_within(self, positions: IntArray) -> tuple[int, ...]:
-        """How many of some increasing positions lie in each shard."""
+        """How many of the increasing `positions` lie in each shard."""
         return tuple(np.diff(np.searchsorted(positions, self.starts)).tolist())
 
     def shard_of(self, position: int) -> int:
-        """Which of the split's shards holds a position. Raises IndexError outside [0, num_samples)."""
+        """Number, within the split, of a position's shard. Raises IndexError outside [0, num_samples)."""
         if not 0 <= position < self.num_samples:
             raise IndexError(f"position {position} of a split with {self.num_samples} samples")
         return bisect_right(self.starts, position) - 1
@@ -120,12 +117,9 @@ def open_shard_set(location: str | Path, split: str | None, config: DataConfig |
 
 
 def shard_set_of(store: Store, split: str | None, config: DataConfig | None = None) -> ShardSet:
-    """The samples of a store's data set.
+    """The samples of a split, or of the whole data set if the split is None.
 
-    Args:
-        store: holds the data set.
-        split: None is every sample.
-        config: its crop must fit the frames, and it says how to read them; None reads them without a cache.
+    `config` says how to read them, and its crop must fit the frames. None reads them without a cache.
 
     Raises:
         UsageError: if there is no data set, no such split, no sample in it, or the crop does not fit.
@@ -146,10 +140,9 @@ def shard_set_of(store: Store, split: str | None, config: DataConfig | None = No
 
 
 def pick_from_indexes(shard_set: ShardSet, pick: Callable[[ShardIndex], Picked]) -> list[Picked]:
-    """Something from each index of a split, in order; the indexes themselves, which are large, are not kept.
+    """Apply `pick` to each index of a split, in order. Raises WorkError if an index is missing or damaged.
 
-    Raises:
-        WorkError: if one is missing or damaged.
+    The indexes themselves are large and are not kept.
     """
     with ThreadPoolExecutor(INDEX_THREADS, "indexes") as threads:
         try:
@@ -160,37 +153,25 @@ def pick_from_indexes(shard_set: ShardSet, pick: Callable[[ShardIndex], Picked])
 
 
 class FrameReader:
-    """Reads chosen frames of samples. One for each process, shared by its threads.
-
-    Args:
-        shard_set: the samples.
-        open_shards: how many shards' indexes and files to keep open.
-    """
+    """Reads chosen frames of samples. One per process, shared by its threads; keeps at most `open_shards` open."""
 
     def __init__(self, shard_set: ShardSet, open_shards: int = OPEN_SHARDS) -> None:
         self._shard_set = shard_set
         self._limit = open_shards
         self._open: OrderedDict[int, Future[OpenShard]] = OrderedDict()
-        """Shards that are open or being opened, the one used last at the end; those that failed are taken out."""
+        """Shards that are open or opening, the last used one at the end; failed ones are removed."""
         self._lock = threading.Lock()
 
     def entry(self, position: int) -> SampleEntry:
-        """The index line of a sample; errors as :meth:`read`, but for damaged frames."""
+        """The index entry of a sample; errors as :meth:`read`, except for damaged frames."""
         record, number = self._shard_set.locate(position)
         return self.shard(record).index[number]
 
     def read(self, position: int, frames: Sequence[int]) -> dict[int, memoryview]:
-        """JPEG bytes of frames of a sample.
-
-        Args:
-            position: of the sample in the split.
-            frames: distinct frame indices, increasing.
-
-        Returns:
-            The bytes by frame index.
+        """JPEG bytes by frame index; `frames` are distinct frame indices of the sample, increasing.
 
         Raises:
-            DamageError: if a frame does not match its checksum, read twice.
+            DamageError: if a frame fails its checksum twice.
             WorkError: if the shard or its index is missing, cut short, or does not match the manifest.
         """
         record, number = self._shard_set.locate(position)
@@ -202,12 +183,12 @@ class FrameReader:
         shard.discard()
         with self._lock:
             opened = self._open.get(record.number)
-            if opened is not None and opened.done() and opened.result() is shard:  # else another thread was faster
+            if opened is not None and opened.done() and opened.result() is shard:  # else another thread did this
                 del self._open[record.number]
         return self._read(self.shard(record), number, frames)
 
     def shard(self, record: ShardRecord) -> OpenShard:
-        """A shard; the first thread that asks opens it, the others wait and share its error. Errors as :meth:`read`."""
+        """A shard. The first thread opens it; the others wait and share its error. Errors as :meth:`read`."""
         with self._lock:
             future = self._open.get(record.number)
             if is_first := future is None:
@@ -220,7 +201,7 @@ class FrameReader:
                 future.set_result(self._shard_set.access.open(record))
             except BaseException as error:
                 with self._lock:
-                    if self._open.get(record.number) is future:  # who asks later tries again
+                    if self._open.get(record.number) is future:  # the next call tries again
                         del self._open[record.number]
                 future.set_exception(error)
                 raise
@@ -245,7 +226,7 @@ class FrameReader:
 def _runs(
     frames: Sequence[int], offsets: Sequence[int], sizes: Sequence[int], max_gap_bytes: int
 ) -> Iterator[list[int]]:
-    """Group increasing frames so that those close to each other in the file are read together."""
+    """Group increasing frames; frames that lie close together in the file are read at once."""
     run: list[int] = []
     for frame in frames:
         if run and offsets[frame] - (offsets[run[-1]] + sizes[run[-1]]) > max_gap_bytes:

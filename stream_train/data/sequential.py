@@ -1,9 +1,9 @@
-"""The stock reader: these shards, or tars without our index, read front to back by WebDataset.
+"""The sequential reader: stock WebDataset reads our shards, or tars without our index, front to back.
 
     tar URLs of this rank and worker -> webdataset pipeline -> samples -> chosen frames -> clips -> batch
 
-For stores with poor range reads and for shards that other programs made. It promises less than the indexed reader: a
-stopped run resumes at the start of the epoch, and the order depends on ranks and workers.
+For stores with slow range reads and for shards from other programs. It promises less than the indexed reader: a stopped
+run resumes at the start of the epoch, and the order depends on ranks and workers.
 """
 
 from __future__ import annotations
@@ -45,25 +45,25 @@ from stream_train.transformations.sampling import DrawClips
 
 @dataclass(frozen=True, kw_only=True)
 class TarSet:
-    """Tars to be read front to back."""
+    """Tars to read front to back."""
 
     location: str
     is_remote: bool
     name: str
-    """The manifest's name for the data set, or the last part of a location without one."""
+    """The data set's name in the manifest; without a manifest, the last part of the location."""
     split: str | None
     urls: tuple[str, ...]
     samples_per_tar: tuple[int, ...] | None
-    """Known where there is a manifest or the tars are local; a tar that gives fewer is damaged."""
+    """Known if there is a manifest or the tars are local; a tar with fewer samples is damaged."""
     num_samples: int
-    """Videos counted as one epoch."""
+    """Videos in an epoch."""
     fingerprint: str
     geometry: tuple[int, int]
     """Height and width of the first frame."""
 
     @property
     def description(self) -> str:
-        """For the user: how much there is, and how it is read."""
+        """For the user: how much data there is, and how it is read."""
         return f"{len(self.urls):,} tars, sequentially (stock WebDataset)"
 
 
@@ -71,10 +71,9 @@ def open_tar_set(location: str | Path, split: str | None, config: DataConfig) ->
     """Open a data set, a local folder of plain tars, or tar paths with braces (`clips-{000..007}.tar`, `pipe:...`).
 
     Raises:
-        UsageError: if there are no tars, a split is asked of plain tars, an epoch's length is unknown, or the crop
-            does not fit.
-        WorkError: if a tar has another size than the manifest says, a local one is cut short, or the first sample holds
-            no frames.
+        UsageError: if there are no tars, `split` is set for plain tars, an epoch's length is unknown, or the crop is
+            too large.
+        WorkError: if a tar's size differs from the manifest, a local tar is cut short, or the first sample is empty.
     """
     folder, is_remote = Path(location), is_url(location)
     counts: list[int] | None
@@ -144,7 +143,7 @@ class SequentialClipStream:
         return itertools.islice(batches, self.num_batches)
 
     def endless(self) -> Iterator[Batch]:
-        """Batches of the tars that this worker reads."""
+        """Batches from this worker's tars."""
         stored = self.tar_set.geometry
         builder, videos = BatchBuilder(self.config.crop), 0
         for number, (epoch, sample) in enumerate(self._endless_samples()):
@@ -181,7 +180,7 @@ class SequentialClipStream:
 
 
 class _Results(IterableDataset[WorkerResult]):
-    """A stream's batches, as workers send them back."""
+    """A stream's batches, in the form that workers send back."""
 
     def __init__(self, stream: SequentialClipStream) -> None:
         self._stream = stream
@@ -204,10 +203,10 @@ def _plain_tars(location: str | Path) -> list[str]:
 
 
 def _samples(urls: list[str], expected: Mapping[str, int] | None = None) -> Iterator[dict[str, Any]]:
-    """WebDataset's samples of some tars, counted, because WebDataset takes a cut tar for a whole one.
+    """WebDataset's samples of some tars. They are counted, because WebDataset does not notice a tar that is cut short.
 
     Raises:
-        WorkError: if a tar cannot be read, or gives fewer samples than expected.
+        WorkError: if a tar cannot be read, or holds fewer samples than expected.
     """
     teach_webdataset()
     for url in urls:
@@ -223,10 +222,10 @@ def _samples(urls: list[str], expected: Mapping[str, int] | None = None) -> Iter
 
 
 def frames_of(sample: Mapping[str, Any]) -> list[bytes]:
-    """A WebDataset sample's JPEG frames, in order, from either packing.
+    """A WebDataset sample's JPEG frames, in order, for both packings.
 
     Raises:
-        WorkError: if the sample holds no frames, or bytes that do not match its own record.
+        WorkError: if the sample holds no frames, or its frames do not match its checksums.
     """
     name = _name(sample)
     if "mjpg" not in sample:
@@ -249,7 +248,7 @@ def frames_of(sample: Mapping[str, Any]) -> list[bytes]:
 
 
 def label_of(sample: Mapping[str, Any]) -> int:
-    """The sample's class number; NO_LABEL if it has none, or a name, which only the tars' maker could number."""
+    """The sample's class number; NO_LABEL if it has no class, or only a class name."""
     try:
         return int(sample.get("cls", NO_LABEL))
     except ValueError:
@@ -269,7 +268,7 @@ def _name(sample: Mapping[str, Any]) -> str:
 
 
 def _check_sizes(store: Store, shards: Sequence[ShardRecord]) -> None:
-    """Raises WorkError if a tar is missing or has another size; a store that cannot be listed is not checked."""
+    """Raises WorkError if a tar is missing or its size is wrong; skips stores that cannot be listed."""
     if not can_list(store.location):
         return
     sizes = store.sizes()
@@ -283,10 +282,9 @@ def _check_sizes(store: Store, shards: Sequence[ShardRecord]) -> None:
 
 
 def _count_samples(path: str) -> int:
-    """Number of samples in a local tar, from its headers alone.
+    """Number of samples in a local tar, from its headers.
 
-    `tarfile` takes a damaged header, like the end of the file, for the end of the tar. After a true end there are only
-    zeros.
+    `tarfile` ends silently at a damaged header or a cut. Only zeros may follow the true end.
 
     Raises:
         UsageError: if there is no such file.

@@ -1,7 +1,7 @@
-"""The three ways to the bytes of a shard: a local folder, ranges of an object store, or the node's cache.
+"""Three ways to read a shard's bytes: from a local folder, in ranges of an object store, or from the node's cache.
 
-In: a shard's record. Out: an :class:`OpenShard`, its index and chosen ranges of its tar. Nothing here knows of frames.
-The way is chosen once, when a data set is opened, and travels with it to the loader's workers.
+In: a shard's record. Out: an :class:`OpenShard`, with its index and byte ranges of its tar; frames are not known here.
+The access is chosen once, when a data set is opened, and goes with the data set to the loader's workers.
 """
 
 from __future__ import annotations
@@ -27,23 +27,22 @@ from stream_train.data.shard_cache import CacheFullError, OpenFile, ShardCache
 
 LOCAL_GAP_BYTES = 32 * 1024
 REMOTE_GAP_BYTES = 128 * 1024
-"""Wanted frames with at most so many unwanted bytes between them are read by one call: a request costs more than a
-seek."""
+"""One call reads two frames if at most this many bytes lie between them; a remote request costs more than a seek."""
 PIECE_BYTES = 8 * 1024 * 1024
 """Whole shards are downloaded in pieces of this size; each piece is retried on its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenShard:
-    """A shard that can be read. It closes when nothing refers to it any more, so any thread may go on reading."""
+    """An open shard. It closes with the last reference to it, so that every thread can finish reading."""
 
     name: str
     """Its path or URL, for error messages."""
     index: ShardIndex
     read: Callable[[int, int], bytes]
-    """`read(start, num_bytes)`: raises WorkError if the tar is missing or ends before that."""
+    """`read(start, num_bytes)`: raises WorkError if the tar is missing or too short."""
     discard: Callable[[], None] = lambda: None
-    """Removes a cached copy that proved to be damaged; the next opening downloads it again."""
+    """Removes a damaged cached copy; the next opening downloads it again."""
 
 
 AccessKind = Literal["local", "ranged", "cached"]
@@ -60,17 +59,17 @@ class ShardAccess(Protocol):
 
     @property
     def description(self) -> str:
-        """For the user: which way it is, and why."""
+        """For the user: the kind of access, and why."""
 
     def open(self, record: ShardRecord) -> OpenShard:
         """Raises WorkError if the shard or its index is missing, cut short, or does not match the manifest."""
 
     def prefetch(self, record: ShardRecord) -> None:
-        """Download a shard that will soon be opened, if this access keeps copies. Errors as :meth:`open`."""
+        """Download a shard that is needed soon, if this access keeps copies. Errors as :meth:`open`."""
 
 
 def choose_access(store: Store, shards: tuple[ShardRecord, ...], config: IndexedReaderConfig) -> ShardAccess:
-    """The way to a split's shards that a config means; see `IndexedReaderConfig.access`."""
+    """The access to a split's shards; see `IndexedReaderConfig.access`."""
     if config.access == "ranged" or (config.access == "auto" and isinstance(store, FolderStore)):
         return direct_access(store)
     cache = ShardCache(config.cache.resolved_folder, config.cache.max_bytes)
@@ -109,7 +108,7 @@ class LocalAccess:
 
 @dataclass
 class RangedAccess:
-    """Ranges of objects; nothing is kept."""
+    """Byte ranges of objects; keeps no copies."""
 
     store: Store
     reason: str = ""
@@ -132,7 +131,7 @@ class RangedAccess:
 
 @dataclass
 class CachedAccess:
-    """Copies in the node's cache. A shard that the cache cannot hold is read in ranges instead."""
+    """Copies in the node's cache. A shard that does not fit into the cache is read in ranges."""
 
     store: Store
     cache: ShardCache
@@ -165,7 +164,7 @@ class CachedAccess:
             self._download(record)
 
     def _download(self, record: ShardRecord) -> OpenFile | None:
-        """A new copy; None if the cache cannot hold it, or the store's own bytes are damaged."""
+        """A new copy; None if it does not fit into the cache, or the store's own bytes are damaged."""
         if record.tar_sha256 in self._damaged:
             return None
         name = shard_name(record.number, "tar")
@@ -176,7 +175,7 @@ class CachedAccess:
 
         try:
             return self.cache.download(record.tar_sha256, record.tar_bytes, pieces, self.store.url(name))
-        except DamageError:  # only the frames' own checksums tell which of them are damaged
+        except DamageError:  # only the frames' checksums tell which frames are damaged
             self._damaged.add(record.tar_sha256)
         except CacheFullError:
             self._warn(record)
@@ -193,7 +192,7 @@ class CachedAccess:
 
 
 def open_tar(path: Path, num_bytes: int) -> OpenFile:
-    """Open a tar of a folder. Raises WorkError if it cannot be opened or has another size than its record says."""
+    """Open a tar of a folder. Raises WorkError if it cannot be opened or its size differs from its record."""
     try:
         file = OpenFile(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
@@ -207,11 +206,7 @@ def open_tar(path: Path, num_bytes: int) -> OpenFile:
 
 
 def read_intact_index(store: Store, record: ShardRecord) -> ShardIndex:
-    """A shard's index; it is read a second time if it does not match the manifest.
-
-    Raises:
-        WorkError: if it is missing, or damaged both times: without it no sample of the shard can be found.
-    """
+    """A shard's index, read again if it does not match the manifest. Raises WorkError if missing or damaged twice."""
     try:
         return read_index(store, record)
     except DamageError:
@@ -223,7 +218,7 @@ def read_intact_index(store: Store, record: ShardRecord) -> ShardIndex:
 
 
 def read_existing(store: Store, name: str, start: int, num_bytes: int) -> bytes:
-    """A range of an object. Raises WorkError if it cannot be read, the object is missing, or ends before that."""
+    """A byte range of an object. Raises WorkError if the object is missing, too short or unreadable."""
     try:
         return store.read_range(name, start, num_bytes)
     except FileNotFoundError:

@@ -1,9 +1,9 @@
-"""Whole shards on the node's own disk: downloaded once for all its processes, within a size limit.
+"""Whole shards on the node's disk: downloaded once for all its processes, within a size limit.
 
-In: a shard's sha256 and how to download it. Out: a complete, verified copy, open. A copy's name is its sha256, so equal
-shards of any data sets share one copy, and an old copy never passes for a new shard. The process that downloads holds
-the name's lock; the copy gets its name only when it is complete and its hash is right. A process that has a copy open
-shares a lock on it; such a copy is never removed and counts in full.
+In: a shard's sha256 and how to download it. Out: an open, verified copy. A copy's name is its sha256, so equal
+shards share one copy, and an old copy is never used for a new shard. The process that downloads holds the name's lock;
+the copy gets its name only when its hash is right. A process that has a copy open holds a shared lock on it; such a
+copy is never removed and counts in full.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from shardify.storage.full_disk import FULL_DISK
 from shardify.storage.traffic import Traffic, count
 
 Pieces = Callable[[], Iterator[bytes]]
-"""Starts to download a shard: its bytes, in pieces, from the start. Raises no OSError."""
+"""Starts the download of a shard and gives its bytes in pieces. Raises no OSError."""
 
 FREE_SHARE = 0.02
-"""Share of the disk that is left free."""
+"""Share of the disk that stays free."""
 
 _COPY = ".tar"
 _PART = ".part"
@@ -32,16 +32,11 @@ _LOCK = ".lock"
 
 
 class CacheFullError(Exception):
-    """There is no room for a shard, even with all unused ones removed."""
+    """There is no room for a shard, even if all unused copies are removed."""
 
 
 class OpenFile:
-    """A local file, open for reading; closed with the last reference to it.
-
-    Args:
-        path: names it in error messages.
-        descriptor: of the file, from now on this object's.
-    """
+    """A local file, open for reading. It owns `descriptor` and closes it with the last reference to the object."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -51,15 +46,15 @@ class OpenFile:
         os.close(self.descriptor)
 
     def status(self) -> os.stat_result:
-        """The status of this very file, whatever has its path now."""
+        """The status of the open file; its path may now name another file."""
         return os.fstat(self.descriptor)
 
     def read(self, start: int, num_bytes: int) -> bytes:
         """Bytes [start, start + num_bytes).
 
         Raises:
-            DamageError: if the disk can no longer read them.
-            WorkError: if the file ends before that.
+            DamageError: if the disk cannot read them.
+            WorkError: if the file is too short.
         """
         try:
             data = os.pread(self.descriptor, num_bytes, start)
@@ -73,11 +68,7 @@ class OpenFile:
 class ShardCache:
     """A folder of copies. Any number of processes and threads may use it at once.
 
-    All methods but :meth:`capacity` raise WorkError if the folder cannot be used.
-
-    Args:
-        folder: made if absent.
-        max_bytes: most that it may hold.
+    The folder is made if absent. All methods but :meth:`capacity` raise WorkError if it cannot be used.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -85,22 +76,16 @@ class ShardCache:
         self.max_bytes = max_bytes
 
     def find(self, sha256: str, num_bytes: int) -> OpenFile | None:
-        """A shard's copy, if there is one; it now counts as the one used last."""
+        """A shard's copy, if there is one; marks it as used now."""
         with self._reporting():
             return self._find(sha256, num_bytes)
 
     def download(self, sha256: str, num_bytes: int, pieces: Pieces, location: str) -> OpenFile:
-        """A shard's copy; waits if another process is downloading it, and else downloads it.
-
-        Args:
-            sha256: of the shard.
-            num_bytes: its size.
-            pieces: downloads it.
-            location: names the shard in error messages.
+        """Download a shard's copy, or wait while another process does; `location` names the shard in errors.
 
         Raises:
             CacheFullError: if there is no room for it.
-            DamageError: if what arrived had another hash, twice.
+            DamageError: if two downloads had the wrong hash.
         """
         with self._reporting(), self._locked(sha256):
             if (file := self._find(sha256, num_bytes)) is not None:
@@ -113,17 +98,17 @@ class ShardCache:
         raise DamageError(f"{location} does not have the sha256 that the manifest gives it, twice in a row")
 
     def drop(self, file: OpenFile) -> None:
-        """Remove a damaged copy, but not a newer one that has taken its path."""
+        """Remove a damaged copy, but not a newer copy with the same path."""
         with self._reporting(), contextlib.suppress(FileNotFoundError):
             if os.path.samestat(file.path.stat(), file.status()):
                 file.path.unlink()
 
     def num_bytes(self) -> int:
-        """Size of all copies, and of those that are being downloaded."""
+        """Size of all copies, including running downloads."""
         return sum(size for _, size, _ in self._files())
 
     def capacity(self) -> int:
-        """Most bytes that all copies, old and new, can take; 0 if the folder cannot be used."""
+        """Most bytes that all copies together can take; 0 if the folder cannot be used."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             return self._limit(self.num_bytes()) if os.access(self.folder, os.W_OK) else 0
@@ -171,7 +156,7 @@ class ShardCache:
             part.unlink(missing_ok=True)
 
     def _reserve(self, part: Path, num_bytes: int) -> int:
-        """Descriptor of a new file whose whole size is taken from the disk and the cache before the download."""
+        """Descriptor of a new file, with its whole size reserved on the disk and in the cache."""
         with self._locked("room"):
             self._make_room(num_bytes)
             descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
@@ -186,7 +171,7 @@ class ShardCache:
     def _make_room(self, num_bytes: int) -> None:
         """Remove unused copies, the least recently used first, until `num_bytes` more fit; none if they cannot fit.
 
-        Parts that dead processes left are removed in any case.
+        Partial files of dead processes are always removed.
         """
         for part in self.folder.glob(f"*{_PART}"):
             with contextlib.suppress(BlockingIOError), self._locked(part.stem, wait=False):
@@ -206,12 +191,12 @@ class ShardCache:
             raise CacheFullError
 
     def _limit(self, used: int) -> int:
-        """Most bytes that the files may take, if they take `used` now."""
+        """Most bytes that the files may take, given that they take `used` now."""
         disk = os.statvfs(self.folder)
         return min(self.max_bytes, used + disk.f_frsize * (disk.f_bavail - int(FREE_SHARE * disk.f_blocks)))
 
     def _files(self) -> list[tuple[float, int, Path]]:
-        """When each file was last used, its size, its path."""
+        """Time of last use, size and path of each file."""
         found = []
         for path in self.folder.iterdir():
             if path.suffix in (_COPY, _PART):
@@ -222,7 +207,7 @@ class ShardCache:
 
     @contextmanager
     def _locked(self, name: str, *, wait: bool = True) -> Iterator[None]:
-        """Hold a lock of this node. Raises BlockingIOError if another holds it and `wait` is False."""
+        """Hold a lock of this node. Raises BlockingIOError if it is taken and `wait` is False."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{name}{_LOCK}").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -245,7 +230,7 @@ class ShardCache:
 
 
 def _is_unused(path: Path, *, remove: bool = False) -> bool:
-    """Whether no process has a copy open and it may be removed; with `remove`, it is removed while none can open it."""
+    """Whether no process has a copy open and it may be removed; `remove` removes it while no process can open it."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except (FileNotFoundError, PermissionError):

@@ -1,6 +1,6 @@
-"""Loader workers: torch's DataLoader over whole batches; what workers send back, errors and traffic included.
+"""Loader workers: torch's DataLoader over whole batches, and the workers' errors and traffic.
 
-In: a data set of batches and the requests for them. Out: batches in order, or an error that reads as one line.
+In: a dataset of batches and the requests for them. Out: batches in order, or a one-line error.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class WorkerResult:
     """What a worker sends back for a request."""
 
     item: Batch | UserFacingError
-    """The batch, or the error that prevented it; it is raised in the main process, where it reads as one line."""
+    """The batch, or the error that prevented it; the main process raises it as one line."""
     traffic: Traffic = field(default_factory=Traffic)
-    """What the worker moved since its last result; nothing without workers, whose process counts for itself."""
+    """The worker's traffic since its last result; empty without workers, because the process counts its own."""
 
     def pin_memory(self) -> WorkerResult:
         """Called by the DataLoader."""
@@ -42,7 +42,7 @@ class WorkerResult:
 
 
 def worker_result(item: Batch | UserFacingError) -> WorkerResult:
-    """An item of this process, with the traffic that it took."""
+    """An item, with this worker's traffic."""
     return WorkerResult(item=item) if get_worker_info() is None else WorkerResult(item=item, traffic=take())
 
 
@@ -52,18 +52,17 @@ def load_batches(
     """Batches in order, prepared early by worker processes.
 
     Args:
-        dataset: gives a result for each request, or is itself their stream.
-        requests: keys of a map-style data set; None for a stream.
-        config: says how many workers, and how many batches each prepares ahead.
-        is_remote: whether they read from an object store. Such workers are not forked from this process, because
-            obstore's threads would be missing in them.
+        dataset: gives a result for each request, or is a stream of results.
+        requests: keys of a map-style dataset; None for a stream.
+        config: number of workers, and of batches that each prefetches.
+        is_remote: workers read from an object store and must not be forked: a fork would lack obstore's threads.
 
     Raises:
-        UserFacingError: what a worker met, or that one died.
+        UserFacingError: if a worker raised it or died.
     """
     num_workers = config.workers_of_rank
     if num_workers:
-        multiprocessing.util.get_temp_dir()  # shared with the workers: a killed one would leave its own behind
+        multiprocessing.util.get_temp_dir()  # shared with workers: a killed one would leave its own behind
     if is_remote and num_workers:
         _start_fork_server()
     with _without_advice():
@@ -75,7 +74,7 @@ def load_batches(
             collate_fn=_identity,
             prefetch_factor=config.prefetch_batches if num_workers else None,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # the loader draws a seed: not from the generator that training uses
+            generator=torch.Generator(),  # the loader draws a seed; it must not use training's generator
             multiprocessing_context="forkserver" if is_remote and num_workers else None,
             worker_init_fn=partial(_start_worker, dict(os.environ)) if num_workers else None,
         )
@@ -83,7 +82,7 @@ def load_batches(
 
 
 def batches_of(loader: Iterable[WorkerResult]) -> Iterator[Batch]:
-    """The batches of workers' results; errors among them are raised here, and workers' traffic is counted."""
+    """The batches in workers' results; raises their errors and counts their traffic."""
     try:
         for result in _begin(loader):
             count(result.traffic)
@@ -96,7 +95,7 @@ def batches_of(loader: Iterable[WorkerResult]) -> Iterator[Batch]:
         reason = one_line(error) or type(error).__name__
     else:
         return
-    # raised out here, where nothing refers to the loader any more, so that its other processes end at once
+    # raised here, where nothing refers to the loader, so that its other processes end at once
     raise WorkError(
         f"a loader process died ({reason}); out of memory or shared memory? Lower data.num_workers or "
         "data.prefetch_batches, and run the same command again to continue"
@@ -109,9 +108,9 @@ def _begin(loader: Iterable[WorkerResult]) -> Iterator[WorkerResult]:
 
 
 def _start_fork_server() -> None:
-    """Start it, unless it runs, with signals blocked: if it ended, all workers would seem to have ended.
+    """Start the fork server, unless it runs, with signals blocked: if it ended, all workers would seem dead.
 
-    It ends with the processes that use it. Workers inherit the blocked signals until they set handlers of their own.
+    It ends with the processes that use it. Workers inherit the blocked signals until they set their own handlers.
     """
     multiprocessing.set_forkserver_preload(["stream_train.data.loader"])
     start_resource_tracker()  # first, because it unblocks signals that it finds blocked
@@ -123,9 +122,9 @@ def _start_fork_server() -> None:
 
 
 def _start_worker(environment: Mapping[str, str], _: int) -> None:
-    """Start a worker: it counts its own traffic, and gets the credentials that the main process has now.
+    """Start a worker: it counts its own traffic, and gets the main process's current credentials.
 
-    Torch has its workers look for their parent, too, but only between two requests, and not behind a fork server.
+    Torch's workers also check that their parent lives, but only between requests, and not with a fork server.
     """
     outlive_stop_signals()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -136,18 +135,18 @@ def _start_worker(environment: Mapping[str, str], _: int) -> None:
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Silence torch's advice on the number of workers, which was chosen on purpose."""
+    """Silence torch's advice on the number of workers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")
         yield
 
 
 def _tells_of_a_death(error: Exception) -> bool:
-    """Whether the DataLoader lost a process, not whether an error was raised in one."""
+    """Whether the DataLoader lost a process; False for an error raised in a process."""
     text = str(error)
     return not text.startswith("Caught ") and (not isinstance(error, RuntimeError) or "DataLoader worker" in text)
 
 
 def _identity(item: Any) -> Any:
-    """Keeps torch from collating what already is a batch."""
+    """Keeps torch from collating a finished batch."""
     return item

@@ -1,4 +1,4 @@
-"""The networks of the paper: clips (N, 3, T, H, W) to one feature vector a clip, without the linear head.
+"""The paper's networks without the linear head: clips (N, 3, T, H, W) -> one feature vector per clip.
 
 To add a network: its config in `config.py`, one file with its `build_...` function, one line in :func:`build_backbone`.
 """
@@ -15,12 +15,7 @@ if TYPE_CHECKING:
 
 
 def build_backbone(config: NetworkConfig, *, crop: int = 112, num_frames: int = 16) -> Backbone:
-    """The network that a config describes, newly initialised from torch's global generator.
-
-    Args:
-        config: one of the network configs.
-        crop: height and width of the clips, in pixels.
-        num_frames: frames a clip.
+    """The network of a config, newly initialised from torch's global generator, for crop x crop pixels.
 
     Raises:
         UsageError: if the clips are too small for the network's strides.

@@ -1,4 +1,4 @@
-"""What every network promises: clips in, one feature vector a clip out, with the last convolution's output between.
+"""The interface of every network: clips -> output of the last convolution -> one feature vector per clip.
 
 Axes: N clips, C channels, T frames, H rows, W columns.
 """
@@ -21,7 +21,7 @@ BEHIND_CONVOLUTIONS = ("fully_connected", "feature_norm")
 """Attributes of backbones that `features_from_conv` uses, not `conv_features`."""
 
 _KINETICS400 = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
-"""Mean and deviation of red, green and blue in [0, 1], as torchvision's video weights expect them."""
+"""Mean and deviation of red, green and blue in [0, 1] that torchvision's video weights expect."""
 
 NORMAL_CLASSIFIER_DEVIATION = 1e-3
 """Standard deviation of the authors' classifier weights (their ResNet code)."""
@@ -30,24 +30,19 @@ NORMAL_CLASSIFIER_DEVIATION = 1e-3
 class Backbone(nn.Module, ABC):
     """A 3D convolutional network without its linear head.
 
-    `forward` is `features_from_conv(conv_features(clips))`: probes and transfer learning take the two halves apart.
+    `forward` is `features_from_conv(conv_features(clips))`; probes and transfer learning use the two halves separately.
     """
 
     crop: int
     """Height and width of the clips, in pixels."""
-
     num_frames: int
-    """Frames a clip."""
-
+    """Frames per clip."""
     conv_dim: ConvDim
     """(C, T, H, W) of `conv_features`."""
-
     feature_dim: int
     """Length of the vector that a linear head reads."""
-
     fully_connected: nn.Module | None
-    """The hidden fully connected layers between `conv_features` and the head; None where the network has none."""
-
+    """The hidden fully connected layers between `conv_features` and the head; None if the network has none."""
     input_statistics: InputStatistics = "none"
     """See `NetworkOptions.input_statistics`."""
 
@@ -59,13 +54,7 @@ class Backbone(nn.Module, ABC):
         self.feature_dim = feature_dim
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Clips to features.
-
-        Args:
-            clips: float (N, 3, num_frames, crop, crop) in [-1, 1].
-
-        Returns:
-            float (N, feature_dim).
+        """Clips float (N, 3, num_frames, crop, crop) in [-1, 1] -> features float (N, feature_dim).
 
         Raises:
             ValueError: if the clips have another shape.
@@ -73,11 +62,7 @@ class Backbone(nn.Module, ABC):
         return self.features_from_conv(self.conv_features(clips))
 
     def conv_features(self, clips: Tensor) -> Tensor:
-        """Clips, as for :meth:`forward`, to the last convolution's output (after its pooling layer, if it has one).
-
-        Returns:
-            float (N, *conv_dim).
-        """
+        """Clips -> output of the last convolution (and its pooling layer, if any), float (N, *conv_dim)."""
         expected = (NUM_COLOURS, self.num_frames, self.crop, self.crop)
         if tuple(clips.shape[1:]) != expected:
             raise ValueError(f"clips have shape {tuple(clips.shape)}, but this network was built for (N, *{expected})")
@@ -87,7 +72,7 @@ class Backbone(nn.Module, ABC):
         return self._convolve(clips)
 
     def convolutional_parts(self) -> list[nn.Module]:
-        """The modules of `conv_features`: what a probe freezes."""
+        """The modules of `conv_features`, which a probe freezes."""
         return [module for name, module in self.named_children() if name not in BEHIND_CONVOLUTIONS]
 
     def pooled(self, conv: Tensor) -> Tensor:
@@ -99,7 +84,7 @@ class Backbone(nn.Module, ABC):
         """The part of `forward` after the convolutions: (N, *conv_dim) -> (N, feature_dim)."""
 
     def reset_fully_connected(self) -> None:
-        """Draw the fully connected layers anew, if there are any (the probes of Tables 1 and 3)."""
+        """Initialise the fully connected layers again, if there are any (for the probes of Tables 1 and 3)."""
         if self.fully_connected is not None:
             initialise_xavier(self.fully_connected)
 
@@ -109,7 +94,7 @@ class Backbone(nn.Module, ABC):
 
 
 def build_fully_connected(in_units: int, units: int) -> nn.Sequential:
-    """Two hidden fully connected layers with BatchNorm and ReLU, no dropout: C3D's, and those of the probes."""
+    """Two hidden fully connected layers with BatchNorm and ReLU, no dropout; for C3D and the probes."""
     return nn.Sequential(OrderedDict(fc1=_dense(in_units, units), fc2=_dense(units, units)))
 
 
@@ -128,7 +113,7 @@ def scale_channels(channels: int, width: float) -> int:
 
 
 def halve(size: int) -> int:
-    """Output size of a layer of stride 2 that has a window at every second position: ceil(size / 2)."""
+    """Output size of a padded or ceil-mode layer of stride 2: ceil(size / 2)."""
     return -(-size // 2)
 
 
@@ -144,7 +129,7 @@ def initialise_xavier(module: nn.Module) -> None:
 
 
 def set_batch_norm(module: nn.Module, *, eps: float, momentum: float) -> None:
-    """Give every BatchNorm layer below `module` these constants; torch's momentum is 1 - TF's decay."""
+    """Set the constants of every BatchNorm layer in `module`; torch's momentum is 1 - TF's decay."""
     for layer in module.modules():
         if isinstance(layer, BATCH_NORMS):
             layer.eps = eps

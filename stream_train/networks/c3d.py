@@ -1,7 +1,6 @@
-"""C3D, the paper's default: 3x3x3 convolutions with max pools between, then two fully connected layers.
+"""C3D, the paper's default: 3x3x3 convolutions and max pools, then two fully connected layers.
 
-In: clips (N, 3, T, H, W). Out: features (N, 2048), or (N, 4096) for `c3d_large`. Axes: N clips, C channels, T frames,
-H rows, W columns. C x T x H x W of a 16 x 112 x 112 clip:
+In: clips (N, 3, T, H, W). Out: features (N, 2048), (N, 4096) for `c3d_large`. C x T x H x W of 16 x 112 x 112 clips:
 
     clip   3 x 16 x 112 x 112
     pool1 64 x 16 x  56 x  56
@@ -39,19 +38,15 @@ BATCH_NORM_MOMENTUM = 0.025  # TF decay 0.975
 
 
 class C3D(Backbone):
-    """Convolutions, ceil-mode max pools, two fully connected layers; BatchNorm and ReLU after each, no dropout."""
+    """Convolutions and fully connected layers with BatchNorm and ReLU after each, ceil-mode max pools, no dropout."""
 
     fully_connected: nn.Sequential
 
     def __init__(self, stages: Stages, hidden_units: int, *, width: float, crop: int, num_frames: int) -> None:
         """Build with Glorot-uniform weights.
 
-        Args:
-            stages: output channels of the convolutions before each max pool, at width 1.
-            hidden_units: units of each fully connected layer, at width 1.
-            width: multiplies channels and units.
-            crop: height and width of the clips, in pixels.
-            num_frames: frames a clip.
+        `stages` holds the output channels of the convolutions before each max pool, `hidden_units` the units of each
+        fully connected layer; `width` multiplies both.
         """
         channels, duration, size = NUM_COLOURS, num_frames, crop
         convolutions = nn.Sequential()
@@ -72,7 +67,7 @@ class C3D(Backbone):
         initialise_xavier(self)
 
     def features_from_conv(self, conv: Tensor) -> Tensor:
-        """Flatten in (C, T, H, W) order, whatever the memory format, then the fully connected layers."""
+        """Flatten in (C, T, H, W) order, for any memory format, then apply the fully connected layers."""
         features: Tensor = self.fully_connected(conv.flatten(start_dim=1))
         return features
 

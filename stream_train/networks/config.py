@@ -1,4 +1,4 @@
-"""What a config says about a network: one class for each kind."""
+"""The `network` section of configs: one class for each kind."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ class NetworkOptions(StrictModel):
 
     width: float = Field(default=1.0, gt=0, le=4)
     """Multiplies the number of channels and hidden units of every layer; 1 is the published network."""
-
     classifier_init: ClassifierInit = "torch"
-    """Weights of the linear heads: torch's own default, or N(0, 0.001) with zero biases as in the authors' code."""
-
+    """Weights of the linear heads: torch's default, or N(0, 0.001) with zero biases as in the authors' code."""
     input_statistics: InputStatistics = "none"
-    """`kinetics400`: clips in [-1, 1] are first given torchvision's mean and deviation, which its weights expect."""
+    """`kinetics400`: first convert clips from [-1, 1] to the mean and deviation that torchvision's weights expect."""
 
 
 class C3DConfig(NetworkOptions):
@@ -41,7 +39,6 @@ class R3D18Config(NetworkOptions):
     """3D-ResNet-18."""
 
     kind: Literal["r3d18"] = "r3d18"
-
     variant: Literal["torchvision", "official"] = "torchvision"
     """`torchvision`: plain `r3d_18`. `official`: the authors' net; its first two stages do not mix frames."""
 
@@ -50,10 +47,9 @@ class R2Plus1D18Config(NetworkOptions):
     """R(2+1)D-18."""
 
     kind: Literal["r2plus1d18"] = "r2plus1d18"
-
     variant: Literal["torchvision", "official"] = "torchvision"
-    """`torchvision`: `r2plus1d_18`, with widened middle channels. `official`: the authors' net, without them, temporal
-    convolutions that start as the identity, a BatchNorm before the classifier."""
+    """`torchvision`: `r2plus1d_18`, with widened middle channels. `official`: the authors' net, not widened. Its
+    temporal convolutions start as the identity, and a BatchNorm precedes the classifier."""
 
 
 NetworkConfig = Annotated[C3DConfig | C3DLargeConfig | R3D18Config | R2Plus1D18Config, Field(discriminator="kind")]

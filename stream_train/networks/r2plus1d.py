@@ -1,7 +1,6 @@
-"""R(2+1)D-18: every 3D convolution is split into a spatial and a temporal one; torchvision's or the authors' way.
+"""R(2+1)D-18: each 3D convolution is split into a spatial and a temporal one, as in torchvision or the authors' code.
 
-In: clips (N, 3, T, H, W). Out: features (N, 512). Axes: N clips, C channels, T frames, H rows, W columns. C x T x H x W
-of a 16 x 112 x 112 clip, at width 1, in both variants:
+In: clips (N, 3, T, H, W). Out: features (N, 512). C x T x H x W of a 16 x 112 x 112 clip, at width 1, in both variants:
 
     stem      64 x 16 x 56 x 56
     layer1    64 x 16 x 56 x 56
@@ -25,7 +24,7 @@ TORCHVISION_STEM_CHANNELS = 45
 class IdentityConv2Plus1D(nn.Module):
     """The authors' split convolution: spatial, ReLU, temporal; the same number of channels throughout.
 
-    Their temporal convolution has a bias, left out here: a BatchNorm follows it everywhere and cancels it.
+    Their temporal convolution has a bias. It is left out here, because a BatchNorm always follows and cancels it.
     """
 
     def __init__(
@@ -36,7 +35,7 @@ class IdentityConv2Plus1D(nn.Module):
         stride: int | tuple[int, int, int] = 1,
         spatial_kernel: int = 3,
     ) -> None:
-        """Kernel 3 in time and `spatial_kernel` in space, padded to keep the size at stride 1; no `midplanes`."""
+        """Kernel 3 in time and `spatial_kernel` in space, padded to keep the size at stride 1; ignores `midplanes`."""
         super().__init__()
         strides = (stride, stride, stride) if isinstance(stride, int) else stride
         pad = spatial_kernel // 2
@@ -59,7 +58,7 @@ class IdentityConv2Plus1D(nn.Module):
         return out
 
     def start_as_identity(self) -> None:
-        """Set the temporal convolution to the identity: its centre tap passes each channel on."""
+        """Make the temporal convolution the identity: its centre tap copies each channel."""
         nn.init.dirac_(self.temporal.weight)
 
     @staticmethod
@@ -98,7 +97,7 @@ def build_r2plus1d18(config: R2Plus1D18Config, *, crop: int, num_frames: int) ->
 
 
 def _torchvision_stem(channels: int, middle_channels: int) -> nn.Sequential:
-    """Spatial 7x7 and temporal 3, each with BatchNorm and ReLU; indices name the weights, as in torchvision."""
+    """Spatial 7x7 and temporal 3, each with BatchNorm and ReLU; the weights' names are indices, as in torchvision."""
     return nn.Sequential(
         nn.Conv3d(NUM_COLOURS, middle_channels, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False),
         nn.BatchNorm3d(middle_channels),

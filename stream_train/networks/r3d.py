@@ -1,7 +1,6 @@
 """3D-ResNet-18, torchvision's or the authors'.
 
-In: clips (N, 3, T, H, W). Out: features (N, 512). Axes: N clips, C channels, T frames, H rows, W columns. C x T x H x W
-of a 16 x 112 x 112 clip, at width 1:
+In: clips (N, 3, T, H, W). Out: features (N, 512). C x T x H x W of a 16 x 112 x 112 clip, at width 1:
 
          torchvision           official
 stem      64 x 16 x 56 x 56     64 x 16 x 27 x 27   (1x7x7 and an unpadded max pool)

@@ -1,7 +1,7 @@
 """The 18-layer residual trunk that `r3d18` and `r2plus1d18` share, assembled from torchvision's blocks.
 
 In: clips (N, 3, T, H, W). Out: features (N, 512), the global average of the last stage. Attributes have torchvision's
-names (`stem`, `layer1` ... `layer4`), so that weights of the torchvision-shaped variants are exchanged as they are.
+names (`stem`, `layer1` ... `layer4`), so the weights of the torchvision variants need no renaming.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ConvBuilder(Protocol):
 
 
 class ResNet18(Backbone):
-    """Stem, four stages of two basic blocks, global average pool, optionally a BatchNorm on the pooled features."""
+    """Stem, four stages of two basic blocks, global average pool, and optionally a BatchNorm on the pooled features."""
 
     fully_connected: None
 
@@ -59,15 +59,15 @@ class ResNet18(Backbone):
 
         Args:
             stem: first layers, (N, 3, T, H, W) -> (N, 64 * width, T, H', W').
-            conv_builders: the convolution of the blocks, one for each of the four stages.
+            conv_builders: the blocks' convolution for each of the four stages.
             stem_size: the stem's output height H'.
             official: the authors' initialisation and BatchNorm constants, and a 1x1x1 convolution on every shortcut
-                (their code compares the wrong axis); else torchvision's, and one only where the shape changes.
+                (their code compares the wrong axis). Else torchvision's, and one only if the shape changes.
             width: multiplies the channels of all stages.
             crop: height and width of the clips, in pixels.
-            num_frames: frames a clip.
-            normalise_features: BatchNorm between the global average pool and the head.
-            torchvision_name: the function below `torchvision.models.video` whose weights fit at width 1, if one does.
+            num_frames: frames per clip.
+            normalise_features: put a BatchNorm between the global average pool and the head.
+            torchvision_name: the function in `torchvision.models.video` whose weights fit at width 1, if any.
         """
         duration, size = num_frames, stem_size
         for builder in conv_builders[1:]:  # the first stage keeps the stem's size
@@ -92,7 +92,7 @@ class ResNet18(Backbone):
             initialise_like_torchvision(self)
 
     def features_from_conv(self, conv: Tensor) -> Tensor:
-        """Global average pool, then the extra BatchNorm where there is one."""
+        """Global average pool, then the extra BatchNorm, if there is one."""
         features = self.pooled(conv)
         if self.feature_norm is not None:
             features = self.feature_norm(features)
@@ -106,7 +106,7 @@ class ResNet18(Backbone):
 
 
 def initialise_like_torchvision(module: nn.Module) -> None:
-    """Convolutions from N(0, 2 / fan_out), as torchvision's video ResNets; BatchNorm starts at 1 and 0 anyway."""
+    """Convolutions from N(0, 2 / fan_out), as in torchvision's video ResNets; BatchNorm already starts at 1 and 0."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv3d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

@@ -1,4 +1,4 @@
-"""Weights in torchvision's own names: its `r3d_18` and `r2plus1d_18` to and from our backbones.
+"""Exchange of weights between our backbones and torchvision's `r3d_18` and `r2plus1d_18`.
 
 A state dict is torchvision's, with or without its classifier (`fc.weight`, `fc.bias`).
 """
@@ -17,15 +17,13 @@ CLASSIFIER_KEYS = ("fc.weight", "fc.bias")
 
 
 def load_torchvision(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
-    """Copy torchvision's weights into a backbone; the classifier is left out, everything else must fit.
+    """Copy the weights of torchvision's network, without its classifier, into a backbone.
 
-    Args:
-        backbone: an `r3d18` or `r2plus1d18` of variant `torchvision` and width 1; unchanged if an error is raised.
-        state: the state dict of `torchvision.models.video.r3d_18` or `r2plus1d_18`.
+    The backbone is an `r3d18` or `r2plus1d18` of variant `torchvision` and width 1. An error leaves it unchanged.
 
     Raises:
-        UsageError: if the backbone is not shaped like a network of torchvision.
-        WorkError: if a weight is missing, left over or of another shape; the first one is named.
+        UsageError: if the backbone does not have the shape of a torchvision network.
+        WorkError: if a weight is missing, left over or of another shape; names the first one.
     """
     name = _torchvision_name(backbone)
     wanted = backbone.state_dict()
@@ -46,14 +44,13 @@ def load_torchvision(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
 
 
 def to_torchvision(backbone: Backbone, head: nn.Linear | None = None) -> dict[str, Tensor]:
-    """The state dict that torchvision's own network loads, on the CPU and independent of the backbone.
+    """A state dict for torchvision's network, on the CPU and independent of the backbone.
 
-    Args:
-        backbone: an `r3d18` or `r2plus1d18` of variant `torchvision` and width 1.
-        head: becomes `fc`; with it torchvision loads the result strictly (given `num_classes=head.out_features`).
+    The backbone is as for :func:`load_torchvision`. The head becomes `fc`; with it torchvision loads the result
+    strictly (given `num_classes=head.out_features`).
 
     Raises:
-        UsageError: if the backbone is not shaped like a network of torchvision, or the head reads other features.
+        UsageError: if the backbone does not have the shape of a torchvision network, or the head reads other features.
     """
     name = _torchvision_name(backbone)
     state = {key: value.detach().cpu().clone() for key, value in backbone.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Pretext tasks: what a network learns from videos without labels.
+"""Pretext tasks: what a network can learn from videos without labels.
 
 To add a task: its config in `config.py`, one file beside `transformations.py`, one line in :func:`build_task`.
 """
@@ -24,13 +24,7 @@ def build_task(config: TaskConfig) -> ClipTask:
 
 
 def build_model(network: NetworkConfig, task: ClipTask, *, crop: int) -> ClipModel:
-    """A newly initialised network with the task's heads, drawn from torch's global generator.
-
-    Args:
-        network: which backbone, and how its linear heads start.
-        task: says which heads there are.
-        crop: height and width of the clips, in pixels.
-    """
+    """A network with the task's heads for crop x crop pixels, newly initialised from torch's global generator."""
     from stream_train.tasks.base import ClipModel
 
     backbone = build_backbone(network, crop=crop, num_frames=CLIP_LENGTH)

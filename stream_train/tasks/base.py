@@ -1,7 +1,7 @@
-"""What a network can be trained to answer about clips: which clips a video gives, the heads, the metrics.
+"""The interface of tasks: which clips a video gives, the heads, the losses, the metrics.
 
 In: a video's length and draws; later the heads' outputs and the batch. Out: clip plans; loss terms; counts and the
-metrics computed from them. Pretext tasks and the questions of evaluations are :class:`ClipTask`s, trained by one loop.
+metrics computed from them. One loop trains pretext tasks and the questions of evaluations: both are :class:`ClipTask`s.
 
 Axes: N clips of a batch, K classes.
 """
@@ -24,19 +24,19 @@ from stream_train.transformations.sampling import ClipPlan
 from stream_train.transformations.sequences import CLIP_LENGTH
 
 IGNORED = -1
-"""Class index of a clip that a head leaves out."""
+"""Class index of a clip that a head ignores."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossTerm:
-    """One part of the loss, summed over this rank's clips: ranks may have slices of unequal size."""
+    """One part of the loss, summed over this rank's clips, because ranks may have different numbers of clips."""
 
     total: Tensor
-    """Scalar float32 sum of the clips' losses; carries the gradient."""
+    """Scalar float32 with gradient: the sum of the clips' losses."""
     count: Tensor
     """Scalar int64: how many clips were summed; may be 0."""
     weight: float = 1.0
-    """Factor of the mean over all ranks' clips in the whole loss."""
+    """The whole loss multiplies this term's mean over all ranks' clips by this weight."""
 
     def __post_init__(self) -> None:
         if self.total.ndim or self.count.ndim:
@@ -44,21 +44,21 @@ class LossTerm:
 
 
 class ClipTask(abc.ABC):
-    """A question about clips; picklable, since workers draw its clips."""
+    """A question about clips; picklable, because workers draw its clips."""
 
     @property
     def min_frames(self) -> int:
-        """Frames of the shortest video whose clips do not loop; shorter videos loop, or must be left out."""
+        """Frames of the shortest video whose clips do not loop; shorter videos loop or are left out."""
         return CLIP_LENGTH
 
     @property
     def clips_per_answer(self) -> int:
-        """Clips in a group; the heads give one row of logits for each group."""
+        """How many clips share one row of logits."""
         return 1
 
     @abc.abstractmethod
     def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
-        """The clips of one video in one epoch; always the same number."""
+        """The clips of one video in one epoch, always the same number."""
 
     @abc.abstractmethod
     def head_sizes(self) -> dict[str, int]:
@@ -74,7 +74,7 @@ class ClipTask(abc.ABC):
 
     @abc.abstractmethod
     def count_baselines(self, batch: Batch, num_frames: Tensor) -> dict[str, Tensor]:
-        """Counts for a guess that does not look at the frames; `num_frames`: int64 (N,) length of each clip's video."""
+        """Counts for guesses that do not look at frames; `num_frames`: int64 (N,) length of each clip's video."""
 
     @abc.abstractmethod
     def compute_metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
@@ -82,7 +82,7 @@ class ClipTask(abc.ABC):
 
     @abc.abstractmethod
     def guesses(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Accuracy name -> what a guess without looking reaches, given :meth:`compute_metrics`."""
+        """Accuracy name -> accuracy of a guess without looking, given the metrics of :meth:`compute_metrics`."""
 
     @abc.abstractmethod
     def class_names(self) -> dict[str, Sequence[str]]:
@@ -92,11 +92,7 @@ class ClipTask(abc.ABC):
 class ClipModel(nn.Module):
     """A backbone and one linear head for each of the task's questions.
 
-    Args:
-        backbone: gives the features.
-        head_sizes: name -> number of classes of each head.
-        classifier_init: how the heads start.
-        feature_dim: length of what :meth:`features` gives, if not the backbone's.
+    `head_sizes`: name -> number of classes. `feature_dim`: length of :meth:`features`; None: the backbone's.
     """
 
     def __init__(
@@ -119,13 +115,13 @@ class ClipModel(nn.Module):
         return {name: head(features) for name, head in self.heads.items()}
 
     def features(self, clips: Tensor) -> Tensor:
-        """What the heads read: float (N, feature_dim)."""
+        """The input of the heads: float (N, feature_dim)."""
         features: Tensor = self.backbone(clips)
         return features
 
 
 def cross_entropy_term(logits: Tensor, targets: Tensor, weight: float = 1.0) -> LossTerm:
-    """Cross-entropy of logits (N, K), in float32, with int64 (N,) targets; IGNORED ones are left out."""
+    """Cross-entropy of logits (N, K), in float32, with int64 (N,) targets, without IGNORED targets."""
     total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
     return LossTerm(total=total, count=(targets != IGNORED).sum(), weight=weight)
 
@@ -136,7 +132,7 @@ def count_confusion(targets: Tensor, logits: Tensor) -> Tensor:
 
 
 def count_pairs(rows: Tensor, columns: Tensor, size: int) -> Tensor:
-    """Int64 (size, size) counts of (row, column) pairs without those with IGNORED; never waits for a GPU."""
+    """Int64 (size, size) counts of (row, column) pairs without IGNORED; never waits for a GPU."""
     counted = (rows != IGNORED) & (columns != IGNORED)
     cells = torch.where(counted, rows * size + columns, size * size)
     counts = torch.zeros(size * size + 1, dtype=torch.int64, device=rows.device)

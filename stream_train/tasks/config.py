@@ -1,4 +1,4 @@
-"""What a config says about a pretext task."""
+"""The `task` section of configs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ class TransformationsConfig(StrictModel):
 
     kind: Literal["transformations"] = "transformations"
     sampling: SamplingConfig = SamplingConfig()
-    """Which clips a video gives; no motions beside speed leaves only the speed loss ("Speed" of Table 1)."""
+    """Which clips a video gives; without motions only the speed loss is left ("Speed" of Table 1)."""
     speed_loss: bool = True
-    """Whether the speed is recognised too (the two columns of Table 1)."""
+    """Whether the network also learns the speed (the two columns of Table 1)."""
     speed_loss_on: Literal["speed", "speed_and_periodic"] = "speed"
-    """Clips in the speed loss: the speed clips (the paper), or the periodic ones too, which share their speed (the
-    released code)."""
+    """Clips in the speed loss: speed clips (paper), or also periodic clips, which share the speed (released code)."""
     motion_weight: NonNegativeFloat = 1.0
-    """Weight of the motion loss beside the speed loss; 4 reads the paper's sum of four motion terms literally."""
+    """Weight of the motion loss against the speed loss; 4 is the paper's sum of four motion terms read literally."""
 
     @model_validator(mode="after")
     def _has_a_question(self) -> TransformationsConfig:
@@ -32,4 +31,4 @@ class TransformationsConfig(StrictModel):
 
 
 TaskConfig = TransformationsConfig
-"""The config of any task; with a second one, a union told apart by `kind`."""
+"""The config of any task. A second task makes it a union with `kind` as the discriminator."""

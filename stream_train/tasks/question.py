@@ -1,4 +1,4 @@
-"""A task with one head and one right answer per row, measured by accuracy; the base of most tasks and evaluations."""
+"""A task with one head and one right answer per row, measured by accuracy; the base class of most evaluations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream_train.tasks.base import ClipTask, LossTerm, count_confusion, cross_e
 
 
 class Question(ClipTask):
-    """A classification; a subclass says which clips a video gives, and which answers are right."""
+    """A classification. A subclass defines which clips a video gives, and which answers are right."""
 
     head: str
     """Name of the head, and of the accuracy in the metrics."""

@@ -28,7 +28,7 @@ class Transformations(ClipTask):
 
     @property
     def motions(self) -> tuple[Motion, ...]:
-        """The motion classes in the order of their logits; empty where only speed is learnt."""
+        """The motion classes in the order of their logits; empty if the network learns only speed."""
         chosen = tuple(Motion[name.upper()] for name in self.config.sampling.motions)
         return (Motion.SPEED, *chosen) if chosen else ()
 
@@ -67,12 +67,12 @@ class Transformations(ClipTask):
         return {"speed_by_length": count_pairs(fastest, speed_targets(batch), NUM_SPEEDS)}
 
     def compute_metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
-        """Accuracies in [0, 1]; one without any clip is left out.
+        """Accuracies in [0, 1]; an accuracy without clips is left out.
 
         `nonrandom_motion_accuracy` counts the clips that are not random, with all classes as possible answers: a
         network that only recognises random clips and guesses the rest gets 1/3 there, but 1/2 over all clips.
-        Two metrics need no look at the frames: `speed_best_constant` always answers the most frequent speed,
-        `speed_best_from_length` the most frequent one among videos that allow the same speeds.
+        Two metrics do not look at frames: `speed_best_constant` always answers the most frequent speed,
+        `speed_best_from_length` the most frequent speed of all videos that allow the same speeds.
         """
         shares: dict[str, tuple[Tensor, Tensor]] = {}
         if "motion" in counts:
@@ -108,7 +108,7 @@ class Transformations(ClipTask):
         return names
 
     def motion_targets(self, batch: Batch) -> Tensor:
-        """Int64 (N,) class of each clip among :attr:`motions`, IGNORED where the mask leaves it out."""
+        """Int64 (N,) class of each clip among :attr:`motions`, IGNORED if its mask is False."""
         classes = torch.full((len(Motion),), IGNORED, dtype=torch.int64)
         for index, motion in enumerate(self.motions):
             classes[motion] = index

@@ -1,7 +1,7 @@
 """The state of a run, in a folder or an object store: saved whole or not at all, found again and compared.
 
-A checkpoint holds only tensors and plain values, so that it loads with `weights_only`. It also holds the settings and
-the data that it belongs to: a run is never continued with others by accident.
+A checkpoint holds only tensors and plain values, so that it loads with `weights_only`. It names its settings and data,
+so that no run continues with others by accident.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ DATA_KEYS = ("split", "data_set.fingerprint", "data_set.num_samples", "data_set.
 """Identity keys that `accept_changed_data` lets differ."""
 
 NOTE_NAME = ".trainer"
-"""Beside checkpoints in an object store: names the last process that began to train there."""
+"""A file beside the checkpoints in an object store; it names the last process that began to train there."""
 _NAME = re.compile(r"checkpoint-(\d{8,})\.pt")
 _DAMAGE = (
     *(OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError),
     *(zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError),
 )
-"""What zipfile and torch.load raise on bytes that they do not expect."""
+"""Errors of zipfile and torch.load for damaged bytes."""
 
 
 def checkpoint_name(step: int) -> str:
@@ -48,20 +48,20 @@ def checkpoint_name(step: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Everything needed to continue a run; the learning rate and the stream follow from the step."""
+    """Everything that a continued run needs; the learning rate and the stream follow from the step."""
 
     step: int
     """Optimiser steps done."""
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     identity: dict[str, Any]
-    """Settings and data that the state belongs to, as dotted keys."""
+    """Settings and data of the run, as dotted keys."""
     interval: dict[str, Any] = field(default_factory=dict)
-    """Sums for the next line of metrics.jsonl, if the run was stopped between two lines."""
+    """Sums for the next line of metrics.jsonl, if the run stopped between two lines."""
 
 
 class DamagedCheckpointError(WorkError):
-    """A file is not the checkpoint that it should be; an earlier one may be."""
+    """A file is not a readable checkpoint; an earlier one may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +74,12 @@ class CheckpointFolder:
     skipped: list[str] = field(default_factory=list)
     """Files that :meth:`newest` could not read, with the reason."""
     known: set[int] = field(default_factory=set)
-    """Steps that :meth:`newest` found, and those saved since."""
+    """Steps that :meth:`newest` found, and steps saved since."""
     predecessors: list[str] = field(default_factory=list)
     """The last process that began to train here before this one."""
 
     def announce(self) -> None:
-        """Leave this process's name in an object store, which has no locks, for others that train there.
+        """Write this process's name into an object store, which has no locks, for others that train there.
 
         Raises:
             UsageError: if nothing can be written there.
@@ -106,7 +106,7 @@ class CheckpointFolder:
         Unreadable files of later steps do not count, and stay.
 
         Raises:
-            WorkError: if the disk is full, the store fails for long, or another process has saved later steps; the
+            WorkError: if the disk is full, the store fails for long, or another process has saved later steps. The
                 earlier checkpoints stay.
         """
         self.require_alone()
@@ -120,7 +120,7 @@ class CheckpointFolder:
             self._store.delete(checkpoint_name(step))
 
     def newest(self) -> Checkpoint | None:
-        """The newest readable checkpoint, None if there are no files; `skipped` lists the unreadable ones.
+        """The newest readable checkpoint, or None without files; `skipped` lists the unreadable files.
 
         Raises:
             WorkError: if there are checkpoints but none can be read, or the store fails for long.
@@ -140,11 +140,7 @@ class CheckpointFolder:
         return None
 
     def require_alone(self) -> None:
-        """Notice a second trainer in an object store by what it saves.
-
-        Raises:
-            WorkError: if another process has saved later steps than this one.
-        """
+        """Raises WorkError if another process has saved later steps than this one, in a store without locks."""
         later = [step for step in self.steps() if step > max(self.known, default=-1)]
         if later:
             others = [name for name in (self._note(), *self.predecessors) if name and name != this_process()]
@@ -167,7 +163,7 @@ class CheckpointFolder:
 
 
 def read_checkpoint(location: str | Path) -> Checkpoint:
-    """Read a checkpoint from a file or URL, on the CPU, after checking every byte against the file's checksums.
+    """Check every byte of a file or URL against the file's checksums, then read the checkpoint, on the CPU.
 
     Raises:
         DamagedCheckpointError: if the file is missing, damaged, or not a checkpoint of this program.
@@ -192,11 +188,7 @@ def read_checkpoint(location: str | Path) -> Checkpoint:
 
 
 def restore(checkpoint: Checkpoint, location: str, **targets: nn.Module | torch.optim.Optimizer) -> None:
-    """Load a checkpoint's state: `restore(checkpoint, location, model=..., optimizer=...)`.
-
-    Raises:
-        WorkError: if the state does not fit.
-    """
+    """Load a state: `restore(checkpoint, location, model=..., optimizer=...)`. Raises WorkError if it does not fit."""
     for name, target in targets.items():
         try:
             target.load_state_dict(dict(getattr(checkpoint, name)))
@@ -207,13 +199,10 @@ def restore(checkpoint: Checkpoint, location: str, **targets: nn.Module | torch.
 def require_same(
     saved: Mapping[str, Any], current: Mapping[str, Any], *, origin: str, accept_changed_data: bool = False
 ) -> None:
-    """Refuse to continue what was started with other settings or other data.
+    """Refuse to continue a run that was started with other settings or other data.
 
-    Args:
-        saved: identity of the files that are there.
-        current: identity of the run that is asked for.
-        origin: the file that holds `saved`; starts the message.
-        accept_changed_data: let DATA_KEYS differ.
+    `saved` is the identity in the file `origin`, `current` that of this run. With `accept_changed_data`, DATA_KEYS may
+    differ.
 
     Raises:
         UsageError: naming every difference.
@@ -256,10 +245,10 @@ def _require_types(checkpoint: Checkpoint) -> None:
 
 
 def _save_to(file: Any, values: dict[str, Any]) -> None:
-    """`torch.save`, with a full disk reported as the OSError that it is."""
+    """`torch.save` that raises OSError for a full disk."""
     try:
         torch.save(values, file)
-    except RuntimeError as error:  # the zip writer hides the OSError of the write below it
+    except RuntimeError as error:  # the zip writer hides the OSError of the write
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, OSError):
             cause = cause.__cause__ or cause.__context__

@@ -1,4 +1,4 @@
-"""The config of a training run, and which of its keys may change when a run is continued."""
+"""The config of a training run, and the keys that may change when a run continues."""
 
 from __future__ import annotations
 
@@ -35,67 +35,67 @@ NEUTRAL_KEYS = (
     "data.reader.ahead_batches",
     "data.reader.on_damage",
 )
-"""Keys (with all keys below them) that change neither which clips are seen nor what is computed from them."""
+"""Keys (with all keys below them) that change neither the clips nor what is computed from them."""
 
 
 class OptimizerConfig(StrictModel):
     """AdamW and its schedule."""
 
     learning_rate: PositiveFloat = 3e-4
-    """At the first step; it falls along a cosine."""
+    """Learning rate of the first step; it falls along a cosine."""
     final_factor: float = Field(default=1e-3, ge=0, le=1)
-    """The learning rate after the last step, as a share of the first."""
+    """Learning rate after the last step, as a share of the first."""
     betas: tuple[Beta, Beta] = (0.9, 0.99)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 1e-4
-    """As the paper gives it; what is subtracted from a weight also depends on `decay_rule`."""
+    """The paper's value; `decay_rule` defines its meaning."""
     decay_rule: Literal["decoupled", "paper"] = "decoupled"
     """`decoupled`: a step shrinks weights by the share weight_decay, which follows the cosine but is not multiplied by
-    the learning rate (the released code). `paper`: by weight_decay * learning rate, PyTorch's reading of the number."""
+    the learning rate (the released code). `paper`: by weight_decay * learning rate, as PyTorch reads the number."""
 
     @property
     def torch_weight_decay(self) -> float:
-        """The number that makes PyTorch's AdamW, which multiplies by the learning rate, follow `decay_rule`."""
+        """Weight decay for PyTorch's AdamW, which multiplies it by the learning rate."""
         return self.weight_decay / self.learning_rate if self.decay_rule == "decoupled" else self.weight_decay
 
 
 class CheckpointConfig(StrictModel):
-    """When the state of a run is saved."""
+    """When to save the state of a run."""
 
     every_steps: PositiveInt = 500
     """A killed run repeats at most this many steps; the end of the run is always saved."""
     keep: PositiveInt = 2
-    """How many of the newest checkpoints are kept."""
+    """How many of the newest checkpoints to keep."""
 
 
 class ValidationConfig(StrictModel):
-    """How a network is validated on held-out videos, with the same draws every time."""
+    """How to validate a network on held-out videos, with the same draws every time."""
 
     split: str | None
     """Held-out split of the same shards; null is every sample."""
     draws_per_video: PositiveInt = 2
-    """How often each video is looked at, each time with other clips."""
+    """How often to use each video, each time with other clips."""
     every_epochs: NonNegativeInt = 0
-    """Validate after every so many epochs of training; 0: only on `stream-train validate`."""
+    """Validate each time this many epochs end; 0: only on `stream-train validate`."""
 
 
 class RunConfig(StrictModel):
-    """The keys that training runs and evaluations share: where data and results lie, and how to compute."""
+    """The keys that training runs and evaluations share: location of data and results, and how to compute."""
 
     shards: str
     """The data set: the folder or URL that `shardify build` wrote."""
     out: WritableLocation
     """Folder, or URL such as s3://bucket/run, for all results; the same command continues there."""
     device: DeviceChoice = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    """Where to compute; auto uses a GPU if there is one."""
     precision: Precision = "auto"
     """Arithmetic of the network; auto is bfloat16 autocast on a GPU and float32 on a CPU."""
     sync_batchnorm: bool = False
-    """Whether BatchNorm's statistics are taken over all ranks (GPUs only) instead of each rank's clips."""
+    """Whether BatchNorm computes its statistics over all ranks (GPUs only) instead of each rank's clips."""
     threads: int = Field(default=0, ge=0, le=1024)
-    """Threads of CPU arithmetic in each process; 0 leaves PyTorch's choice. Bit-identical repeats need equal counts."""
+    """CPU threads of each process; 0 is PyTorch's choice. Bit-identical repeats need equal numbers."""
     log_every_steps: PositiveInt = 20
-    """Steps that a line of metrics.jsonl sums up."""
+    """Steps in each line of metrics.jsonl."""
     checkpoint: CheckpointConfig = CheckpointConfig()
 
     @field_validator("shards")
@@ -111,27 +111,27 @@ class RunConfig(StrictModel):
 
 
 class TrainConfig(RunConfig):
-    """What any training run is asked to do: a pretext task's, or an evaluation's fine-tuning."""
+    """The config of any training run: a pretext task's, or an evaluation's fine-tuning."""
 
     split: str | None = None
     """Split to train on, such as train1; null is every sample."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Seed of the initial weights, the order of the videos, and everything drawn for them."""
+    """Seed of the initial weights, the order of the videos, and all their draws."""
     epochs: PositiveInt
-    """Times that every video is seen."""
+    """How often every video is used."""
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     validation: ValidationConfig | None = None
-    """Validation on held-out videos; null leaves it out."""
+    """Validation on held-out videos; null: none."""
     accept_changed_data: bool = False
-    """Continue a run although its data set has changed."""
+    """Continue a run even if its data set has changed."""
 
     def num_steps(self, num_samples: int) -> int:
-        """Optimiser steps of the whole run: the epochs' videos in batches that run on across epochs."""
+        """Optimiser steps of the whole run; batches continue across epochs."""
         return -(-self.epochs * num_samples // self.data.videos_per_batch)
 
     def identity(self) -> dict[str, Any]:
-        """The settings that make this run what it is, as dotted keys; without NEUTRAL_KEYS."""
+        """The settings that define this run, as dotted keys, without NEUTRAL_KEYS."""
         return flatten(without_neutral(self.model_dump(mode="json")))
 
 
@@ -151,7 +151,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def without_neutral(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings without NEUTRAL_KEYS; `prefix` stands before the keys of `values`, such as `data.`."""
+    """Nested mappings without NEUTRAL_KEYS; `prefix`, such as `data.`, precedes the keys of `values`."""
     return {
         key: without_neutral(value, f"{prefix}{key}.") if isinstance(value, dict) else value
         for key, value in values.items()

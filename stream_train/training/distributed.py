@@ -1,7 +1,7 @@
-"""The processes of a training run: the rank of this one, and what they exchange.
+"""The processes of a training run: this process's rank, and what they exchange.
 
 Without `torchrun` there is one process, and every exchange returns its input. Under `torchrun` the processes, on one
-machine or many, exchange by gloo, on GPUs also by nccl, and each uses the GPU of its local rank.
+machine or many, exchange data with gloo, on GPUs also with nccl. Each process uses the GPU of its local rank.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from stream_train.training.preemption import stopping_with_launcher
 Value = TypeVar("Value")
 
 PEER_TIMEOUT = timedelta(hours=24)
-"""How long processes wait for each other. Long, since the others wait while the main process builds shards or draws
-pictures. torchrun notices a dead process; on another machine its connections break."""
+"""How long processes wait for each other: long, because the main process may build shards or draw pictures meanwhile.
+torchrun notices a dead process; on another machine its connections break."""
 
 _BROKEN = re.compile(r"Connection (closed|reset|refused)|Broken pipe|gloo|NCCL|ncclRemoteError", re.IGNORECASE)
-"""Part of torch's error if a peer is gone."""
+"""Part of torch's error if another process is gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """This process among its peers."""
+    """This process among the processes of its run."""
 
     rank: int = 0
     size: int = 1
@@ -60,33 +60,33 @@ class World:
         return self.device.type == "cpu" or torch.cuda.current_stream(self.device).query()
 
     def sum(self, value: Tensor) -> Tensor:
-        """The sum over all ranks, equal on every rank; shape and dtype must be the same on all."""
+        """The sum over all ranks, equal on every rank. All ranks must give the same shape and dtype."""
         if self.size > 1:
             value = value.clone()
             dist.all_reduce(value)
         return value
 
     def add_up(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Sums over the ranks of named tensors, on the CPU; a rank may lack any of the names."""
+        """Sums of named tensors over the ranks, on the CPU; a rank may lack some names."""
         gathered = self.gather({name: value.cpu() for name, value in counts.items()})
         names = sorted({name for one in gathered for name in one})
         return {name: torch.stack([one[name] for one in gathered if name in one]).sum(dim=0) for name in names}
 
     def gather(self, value: Value) -> list[Value]:
-        """Every rank's value, in the order of the ranks; any picklable object."""
+        """Every rank's value (any picklable object), in the order of the ranks."""
         gathered = [value] * self.size
         if self.size > 1:
             dist.all_gather_object(gathered, value)
         return gathered
 
     def copy_from_main(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite tensors, in place, with the main process's."""
+        """Overwrite tensors, in place, with the main process's tensors."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
     def from_main(self, value: Any) -> Any:
-        """The main process's value, on every rank; any picklable object."""
+        """The main process's value (any picklable object), on every rank."""
         if self.size == 1:
             return value
         holder = [value]
@@ -94,17 +94,14 @@ class World:
         return holder[0]
 
     def any(self, flag: bool) -> bool:
-        """Whether a flag is up on any rank; never waits for a GPU."""
+        """Whether `flag` is true on any rank; never waits for a GPU."""
         return bool(self.sum(torch.tensor(int(flag))).item())
 
     def do_on_main(self, action: Callable[[], Value]) -> Value | None:
-        """Run an action on the main process while the others wait; if it fails, all end, and one says why.
-
-        Returns:
-            The action's result; None on the other ranks.
+        """Run an action on the main process while the others wait; returns its result, or None on the other ranks.
 
         Raises:
-            UserFacingError: on the main process; the others end with its exit code.
+            UserFacingError: on the main process, if the action fails; the others end with its exit code.
         """
         result, problem = None, None
         if self.is_main:
@@ -120,13 +117,13 @@ class World:
         return result
 
     def distribute(self, model: nn.Module) -> nn.Module:
-        """The model in DistributedDataParallel, which averages gradients over the ranks; alone, the model itself."""
+        """The model in DistributedDataParallel, which averages gradients over ranks; the model itself for one rank."""
         if self.size == 1:
             return model
         if self.device.type == "cuda":
             return DistributedDataParallel(model, device_ids=[self.device])
         parallel = DistributedDataParallel(model)
-        # a lambda, since DDP refuses a hook whose annotations are strings
+        # a lambda, because DDP refuses a hook with string annotations
         parallel.register_comm_hook(self.size, lambda size, bucket: _mean_in_rank_order(size, bucket))  # noqa: PLW0108
         return parallel
 
@@ -134,14 +131,14 @@ class World:
 def _mean_in_rank_order(size: int, bucket: Any) -> torch.futures.Future[Tensor]:
     """The mean of all ranks' gradients, summed in the order of the ranks.
 
-    Gloo's own order depends on an element's position in its bucket, and DDP rearranges the buckets after a process's
-    first step: over three or more ranks, a continued run would differ in its last bits.
+    Gloo's order depends on an element's position in its bucket, and DDP rearranges the buckets after a process's first
+    step. So with three or more ranks, the last bits of a continued run would differ.
     """
     mine = bucket.buffer()
     gathered = [torch.empty_like(mine) for _ in range(size)]
 
     def add(done: torch.futures.Future[Any]) -> Tensor:
-        done.value()  # raises if a peer is gone: then nothing was gathered
+        done.value()  # raises if another process is gone
         total = gathered[0]
         for other in gathered[1:]:
             total += other
@@ -155,12 +152,10 @@ def _mean_in_rank_order(size: int, bucket: Any) -> torch.futures.Future[Tensor]:
 def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
     """Join the processes that `torchrun` started, if any, until the block ends; stop if torchrun is gone.
 
-    Args:
-        choice: `auto` takes a GPU if there is one.
-        threads: of CPU arithmetic in this process; 0 leaves PyTorch's choice.
+    `choice` and `threads` are those of `RunConfig`.
 
     Raises:
-        UsageError: if a GPU is asked for and there is none, or there are more local processes than GPUs.
+        UsageError: if `choice` is cuda without a GPU, or there are more local processes than GPUs.
         WorkError: if another process is gone.
     """
     rank, size, local_rank = rank_of_process(), _from_torchrun("WORLD_SIZE", 1), _from_torchrun("LOCAL_RANK", 0)
@@ -192,7 +187,7 @@ def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
 
 
 def rank_of_process() -> int:
-    """The rank that `torchrun` gave this process, 0 without it; usable before :func:`joined_world`."""
+    """This process's rank under `torchrun`, else 0; usable before :func:`joined_world`."""
     return _from_torchrun("RANK", 0)
 
 

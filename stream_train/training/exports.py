@@ -1,6 +1,6 @@
-"""Trained networks as files: weights in safetensors, with all that is needed to build the network again.
+"""Trained networks as files: weights in safetensors, with the description that builds the network again.
 
-In: a module and what describes it; later, the file or its URL. Out: the network with its weights, and the description.
+In: a module and its description; later, the file or its URL. Out: the network with its weights, and the description.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from stream_train.tasks.base import ClipModel
 BACKBONE_NAME = "backbone.safetensors"
 NETWORK_NAME = "network.safetensors"
 METADATA_KEY = "temporal_ssl"
-"""Of the file's metadata: one JSON text, since safetensors keeps several texts in no particular order."""
+"""Key of the file's metadata: one JSON text, because safetensors does not keep the order of several texts."""
 
 
 def export_weights(path: Path, module: nn.Module, metadata: Mapping[str, Any]) -> None:
@@ -41,11 +41,7 @@ def export_weights(path: Path, module: nn.Module, metadata: Mapping[str, Any]) -
 
 
 def load_backbone(location: str | Path, name: str | None = None) -> tuple[Backbone, dict[str, Any]]:
-    """Build the network that `backbone.safetensors` describes, with its weights.
-
-    Args:
-        location: the file, or its URL.
-        name: what messages call it; None is its location.
+    """Build the network of a `backbone.safetensors` (file or URL); messages call it `name`, by default its location.
 
     Returns:
         The backbone in evaluation mode, and the file's metadata (network, crop, num_frames, data_set, step ...).
@@ -61,7 +57,7 @@ def load_backbone(location: str | Path, name: str | None = None) -> tuple[Backbo
 
 
 def load_model(location: str | Path) -> tuple[ClipModel, dict[str, Any]]:
-    """Build the network with its heads that `network.safetensors` describes; otherwise as :func:`load_backbone`."""
+    """Build the network with its heads from `network.safetensors`; otherwise as :func:`load_backbone`."""
     with _reading_export(location, NETWORK_NAME) as (metadata, state):
         if any(name.startswith("added.") for name in state):
             raise UsageError(
@@ -82,7 +78,7 @@ _HEAD_WEIGHT = re.compile(r"heads\.\w+\.weight")
 def _reading_export(
     location: str | Path, usual_name: str, name: str | None = None
 ) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
-    """Yields metadata and weights; errors while they are used name the file too."""
+    """Yields metadata and weights; errors while they are used also name the file."""
     name = name or str(location)
     absent = UsageError(f"there is no file {name}; give the {usual_name} of a finished run")
     if not is_url(location) and not Path(location).is_file():

@@ -1,8 +1,7 @@
-"""Pre-training: config -> objects -> loop, continued from wherever an earlier run of the same command stopped.
+"""Pre-training: config -> objects -> loop. The same command continues a stopped run.
 
-In: shards and a config. Out, in the run's folder or at its URL: config.yaml, checkpoints, metrics.jsonl, TensorBoard's
-files, backbone.safetensors, network.safetensors, curves.png, and with a held-out split validation.json and confusion
-matrices.
+In: shards and a config. Out, in the run's folder or URL: config.yaml, checkpoints, metrics.jsonl, TensorBoard's files,
+backbone.safetensors, network.safetensors, curves.png; with a held-out split validation.json and confusion matrices.
 """
 
 from __future__ import annotations
@@ -45,12 +44,12 @@ Write = Callable[[Record], None]
 
 
 def pretrain(config: PretrainConfig, say: Say) -> None:
-    """Train a network, or continue; of a complete run, only write the exports and pictures again.
+    """Train a network, or continue; for a complete run, only write the exports and pictures again.
 
     Raises:
-        UsageError: if the config does not fit the data, the machine, or the run that the folder holds.
-        WorkError: if data cannot be read, nothing can be saved, or the loss is no longer a finite number.
-        Stopped: if a signal asked for it; everything is saved.
+        UsageError: if the config does not fit the data, the machine, or the run in the folder.
+        WorkError: if data cannot be read, nothing can be saved, or the loss is not finite.
+        Stopped: after a signal; everything is saved.
     """
     before = traffic()
     with joined_world(config.device, config.threads) as world:
@@ -62,19 +61,14 @@ def pretrain(config: PretrainConfig, say: Say) -> None:
 
 
 def build_pretraining(config: PretrainConfig, world: World, say: Say) -> Run:
-    """The run that a config describes; errors as `stream_train.training.run.build_run`."""
+    """The run of a config; errors as `stream_train.training.run.build_run`."""
     task = build_task(config.task)
     make_model = partial(build_model, config.network, task, crop=config.data.crop)
     return build_run(config, task, config.network, make_model, world=world, say=say)
 
 
 def fit(run: Run, opening: str | None = None) -> None:
-    """Do the steps that are left of a new run, and export what it has learnt; errors as :func:`pretrain`.
-
-    Args:
-        run: as :func:`build_run` made it.
-        opening: what to tell the user before the first step.
-    """
+    """Say `opening`, do a run's remaining steps, and export the network. Raises as :func:`pretrain`."""
     with ExitStack() as stack:
         run.world.do_on_main(lambda: open_folder(run, stack))
         if not run.world.is_main:
@@ -88,17 +82,13 @@ def fit(run: Run, opening: str | None = None) -> None:
 
 
 def open_folder(run: Run, stack: ExitStack) -> None:
-    """Make the run's folder, locked against a second trainer; object stores have no locks, `save` notices there."""
+    """Make the run's folder and lock it. Object stores have no locks; there `save` notices a second trainer."""
     stack.enter_context(locked(open_store(run.config.out, create=True), doing="training"))
     stack.enter_context(run.folder.opened((METRICS_NAME,)))
 
 
 def train(run: Run) -> None:
-    """The loop: batches in; optimiser steps, records, validations and checkpoints out.
-
-    Raises:
-        Stopped: if a signal asked for it; everything is saved.
-    """
+    """The loop: batches in; steps, records, validations, checkpoints out. After a signal, saves and raises Stopped."""
     is_main = run.world.is_main
     with (
         StopRequest(promise_to_save if is_main else None).listening() as request,
@@ -113,7 +103,7 @@ def train(run: Run) -> None:
                 stop(run, request, interval)
             interval.add(*compute_gradients(run, batch))
             run.step += 1
-            if run.world.device.type == "cpu" or run.record_is_due():  # asking a GPU at every step would slow it down
+            if run.world.device.type == "cpu" or run.record_is_due():  # at every step this would slow a GPU down
                 interval.require_finite(advice=lambda: last_good(run))
             run.optimizer.step()
             if run.record_is_due():
@@ -131,9 +121,9 @@ def train(run: Run) -> None:
 def measured_batches(run: Run, progress: Progress, request: StopRequest) -> Iterator[Batch | None]:
     """This rank's batches on its device; the progress learns how long the device waited for each.
 
-    A GPU that still has work queued when the batch arrives did not wait. Before each batch the ranks agree on whether
-    any of them was asked to stop; then None comes instead of the batch. A rank that was asked itself stops waiting for
-    its batch; the others learn of it when their batch has arrived.
+    A GPU that still has queued work when the batch arrives did not wait. Before each batch the ranks exchange whether
+    any rank has a stop request; then they get None instead of the batch. The rank with the request stops waiting for
+    its batch; the others learn of it after their batch has arrived.
     """
     videos = run.config.data.videos_per_batch
     my_videos = len(slots_of_rank(videos, run.world.rank, run.world.size))
@@ -153,7 +143,7 @@ def measured_batches(run: Run, progress: Progress, request: StopRequest) -> Iter
 
 
 def begin_stream(run: Run) -> Iterator[Batch]:
-    """This rank's batches from the run's step on; called in the thread that reads them."""
+    """This rank's batches from the run's step on; call it in the thread that reads them."""
     run.world.enter_thread()
     return iter(
         build_stream(
@@ -171,7 +161,7 @@ def begin_stream(run: Run) -> Iterator[Batch]:
 
 
 def compute_gradients(run: Run, batch: Batch) -> tuple[Objective, Tensor, dict[str, Tensor]]:
-    """Forward and backward for one batch, with the learning rate of this step set.
+    """Set the learning rate, then forward and backward for one batch.
 
     Returns:
         The loss, the norm of the gradient over all parameters, and this rank's counts of right and wrong answers.
@@ -196,10 +186,10 @@ def summarise(run: Run, interval: Interval) -> Record:
 
 
 def validate_held_out(run: Run, write: Write, progress: Progress, request: StopRequest) -> None:
-    """Validate with the main process's BatchNorm statistics, write the result and show it.
+    """Validate with the main process's BatchNorm statistics; write and show the result.
 
     Raises:
-        Stopped: if a signal asked for it; the continued run then begins with this validation.
+        Stopped: after a signal; the continued run then begins with this validation.
     """
     assert run.held_out is not None
     run.world.copy_from_main(run.model.buffers())
@@ -215,7 +205,7 @@ def validate_held_out(run: Run, write: Write, progress: Progress, request: StopR
 
 
 def validation_is_missing(run: Run) -> bool:
-    """Whether the run was stopped while it validated its last step; the same on every rank."""
+    """Whether the run stopped during the validation of its last step; the same on every rank."""
     if not run.step or not run.validation_is_due():
         return False
 
@@ -227,14 +217,10 @@ def validation_is_missing(run: Run) -> bool:
 
 
 def save(run: Run, begun: dict[str, Any] | None = None) -> None:
-    """Write a checkpoint, on the main process.
-
-    Args:
-        run: what is saved.
-        begun: sums for the next record.
+    """Write a checkpoint, on the main process; `begun` holds sums for the next record.
 
     Raises:
-        WorkError: if a weight is not a finite number, since such a state is useless, or if nothing can be saved.
+        WorkError: if a weight is not a finite number, or nothing can be saved.
     """
     if not all(bool(parameter.isfinite().all()) for parameter in run.model.parameters()):
         raise WorkError(f"step {run.step}: a weight is not a finite number, so training stopped; {last_good(run)}")
@@ -247,7 +233,7 @@ def save(run: Run, begun: dict[str, Any] | None = None) -> None:
     )
 
     def write() -> None:
-        publish(run)  # first, so that the metrics beside a checkpoint are never older than it
+        publish(run)  # first, so that the metrics are never older than the checkpoint
         run.checkpoints.save(checkpoint)
 
     run.world.do_on_main(write)
@@ -255,15 +241,9 @@ def save(run: Run, begun: dict[str, Any] | None = None) -> None:
 
 
 def stop(run: Run, request: StopRequest, interval: Interval | None = None) -> NoReturn:
-    """Save at once, also between two records; the next run's record sums up the same steps as without the stop.
+    """Save the steps since the last checkpoint, and the interval since the last record; then raise Stopped.
 
-    Args:
-        run: what is saved, if anything was done since the last checkpoint.
-        request: what asked for it.
-        interval: the steps since the last record.
-
-    Raises:
-        Stopped: always.
+    So the next run's record sums up the same steps as without the stop.
     """
     if run.step > run.saved_step:
         begun = interval.state() if interval else {}
@@ -276,7 +256,7 @@ def stop(run: Run, request: StopRequest, interval: Interval | None = None) -> No
 
 
 def last_good(run: Run) -> str:
-    """The end of the message that ends a broken run: where the last good state is and what to do."""
+    """The end of a broken run's message: where the last good state is, and what to do."""
     steps = run.checkpoints.steps()
     last = (
         f"the last good checkpoint is {run.checkpoints.location(steps[-1])}" if steps else "there is no checkpoint yet"

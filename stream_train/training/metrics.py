@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: lines of metrics.jsonl and the same values for TensorBoard.
+"""The metrics of a training run: lines of metrics.jsonl and the same values for TensorBoard.
 
 In: the loss, gradient norm and counts of every step. Out: one :data:`Record` for every few steps.
 """
@@ -24,20 +24,16 @@ from stream_train.training.objective import Objective
 METRICS_NAME = "metrics.jsonl"
 TRAFFIC_PREFIX = "data_"
 TRAFFIC_NAMES = tuple(f"{TRAFFIC_PREFIX}{name}" for name in asdict(Traffic()))
-"""Metrics of what was read from and written to object stores. (`data_wait_share` is not one of them: it is the share
-of its time that training waited for batches.)"""
+"""Metrics of reads and writes in object stores, without `data_wait_share`, the share of time spent waiting for data."""
 Record = dict[str, float]
 """A line of metrics.jsonl: `step`, `epoch` and metrics by name."""
 
 
 class Interval:
-    """What happened in the steps since the last record; tensors stay on the device until someone asks for them.
+    """The metrics of the steps since the last record. Tensors stay on the device until they are needed.
 
-    Args:
-        step: optimiser steps done.
-        world: this process among its peers.
-        begun: the :meth:`state` of a run that was stopped in the middle of an interval.
-        traffic_before: this process's traffic up to the last record; None: up to now.
+    `begun` is the :meth:`state` of a run that stopped within an interval. `traffic_before` is this process's traffic
+    up to the last record; None: up to now.
     """
 
     def __init__(
@@ -52,11 +48,10 @@ class Interval:
         self._counts: dict[str, Tensor] = {name: count.to(world.device) for name, count in counts.items()}
         self._traffic_before = traffic() if traffic_before is None else traffic_before
         self.traffic_until = self._traffic_before
-        """This process's traffic up to the call of :meth:`traffic`. Saving and validating come after that call, so
-        their traffic belongs to the next interval."""
+        """This process's traffic up to the call of :meth:`traffic`. Later saves and validations count for the next."""
 
     def state(self) -> dict[str, Any]:
-        """The sums so far over all ranks, on the CPU, for a checkpoint. Empty if there was no step."""
+        """The sums so far over all ranks, on the CPU, for a checkpoint; empty without steps."""
         if not self._health:
             return {}
         return {
@@ -81,14 +76,7 @@ class Interval:
         return sum_traffic(self.traffic_until - self._traffic_before, self._world)
 
     def require_finite(self, advice: Callable[[], str]) -> None:
-        """Stop at the first loss or gradient that is not a finite number.
-
-        Args:
-            advice: the end of the message: where the last good state is and what to do.
-
-        Raises:
-            WorkError: naming the step.
-        """
+        """Raises WorkError with the first step whose loss or gradient is not finite; `advice` ends the message."""
         health = torch.stack(self._health).cpu()
         broken = (~health.isfinite()).nonzero()
         if len(broken):
@@ -105,7 +93,7 @@ class Interval:
 
 
 def add_to(totals: dict[str, Tensor], new: Mapping[str, Tensor]) -> None:
-    """Add tensors to those of the same name."""
+    """Add tensors to the totals of the same names."""
     for name, value in new.items():
         totals[name] = totals[name] + value if name in totals else value
 
@@ -118,7 +106,7 @@ def sum_traffic(moved: Traffic, world: World) -> Record:
 
 @contextmanager
 def metrics_log(folder: Path, resumed_step: int, *, enabled: bool = True) -> Iterator[Callable[[Record], None]]:
-    """Open metrics.jsonl and TensorBoard's files; what a killed run wrote after the resumed step is removed.
+    """Open metrics.jsonl and TensorBoard's files, and remove records after the resumed step, left by a killed run.
 
     Yields:
         A function that writes a record at once, so that a killed run leaves at most half a line.
@@ -165,7 +153,7 @@ def read_metrics(folder: Path) -> list[Record]:
 
 
 def metric_names(records: Sequence[Record], *, ending: str) -> list[str]:
-    """Names with an ending that appear in any of the records, in order of appearance."""
+    """Names in any of the records that have this ending, in order of appearance."""
     return list(dict.fromkeys(name for record in records for name in record if name.endswith(ending)))
 
 

@@ -1,4 +1,4 @@
-"""The loss that is minimised: the terms of a task, summed over all ranks."""
+"""The loss of training: the terms of a task, summed over all ranks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Objective:
     """The whole loss of a step."""
 
     loss: Tensor
-    """Scalar with gradient. Its gradient, averaged over the ranks, is that of the loss over the global batch."""
+    """Scalar. Its gradient, averaged over the ranks, is the gradient of the loss over the global batch."""
     value: Tensor
     """Scalar float64: the loss over the global batch, detached, equal on every rank."""
     totals: dict[str, Tensor]

@@ -1,6 +1,6 @@
 """AdamW with the paper's weight decay and the cosine schedule (method of section 4, "Training").
 
-In: a network. Out: an optimiser, and the learning rate as a function of the step, so that no schedule is saved.
+In: a network. Out: an optimiser, and the learning rate as a function of the step: there is no schedule to save.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from stream_train.training.config import OptimizerConfig
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.AdamW:
-    """Fused AdamW over a model's parameters; vectors (BatchNorm's scales and shifts, all biases) do not decay."""
+    """Fused AdamW for a model's parameters; vectors (BatchNorm's scales and shifts, all biases) do not decay."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.torch_weight_decay},
@@ -26,8 +26,7 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Ad
 def learning_rate(config: OptimizerConfig, step: int, num_steps: int) -> float:
     """The learning rate after `step` of `num_steps` steps: a cosine from the full rate down to `final_factor` of it.
 
-    Raises:
-        ValueError: if the step lies outside [0, num_steps].
+    Raises ValueError if the step lies outside [0, num_steps].
     """
     if not 0 <= step <= num_steps:
         raise ValueError(f"step {step} lies outside a run of {num_steps} steps")
@@ -36,6 +35,6 @@ def learning_rate(config: OptimizerConfig, step: int, num_steps: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Use a learning rate for the next step, in every group."""
+    """Set the learning rate of every group."""
     for group in optimizer.param_groups:
         group["lr"] = value

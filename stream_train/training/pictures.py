@@ -22,23 +22,20 @@ VALIDATION_PREFIX = "validation_"
 SMOOTHING_SHARE = 0.03
 """Records averaged for the bold line, as a share of all of them."""
 _MAX_COUNTED, _MAX_WRITTEN = 8, 20
-"""Classes of a confusion matrix up to which its cells hold share and count, and up to which they hold the share."""
+"""Most classes of a confusion matrix with share and count in its cells, and most with only the share."""
 _MATRIX_INCHES = (2.6, 13.0)
 """Smallest and largest side of a confusion matrix."""
 _FONT_POINTS = (6.0, 9.0)
-"""Smallest and largest letters of its classes."""
+"""Smallest and largest letters of its class names."""
 _TITLE_POINTS, _TITLE_LETTERS_PER_INCH = 10, 11
 _POINTS_PER_INCH = 72
 
 
 def draw_curves(records: Sequence[Record], path: Path, title: str, guesses: Mapping[str, float]) -> None:
-    """Loss and accuracies over epochs.
+    """Loss and accuracies over epochs, as PNG.
 
-    Args:
-        records: lines of metrics.jsonl; held-out figures carry VALIDATION_PREFIX and are drawn as points.
-        path: the PNG to write.
-        title: stands above.
-        guesses: what guessing reaches, by the accuracy's name; dotted lines.
+    Records are lines of metrics.jsonl; metrics with VALIDATION_PREFIX become points. `guesses`, by the accuracy's name,
+    become dotted lines.
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     write_title(figure, title)
@@ -65,17 +62,11 @@ def draw_curves(records: Sequence[Record], path: Path, title: str, guesses: Mapp
 
 
 def draw_confusion(counts: IntArray, names: Sequence[str], path: Path, title: str, *, noun: str = "clip") -> None:
-    """A confusion matrix, shaded by the share of its row; for two classes as for hundreds.
+    """A confusion matrix as PNG, shaded by the share of its row, for two classes up to hundreds.
 
-    Cells hold share and count as long as they are legible, then the share in percent, then nothing; then the shades
-    bring out small shares, too, and of very many classes only every second, third ... is named.
-
-    Args:
-        counts: int64 (K, K); rows are what a clip is, columns what the network says.
-        names: the K classes.
-        path: the PNG to write.
-        title: stands above.
-        noun: what is counted.
+    `counts` is int64 (K, K): rows are the true classes, columns the network's answers; `noun` is what is counted.
+    Cells hold share and count if legible, else the share in percent, else nothing. Without text, the shades also show
+    small shares; with very many classes, only every second, third ... class is named.
     """
     num_classes = len(names)
     cell = 0.62 if num_classes <= _MAX_COUNTED else 0.36 if num_classes <= _MAX_WRITTEN else 0.125  # inches
@@ -106,7 +97,7 @@ def draw_confusion(counts: IntArray, names: Sequence[str], path: Path, title: st
 
 
 def _curve(axes: Axes, records: Sequence[Record], name: str, label: str) -> str:
-    """Every record as a faint line, their running mean as a bold one; returns the colour."""
+    """Draw the records as a faint line, their running mean as a bold line; returns the colour."""
     points = np.array([(record["epoch"], record[name]) for record in records if name in record])
     (faint,) = axes.plot(points[:, 0], points[:, 1], alpha=0.25, linewidth=1)
     colour = to_hex(faint.get_color())
@@ -117,7 +108,7 @@ def _curve(axes: Axes, records: Sequence[Record], name: str, label: str) -> str:
 
 
 def _write_cells(axes: Axes, counts: IntArray, shares: FloatArray) -> None:
-    """Share and count into every cell, or, of more classes, the share in percent into those that hold something."""
+    """Write share and count into every cell; with more classes, the share in percent into cells that are not empty."""
     has_room = len(counts) <= _MAX_COUNTED
     for (row, column), share in np.ndenumerate(shares):
         count = counts[row, column]
@@ -131,16 +122,12 @@ def _label(name: str) -> str:
 
 
 def write_title(figure: Figure, *lines: str) -> None:
-    """Lines above a figure of known size, each broken where it would be wider than the figure."""
+    """Write lines above a figure of known size; breaks lines that are wider than the figure."""
     letters = int(_TITLE_LETTERS_PER_INCH * figure.get_figwidth())
     figure.suptitle("\n".join(textwrap.fill(line, letters) for line in lines), fontsize=_TITLE_POINTS)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all, into a folder that exists.
-
-    Raises:
-        WorkError: if the disk is full.
-    """
+    """Write a PNG, whole or not at all, into an existing folder. Raises WorkError if the disk is full."""
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)

@@ -28,5 +28,5 @@ def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
 
 
 def place_model(model: nn.Module, device: torch.device) -> None:
-    """Move a model to a device; its convolutions' weights become channels_last_3d, as the clips are."""
+    """Move a model to a device; its convolutions' weights become channels_last_3d, like the clips."""
     model.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

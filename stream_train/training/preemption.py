@@ -1,7 +1,7 @@
 """Stop requests in training: signals are remembered, and answered between two training steps.
 
 In: SIGTERM, SIGUSR1 or Ctrl-C. Out: a loop that knows when to save, also while it waits for data, and :class:`Stopped`,
-which ends a run that the same command continues.
+which ends a run. The same command continues it.
 """
 
 from __future__ import annotations
@@ -33,22 +33,18 @@ WAIT_SECONDS = 1.0
 POLL_SECONDS = 0.2
 STDERR_DESCRIPTOR = 2
 LAUNCHER_SECONDS = 1.0
-"""How often a rank checks that torchrun still lives."""
+"""How often a rank checks that torchrun still runs."""
 
 
 class Stopped(SystemExit):
-    """A run was stopped between two steps, and saved; the exit code tells Ctrl-C from the other signals."""
+    """A run stopped between two steps and was saved. Ctrl-C has another exit code than the other signals."""
 
     def __init__(self, signal_name: str) -> None:
         super().__init__(INTERRUPTED_EXIT_CODE if signal_name == "SIGINT" else STOPPED_EXIT_CODE)
 
 
 class StopRequest:
-    """Whether a signal has asked this process to stop.
-
-    Args:
-        on_interrupt: called in the signal handler of the first Ctrl-C.
-    """
+    """Whether a signal has asked this process to stop. The first Ctrl-C's signal handler calls `on_interrupt`."""
 
     def __init__(self, on_interrupt: Callable[[], None] | None = None) -> None:
         self.signal_name: str | None = None
@@ -59,8 +55,8 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Remember the signals instead of ending; only the main thread can, other threads change nothing."""
-        is_in_background = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # Ctrl-C is for the shell's other jobs
+        """Remember signals instead of ending. This works in the main thread; in other threads it does nothing."""
+        is_in_background = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # Ctrl-C is for other jobs
         with handling(STOP_SIGNALS if is_in_background else SIGNALS, self._take):
             yield self
 
@@ -81,22 +77,20 @@ class StopRequest:
             self._was_interrupted = True
             if self._on_interrupt is not None:
                 self._on_interrupt()
-        elif not is_under_torchrun():  # which may pass on the same Ctrl-C that the terminal has sent
+        elif not is_under_torchrun():  # torchrun may repeat the terminal's Ctrl-C
             signal.default_int_handler(number, None)
 
 
 def promise_to_save() -> None:
-    """Answer the first Ctrl-C. Runs in a signal handler, which may have interrupted Python's own streams."""
+    """Answer the first Ctrl-C. Runs in a signal handler, which may have interrupted a write to Python's streams."""
     again = b"" if is_under_torchrun() else b"; Ctrl-C again ends at once"
     os.write(STDERR_DESCRIPTOR, b"\nfinishing this step and saving" + again + b"\n")
 
 
 class Aside(Generic[Value]):
-    """An iterator in a thread of its own that makes one item when asked, so that a stop request can end the wait.
+    """An iterator in its own thread that makes one item when asked, so that a stop request can end the wait.
 
-    Args:
-        begin: makes the iterator, in that thread.
-        request: ends the wait.
+    `begin` makes the iterator, in that thread.
     """
 
     def __init__(self, begin: Callable[[], Iterator[Value]], request: StopRequest) -> None:
@@ -110,7 +104,7 @@ class Aside(Generic[Value]):
     def next(self) -> Value | None:
         """The next item, or None after a stop request.
 
-        Raises what the iterator raises, but nothing after a request: the same signal may have ended a loader's process.
+        Raises the iterator's errors, but none after a request: the same signal may have ended a loader's process.
         """
         if self._request.is_made():
             return None
@@ -131,7 +125,7 @@ class Aside(Generic[Value]):
             return answer
 
     def close(self) -> None:
-        """End the thread, and free what the iterator holds, once the current item is done."""
+        """End the thread and free the iterator after the current item."""
         self._asked.put(False)
         if not (self._is_at_work or self._request.is_made()):
             self._thread.join()
@@ -147,7 +141,7 @@ class Aside(Generic[Value]):
 
 
 def until_stopped(begin: Callable[[], Iterator[Value]], request: StopRequest) -> Iterator[Value]:
-    """The items of an iterator, made in a thread; a stop request ends them early."""
+    """The items of an iterator, made in a thread, until a stop request."""
     items = Aside(begin, request)
     try:
         while (item := items.next()) is not None:
@@ -160,7 +154,7 @@ def until_stopped(begin: Callable[[], Iterator[Value]], request: StopRequest) ->
 
 @contextmanager
 def stopping_with_launcher() -> Iterator[None]:
-    """Send this rank SIGTERM when its torchrun is gone, because nobody else would end it."""
+    """Send this rank SIGTERM when its torchrun is gone, because nothing else would end it."""
     if not is_under_torchrun():
         yield
         return

@@ -1,4 +1,4 @@
-"""The progress of a training run on stderr, and metrics in words."""
+"""The progress of a training run on stderr, and metrics as text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Progress(ProgressLine):
         self._num_clips = 0
 
     def waited(self, seconds: float, num_clips: int) -> None:
-        """Count a batch: the clips of all ranks, and how long this rank waited for its share of them."""
+        """Count a batch: the clips of all ranks, and how long this rank waited for its clips."""
         self._waited += seconds
         self._num_clips += num_clips
         self.bar.update()
@@ -43,7 +43,7 @@ class Progress(ProgressLine):
         return {"clips_per_second": self._num_clips / seconds, "data_wait_share": self._waited / seconds}
 
     def show(self, record: Record) -> None:
-        """Show a record; in a log at most one in ten seconds, but always the last one."""
+        """Show a record. A log shows at most one record in ten seconds, but always the last one."""
         if not self.enabled:
             return
         self._moved.update({name: value for name, value in record.items() if name in TRAFFIC_NAMES})
@@ -53,13 +53,13 @@ class Progress(ProgressLine):
             self.tell(f"step {int(record['step'])}/{self._num_steps}  {self._text(record)}")
 
     def _text(self, record: Record) -> str:
-        """The record, with the traffic of those before it that were not shown."""
+        """The record, with the traffic since the last shown record."""
         moved, self._moved = describe_traffic(self._moved), Counter()
         return "  ".join(describe(record) + ([f"since the last line: {', '.join(moved)}"] if moved else []))
 
 
 def describe(record: Record) -> list[str]:
-    """A record in words: epoch, loss, accuracies, clips/s, share of time spent waiting for data; without traffic."""
+    """A record as text: epoch, loss, accuracies, clips/s, share of time spent waiting for data; no traffic."""
     parts = [f"epoch {record['epoch']:.2f}"]
     if "loss" in record:
         parts.append(f"loss {record['loss']:.3f}")
@@ -70,16 +70,16 @@ def describe(record: Record) -> list[str]:
 
 
 def describe_accuracies(metrics: Mapping[str, float]) -> list[str]:
-    """The accuracies among some metrics, in words."""
+    """The accuracies among some metrics, as text."""
     return [
         f"{name.removesuffix('_accuracy').replace('_', ' ')} {value:.2f}"
         for name, value in metrics.items()
-        if name.endswith("_accuracy") and not name.startswith("nonrandom")  # that one is for the curves
+        if name.endswith("_accuracy") and not name.startswith("nonrandom")  # only for the curves
     ]
 
 
 def describe_traffic(metrics: Mapping[str, float]) -> list[str]:
-    """Traffic metrics in words: bytes and requests, cache use, and what went wrong."""
+    """Traffic metrics as text: bytes and requests, cache use, and problems."""
     moved = {name: metrics.get(f"{TRAFFIC_PREFIX}{name}", 0) for name in asdict(Traffic())}
     parts = []
     if moved["requests"]:

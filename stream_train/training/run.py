@@ -1,4 +1,4 @@
-"""A run in memory: built from a config, then continued from the newest checkpoint of its folder.
+"""A run in memory: built from a config, then resumed from the newest checkpoint in its folder.
 
 In: a config, and this process's rank. Out: a :class:`Run`, ready for the loop in `stream_train.training.loop`.
 """
@@ -42,14 +42,14 @@ Say = Callable[[str], None]
 
 @dataclass(kw_only=True)
 class Run:
-    """A run in memory. Only the steps, `begun`, and the contents of model and optimiser change."""
+    """A run in memory. Only the steps, `begun`, and the state of model and optimiser change."""
 
     config: TrainConfig
     world: World
     say: Say
     data: DataSet
     positions: IntArray | None
-    """The samples that take part; None is all of the split."""
+    """The samples of the split to use; None: all."""
     held_out: ShardSet | None
     task: ClipTask
     network: NetworkConfig
@@ -58,7 +58,7 @@ class Run:
     """The model itself, or DistributedDataParallel around it."""
     optimizer: torch.optim.Optimizer
     folder: WorkFolder
-    """Holds everything but the checkpoints; only the main process's is published."""
+    """Holds everything but the checkpoints; only the main process publishes it."""
     checkpoints: CheckpointFolder
     num_steps: int
     step: int = 0
@@ -66,7 +66,7 @@ class Run:
     saved_step: int = 0
     """The step of the newest checkpoint."""
     begun: dict[str, Any] = field(default_factory=dict)
-    """Sums over steps before `step` for the next record; see `stream_train.training.metrics.Interval`."""
+    """Sums up to `step` for the next record; see `stream_train.training.metrics.Interval`."""
 
     @property
     def num_samples(self) -> int:
@@ -75,7 +75,7 @@ class Run:
 
     @property
     def samples_consumed(self) -> int:
-        """Videos seen by all ranks: with the config, the whole state of the stream."""
+        """Videos that all ranks have used. With the config, this is the whole state of the stream."""
         return self.step * self.config.data.videos_per_batch
 
     @property
@@ -85,7 +85,7 @@ class Run:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Settings and data that make this run what it is, as dotted keys; saved in each checkpoint."""
+        """Settings and data that define this run, as dotted keys; saved in each checkpoint."""
         height, width = self.data.geometry
         return self.config.identity() | {
             "data_set.fingerprint": self.data.fingerprint,
@@ -98,7 +98,7 @@ class Run:
         return self.step == self.num_steps or self.step % self.config.checkpoint.every_steps == 0
 
     def validation_is_due(self) -> bool:
-        """After the step that ends every so many epochs, and after the last."""
+        """After each `every_epochs` epochs, and after the last step."""
         if self.config.validation is None or self.config.validation.every_epochs == 0:
             return False
         period = self.config.validation.every_epochs * self.num_samples
@@ -106,7 +106,7 @@ class Run:
         return self.step == self.num_steps or self.samples_consumed // period > before // period
 
     def record_is_due(self) -> bool:
-        """Also at checkpoints, so that no record spans a step at which the run may be continued."""
+        """Also at checkpoints and validations, so that no record spans a step at which a run may continue."""
         due = self.step % self.config.log_every_steps == 0
         return due or self.checkpoint_is_due() or self.validation_is_due()
 
@@ -121,16 +121,10 @@ def build_run(
     say: Say,
     positions: IntArray | None = None,
 ) -> Run:
-    """Open the data and build the objects; writes nothing yet.
+    """Open the data and build the objects; writes nothing.
 
-    Args:
-        config: how to train, on what.
-        task: what is learnt.
-        network: describes the model's backbone.
-        make_model: builds the model; draws its new weights from torch's global generator.
-        world: this process among its peers.
-        say: tells the user a line; called on the main process only.
-        positions: int64, the samples of the split that take part, increasing; None is all of them.
+    `network` describes the backbone of `make_model`, which draws new weights from torch's global generator. `positions`
+    are the samples of the split to use: int64, increasing; None: all.
 
     Raises:
         UsageError: if the config does not fit the data or the machine.
@@ -176,7 +170,7 @@ def open_held_out(config: TrainConfig) -> ShardSet | None:
 
 
 def check_batch_norm(model: ClipModel, task: ClipTask, fewest_videos: int) -> None:
-    """Raises UsageError if a rank would have a single clip: BatchNorm after pooling has no statistics of one clip."""
+    """Raises UsageError if a rank would have a single clip: BatchNorm after pooling needs at least two."""
     num_clips = fewest_videos * len(task.draw_clips(task.min_frames, SampleDraws(0, 0, 0)))
     if num_clips < 2 * task.clips_per_answer and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
         raise UsageError(
@@ -188,11 +182,11 @@ def check_batch_norm(model: ClipModel, task: ClipTask, fewest_videos: int) -> No
 def resume(run: Run) -> None:
     """Continue from the newest readable checkpoint, if there is one, and write config.yaml.
 
-    Only the main process reads the checkpoint and hands it to the others.
+    Only the main process reads the checkpoint; it sends it to the others.
 
     Raises:
-        UsageError: if it belongs to other settings or data, or nothing can be written there.
-        WorkError: if none can be read, or the ranks see different ones.
+        UsageError: if the checkpoint has other settings or data, or nothing can be written there.
+        WorkError: if no checkpoint can be read, or the ranks see different ones.
     """
     checkpoint: Checkpoint | None = run.world.from_main(run.world.do_on_main(run.checkpoints.newest))
     require_shared(run, checkpoint)
@@ -221,24 +215,23 @@ def resume(run: Run) -> None:
 def publish(run: Run) -> None:
     """Upload the run's files, on the main process, if the run lies in an object store.
 
-    Raises:
-        WorkError: if another process has continued the run meanwhile: its files are newer than these.
+    Raises WorkError if another process has continued the run meanwhile: its files are newer.
     """
     run.checkpoints.require_alone()
     run.folder.publish()
 
 
 def write_config(run: Run) -> None:
-    """Write config.yaml. It is the first file of a run, so that a folder without write access is noticed at once."""
+    """Write config.yaml, the first file of a run: this reveals a folder without write access at once."""
     FolderStore(run.folder.path).write(CONFIG_NAME, dump_config(run.config).encode())
     publish(run)
     run.checkpoints.announce()
 
 
 def require_shared(run: Run, checkpoint: Checkpoint | None) -> None:
-    """Raises WorkError if a local folder is not one shared by all ranks' machines.
+    """Raises WorkError if the machines of the ranks do not share the local folder.
 
-    Otherwise the run would begin anew as soon as the main process started on another machine.
+    Otherwise the run would begin again as soon as the main process started on another machine.
     """
     if is_url(run.config.out):
         return

@@ -1,6 +1,6 @@
-"""Validation: a network answers on held-out videos, every video equally often, with the same draws each time.
+"""Validation: test a network on held-out videos, every video equally often, with the same draws each time.
 
-In: a model and a split. Out: the task's metrics and confusion matrices, beside what a guess without looking reaches.
+In: a model and a split. Out: the task's metrics and confusion matrices, with the accuracies of guessing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ RESULT_NAME = "validation.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What a network gets right on a split; validation.json holds these fields."""
+    """A network's results on a split; validation.json holds these fields."""
 
     step: int
     """Optimiser steps of the network."""
@@ -47,9 +47,9 @@ class Validation:
     num_videos: int
     draws_per_video: int
     figures: dict[str, float]
-    """Metrics by name, in [0, 1]: accuracies, and what guessing reaches."""
+    """Metrics by name, in [0, 1]: accuracies of the network and of guessing."""
     counts: dict[str, list[list[int]]]
-    """Confusion matrices (rows: what a clip is, columns: what the network says) and baseline tables."""
+    """Confusion matrices (rows: true classes, columns: the network's answers) and baseline tables."""
     class_names: dict[str, list[str]]
     """Rows and columns of the confusion matrices."""
 
@@ -64,13 +64,10 @@ def validate(
     world: World,
     request: StopRequest | None = None,
 ) -> Validation | None:
-    """Look at every video of a split as often as the config says, with BatchNorm in evaluation mode.
+    """Validate on every video of a split as often as the config says, with BatchNorm in evaluation mode.
 
-    The ranks share the videos; the result is the same on every rank, and for any number of ranks. The model keeps its
-    mode.
-
-    Returns:
-        None if any rank was asked to stop before all had finished.
+    The ranks share the videos. The result is the same on every rank and for any number of ranks; it is None if any
+    rank got a stop request before all had finished. The model keeps its mode.
     """
     request = request or StopRequest()
     assert config.validation is not None
@@ -114,15 +111,13 @@ def validate(
 
 
 def validate_run(run: str | Path, overrides: tuple[str, ...] = ()) -> Validation:
-    """Validate the newest checkpoint of a run; writes validation.json and confusion matrices beside it.
+    """Validate the newest checkpoint of a run (folder or URL); writes validation.json and confusion matrices beside it.
 
-    Args:
-        run: the run's folder, or its URL.
-        overrides: `--set` values over the run's own config, such as `validation.split=test2`.
+    `overrides` are `--set` values for the run's config, such as `validation.split=test2`.
 
     Raises:
         UsageError: if there is no run or checkpoint, or the config names no split.
-        WorkError: if no checkpoint or some shard cannot be read.
+        WorkError: if no checkpoint, or not every shard, can be read.
     """
     config = load_run_config(run, overrides)
     if config.validation is None:
@@ -164,7 +159,7 @@ def write_validation(run: Path, validation: Validation) -> None:
 
 
 def validation_lines(validation: Validation, run: str | Path) -> list[str]:
-    """The result as text: confusion matrices, metrics, and where the pictures are."""
+    """The result as text: confusion matrices, metrics, and the location of the pictures."""
     looked = f"{validation.num_videos} videos, each with {validation.draws_per_video} draws"
     lines = [f"step {validation.step}, split {validation.split or 'all'}: {looked}"]
     for name, names in validation.class_names.items():

@@ -27,18 +27,18 @@ from stream_train.transformations.sequences import (
 
 TRANSFORMATIONS_NAME = "transformations.png"
 MAX_SEARCHED_SHARDS = 8
-"""Indexes read in search of a long video; enough, since shards are mixed at random."""
+"""Indexes to search for a long video; enough, because shards are mixed at random."""
 
 _EVERY = ("every frame", "every 2nd frame", "every 4th frame", "every 8th frame")
 
 
 def write_transformations(store: Store, out: str | Path) -> str:
-    """Draw the transformations into a folder or URL; :func:`write_strips` says what is returned and raised."""
+    """Draw the transformations into a folder or URL; returns and raises as :func:`write_strips`."""
     return write_strips(store, out, TRANSFORMATIONS_NAME, transformation_strips)
 
 
 def transformation_strips(store: Store, manifest: Manifest) -> list[Strip]:
-    """The 16-frame clips of Figure 1, all cut from one long video: each speed that fits, random, periodic, warp."""
+    """The 16-frame clips of Figure 1, all from one long video: each speed that fits, random, periodic, warp."""
     found = _long_sample(store, manifest)
     num_frames = found.entry.num_frames
     largest = max((kappa for kappa in range(NUM_SPEEDS) if frames_for_speed(kappa) <= num_frames), default=0)
@@ -58,7 +58,7 @@ def transformation_strips(store: Store, manifest: Manifest) -> list[Strip]:
 
 
 def _long_sample(store: Store, manifest: Manifest) -> FoundSample:
-    """The first sample that is long enough for all speeds, or else the longest one."""
+    """The first sample that is long enough for all speeds, else the longest sample."""
     longest: FoundSample | None = None
     for shard in manifest.shards[:MAX_SEARCHED_SHARDS]:
         for entry in read_index(store, shard):

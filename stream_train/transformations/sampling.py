@@ -1,4 +1,4 @@
-"""Draws the temporal transformations of a sample; only here index sequences become random.
+"""Draws the temporal transformations of a sample. Only this module makes index sequences random.
 
 In: a video's length and its draws. Out: one :class:`ClipPlan` a clip. Where the paper (section 3.1) and the authors'
 code differ, :class:`SamplingConfig` has a switch.
@@ -44,20 +44,20 @@ MotionName = Literal["random", "periodic", "warp"]
 
 
 class SamplingConfig(StrictModel):
-    """Which clips each video gives, and by which of the known readings of the paper."""
+    """Which clips each video gives, and which reading of the paper they follow."""
 
     motions: tuple[MotionName, ...] = ("random", "periodic", "warp")
     """The transformations beside speed, any subset in this order; empty trains on speed alone (Table 1)."""
     frames_for_speed: Literal["exact", "full_steps"] = "exact"
-    """Frames a speed needs: 15q + 1, or the released code's 16q."""
+    """Frames that a speed needs: 15q + 1, or 16q as in the released code."""
     random_identity: Literal["excluded", "possible"] = "excluded"
     """Whether the random permutation may be the identity."""
     periodic: Literal["formula", "prose", "window"] = "formula"
-    """Turning as the displayed formula, as the paper's prose, or by the released code's random window."""
+    """How the clip turns: by the displayed formula, the paper's prose, or the released code's random window."""
     periodic_shift: Literal["uniform", "none"] = "uniform"
-    """Where the periodic clip starts: anywhere it fits, or at the formula's own rho."""
+    """Where the periodic clip starts: anywhere it fits, or at the formula's rho."""
     warp: Literal["skips", "literal"] = "skips"
-    """Steps of 1 + {0..7} skipped frames, or the displayed formula's {0..7} read literally, which repeats frames."""
+    """Steps of 1 + {0..7} skipped frames, or literally {0..7} as in the displayed formula, which repeats frames."""
 
     @field_validator("motions")
     @classmethod
@@ -73,17 +73,17 @@ class ClipPlan:
 
     motion: Motion
     speed: int
-    """kappa of the clip, or -1 where it has none (random and warp)."""
+    """kappa of the clip, or -1 if it has none (random and warp)."""
     indices: IntArray
     """int64 (16,) frames of the sample, each in [0, num_frames)."""
     motion_mask: bool = True
-    """False where the clip looks like one of another class, so that the motion loss leaves it out."""
+    """False if the clip looks like another class; the motion loss then ignores it."""
     target: int = -1
-    """The right answer where a task drew it with the clip; -1 where it is the motion, speed or the video's label."""
+    """The right answer if a task drew it with the clip; -1 if it is the motion, the speed or the video's label."""
 
 
 DrawClips = Callable[[int, SampleDraws], Sequence[ClipPlan]]
-"""A task's sampler: a video's length and draws -> its clips, always equally many. Must be picklable."""
+"""A task's sampler: a video's length and draws -> its clips, always the same number. Must be picklable."""
 
 
 def largest_speed(num_frames: int, rule: Literal["exact", "full_steps"] = "exact") -> int:
@@ -95,8 +95,8 @@ def largest_speed(num_frames: int, rule: Literal["exact", "full_steps"] = "exact
 def draw_clips(num_frames: int, draws: SampleDraws, config: SamplingConfig) -> tuple[ClipPlan, ...]:
     """Draw a video's clips: speed first, then the configured motions in tau order (section 3.2).
 
-    kappa is uniform over what the length allows and shared by the speed and the periodic clip; every clip has its own
-    offset. A video shorter than 16 frames is looped. Raises ValueError if num_frames is not positive.
+    kappa is uniform over the speeds that the length allows; the speed and the periodic clip share it. Each clip has its
+    own offset. A video shorter than 16 frames loops. Raises ValueError if num_frames is not positive.
     """
     if num_frames < 1:
         raise ValueError(f"num_frames = {num_frames}, but a video has at least one frame")
@@ -146,7 +146,7 @@ def _draw_periodic(length: int, kappa: int, draws: SampleDraws, config: Sampling
 
 
 def _draw_warp(length: int, fastest: int, draws: SampleDraws, config: SamplingConfig) -> ClipPlan:
-    """Steps of up to 2**kappa_max from kappa_max 2 on, else a sorted random subset of all frames."""
+    """If kappa_max >= 2, random steps of up to 2**kappa_max; else a sorted random subset of all frames."""
     stream = draws.stream(Purpose.WARP_STEPS)
     if length == CLIP_LENGTH:  # nothing can be skipped: the clip equals the video at speed 0
         return ClipPlan(motion=Motion.WARP, speed=-1, indices=speed_indices(0), motion_mask=False)

@@ -1,8 +1,8 @@
 """Which frames of a video become a clip: the temporal transformations of section 3.1 as pure index sequences.
 
-In: the values that were drawn (speed, offset, permutation, turning point, steps). Out: int64 (16,) frame indices.
-There is no randomness here; `stream_train.transformations.sampling` draws. Every function raises ValueError if an
-argument lies outside its range; an offset may not be negative.
+In: drawn values (speed, offset, permutation, turning point, steps). Out: int64 (16,) frame indices. Nothing is random
+here; `stream_train.transformations.sampling` draws. Every function raises ValueError if an argument lies outside its
+range; an offset must not be negative.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from shardify.arrays import IntArray
 CLIP_LENGTH = 16
 NUM_SPEEDS = 4
 MAX_SKIP = 7
-"""Most frames a warp skips between two of its frames."""
+"""Most frames that a warp skips between two of its frames."""
 
 
 def step_of(kappa: int) -> int:
-    """q = 2**kappa: how many source frames apart two clip frames are at a speed 0, 1, 2 or 3."""
+    """q = 2**kappa: the distance of two clip frames, in source frames, at speed 0, 1, 2 or 3."""
     if kappa not in range(NUM_SPEEDS):
         raise ValueError(f"kappa = {kappa}, but the speeds are 0 to {NUM_SPEEDS - 1}")
     return 1 << int(kappa)
@@ -49,12 +49,12 @@ def periodic_indices(kappa: int, turn: int, offset: int = 0) -> IntArray:
     """Forward to the turning point, then backward (tau = 2, displayed formula of section 3.1).
 
     With q = 2**kappa, sbar = turn // q and delta = turn - sbar * q, the clip starts at rho = max(0, (15 - 2 sbar) q -
-    delta), runs forward in steps of q for j <= sbar, and back over frames shifted by delta.
+    delta), runs forward in steps of q for j <= sbar, then backward over frames shifted by delta.
 
     Args:
         kappa: speed; consecutive frames are 2**kappa apart, except at the turn.
         turn: the paper's s, in [2 * 2**kappa + 1, 13 * 2**kappa).
-        offset: the shift r added to every index (the formula's own rho comes on top).
+        offset: the shift r, added to every index in addition to the formula's rho.
     """
     return _from(offset) + _forward_backward(kappa, turn, shifts=1)
 
@@ -62,19 +62,19 @@ def periodic_indices(kappa: int, turn: int, offset: int = 0) -> IntArray:
 def periodic_prose_indices(kappa: int, turn: int, offset: int = 0) -> IntArray:
     """The periodic clip as the paper's prose builds it: 0..s, then s-1..2s-15q, sub-sampled by q afterwards.
 
-    It differs from :func:`periodic_indices` only in the way back, which is shifted by 2 delta instead of delta.
+    The only difference from :func:`periodic_indices`: the backward part is shifted by 2 delta instead of delta.
     """
     return _from(offset) + _forward_backward(kappa, turn, shifts=2)
 
 
 def periodic_window_indices(kappa: int, window: int, overshoot: int, offset: int = 0) -> IntArray:
-    """The periodic clip of the authors' released code: a random 16-frame window of a longer way there and back.
+    """The periodic clip of the authors' released code: a 16-frame window of a longer forward and backward sequence.
 
-    The way there is 0, q, ..., 13q with q = 2**kappa; the way back is the same frames reversed, shifted by `overshoot`.
+    Forward: 0, q, ..., 13q with q = 2**kappa. Backward: the same frames reversed, shifted by `overshoot`.
 
     Args:
         kappa: speed.
-        window: where the 16 frames start among those 28, 0 to 12.
+        window: start of the 16 frames within these 28 frames, 0 to 12.
         overshoot: 0 or 1 at kappa = 0, else 1 to q - 1.
         offset: added to every index.
     """
@@ -92,8 +92,7 @@ def periodic_window_indices(kappa: int, window: int, overshoot: int, offset: int
 def warp_indices(steps: Sequence[int] | npt.NDArray[np.integer], offset: int = 0) -> IntArray:
     """A clip whose speed changes from frame to frame (tau = 3): offset + the cumulative sum of 15 steps.
 
-    A step is 1 + the number of skipped frames, 0 to 8. Zero repeats a frame, as the displayed formula read literally
-    would.
+    A step, 0 to 8, is 1 + the number of skipped frames. Step 0 repeats a frame, as in the literal displayed formula.
     """
     distances = np.asarray(steps, dtype=np.int64)
     if distances.shape != (CLIP_LENGTH - 1,):
