@@ -43,10 +43,8 @@ Model = TypeVar("Model", bound=BaseModel)
 def load_config(model: type[Model], path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Model:
     """Read a YAML file that holds one mapping, apply the overrides in order, and validate.
 
-    An override is `dotted.key=value`; its value is parsed as YAML (`1e-3`, `[a, b]`, `null` ...).
-
-    Raises:
-        UsageError: if the file cannot be read or parsed, an override is malformed, or validation fails.
+    An override is `dotted.key=value`; its value is parsed as YAML (`1e-3`, `[a, b]`, `null` ...). Raises UsageError if
+    the file cannot be read or parsed, an override is malformed, or validation fails.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

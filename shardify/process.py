@@ -33,7 +33,6 @@ WORKER_GRACE_SECONDS = 60
 """How long a loader's process lives after SIGTERM. Its main process gets the same signal and ends it sooner."""
 
 _is_asked = False
-"""Whether this process was asked to stop."""
 
 
 class Terminated(KeyboardInterrupt):

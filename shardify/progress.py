@@ -14,13 +14,8 @@ from tqdm import tqdm
 class ProgressLine:
     """The base of all progress displays.
 
-    Args:
-        total: units of the whole work; None if unknown.
-        unit: the noun to count, such as `video`.
-        initial: units that are done already.
-        enabled: whether anything is shown.
-        stream: the output; None is stderr.
-        bar_format: tqdm's; None is tqdm's default.
+    `total` is the work in units such as `video`, None if unknown; `initial` units are done already. `stream` None is
+    stderr; `bar_format` is tqdm's. Nothing is shown unless `enabled`.
     """
 
     LOG_SECONDS = 10.0

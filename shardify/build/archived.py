@@ -49,10 +49,8 @@ def find_windows(
     """Find the windows (of the whole build or one part) that are not complete, or lack a shard.
 
     With `retry_failed`, also the windows with shards that lack rejected videos. Windows that are packed at the same
-    time share `num_cores`; each has at least one thread.
-
-    Raises:
-        UsageError: if archives have changed since their window was completed.
+    time share `num_cores`; each has at least one thread. Raises UsageError if an archive of a complete window has
+    changed.
     """
     due: dict[int, tuple[Window, frozenset[int]]] = {}
     sizes, numbers = store.sizes(), {window.number for window in windows}
@@ -100,9 +98,8 @@ def require_no_damage(store: Store, windows: Iterable[Window]) -> None:
 def collect_windows(store: Store, description: BuildDescription) -> Built:
     """Sum up all windows.
 
-    Raises:
-        UnfinishedError: if a window is not packed, or lacks shards.
-        WorkError: if an archive is damaged, or no video was found.
+    Raises UnfinishedError if a window is not packed or lacks shards, WorkError if an archive is damaged or no video was
+    found.
     """
     packed = sum_up(store, description.archives)
     records, missing = read_records(store, packed.shards)

@@ -41,10 +41,8 @@ _report: Report | None = None
 def run_tasks(tasks: Iterable[Task], num_workers: int, report: Report) -> None:
     """Write all shards, in this process if `num_workers` is 1, else in a pool.
 
-    `report` is called in this process after each video, in any order.
-
-    Raises:
-        WorkError: if a worker process was killed, or the disk is full.
+    `report` is called in this process after each video, in any order. Raises WorkError if a worker process was killed,
+    or the disk is full.
     """
     if num_workers > 1:
         _run_in_pool(tasks, num_workers, report)

@@ -225,11 +225,7 @@ class Surroundings:
 
 @functools.cache
 def require_fit(given: Surroundings) -> None:
-    """Check once in each process that this machine has the same surroundings.
-
-    Raises:
-        UsageError: if they differ; the message names the machine and gives advice.
-    """
+    """Check once per process that this machine has the same surroundings. Raises UsageError with the difference."""
     machine = f"the machine {socket.gethostname()}"
     if given.version != __version__:
         raise UsageError(

@@ -125,7 +125,6 @@ def _build(config: BuildConfig, part: Part | None, retry_failed: bool, engine: E
 
 
 def _run(config: BuildConfig, catalog: Catalog, store: Store, work: Work, engine: Engine) -> BuildProgress:
-    """Do the work, with a progress line."""
     with BuildProgress(work.num_videos) as progress:
         if not work.num_tasks:
             return progress
@@ -142,9 +141,7 @@ def _run(config: BuildConfig, catalog: Catalog, store: Store, work: Work, engine
 def finish(config: BuildConfig) -> BuildSummary:
     """Write the manifest and the ledgers of a data set that has all shards; the videos are not needed.
 
-    Raises:
-        UsageError: if `out` holds no build.
-        WorkError: if shards are missing, or another build is running.
+    Raises UsageError if `out` holds no build, WorkError if shards are missing or another build is running.
     """
     store = open_store(config.out)
     with locked(store, doing="building"):
@@ -160,10 +157,7 @@ def write_final_objects(store: Store, description: BuildDescription) -> Built:
     """Write the ledgers and the manifest from the shards' records; repeat until they match the records read afterwards.
 
     They are created, not replaced: a late process with older records does not overwrite newer objects.
-
-    Raises:
-        UnfinishedError: if a shard has not been written yet or is not whole.
-        WorkError: if an archive is damaged.
+    Raises UnfinishedError if a shard is absent or not whole, WorkError if an archive is damaged.
     """
     has_created = False
     while True:

@@ -155,9 +155,7 @@ class OpenShard:
 
         If the store holds the same shard, nothing is written. Otherwise the old record is deleted first, then the
         manifest: a process that writes a manifest reads the records again afterwards and notices the change.
-
-        Raises:
-            WorkError: if the disk is full.
+        Raises WorkError if the disk is full.
         """
         self._tar.close()
         number, index = self.number, self._tar.index()

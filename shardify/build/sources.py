@@ -28,9 +28,7 @@ def open_videos(root: str, paths: Sequence[str]) -> Generator[Path | MemoryFile 
     Yields:
         A local path, or a file in memory that the caller closes; or the error if the object is gone.
 
-    Raises:
-        UsageError: if the store denies access.
-        WorkError: if it does not answer, or an object ends too early.
+    Raises UsageError if the store denies access, WorkError if it does not answer or an object ends too early.
     """
     if not is_url(root):
         yield from (Path(root, path) for path in paths)

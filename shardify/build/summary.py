@@ -43,7 +43,6 @@ class BuildSummary:
     problems: tuple[str, ...]
     """Shares above their limits; empty for a good build."""
     notes: tuple[str, ...] = ()
-    """More lines for people."""
 
     @property
     def num_rejected(self) -> int:

@@ -39,7 +39,6 @@ class Built:
     num_unlisted: int = 0
     """Videos in archives that do not belong to the data set."""
     notes: tuple[str, ...] = ()
-    """More lines for the summary."""
 
 
 def read_records(store: Store, numbers: Sequence[int]) -> tuple[list[ShardRecord], list[int]]:

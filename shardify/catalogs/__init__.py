@@ -25,11 +25,7 @@ SourceConfig = Annotated[
 
 
 def read_catalog(config: SourceConfig) -> Catalog:
-    """List the content of a source.
-
-    Raises:
-        UsageError: if its folders or lists are missing, empty or malformed, or hold no listed video.
-    """
+    """List a source's content; UsageError if a folder or list is missing, empty or malformed, or no video is found."""
     match config:
         case UCF101Config():
             return read_ucf101(config)

@@ -82,10 +82,8 @@ def folder_members(classes: Sequence[str]) -> MemberRule:
 def find_archives(videos: str | Path, found: Sequence[str]) -> tuple[str, tuple[Archive, ...]] | None:
     """Root and archives of `source.videos`, sorted by path; None if its videos are not in archives.
 
-    `found` are its files, from :func:`shardify.catalogs.files.scan_files`.
-
-    Raises:
-        UsageError: if the source holds both archives and videos, or the archives are shards.
+    `found` are its files, from :func:`shardify.catalogs.files.scan_files`. Raises UsageError if the source holds both
+    archives and videos, or the archives are shards.
     """
     names = sorted(path for path in found if is_archive(path))
     if not names:

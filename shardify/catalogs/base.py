@@ -48,7 +48,6 @@ class Missing:
     """A listed video that is not in the folder."""
 
     name: str
-    """The name in the list."""
     splits: tuple[str, ...]
 
 
@@ -93,12 +92,8 @@ def make_catalog(
 ) -> Catalog:
     """Compare the lists with the folder; :func:`listed_members` finds the members of archives.
 
-    Args:
-        root: `source.videos`.
-        listed: the listed videos by path relative to `root`.
-        found: relative paths of all files below `root`.
-        classes: class names by label.
-        splits: split names in the order of the catalog.
+    `root` is `source.videos`; `listed` are the listed videos, and `found` all files, by path relative to it. `classes`
+    are in label order, `splits` in the order of the catalog.
 
     Raises:
         UsageError: if the folder holds none of the listed videos, or both archives and videos.

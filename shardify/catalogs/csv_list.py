@@ -34,7 +34,7 @@ class CSVConfig(VideosConfig):
     lists: Location
     """The CSV file, local or at a URL; its paths start at `videos`."""
     label_map: Location | None = None
-    """Text file of class names, one a line, in label order; null: see the module."""
+    """Text file of class names, one per line, in label order; null: see the module."""
 
 
 def read_csv_list(config: CSVConfig) -> Catalog:

@@ -140,8 +140,7 @@ def list_names(folder: str) -> list[str]:
 def read_lines(path: str) -> list[Line]:
     """Read a text list; it may have any system's line ends, a byte-order mark and blank lines.
 
-    Raises:
-        UsageError: if the file cannot be read, is not UTF-8, or has only blank lines.
+    Raises UsageError if the file cannot be read, is not UTF-8, or has only blank lines.
     """
     stream = io.StringIO(_read_text(path), newline=None)
     lines = [Line(number=number, text=line.strip()) for number, line in enumerate(stream, start=1)]
@@ -152,12 +151,10 @@ def read_lines(path: str) -> list[Line]:
 
 
 def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of a CSV list with a header line, local or at a URL; other columns are ignored.
+    """The rows of a CSV list with a header line, local or at a URL.
 
-    Args:
-        path: the CSV file.
-        required: columns with a value in every row.
-        optional: columns that may be absent or blank; their value is then "".
+    `required` columns need a value in every row; `optional` ones may be absent or blank, and are then "". Other columns
+    are ignored.
 
     Raises:
         UsageError: if the file cannot be read, lacks a column or any row, or a row is malformed.
@@ -191,11 +188,7 @@ def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -
 
 
 def read_label_map(path: str) -> tuple[str, ...]:
-    """Read class names, one per line; a class's label is its position, from 0.
-
-    Raises:
-        UsageError: if the file cannot be read, is empty, or names a class twice.
-    """
+    """Class names, one per line, in label order; UsageError if the file is unreadable, empty, or repeats a class."""
     names: dict[str, int] = {}
     for line in read_lines(path):
         if line.text in names:

@@ -67,11 +67,7 @@ def read_folder(config: FolderConfig) -> Catalog:
 
 
 def read_flat(config: FlatConfig) -> Catalog:
-    """List all videos of a folder.
-
-    Raises:
-        UsageError: if the folder is missing or holds no video.
-    """
+    """List all videos of a folder. Raises UsageError if the folder is missing or holds no video."""
     found = scan_files(config.videos)
     unlabelled = Listed(label=NO_LABEL, splits=())
 

@@ -24,10 +24,7 @@ def make_keys(paths: Iterable[str]) -> dict[str, str]:
     """Key by relative POSIX path: folders joined by `__`, the ending removed, unsafe characters replaced by `_`.
 
     If a key is too long, or equal for several paths, it ends with a digest of the path. The order of the paths, which
-    are distinct, does not matter.
-
-    Raises:
-        UsageError: if two paths still get the same key.
+    are distinct, does not matter. Raises UsageError if two paths still get the same key.
     """
     plain = {path: _plain_key(path) for path in paths}
     counts = Counter(plain.values())

@@ -129,7 +129,6 @@ def _parse_row(path: str, row: Row) -> Cut:
 
 
 def _order_classes(config: KineticsConfig, names: set[str]) -> tuple[str, ...]:
-    """Class names in label order."""
     classes = tuple(sorted(names)) if config.label_map is None else read_label_map(config.label_map)
     if unknown := sorted(names.difference(classes)):
         raise UsageError(f"{config.lists}: label {unknown[0]!r} is not in {config.label_map}")

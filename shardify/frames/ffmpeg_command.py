@@ -44,11 +44,7 @@ class FramesConfig(StrictModel):
 
 @functools.cache
 def ffmpeg_binary(choice: str = "bundled", *, key: str = "frames.ffmpeg") -> str:
-    """Path of the ffmpeg for a choice as in :class:`FramesConfig`; `key` names its config key in the message.
-
-    Raises:
-        UsageError: if there is none.
-    """
+    """Path of the ffmpeg for a choice as in :class:`FramesConfig`; UsageError, which names `key`, if there is none."""
     if choice == "bundled":
         try:
             return str(imageio_ffmpeg.get_ffmpeg_exe())
@@ -63,11 +59,7 @@ def ffmpeg_binary(choice: str = "bundled", *, key: str = "frames.ffmpeg") -> str
 
 @functools.cache
 def ffmpeg_version(binary: str) -> str:
-    """The version of a binary, e.g. "7.0.2-static" or "n9.0.2-17-g2a571b6068".
-
-    Raises:
-        UsageError: if it is not an ffmpeg, or one older than 5.1.
-    """
+    """Version of a binary, e.g. "7.0.2-static", "n9.0.2-17-g2a571b6068"; UsageError if not ffmpeg 5.1 or newer."""
     try:
         done = subprocess.run(
             [binary, "-version"], stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60

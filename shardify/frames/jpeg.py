@@ -10,8 +10,7 @@ _START_OF_SCAN = 0xDA
 def split_jpegs(stream: bytes) -> tuple[bytes, ...]:
     """Cut a stream of zero or more single-scan JPEGs, with nothing in between, into its pictures, in order.
 
-    Raises:
-        ValueError: if the stream is cut short or holds anything else; the message names the byte offset.
+    Raises ValueError, with the byte offset, if the stream is cut short or holds anything else.
     """
     pictures: list[bytes] = []
     start = 0

@@ -30,7 +30,6 @@ class MemoryFile:
         suffix = PurePosixPath(name).suffix
         self._suffix = suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,16}", suffix) else ""
         self.num_bytes = 0
-        """Written so far."""
         self._descriptor = os.memfd_create("video", os.MFD_CLOEXEC)
 
     def __enter__(self) -> Self:
@@ -66,9 +65,7 @@ class MemoryFile:
         """A path of the file, for this process and for children that inherit :meth:`fileno`.
 
         It is a link in a temporary folder, because the kernel's name of the file has no ending. The disk holds no data.
-
-        Raises:
-            WorkError: if the temporary folder cannot be made.
+        Raises WorkError if the temporary folder cannot be made.
         """
         try:
             folder = tempfile.TemporaryDirectory(prefix="temporal-ssl-")

@@ -1,7 +1,4 @@
-"""A contact sheet of a data set: a row of frames for each class.
-
-In: a store that holds a finished data set. Out: a PNG, in a folder or an object store.
-"""
+"""A contact sheet of a finished data set: a row of frames for each class, as a PNG in a folder or object store."""
 
 from __future__ import annotations
 

@@ -32,7 +32,6 @@ class Strip:
     frames: tuple[ImageArray, ...]
     """uint8 (H, W, 3) each."""
     captions: tuple[str, ...]
-    """The text under each frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +106,8 @@ def write_strips(
 ) -> str:
     """Draw the strips that `strips_of` chooses into the PNG `name` in `out`, a URL or a folder, made if absent.
 
-    Returns the picture's location.
-
-    Raises:
-        UsageError: if there is no finished data set, it holds no sample, or `out` cannot be written.
-        WorkError: if a shard is damaged, or the disk is full.
+    Returns the picture's location. Raises UsageError if there is no finished data set, it holds no sample, or `out`
+    cannot be written, WorkError if a shard is damaged, or the disk is full.
     """
     require_writable(out)
     manifest = read_manifest(store)

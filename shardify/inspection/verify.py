@@ -75,11 +75,8 @@ class VerifyReport:
 def verify(store: Store, *, deep: bool = False, on_shard: Callable[[], None] = lambda: None) -> VerifyReport:
     """Check a finished data set; calls `on_shard` after each shard, from any thread.
 
-    With `deep`, also decode every frame, read every shard with stock WebDataset and compare the bytes.
-
-    Raises:
-        UsageError: if there is no manifest.
-        WorkError: if the manifest or build.json is too damaged to be read.
+    With `deep`, also decode every frame, read every shard with stock WebDataset and compare the bytes. Raises
+    UsageError if there is no manifest, WorkError if the manifest or build.json is too damaged to be read.
     """
     if deep:
         # before the threads start: it imports torch, which parses source code (see index._parsing)
@@ -190,7 +187,6 @@ def _check_shard(
 
 
 def _check_index(index: ShardIndex, manifest: Manifest, shard: ShardRecord) -> Iterator[Problem]:
-    """Compare the index with the manifest."""
     if index.packing != manifest.packing:
         yield Problem(text=f"the index is for packing {index.packing}, the manifest says {manifest.packing}")
     if len(index.frame_bytes) != shard.num_frames:

@@ -20,7 +20,6 @@ MANIFEST_NAME = "manifest.json"
 REJECTED_NAME = "rejected.jsonl"
 MISSING_NAME = "missing.jsonl"
 NO_LABEL = -1
-"""The label of an unlabelled video."""
 
 ShardPart = Literal["tar", "idx.npz", "json"]
 

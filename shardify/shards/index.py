@@ -148,11 +148,7 @@ class ShardIndex:
 
     @classmethod
     def from_bytes(cls, data: bytes, origin: str = "the index") -> ShardIndex:
-        """Read the result of :meth:`to_bytes`.
-
-        Raises:
-            WorkError: if the bytes are damaged or of another format version.
-        """
+        """Read the result of :meth:`to_bytes`; WorkError if it is damaged or of another format version."""
         try:
             with _parsing, np.load(io.BytesIO(data), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
@@ -174,11 +170,7 @@ class ShardIndex:
 
 
 def read_index(store: Store, shard: ShardRecord) -> ShardIndex:
-    """A shard's index, checked against the manifest.
-
-    Raises:
-        WorkError: if it is missing, damaged, or differs from the manifest.
-    """
+    """A shard's index. Raises WorkError if it is missing, damaged, or differs from the manifest."""
     name = shard_name(shard.number, "idx.npz")
     try:
         data = store.read(name)

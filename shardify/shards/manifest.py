@@ -35,11 +35,7 @@ class Manifest:
     num_missing: int = 0
 
     def shards_of(self, split: str | None) -> tuple[ShardRecord, ...]:
-        """The split's shards, in order; None means all shards.
-
-        Raises:
-            UsageError: if the data set has no such split, or no samples in it.
-        """
+        """The split's shards, in order; None means all. Raises UsageError if the split is unknown or has no samples."""
         if split is None:
             chosen = self.shards
         elif split in self.splits:
@@ -124,12 +120,7 @@ class Manifest:
 
 
 def read_manifest(store: Store) -> Manifest:
-    """The manifest of a data set.
-
-    Raises:
-        UsageError: if the store holds no manifest (not a data set, or a build that has not finished).
-        WorkError: if it is damaged.
-    """
+    """The manifest of a data set. Raises UsageError if there is none (yet), WorkError if it is damaged."""
     try:
         data = store.read(MANIFEST_NAME)
     except FileNotFoundError:

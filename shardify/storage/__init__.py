@@ -16,10 +16,7 @@ from shardify.storage.store import Store
 def open_store(location: str | Path, *, create: bool = False) -> Store:
     """The store at a location: a local folder (made first with `create`), or an `s3://`, `gs://` or `az://` URL.
 
-    An `https://` URL can only be read.
-
-    Raises:
-        UsageError: if there is no such folder, or this kind of location is not supported.
+    An `https://` URL can only be read. Raises UsageError if there is no such folder, or for another kind of location.
     """
     checked = check_location(location)
     if is_url(checked):

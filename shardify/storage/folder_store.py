@@ -105,11 +105,7 @@ class FolderStore(Store):
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write; at the end it replaces `path`, but not after an error.
-
-    Raises:
-        WorkError: if the disk is full.
-    """
+    """A temporary path to write; replaces `path` at the end, but not after an error. WorkError if the disk is full."""
     store = FolderStore(path.parent)
     with store.temporary(path.name) as temporary:
         yield temporary

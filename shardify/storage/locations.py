@@ -34,11 +34,7 @@ def is_url(location: str | Path) -> bool:
 
 
 def check_url(url: str) -> str:
-    """The scheme of a URL that can be opened, in lower case.
-
-    Raises:
-        UsageError: if it has another scheme, no bucket, or a path with parts that are not allowed.
-    """
+    """A URL's scheme in lower case; UsageError for an unsupported scheme, no bucket, or a path that is not allowed."""
     match = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(/.*)?", url, re.DOTALL)
     scheme = match[1].lower() if match else ""
     if match is None or scheme not in SCHEMES:
@@ -56,11 +52,7 @@ def check_url(url: str) -> str:
 
 
 def check_location(location: str | Path) -> str:
-    """A location in its usual form: a folder as given, a URL with its scheme in lower case.
-
-    Raises:
-        UsageError: if it is an unsupported or misspelt URL, such as `s3:/bucket`.
-    """
+    """A folder as given, a URL with its scheme in lower case; UsageError for an unsupported or misspelt URL."""
     text = str(location)
     if is_url(text):
         scheme = check_url(text)

@@ -23,15 +23,10 @@ def locked(store: Store, *, doing: str, together: bool = False) -> Iterator[None
     """Keep a second writer out of a folder, and delete the temporary files of killed writers.
 
     Object stores have no locks. Builds do not need them: all writers write whole objects with the same content. The
-    lock ends with the process at the latest.
+    lock ends with the process at the latest. `together` shares it with other `together` processes, which write other
+    objects; then nothing is deleted. `doing` is the work, for the second writer's message: "building", "training".
 
-    Args:
-        store: the folder to lock.
-        doing: this process's work, for the second writer's message: "building", "training".
-        together: share the lock with other `together` processes, which write other objects; nothing is deleted.
-
-    Raises:
-        WorkError: if another process holds the lock.
+    Raises WorkError if another process holds the lock.
     """
     if not isinstance(store, FolderStore):
         yield

@@ -75,9 +75,7 @@ def with_retries(request: Callable[[], Result], *, what: str) -> Result:
 def ping(request: Callable[[], object], *, what: str) -> None:
     """Send a store its first request; any answer is good, even "access denied".
 
-    Raises:
-        UsageError: if the machine has no credentials.
-        WorkError: if no connection is made within PING_SECONDS.
+    Raises UsageError if the machine has no credentials, WorkError if there is no connection within PING_SECONDS.
     """
     seconds = min(PING_SECONDS, retry_seconds())
     try:

@@ -104,11 +104,7 @@ class Scan:
         """The bytes from `_start` up to the current position."""
 
     def stretch(self, start: int, stop: int) -> bytes:
-        """Bytes [start, stop), or fewer at the object's end; call in rising order.
-
-        Raises:
-            WorkError: if the object has become shorter, or cannot be read.
-        """
+        """Bytes [start, stop), fewer at the end; call in rising order. WorkError if the object was cut or is gone."""
         stop = min(stop, self._num_bytes)
         if start >= stop:
             return b""

@@ -17,9 +17,7 @@ from shardify.storage.streams import BUFFER_BYTES, PieceReader
 def open_object(url: str, mode: str = "rb", bufsize: int = BUFFER_BYTES) -> io.BufferedReader[Any]:
     """An object as a file to read from start to end, with this project's retries.
 
-    Raises:
-        FileNotFoundError: if there is no such object.
-        UsageError: if the mode is not "rb", or access is denied.
+    Raises FileNotFoundError if there is none, UsageError if the mode is not "rb" or access is denied.
     """
     if mode != "rb":
         raise UsageError(f"{url}: only `shardify build` writes tars to object stores")

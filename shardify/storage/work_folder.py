@@ -79,11 +79,9 @@ class WorkFolder:
                 self._published = {}
 
     def publish(self) -> None:
-        """Upload new and changed files, oldest change first, but not hidden files.
+        """Upload new and changed files, oldest change first, but not hidden files; each uploaded file is whole.
 
-        Raises:
-            UsageError: if the location cannot be written.
-            WorkError: if the store fails for a long time; every uploaded file is whole.
+        Raises UsageError if the location cannot be written, WorkError if the store fails for a long time.
         """
         if self._store is None:
             return
@@ -151,9 +149,7 @@ def downloaded(location: str | Path) -> Iterator[Path]:
 def uploaded(location: str | Path) -> Iterator[Path]:
     """A local path to write one file; at the end the file is at the location. Makes the parent folder.
 
-    Raises:
-        UsageError: if the location cannot be written.
-        WorkError: if the store fails for a long time, or the disk is full.
+    Raises UsageError if the location cannot be written, WorkError if the store fails for long, or the disk is full.
     """
     location = check_writable(location)
     parent, name = split_location(location)
@@ -169,9 +165,7 @@ def uploaded(location: str | Path) -> Iterator[Path]:
 def require_writable(location: str | Path) -> None:
     """Check, before long work, that a location can be written; makes no folder.
 
-    Raises:
-        UsageError: if it cannot.
-        WorkError: if the store fails for a long time.
+    Raises UsageError if it cannot, WorkError if the store fails for a long time.
     """
     checked = check_writable(location)
     if is_url(checked):

@@ -104,9 +104,8 @@ class SyntheticSummary:
 def write_synthetic(config: SyntheticConfig) -> SyntheticSummary:
     """Write the videos and lists that do not exist yet.
 
-    Raises:
-        UsageError: if the folder holds something else, or videos made with other settings.
-        WorkError: if ffmpeg fails or the disk is full.
+    Raises UsageError if the folder holds other files or videos of other settings, WorkError if ffmpeg fails or the disk
+    is full.
     """
     binary = ffmpeg_binary(config.ffmpeg, key="ffmpeg")
     _claim_folder(config)
@@ -174,9 +173,7 @@ def encode_video(frames: ImageArray, path: Path, *, fps: int, binary: str, cpu_f
     """Encode frames, uint8 (F, H, W, 3) RGB with even height and width, as MPEG-4 in AVI.
 
     Equal frames give equal bytes on every CPU. `cpu_flags` is ffmpeg's -cpuflags; "0" switches its SIMD code off.
-
-    Raises:
-        WorkError: if ffmpeg fails.
+    Raises WorkError if ffmpeg fails.
     """
     _, height, width, _ = frames.shape
     source = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", video_size=(width, height), framerate=fps)

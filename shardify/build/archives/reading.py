@@ -43,10 +43,7 @@ class ArchiveDamageError(Exception):
 def read_members(root: str, archive: Archive, wants: Callable[[str], bool]) -> Iterator[tuple[str, MemoryFile | None]]:
     """Yield the regular files of an archive, without hidden ones; of several files with one path, the first.
 
-    Args:
-        root: folder or URL from which the archive's path starts.
-        archive: its first bytes show whether it is gzipped.
-        wants: called once for each path; whether the file's bytes are needed.
+    `wants` is called once for each path: whether the file's bytes are needed.
 
     Yields:
         The file's path inside the archive, without `.` and `..`, and its bytes if wanted; the caller closes them.
@@ -130,9 +127,7 @@ _HEADER_ERRORS = {
 def _gunzip(packed: io.BufferedReader[Any]) -> Generator[bytes]:
     """Decompress; unlike `gzip`, this gives all data before the damage, up to the last small block.
 
-    Raises:
-        _NotWholeError: if the stream is cut short.
-        _SpoiltError: if it cannot be decompressed, or its checksum does not match.
+    Raises _NotWholeError if the stream is cut short, _SpoiltError if its data or checksum is wrong.
     """
     inflater = zlib.decompressobj(wbits=31)
     tail = b""

@@ -1,11 +1,9 @@
 """Archives in windows: a few consecutive archives that one process reads once and packs into shards.
 
 In: the archives of a catalog. Out: numbered windows and, when they are packed, their records. The shards of a window
-depend only on its archives. Their numbers start at SHARDS_PER_WINDOW times the window's number, so shard numbers have
-gaps.
-
-A window is all or nothing: `window-NNNNNN.json` is written last, when all its archives were read to their end. A window
-without this record is packed again from the start.
+depend only on its archives. Their numbers start at SHARDS_PER_WINDOW times the window's number. A window is all or
+nothing: `window-NNNNNN.json` is written last, when all its archives were read to their end. A window without this
+record is packed again from the start.
 """
 
 from __future__ import annotations
@@ -57,7 +55,6 @@ class WindowRecord:
     num_unlisted: int = 0
     """Videos that do not belong to the data set."""
     unlisted_example: str = ""
-    """The path of one unlisted video."""
     damage: tuple[str, ...] = ()
     """The damage of its archives, one line each; accepted if the state is complete."""
 
@@ -90,11 +87,7 @@ def shard_number(name: str) -> int | None:
 
 
 def plan_windows(archives: Sequence[Archive], archives_per_window: int) -> tuple[Window, ...]:
-    """Cut the archives, sorted by path, into windows.
-
-    Raises:
-        UsageError: if there would be more than MAX_WINDOWS.
-    """
+    """Cut the archives, sorted by path, into windows. Raises UsageError if there would be more than MAX_WINDOWS."""
     starts = range(0, len(archives), archives_per_window)
     if len(starts) > MAX_WINDOWS:
         raise UsageError(
@@ -152,9 +145,7 @@ def read_window(store: Store, number: int) -> WindowRecord | None:
 def sum_up(store: Store, archives: Sequence[Sequence[str]]) -> PackedWindows:
     """Compare the videos in all windows with the lists; `archives` are the paths of each window's archives.
 
-    Raises:
-        UnfinishedError: if a window is not packed.
-        WorkError: if an archive is damaged, or no video was found.
+    Raises UnfinishedError if a window is not packed, WorkError if an archive is damaged or no video was found.
     """
     with ThreadPoolExecutor(RECORD_THREADS) as pool:
         found_records = list(pool.map(lambda number: read_window(store, number), range(len(archives))))

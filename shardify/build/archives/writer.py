@@ -59,7 +59,6 @@ class WindowTask(Recipe):
     """All splits of the data set, in order."""
     videos_per_shard: int
     num_threads: int
-    """Videos that are decoded at the same time."""
 
     def write(self, report: Report) -> WindowRecord:
         """Read a window's archives, decode, pack, and commit all its shards together; returns the window's new record.
@@ -244,11 +243,7 @@ class _Packer:
 
 @functools.lru_cache(maxsize=1)
 def _read_members_once(source: SourceConfig, members_sha256: str) -> MemberRule:
-    """The lists' rule for members, read once in each process.
-
-    Raises:
-        WorkError: if the lists have changed since the start of the build.
-    """
+    """The lists' rule for members, read once per process; WorkError if the lists have changed during the build."""
     catalog = read_catalog(source)
     if catalog.archived is None or members_digest(catalog) != members_sha256:
         raise WorkError(
