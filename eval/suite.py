@@ -27,10 +27,9 @@ EVALUATIONS: tuple[Evaluation, ...] = (TRANSFER, PROBE, RETRIEVAL, SYNC, BEFORE_
 
 
 def evaluate_everything(config: EvalConfig, world: World, say: Say) -> list[Row]:
-    """All evaluations in their order.
+    """Run all evaluations in their order.
 
-    Raises:
-        UsageError: before the first evaluation, if a network's file is missing and no evaluation writes it.
+    First raises UsageError if a network's file is missing and no evaluation writes it.
     """
     from eval.judging.networks import require_networks
 

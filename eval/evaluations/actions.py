@@ -38,14 +38,13 @@ CLASSES_NAME = "classes.png"
 
 @dataclass(frozen=True, kw_only=True)
 class ActionTask(Question):
-    """Which of the data set's classes a clip shows."""
+    """The question: which of the data set's classes does a clip show?"""
 
     classes: tuple[str, ...]
     stride: int
     still: bool = False
     """Clips repeat one frame."""
     rule: ShortRule = "exact"
-    """For short videos."""
     head: str = HEAD
 
     def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:

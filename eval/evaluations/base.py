@@ -53,7 +53,6 @@ class Evaluation:
     title: str
     """Heading in the report."""
     short: str
-    """Short title."""
     question: str
     """One sentence for the report: what the numbers mean."""
     help: str

@@ -46,11 +46,7 @@ class Setting:
 
     @cached_property
     def network(self) -> Network:
-        """The network, read at the first use.
-
-        Raises:
-            UsageError: as `eval.judging.networks.open_network`, or if it was trained on labels of another split.
-        """
+        """The network, read at the first use; raises as :func:`open_network` and :func:`require_unseen`."""
         network = open_network(self.name, self.config.networks, crop=self.config.data.crop)
         require_unseen(network, self)
         data = self.config.data
@@ -127,10 +123,9 @@ def settings_of(
 
 
 def open_pairs(config: JudgingConfig) -> list[tuple[Samples, Samples]]:
-    """Training and test samples of all splits. They are all opened first, so a mistake in the last split shows early.
+    """Training and test samples of all splits; opens all of them first, so a mistake in the last split shows early.
 
-    Raises:
-        UsageError: as `eval.judging.samples.open_pair`, or if two splits would write to the same folder.
+    Raises UsageError as :func:`open_pair`, or if two splits would write to the same folder.
     """
     pairs = [open_pair(config, pair) for pair in config.splits]
     names = [pair.train or "all" for pair in config.splits]

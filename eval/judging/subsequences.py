@@ -63,7 +63,6 @@ class TestClips:
     still: bool = False
     """Repeat the middle frame of each clip (the paper's still videos)."""
     rule: ShortRule = "exact"
-    """See :func:`stride_that_fits`."""
 
     def __call__(self, num_frames: int, _: SampleDraws) -> tuple[ClipPlan, ...]:
         starts = subsequence_starts(num_frames, self.stride, all_starts=self.all_starts, rule=self.rule)

@@ -46,7 +46,6 @@ class SaliencyRow:
     """One network's answer about a clip, and its maps."""
 
     name: str
-    """The network."""
     says: str
     """Its winning class and the probability, such as "JumpingJack 87 %"."""
     maps: npt.NDArray[np.floating]
@@ -159,7 +158,6 @@ def _draw_label(pen: ImageDraw.ImageDraw, place: tuple[int, int], name: str, say
 
 
 def _draw_legend() -> Image.Image:
-    """The colour scale of the maps."""
     font = load_font(_SMALL_SIZE)
     text = "|guided gradient \N{MINUS SIGN} its frame's median|, one scale a clip and network: low"
     height, ramp_width, high = round(_SMALL_SIZE * _LINE), 160, "high"

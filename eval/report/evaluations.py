@@ -39,7 +39,6 @@ class EvaluationResults:
     anchor: str
     words: EvaluationWords
     metrics: tuple[str, ...]
-    """The metrics of all rows."""
     rows: tuple[Row, ...]
     more_rows: tuple[Row, ...]
     """Rows of probes with few labels: one for each draw of the labelled videos."""

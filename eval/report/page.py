@@ -44,7 +44,6 @@ class Contents:
 
     name: str
     summary: tuple[str, ...]
-    """Sentences."""
     panels: tuple[ForestPanel, ...]
     more_panels: tuple[ForestPanel, ...]
     """Probes with few labels; there are many."""

@@ -16,7 +16,7 @@ from PIL import Image
 from shardify.errors import WorkError
 
 WIDE_PIXELS = 800
-"""Wider pictures keep their size on a phone, to stay readable; their box scrolls."""
+"""Pictures of at least this width keep it on a phone, to stay readable; their box scrolls."""
 
 _KINDS = (
     (
@@ -103,7 +103,6 @@ class Picture:
     """In pixels of the file."""
     caption: str
     alternative: str
-    """The alt text."""
     rank: int
     """Its position among the pictures of its folder."""
 

@@ -50,7 +50,6 @@ class Pretraining:
     """A run of `stream-train pretrain`."""
 
     facts: tuple[tuple[str, str], ...]
-    """Pairs of name and value."""
     problem: str
     """Why the settings cannot be read; "" if they can."""
     metrics: tuple[TaskMetric, ...]
@@ -69,7 +68,10 @@ def holds_pretraining(run: Path) -> bool:
 
 
 def read_pretraining(run: Path, pictures: Sequence[Picture], location: str) -> Pretraining:
-    """All facts about a run in a local folder. The user knows it as `location`. Raises WorkError if damaged."""
+    """All facts about a run in a local folder, which the user calls `location`.
+
+    Raises WorkError if validation.json is damaged.
+    """
     config, problem = _read_config(run)
     records = read_metrics(run)
     validation = _read_validation(run)

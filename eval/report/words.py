@@ -21,7 +21,6 @@ class EvaluationWords:
 
     title: str
     short: str
-    """Short title."""
     question: str
     """One sentence: what its numbers mean."""
     command: str

@@ -96,8 +96,7 @@ class Metric:
 class Row:
     """One result: a network in a variant of an evaluation, on one test split, with one seed.
 
-    Raises:
-        ValueError: if there is no metric, or `pretraining` has no question.
+    Raises ValueError if there is no metric, or `pretraining` has no question.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -117,7 +116,6 @@ class Row:
     weights: str
     """sha256 of the weights, or torchvision's name for them; "" for random weights and without a network."""
     data_set: str
-    """The name in the test data's manifest."""
     fingerprint: str
     """The fingerprint of the test split."""
     train_split: str | None
@@ -147,10 +145,8 @@ class Row:
 def write_row(folder: Path, row: Row, scores: VideoScores) -> None:
     """Write `videos.csv`, then `row.json`, each atomically; a folder with a `row.json` is complete.
 
-    Creates the folder, and replaces an earlier row there.
-
-    Raises:
-        ValueError: if row and scores differ in the metrics or their order, or in the numbers of videos or groups.
+    Creates the folder, and replaces an earlier row. Raises ValueError if row and scores differ in the metrics or their
+    order, or in the numbers of videos or groups.
     """
     if list(row.metrics) != list(scores.values):
         raise ValueError(f"the row has the metrics {list(row.metrics)}, the videos {list(scores.values)}")

@@ -61,7 +61,6 @@ class TableRow:
 
     kind: LineKind
     cells: tuple[str, ...]
-    """One for each column."""
     numbers: tuple[Number, ...] = ()
 
     @property
@@ -82,7 +81,6 @@ class Table:
     """The number of first columns with words; the others hold numbers, aligned on the right."""
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
-    """Sentences below the table."""
 
     def __post_init__(self) -> None:
         wrong = [row.cells for row in self.rows if len(row.cells) != len(self.columns)]
