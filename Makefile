@@ -1,6 +1,6 @@
 # temporal-ssl: from video files to a pretrained network. `make` lists the targets and their variables.
-# A machine needs only Python (3.11 to 3.13, with venv) and make; everything else is installed into .venv. What a value
-# may be, the commands know: a target only chooses the command and passes on what is given.
+# A machine needs only Python (3.11 to 3.13, with venv) and make; everything else goes into .venv. A target only chooses
+# the command and passes the values on; the command checks them.
 
 PYTHON ?= python3
 PYTEST_WORKERS ?= auto
@@ -9,12 +9,12 @@ RUN ?= runs/demo
 BIN := .venv/bin
 comma := ,
 space := $(subst ,, )
-TOOLS := dev test# for work on the code; the image of configs/jobs/Containerfile goes without
+TOOLS := dev test# for work on the code; the image of configs/jobs/Containerfile has none
 extras := $(sort $(subst $(comma), ,$(EXTRAS)))
 all_extras := $(subst $(space),$(comma),$(strip $(TOOLS) $(extras)))
 INSTALLED := .venv/.installed$(subst $(space),,$(addprefix -,$(extras)))# a mark for each choice of extras
 
-# Values are quoted, and an empty one gives no option. SET's words come last and so win.
+# Values are quoted. An empty value gives no option. SET's words come last, so they override.
 quote = '$(subst ','\'',$(1))'
 set = $(if $(strip $(2)),--set $(call quote,$(1)=$(2)))
 option = $(if $(strip $(2)),--$(1) $(call quote,$(2)))
@@ -27,17 +27,17 @@ eval_sets = $(call set,out,$(OUT)) $(if $(SEED),$(call set,seeds,[$(SEED)])) $(c
     $(if $(SPLIT),$(call set,splits,[$(SPLIT)])) $(call set,networks.pretrained.path,$(CHECKPOINT)) \
     $(call set,data.num_workers,$(WORKERS)) $(SETS)
 
-# The config is CONFIG, or the one that DATASET names; pretraining has one recipe for all data sets without their own.
+# The config is CONFIG, or that of DATASET; pretraining has one config for all data sets without their own.
 config = $(call quote,$(or $(CONFIG),configs/$(1)/$(DATASET).yaml))
 recipe = $(firstword $(wildcard configs/pretrain/$(DATASET).yaml configs/pretrain/c3d_$(DATASET).yaml \
     $(if $(wildcard configs/shards/$(DATASET).yaml),configs/pretrain/c3d.yaml)) configs/pretrain/$(DATASET).yaml)
 pretrain_config = $(call quote,$(or $(CONFIG),$(recipe)))
-# Without other values a stage works on the demo, and first makes what it needs of it.
+# By default a stage works on the demo, and first makes the parts of the demo that it needs.
 is_demo = $(filter configs/$(1)/demo.yaml,$(or $(CONFIG),configs/$(1)/$(DATASET).yaml))
 demo_shards = $(if $(call is_demo,pretrain),$(if $(SHARDS),,data/demo/shards/manifest.json))
 demo_run = $(if $(call is_demo,eval),$(if $(SHARDS)$(CHECKPOINT),,runs/demo/backbone.safetensors))
 
-# torchrun starts several processes: on this machine (GPUS), or on several machines (NODES) that run the same target.
+# torchrun starts several processes: on this machine (GPUS), or on several machines (NODES) with the same target.
 master = $(subst :, ,$(or $(MASTER),$(error NODES=$(NODES) needs MASTER=host:port of node 0)))
 node = $(or $(filter $(NODE),$(shell seq 0 $$(($(NODES) - 1)))),$(error NODES=$(NODES) needs NODE from 0 to NODES - 1))
 across = --nnodes $(NODES) --node-rank $(node) --nproc-per-node $(or $(GPUS),1) --master-addr $(word 1,$(master)) \
@@ -45,7 +45,7 @@ across = --nnodes $(NODES) --node-rank $(node) --nproc-per-node $(or $(GPUS),1) 
 launcher = $(if $(filter-out 0 1,$(NODES)),$(across),$(if $(filter-out 0 1,$(GPUS)),--standalone --nproc-per-node $(GPUS)))
 launch = $(BIN)/$(if $(strip $(launcher)),torchrun $(launcher),python) -m
 
-# make itself would ignore a misspelt variable, and torchrun answers a misspelt number with a traceback.
+# make ignores a misspelt variable, and torchrun prints a traceback for a misspelt number; so both are checked here.
 known := $(shell sed -n 's/^\#: \([A-Z]*\) .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 unknown := $(filter-out $(known) BIN PYTEST_WORKERS SHELL TOOLS,$(given))
@@ -64,27 +64,27 @@ help: ## list the targets and variables
 	@sed -n 's/^#: \([A-Z]*\) *\(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s%s\n' $$name "$$text"; done
 
 #: DATASET    shards, pretrain: demo (default), ucf101, hmdb51, kinetics400, kinetics600, kinetics700, folder, flat, csv; transfer, eval-all: demo, ucf101, hmdb51, csv
-#: VIDEOS     shards, features: folder or URL of the video files, or of archives of them; bench: videos to measure on, instead of synthetic ones
-#: LISTS      shards, finish: the lists that came with the data set: a folder, or a CSV file, or the URL of either
+#: VIDEOS     shards, features: folder or URL of the video files, or of their archives; bench: videos to measure on, instead of synthetic ones
+#: LISTS      shards, finish: the lists of the data set: a folder, a CSV file, or the URL of either
 #: PART       shards: the part i/n to build, for arrays of jobs (3/16)
 #: ENGINE     shards: ray builds on a Ray cluster (RAY_ADDRESS), instead of this machine's processes
-#: OUT        shards, finish, pretrain, transfer, eval-all: where the result goes, a folder or URL (s3://bucket/path); features: the file; tables: folder for CSV files; report: the page
+#: OUT        shards, finish, pretrain, transfer, eval-all: folder or URL for the result (s3://bucket/path); features: the file; tables: folder for CSV files; report: the page
 #: SHARDS     pretrain, transfer, eval-all, verify: folder or URL of the shards; features: shards instead of VIDEOS
-#: SPLIT      pretrain: split to learn from, such as train1; transfer, eval-all: numbers of splits, such as 1 or 1,2,3
-#: CONFIG     shards, pretrain, transfer, eval-all: a config file, instead of the one of DATASET
+#: SPLIT      pretrain: split to train on, such as train1; transfer, eval-all: numbers of splits, such as 1 or 1,2,3
+#: CONFIG     shards, pretrain, transfer, eval-all: a config file, instead of that of DATASET
 #: CHECKPOINT transfer, eval-all, features: the network to evaluate: folder or URL of its run, or its backbone.safetensors
 #: RUN        tables, report: folder or URL of the results (runs/demo)
 #: SEED       shards, pretrain, transfer, eval-all: seed of all random draws
-#: WORKERS    shards: processes; pretrain, transfer, eval-all: data workers a rank
-#: GPUS       pretrain, transfer, eval-all, features: processes under torchrun, one a GPU
-#: NODES      pretrain, transfer, eval-all: machines that run this together, GPUS processes each
-#: NODE       pretrain, transfer, eval-all: which of them this one is, from 0
+#: WORKERS    shards: processes; pretrain, transfer, eval-all: data workers per rank
+#: GPUS       pretrain, transfer, eval-all, features: processes under torchrun, one per GPU
+#: NODES      pretrain, transfer, eval-all: number of machines that run this together, each with GPUS processes
+#: NODE       pretrain, transfer, eval-all: number of this machine, from 0
 #: MASTER     pretrain, transfer, eval-all: host:port of machine 0
 #: SET        shards, pretrain, transfer, eval-all, features: any other keys of the config: SET="frames.quality=2 min_frames=1"
-#: EXTRAS     install: optional parts to install as well, of aws, docs and ray: EXTRAS=ray,aws
+#: EXTRAS     install: optional parts to install, of aws, docs and ray: EXTRAS=ray,aws
 #: PYTHON     install: the interpreter that makes .venv (python3)
 
-install: $(INSTALLED) ## make .venv with the tested versions (nothing to do if pyproject.toml and constraints.txt are unchanged)
+install: $(INSTALLED) ## make .venv with the tested versions (does nothing if pyproject.toml and constraints.txt are unchanged)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else \
@@ -115,23 +115,23 @@ shards: install ## videos -> shards
 	$(if $(call is_demo,shards),$(if $(VIDEOS),,$(BIN)/python -m shardify synthetic configs/shards/synthetic_demo.yaml))
 	$(BIN)/python -m shardify build $(call config,shards) $(shards_sets) $(call option,part,$(PART)) $(call option,engine,$(ENGINE))
 
-finish: install ## the manifest of shards that were built in parts (PART=i/n), if the last part has not written it
+finish: install ## write the manifest of shards built in parts (PART=i/n), if the last part has not written it
 	$(BIN)/python -m shardify finish $(call config,shards) $(shards_sets)
 
-verify: install ## every count, size and checksum of shards: SHARDS=folder or URL
+verify: install ## check every count, size and checksum of shards: SHARDS=folder or URL
 	$(BIN)/python -m shardify verify $(if $(SHARDS),$(call quote,$(SHARDS)))
 
 pretrain: install $(demo_shards) ## shards -> a pretrained network
 	$(launch) stream_train pretrain $(pretrain_config) $(pretrain_sets)
 
-transfer: ## fine-tune the network and one of random weights to recognise actions (Table 2)
+transfer: ## fine-tune the network, and a network of random weights, to recognise actions (Table 2)
 probe: ## new classifiers on frozen features, with all labels or few (Table 1)
 retrieval: ## nearest neighbours of test videos among training videos (Table 4, Figure 5)
-sync: ## by how many frames two clips are shifted (Table 3)
-before-after: ## which of two pieces of a video comes first (Table 3)
-still: ## the probe on videos that repeat one frame, beside the moving one
-saliency: ## pictures of what the networks look at (Figure 4)
-eval-all: ## all of these evaluations; they take transfer's variables
+sync: ## classify by how many frames two clips are shifted (Table 3)
+before-after: ## classify which of two pieces of a video comes first (Table 3)
+still: ## compare the probe on videos that repeat one frame with the probe on moving videos
+saliency: ## pictures of what the networks use (Figure 4)
+eval-all: ## all of these evaluations; they have transfer's variables
 
 $(EVALUATIONS): install $(demo_run)
 	$(launch) eval $(patsubst eval-%,%,$@) $(call config,eval) $(eval_sets)
@@ -144,7 +144,7 @@ demo-eval: install runs/demo/backbone.safetensors ## every evaluation, table and
 features: install ## feature vectors of your videos: VIDEOS=folder CHECKPOINT=run OUT=vectors.npz
 	$(launch) eval features $(call quote,$(or $(VIDEOS),$(SHARDS))) $(call quote,$(CHECKPOINT)) --out $(call quote,$(OUT)) $(SETS)
 
-tables: install ## print the paper's tables, measured beside reported
+tables: install ## print the paper's tables, with measured and reported numbers
 	$(BIN)/python -m eval tables $(call quote,$(RUN)) $(call option,out,$(OUT))
 
 report: install ## one HTML page of a run: tables, curves, pictures, configs
@@ -159,7 +159,7 @@ docs: ## the pages in docs/ as a site, built strictly
 	@$(MAKE) --no-print-directory install EXTRAS=docs
 	$(BIN)/mkdocs build --strict
 
-test: install ## the quick tests, and the ten slowest of them
+test: install ## the quick tests; lists the ten slowest
 	$(BIN)/python -m pytest -m 'not slow' -n $(PYTEST_WORKERS) --durations=10
 
 test-slow: install ## the tests that start and kill real processes, or take long
@@ -169,6 +169,6 @@ bench: install ## speed as ratios: building against bare ffmpeg, loading against
 	$(BIN)/python tests/benchmarks/bench_build.py $(call option,videos,$(VIDEOS))
 	$(BIN)/python tests/benchmarks/bench_loader.py $(call option,videos,$(VIDEOS))
 
-clean: ## remove caches and the demo's videos, shards and run; .venv and everything else stay
+clean: ## remove caches and the demo's videos, shards and run; keep .venv and everything else
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build site data/demo runs/demo
 	find shardify stream_train eval tests -name __pycache__ -type d -prune -exec rm -rf {} +

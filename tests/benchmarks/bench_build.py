@@ -1,7 +1,7 @@
-"""Building shards against bare ffmpeg: the share of ffmpeg's own speed that `shardify build` keeps.
+"""Building shards against bare ffmpeg: the share of ffmpeg's speed that `shardify build` keeps.
 
-Both sides decode, scale and encode the same videos with the same flags in equally many processes, by turns; ffmpeg
-alone writes to nowhere. 1.00 would mean that packing, checksums and writing cost nothing.
+Both sides decode, scale and encode the same videos with the same flags and number of processes, in turn; bare ffmpeg
+discards its output. 1.00 would mean that packing, checksums and writing cost nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHARDS_PER_WORKER = 4
 
 
 def video_folder(given: str | None, scratch: Path) -> Path:
-    """The folder to measure on: the given one, or synthetic videos as large and long as UCF101's, made in `scratch`."""
+    """The given folder, or synthetic videos of UCF101's size and length, made in `scratch`."""
     if given:
         return Path(given)
     size = {"height": 240, "width": 320, "min_frames": 180, "max_frames": 180}
@@ -51,7 +51,7 @@ def build_config(videos: Path, out: Path, workers: int) -> BuildConfig:
 
 
 def time_bare_ffmpeg(videos: list[Path], frames: FramesConfig, workers: int) -> float:
-    """Seconds that ffmpeg needs for all videos, `workers` processes at a time."""
+    """Seconds that ffmpeg needs for all videos, with `workers` processes at a time."""
 
     def decode(path: Path) -> None:
         command = ffmpeg_command(str(path), frames)
@@ -82,7 +82,7 @@ def main() -> None:
         videos = video_folder(options.videos, Path(scratch)).resolve()
         config = build_config(videos, Path(scratch) / "warm-up", options.workers)
         paths = [videos / video.path for video in read_catalog(config.source).videos]
-        _, summary = time_build(config)  # reads every file once: from here on, both sides find them in memory
+        _, summary = time_build(config)  # reads every file once, so that both sides find them in memory
         bare_seconds = build_seconds = 0.0
         for number in range(options.rounds):
             bare_seconds += time_bare_ffmpeg(paths, config.frames, options.workers)

@@ -1,9 +1,9 @@
-"""Loading clips against bare JPEG decoding: the share of simplejpeg's own speed that the loader keeps.
+"""Loading clips against bare JPEG decoding: the share of simplejpeg's speed that the loader keeps.
 
-One process, one thread. The loader orders, reads, checks, decodes, crops and stacks the pretext task's clips; the other
-side decodes the very same JPEGs, each once a video as the loader does, already in memory, into one buffer. The two take
-turns after every batch. 1.00 would mean that everything but decoding costs nothing. The second figure counts clips: a
-loader that decodes each clip's 16 frames on its own could at best reach 1.00.
+One process, one thread. The loader orders, reads, checks, decodes, crops and stacks the pretext task's clips. The other
+side decodes the same JPEGs from memory into one buffer, each once per video, as the loader does. They alternate after
+every batch. 1.00 would mean that everything but decoding costs nothing. The second ratio counts clips: a loader that
+decodes the 16 frames of each clip separately could reach at most 1.00.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def distinct_jpegs(batch: Batch, reader: FrameReader) -> list[bytes]:
 
 
 def time_decoding(jpegs: list[bytes], buffer: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> float:
-    """Seconds to decode them all, one after the other."""
+    """Seconds to decode all JPEGs, one after another."""
     start = time.perf_counter()
     for jpeg in jpegs:
         simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=buffer)

@@ -1,10 +1,9 @@
-"""What the driver of a Ray build holds while it hands out a large data set: one million videos in six thousand shards.
+"""Memory of a Ray build's driver while it hands out a large data set: one million videos in six thousand shards.
 
     RAY_ADDRESS=local python tests/benchmarks/bench_ray_driver.py [--shards 6000] [--videos-per-shard 167]
 
-The tasks are those of a build, with all they carry; what is done in their place in the workers is nothing. Prints one
-JSON object: resident megabytes of the driver before (with catalog and plan), when a tenth, a half and all of
-the tasks are done, and the tasks a second.
+The tasks are a build's whole tasks, but the workers do nothing. Prints one JSON object: resident megabytes of the
+driver before (with catalog and plan) and after a tenth, a half and all of the tasks, and tasks per second.
 """
 
 from __future__ import annotations
@@ -31,23 +30,23 @@ CLASSES = tuple(f"class {label:03d}" for label in range(400))
 
 @dataclass(frozen=True, kw_only=True)
 class Idle:
-    """A build's task that is not done."""
+    """A build's task that does no work."""
 
     task: Task
 
     def write(self, report: Report) -> None:
-        """Say that its first video is done."""
+        """Report one video as done."""
         report(VideoDone(num_frames=1))
 
 
 def resident_mb() -> int:
-    """Of this process, now."""
+    """Resident megabytes of this process."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmRSS:"))
 
 
 def main() -> None:
-    """Hand out, and measure."""
+    """Hand out the tasks and measure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--shards", type=int, default=6000)
     parser.add_argument("--videos-per-shard", type=int, default=167)
@@ -68,7 +67,7 @@ def main() -> None:
 
 
 def measure(tasks: Iterable[Task], num_tasks: int, num_videos: int) -> None:
-    """Hand all tasks out and print what it took."""
+    """Hand out all tasks and print the measurements."""
     held: list[int] = []
 
     def report(done: VideoDone) -> None:

@@ -1,10 +1,10 @@
-"""Reading from an object store: what is moved, how fast it comes beside local files, and what starting up costs.
+"""Reading from an object store: traffic, speed compared with local files, and the cost of starting up.
 
     . env.sh   # the endpoint variables of an S3 server, a bucket in S3_BUCKET
     python tests/benchmarks/bench_remote.py --shards data/ucf101-8/shards --split train1
 
-Prints one JSON object. Ratios of one run mean something, absolute speeds on a shared machine do not. Without a server
-(no AWS_ENDPOINT_URL) the parts that need one are left out and said to be.
+Prints one JSON object. Compare ratios within one run; absolute speeds on a shared machine mean little. Without a server
+(no AWS_ENDPOINT_URL) the parts that need one are reported as left out.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def against_bucket(folder: Path, local: ShardSet, num_batches: int) -> dict[str, object]:
-    """Copy the shards into the bucket; measure an epoch's bytes, and speeds side by side."""
+    """Copy the shards into the bucket; measure an epoch's bytes, and compare speeds."""
     location = f"s3://{os.environ['S3_BUCKET']}/bench-{uuid.uuid4().hex[:8]}"
     source, store = open_store(folder), open_store(location)
     try:
@@ -114,9 +114,9 @@ def clips_per_second(stream: ClipStream) -> float:
 
 
 def moved_by_nodes(data: ShardSet) -> dict[str, float]:
-    """Bytes of whole shards that the nodes' caches fetch in one epoch, over the data set's, for 1 and 8 nodes.
+    """Bytes that the caches of 1 and 8 nodes download in one epoch, as a share of the data set's.
 
-    Each simulated node has an empty cache that holds all it is given, and one eighth of each batch of 56 videos.
+    Each simulated node starts with an empty, unlimited cache and reads its share of each batch of 56 videos.
     """
     settings = DataConfig.model_validate({"crop": 32, "videos_per_batch": 56})
     total, shares = sum(shard.tar_bytes for shard in data.shards), {}
@@ -132,7 +132,7 @@ def moved_by_nodes(data: ShardSet) -> dict[str, float]:
 
 
 def million() -> ShardSet:
-    """A data set of a million videos in six thousand shards, of which only the manifest exists."""
+    """A data set of a million videos in six thousand shards; only its manifest exists."""
     shards = tuple(
         ShardRecord(
             number=number,
@@ -173,7 +173,7 @@ def million() -> ShardSet:
 
 
 def start_up(folder: Path) -> dict[str, float]:
-    """Seconds and memory from the manifest to the first batch's request, and to one in the middle of epoch 3."""
+    """Seconds and memory from the manifest to the first request, and to a request in the middle of epoch 3."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     data = open_shard_set(folder, "train")
