@@ -36,7 +36,7 @@ _is_asked = False
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to stop. A KeyboardInterrupt, so that the same clean-up runs as after Ctrl-C."""
+    """The process was asked to stop. It is a KeyboardInterrupt: the same clean-up runs as after Ctrl-C."""
 
     def __init__(self, signal_name: str = "SIGTERM") -> None:
         super().__init__(signal_name)
@@ -58,7 +58,7 @@ def end_unless_asked(number: int, _: FrameType | None = None) -> None:
 
 @contextmanager
 def handling(numbers: tuple[signal.Signals, ...], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handle some signals with `handler`. Does nothing outside the main thread, which alone can set handlers."""
+    """Handle some signals with `handler`. Does nothing outside the main thread: only that can set handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -34,7 +34,7 @@ MAX_RETRIES = 20
 POLL_SECONDS = 1.0
 CONNECT_SECONDS = 10.0
 NOTICE_SECONDS = 120.0
-"""While no task ends, a notice appears each time this long."""
+"""Time between notices while no task ends."""
 OBJECT_STORE_BYTES = 100_000_000
 """For a Ray that is started here; the build stores no objects, and Ray's default is a third of the memory."""
 _PASSED_ON = ("AWS_", "AZURE_", "GOOGLE_", "TEMPORAL_SSL_", "TMPDIR")
@@ -45,11 +45,8 @@ def run_on_ray(tasks: Iterable[Task], report: Report, surroundings: Surroundings
     """Write all shards on the cluster at RAY_ADDRESS, else on one of this machine, else on a new Ray started here.
 
     `report` is called in this process for each video when its task is done. Each machine is compared with
-    `surroundings` before its first task.
-
-    Raises:
-        UsageError: if Ray is not installed, the cluster cannot be reached, or one of its machines differs.
-        WorkError: if a task failed, or was lost too often.
+    `surroundings` before its first task. Raises UsageError if Ray is not installed, the cluster cannot be reached, or a
+    machine differs; WorkError if a task failed, or was lost too often.
     """
     ray = _import_ray()
     started = not ray.is_initialized()

@@ -56,11 +56,8 @@ class ShardTask(Recipe):
     def write(self, report: Report) -> ShardRecord:
         """Decode a shard's videos, pack them, commit the shard; returns its record.
 
-        `report` is called once per video, in order. If it raises, nothing is committed.
-
-        Raises:
-            WorkError: if the disk is full.
-            OSError: if the store cannot be written.
+        `report` is called once per video, in order. If it raises, nothing is committed. Raises WorkError if the disk is
+        full, OSError if the store cannot be written.
         """
         shard, store = self.shard, open_store(self.location)
         paths = [video.path for video in shard.videos]

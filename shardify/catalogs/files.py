@@ -74,11 +74,8 @@ def names_archive(location: str | Path) -> bool:
 def scan_files(root: str | Path) -> list[str]:
     """The regular files below `source.videos` at any depth, as sorted relative POSIX paths; of one archive, its name.
 
-    Links are followed, hidden names are left out.
-
-    Raises:
-        UsageError: if a folder cannot be listed, or there is no object below a URL.
-        WorkError: if an object store does not answer.
+    Links are followed, hidden names are left out. Raises UsageError if a folder cannot be listed, or there is no object
+    below a URL; WorkError if an object store does not answer.
     """
     if names_archive(root):
         return [split_location(root)[1]]
@@ -154,10 +151,7 @@ def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -
     """The rows of a CSV list with a header line, local or at a URL.
 
     `required` columns need a value in every row; `optional` ones may be absent or blank, and are then "". Other columns
-    are ignored.
-
-    Raises:
-        UsageError: if the file cannot be read, lacks a column or any row, or a row is malformed.
+    are ignored. Raises UsageError if the file cannot be read, lacks a column or any row, or a row is malformed.
     """
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     try:

@@ -36,10 +36,8 @@ def read_folder(config: FolderConfig) -> Catalog:
     """List the videos of every class folder.
 
     In archives, a video's class is the nearest folder above it that is in `label_map`; an archive counts as a folder.
-    Archives need a `label_map`: labels are written before all folders are known.
-
-    Raises:
-        UsageError: if the folder is missing, no class folder holds a video, or one is not in the label map.
+    Archives need a `label_map`: labels are written before all folders are known. Raises UsageError if the folder is
+    missing, no class folder holds a video, or one is not in the label map.
     """
     found = scan_files(config.videos)
     classes = () if config.label_map is None else read_label_map(config.label_map)

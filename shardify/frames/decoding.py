@@ -79,10 +79,7 @@ def decode_video(
     The result holds every frame that ffmpeg decodes from the first video stream that is not a cover picture, rotated
     upright. Timestamps do not drop or repeat frames. A damaged video gives all frames that can be decoded and warnings.
     A local file's name may hold any characters. `cpu_flags` is ffmpeg's -cpuflags, for tests ("0" switches SIMD off).
-
-    Raises:
-        VideoError: if there are no frames, too many, or ffmpeg was stopped from outside.
-        UsageError: if there is no ffmpeg to run.
+    Raises VideoError if there are no frames, too many, or ffmpeg was stopped from outside; UsageError without ffmpeg.
     """
     if isinstance(video, MemoryFile):
         with video.path() as path:

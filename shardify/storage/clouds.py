@@ -87,9 +87,8 @@ def asked_owner(scheme: str) -> str:
 def check_variables(url: str) -> None:
     """Check the variables of a URL's cloud.
 
-    Raises:
-        UsageError: if a variable is empty or lacks its partner, or an endpoint includes the bucket or is not an address
-            (the library would panic).
+    Raises UsageError if a variable is empty or lacks its partner, or an endpoint includes the bucket or is not an
+    address (the library would panic).
     """
     scheme, _, path = url.partition("://")
     cloud = CLOUDS.get(scheme)

@@ -104,7 +104,7 @@ class Scan:
         """The bytes from `_start` up to the current position."""
 
     def stretch(self, start: int, stop: int) -> bytes:
-        """Bytes [start, stop), fewer at the end; call in rising order. WorkError if the object was cut or is gone."""
+        """Bytes [start, stop), fewer at the end; call in rising order. WorkError if the object cannot be read fully."""
         stop = min(stop, self._num_bytes)
         if start >= stop:
             return b""

@@ -1,4 +1,4 @@
-"""Lets stock WebDataset read object stores; alone it opens only files, pipes and http(s)."""
+"""Lets stock WebDataset read object stores; without this it opens only files, pipes and http(s)."""
 
 from __future__ import annotations
 

@@ -56,11 +56,9 @@ class WorkFolder:
     def opened(self, wanted: Wanted = (), *, create: bool = True) -> Iterator[WorkFolder]:
         """Make the folder; for a URL, download the wanted files into a temporary copy.
 
-        With `create`, make a local folder that does not exist, and refuse a read-only URL.
-
-        Raises:
-            UsageError: if the folder cannot be made, or the settings of the location are wrong.
-            WorkError: if the store fails for a long time, or the disk is full.
+        With `create`, make a local folder that does not exist, and refuse a read-only URL. Raises UsageError if the
+        folder cannot be made or the location's settings are wrong, WorkError if the store fails for long or the disk is
+        full.
         """
         if self._store is None:
             if create:
