@@ -119,7 +119,7 @@ def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
 @click.argument("source")
 @click.argument("checkpoint")
 @click.option("--out", required=True, help="File for the vectors: .npz or .safetensors.")
-@click.option("--split", default=None, help="Split of a data set of shards; every sample if left out.")
+@click.option("--split", default=None, help="Split of the shards; by default every sample.")
 @set_option
 @json_option
 def features_command(
@@ -141,7 +141,7 @@ def features_command(
 
 @main.command("tables")
 @click.argument("folders", nargs=-1)
-@click.option("--out", default=None, help="Folder for one CSV file a table.")
+@click.option("--out", default=None, help="Folder for tables.md and one CSV file per table.")
 def tables_command(folders: Sequence[str], out: str | None) -> None:
     """Print the paper's tables with the results below FOLDERS; without FOLDERS, only the paper's numbers."""
     from eval.tables.build import tables_markdown, tables_of, write_tables
@@ -155,7 +155,7 @@ def tables_command(folders: Sequence[str], out: str | None) -> None:
 
 @main.command("report")
 @click.argument("run")
-@click.option("--out", default=None, help="The HTML file; RUN/report.html if left out.")
+@click.option("--out", default=None, help="The HTML file; by default RUN/report.html.")
 def report_command(run: str, out: str | None) -> None:
     """Write one HTML page about everything below the folder RUN."""
     from eval.report.page import write_report
