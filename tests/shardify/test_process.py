@@ -20,7 +20,7 @@ from shardify.command import CommandGroup
 from shardify.errors import UsageError, WorkError
 from shardify.frames import decoding as frames
 from shardify.frames.ffmpeg_log import FfmpegLog
-from shardify.process import STOPPED_EXIT_CODE, Terminated, terminable
+from shardify.process import STOPPED_EXIT_CODE, Terminated, answer_interrupt, terminable
 
 PROGRAM = """
 import multiprocessing, sys, threading, time
@@ -55,6 +55,12 @@ def begin(end: str, **environment: str) -> subprocess.Popen[str]:
         text=True,
         env=os.environ | environment,
     )
+
+
+def test_exit_codes_that_users_rely_on() -> None:
+    """Job files and users' scripts test for these numbers."""
+    assert answer_interrupt(Terminated("SIGTERM")) == answer_interrupt(Terminated("SIGUSR1")) == 75
+    assert answer_interrupt(KeyboardInterrupt()) == 130
 
 
 @pytest.mark.slow

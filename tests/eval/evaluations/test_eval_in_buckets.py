@@ -64,6 +64,7 @@ def config_for(path: Path, shards: Path, run: Path | str, **changes: Any) -> Pat
     return write_config(path, shards, f"{run}/eval", networks=networks, checkpoint__every_steps=2, **changes)
 
 
+@pytest.mark.slow
 def test_everything_in_a_bucket_is_as_in_a_folder(here: tuple[Path, Path], run_url: str, tmp_path: Path) -> None:
     shards, run = here
     local, remote = config_for(tmp_path / "a.yaml", shards, run), config_for(tmp_path / "b.yaml", shards, run_url)
