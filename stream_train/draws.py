@@ -77,10 +77,7 @@ _generator = _Generator()
 class Stream:
     """An endless sequence of draws from one Philox counter block.
 
-    Args:
-        seed: the run's seed, 0 <= seed < 2**64.
-        domain: who draws.
-        counter: three numbers below 2**64 that say what for.
+    The seed and the three numbers of `counter`, which name the purpose, lie in [0, 2**64).
     """
 
     def __init__(self, seed: int, domain: Domain, counter: tuple[int, int, int]) -> None:

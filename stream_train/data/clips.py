@@ -107,9 +107,7 @@ def decode_clips(
     """Decode a video's clips into `out`, uint8 (clips, T, crop, crop, 3). Frames that clips share are decoded once.
 
     `jpegs` holds at least the planned frames, `views` one view per plan. `name` names the sample in errors.
-
-    Raises:
-        WorkError: if a frame is not a JPEG of the size `stored`.
+    Raises WorkError if a frame is not a JPEG of the size `stored`.
     """
     crop = out.shape[2]
     buffer = np.empty((*stored, 3), dtype=np.uint8)

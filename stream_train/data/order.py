@@ -41,13 +41,9 @@ class Slot:
 class SampleOrder:
     """The endless, seeded order of a split's samples.
 
-    Args:
-        shard_sizes: number of samples of each shard, in the split's order.
-        num_lanes: videos in a global batch.
-        window_shards: shards of a lane that are shuffled together.
-
-    Raises:
-        ValueError: if there are no samples, or num_lanes or window_shards is not positive.
+    `shard_sizes` are the numbers of samples of the shards, in the split's order; `num_lanes` is the number of videos in
+    a global batch; `window_shards` shards of a lane are shuffled together.
+    Raises ValueError if there are no samples, or num_lanes or window_shards is not positive.
     """
 
     def __init__(self, shard_sizes: Sequence[int], *, seed: int, num_lanes: int, window_shards: int) -> None:

@@ -205,8 +205,7 @@ def _plain_tars(location: str | Path) -> list[str]:
 def _samples(urls: list[str], expected: Mapping[str, int] | None = None) -> Iterator[dict[str, Any]]:
     """WebDataset's samples of some tars. They are counted, because WebDataset does not notice a tar that is cut short.
 
-    Raises:
-        WorkError: if a tar cannot be read, or holds fewer samples than expected.
+    Raises WorkError if a tar cannot be read, or holds fewer samples than expected.
     """
     teach_webdataset()
     for url in urls:
@@ -224,8 +223,7 @@ def _samples(urls: list[str], expected: Mapping[str, int] | None = None) -> Iter
 def frames_of(sample: Mapping[str, Any]) -> list[bytes]:
     """A WebDataset sample's JPEG frames, in order, for both packings.
 
-    Raises:
-        WorkError: if the sample holds no frames, or its frames do not match its checksums.
+    Raises WorkError if the sample holds no frames, or its frames do not match its checksums.
     """
     name = _name(sample)
     if "mjpg" not in sample:

@@ -51,14 +51,9 @@ def load_batches(
 ) -> Iterator[Batch]:
     """Batches in order, prepared early by worker processes.
 
-    Args:
-        dataset: gives a result for each request, or is a stream of results.
-        requests: keys of a map-style dataset; None for a stream.
-        config: number of workers, and of batches that each prefetches.
-        is_remote: workers read from an object store and must not be forked: a fork would lack obstore's threads.
-
-    Raises:
-        UserFacingError: if a worker raised it or died.
+    The dataset gives a result for each request; without requests, it is a stream of results. If `is_remote`, workers
+    read from an object store and must not be forked: a fork would lack obstore's threads.
+    Raises UserFacingError if a worker raised it or died.
     """
     num_workers = config.workers_of_rank
     if num_workers:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 def build_backbone(config: NetworkConfig, *, crop: int = 112, num_frames: int = 16) -> Backbone:
     """The network of a config, newly initialised from torch's global generator, for crop x crop pixels.
 
-    Raises:
-        UsageError: if the clips are too small for the network's strides.
+    Raises UsageError if the clips are too small for the network's strides.
     """
     if crop < 1 or num_frames < 1:
         raise UsageError(f"clips of {num_frames} frames of {crop}x{crop} pixels hold nothing; both must be at least 1")

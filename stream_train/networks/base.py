@@ -56,8 +56,7 @@ class Backbone(nn.Module, ABC):
     def forward(self, clips: Tensor) -> Tensor:
         """Clips float (N, 3, num_frames, crop, crop) in [-1, 1] -> features float (N, feature_dim).
 
-        Raises:
-            ValueError: if the clips have another shape.
+        Raises ValueError if the clips have another shape.
         """
         return self.features_from_conv(self.conv_features(clips))
 

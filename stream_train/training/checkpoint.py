@@ -122,8 +122,7 @@ class CheckpointFolder:
     def newest(self) -> Checkpoint | None:
         """The newest readable checkpoint, or None without files; `skipped` lists the unreadable files.
 
-        Raises:
-            WorkError: if there are checkpoints but none can be read, or the store fails for long.
+        Raises WorkError if there are checkpoints but none can be read, or the store fails for long.
         """
         steps = self.steps()
         self.known.update(steps)
@@ -202,10 +201,7 @@ def require_same(
     """Refuse to continue a run that was started with other settings or other data.
 
     `saved` is the identity in the file `origin`, `current` that of this run. With `accept_changed_data`, DATA_KEYS may
-    differ.
-
-    Raises:
-        UsageError: naming every difference.
+    differ. Raises UsageError naming every difference.
     """
     ignored = DATA_KEYS if accept_changed_data else ()
     keys = sorted(saved.keys() | current.keys())

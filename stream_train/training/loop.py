@@ -188,8 +188,7 @@ def summarise(run: Run, interval: Interval) -> Record:
 def validate_held_out(run: Run, write: Write, progress: Progress, request: StopRequest) -> None:
     """Validate with the main process's BatchNorm statistics; write and show the result.
 
-    Raises:
-        Stopped: after a signal; the continued run then begins with this validation.
+    Raises Stopped after a signal; the continued run then begins with this validation.
     """
     assert run.held_out is not None
     run.world.copy_from_main(run.model.buffers())
@@ -219,8 +218,7 @@ def validation_is_missing(run: Run) -> bool:
 def save(run: Run, begun: dict[str, Any] | None = None) -> None:
     """Write a checkpoint, on the main process; `begun` holds sums for the next record.
 
-    Raises:
-        WorkError: if a weight is not a finite number, or nothing can be saved.
+    Raises WorkError if a weight is not a finite number, or nothing can be saved.
     """
     if not all(bool(parameter.isfinite().all()) for parameter in run.model.parameters()):
         raise WorkError(f"step {run.step}: a weight is not a finite number, so training stopped; {last_good(run)}")

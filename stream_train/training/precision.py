@@ -12,8 +12,7 @@ from stream_train.training.config import Precision
 def choose_precision(choice: Precision, device: torch.device) -> torch.dtype:
     """The dtype of convolutions and matrix products; `auto` is bfloat16 on GPUs and float32 on CPUs.
 
-    Raises:
-        UsageError: for bfloat16 on a CPU, where PyTorch has given NaN gradients for narrow 3D convolutions.
+    Raises UsageError for bfloat16 on a CPU, where PyTorch has given NaN gradients for narrow 3D convolutions.
     """
     if device.type == "cpu":
         if choice == "bfloat16":

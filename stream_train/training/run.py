@@ -125,9 +125,7 @@ def build_run(
 
     `network` describes the backbone of `make_model`, which draws new weights from torch's global generator. `positions`
     are the samples of the split to use: int64, increasing; None: all.
-
-    Raises:
-        UsageError: if the config does not fit the data or the machine.
+    Raises UsageError if the config does not fit the data or the machine.
     """
     slots_of_rank(config.data.videos_per_batch, world.rank, world.size)  # raises UsageError for too many ranks
     choose_precision(config.precision, world.device)

@@ -117,7 +117,7 @@ def validate_run(run: str | Path, overrides: tuple[str, ...] = ()) -> Validation
 
     Raises:
         UsageError: if there is no run or checkpoint, or the config names no split.
-        WorkError: if no checkpoint, or not every shard, can be read.
+        WorkError: if no checkpoint can be read, or a shard cannot.
     """
     config = load_run_config(run, overrides)
     if config.validation is None:

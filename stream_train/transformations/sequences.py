@@ -72,11 +72,7 @@ def periodic_window_indices(kappa: int, window: int, overshoot: int, offset: int
 
     Forward: 0, q, ..., 13q with q = 2**kappa. Backward: the same frames reversed, shifted by `overshoot`.
 
-    Args:
-        kappa: speed.
-        window: start of the 16 frames within these 28 frames, 0 to 12.
-        overshoot: 0 or 1 at kappa = 0, else 1 to q - 1.
-        offset: added to every index.
+    `window`, 0 to 12, is where the 16 frames start in these 28. `overshoot` is 0 or 1 at kappa = 0, else 1 to q - 1.
     """
     q = step_of(kappa)
     lowest, highest = (0, 1) if q == 1 else (1, q - 1)
