@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import NonNegativeInt, PositiveInt
 
 from eval.evaluations.base import Evaluation, FrozenSection
-from eval.features.config import FeatureConfig, LinearConfig, NeighboursConfig
-from eval.features.labels import LabelBudget
+from eval.features.config import FeatureConfig, LabelBudget, LinearConfig, NeighboursConfig
 from eval.judging.config import ShortRule
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from eval.config import EvalConfig
 from eval.evaluations.actions import ActionTask, action_scores, fit_and_test, write_action_result
 from eval.evaluations.probe import ALL_LABELS, PROBE, ProbeSection
+from eval.features.config import LabelBudget
 from eval.features.extraction import features_of
-from eval.features.labels import LabelBudget, choose_labelled
+from eval.features.labels import choose_labelled
 from eval.features.linear import classify_linearly
 from eval.features.neighbours import Predictions, classify_by_neighbours
 from eval.features.vectors import Vectors

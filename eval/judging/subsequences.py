@@ -13,7 +13,8 @@ import numpy as np
 from eval.judging.config import ShortRule
 from shardify.arrays import IntArray
 from stream_train.draws import Purpose, SampleDraws
-from stream_train.transformations.sampling import ClipPlan, Motion
+from stream_train.transformations.config import Motion
+from stream_train.transformations.sampling import ClipPlan
 from stream_train.transformations.sequences import CLIP_LENGTH
 
 NUM_SPACED_STARTS = 32

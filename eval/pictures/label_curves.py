@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.features.labels import LabelBudget
+from eval.features.config import LabelBudget
 from eval.judging.samples import Samples
 from eval.pictures.charts import LabelCurve, low_label_figure
 from eval.results.combined import combine

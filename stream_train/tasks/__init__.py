@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from stream_train.networks import build_backbone
 from stream_train.networks.config import NetworkConfig
 from stream_train.tasks.config import TaskConfig
-from stream_train.transformations.sequences import CLIP_LENGTH
 
 if TYPE_CHECKING:
     from stream_train.tasks.base import ClipModel, ClipTask
@@ -26,6 +25,7 @@ def build_task(config: TaskConfig) -> ClipTask:
 def build_model(network: NetworkConfig, task: ClipTask, *, crop: int) -> ClipModel:
     """A network with the task's heads for crop x crop pixels, newly initialised from torch's global generator."""
     from stream_train.tasks.base import ClipModel
+    from stream_train.transformations.sequences import CLIP_LENGTH
 
     backbone = build_backbone(network, crop=crop, num_frames=CLIP_LENGTH)
     return ClipModel(backbone, task.head_sizes(), network.classifier_init)

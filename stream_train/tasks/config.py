@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import NonNegativeFloat, model_validator
 
 from shardify.config import StrictModel
-from stream_train.transformations.sampling import SamplingConfig
+from stream_train.transformations.config import SamplingConfig
 
 
 class TransformationsConfig(StrictModel):

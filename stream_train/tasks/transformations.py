@@ -16,7 +16,8 @@ from stream_train.data.batch import Batch
 from stream_train.draws import SampleDraws
 from stream_train.tasks.base import IGNORED, ClipTask, LossTerm, count_confusion, count_pairs, cross_entropy_term
 from stream_train.tasks.config import TransformationsConfig
-from stream_train.transformations.sampling import ClipPlan, Motion, draw_clips, largest_speed
+from stream_train.transformations.config import Motion
+from stream_train.transformations.sampling import ClipPlan, draw_clips, largest_speed
 from stream_train.transformations.sequences import NUM_SPEEDS
 
 

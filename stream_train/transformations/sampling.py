@@ -6,17 +6,15 @@ code differ, :class:`SamplingConfig` has a switch.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from pydantic import field_validator
 
 from shardify.arrays import IntArray
-from shardify.config import StrictModel
 from stream_train.draws import Purpose, SampleDraws
+from stream_train.transformations.config import Motion, SamplingConfig
 from stream_train.transformations.sequences import (
     CLIP_LENGTH,
     NUM_SPEEDS,
@@ -29,42 +27,6 @@ from stream_train.transformations.sequences import (
     step_of,
     warp_indices,
 )
-
-
-class Motion(enum.IntEnum):
-    """tau, the motion types of section 3.1."""
-
-    SPEED = 0
-    RANDOM = 1
-    PERIODIC = 2
-    WARP = 3
-
-
-MotionName = Literal["random", "periodic", "warp"]
-
-
-class SamplingConfig(StrictModel):
-    """Which clips each video gives, and which reading of the paper they follow."""
-
-    motions: tuple[MotionName, ...] = ("random", "periodic", "warp")
-    """The transformations beside speed, any subset in this order; empty trains on speed alone (Table 1)."""
-    frames_for_speed: Literal["exact", "full_steps"] = "exact"
-    """Frames that a speed needs: 15q + 1, or 16q as in the released code."""
-    random_identity: Literal["excluded", "possible"] = "excluded"
-    """Whether the random permutation may be the identity."""
-    periodic: Literal["formula", "prose", "window"] = "formula"
-    """How the clip turns: by the displayed formula, the paper's prose, or the released code's random window."""
-    periodic_shift: Literal["uniform", "none"] = "uniform"
-    """Where the periodic clip starts: anywhere it fits, or at the formula's rho."""
-    warp: Literal["skips", "literal"] = "skips"
-    """Steps of 1 + {0..7} skipped frames, or literally {0..7} as in the displayed formula, which repeats frames."""
-
-    @field_validator("motions")
-    @classmethod
-    def _canonical(cls, motions: tuple[MotionName, ...]) -> tuple[MotionName, ...]:
-        if len(set(motions)) != len(motions):
-            raise ValueError("each motion may be named once")
-        return tuple(sorted(motions, key=lambda name: Motion[name.upper()]))
 
 
 @dataclass(frozen=True, kw_only=True)

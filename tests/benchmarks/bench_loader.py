@@ -25,7 +25,8 @@ from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
 from stream_train.data.loader import ClipStream
 from stream_train.data.reader import FrameReader, open_shard_set
-from stream_train.transformations.sampling import SamplingConfig, draw_clips
+from stream_train.transformations.config import SamplingConfig
+from stream_train.transformations.sampling import draw_clips
 from stream_train.transformations.sequences import CLIP_LENGTH
 
 

@@ -30,7 +30,8 @@ from stream_train.data.config import DataConfig
 from stream_train.data.loader import ClipStream
 from stream_train.data.reader import ShardSet, open_shard_set
 from stream_train.data.shard_access import direct_access
-from stream_train.transformations.sampling import DrawClips, SamplingConfig, draw_clips
+from stream_train.transformations.config import SamplingConfig
+from stream_train.transformations.sampling import DrawClips, draw_clips
 
 FOUR_CLIPS = functools.partial(draw_clips, config=SamplingConfig())
 ONE_CLIP = functools.partial(draw_clips, config=SamplingConfig(motions=()))

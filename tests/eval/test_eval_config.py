@@ -11,7 +11,7 @@ from helpers_eval import tiny_eval_config, tiny_eval_values
 
 from eval.config import EvalConfig
 from eval.evaluations.probe import BUDGETS
-from eval.features.labels import LabelBudget
+from eval.features.config import LabelBudget
 from eval.judging.config import CheckpointWeights, JudgingConfig, RandomWeights, SplitPair
 from eval.suite import EVALUATIONS
 from shardify.config import dump_config, load_config, validate_config

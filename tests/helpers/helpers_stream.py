@@ -17,7 +17,8 @@ from stream_train.data.config import DataConfig
 from stream_train.data.loader import ClipStream
 from stream_train.data.order import slots_of_rank
 from stream_train.data.reader import open_shard_set
-from stream_train.transformations.sampling import SamplingConfig, draw_clips
+from stream_train.transformations.config import SamplingConfig
+from stream_train.transformations.sampling import draw_clips
 
 VIDEOS_PER_BATCH = 6
 CLIPS = 4

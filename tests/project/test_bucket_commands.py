@@ -35,7 +35,8 @@ from shardify.storage.object_store import ObjectStore
 from shardify.storage.traffic import take
 from stream_train.data import build_stream, open_data
 from stream_train.data.config import DataConfig
-from stream_train.transformations.sampling import SamplingConfig, draw_clips
+from stream_train.transformations.config import SamplingConfig
+from stream_train.transformations.sampling import draw_clips
 
 draw = functools.partial(draw_clips, config=SamplingConfig())
 

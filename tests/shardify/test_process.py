@@ -197,7 +197,7 @@ except SystemExit as end:
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
 def test_no_heavy_library_is_imported_before_it_is_needed(package: str, words: list[str], exit_code: int) -> None:
-    program = COUNT.format(package=package, words=words, heavy=HEAVY)
+    program = COUNT.format(package=package, words=words, heavy=HEAVY | ({"numpy"} if "--help" in words else set()))
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
     )

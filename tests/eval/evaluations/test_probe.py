@@ -27,8 +27,9 @@ from sklearn.linear_model import LogisticRegression
 
 from eval.config import EvalConfig
 from eval.evaluations.probe_rows import predict
+from eval.features.config import LabelBudget
 from eval.features.extraction import features_of
-from eval.features.labels import LabelBudget, choose_labelled
+from eval.features.labels import choose_labelled
 from eval.features.vectors import Vectors
 from eval.judging.setting import Setting
 from eval.results.rows import Row, read_row, read_scores

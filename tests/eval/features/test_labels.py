@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.features.labels import LabelBudget, choose_labelled
+from eval.features.config import LabelBudget
+from eval.features.labels import choose_labelled
 from shardify.config import StrictModel, dump_config, load_config, validate_config
 from shardify.errors import UsageError
 

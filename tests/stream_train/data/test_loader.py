@@ -22,7 +22,8 @@ from stream_train.data.config import DataConfig
 from stream_train.data.evaluation_pass import each_sample_once
 from stream_train.data.reader import FrameReader, open_shard_set
 from stream_train.draws import Domain, Purpose, SampleDraws, Stream
-from stream_train.transformations.sampling import SamplingConfig, draw_clips
+from stream_train.transformations.config import SamplingConfig
+from stream_train.transformations.sampling import draw_clips
 
 DRAW = functools.partial(draw_clips, config=SamplingConfig())
 

@@ -26,7 +26,8 @@ from stream_train.data.reader import FrameReader, ShardSet, open_shard_set, pick
 from stream_train.data.shard_access import CachedAccess, LocalAccess, OpenShard
 from stream_train.data.shard_cache import ShardCache
 from stream_train.draws import Domain, SampleDraws
-from stream_train.transformations.sampling import ClipPlan, SamplingConfig, draw_clips
+from stream_train.transformations.config import SamplingConfig
+from stream_train.transformations.sampling import ClipPlan, draw_clips
 
 LENGTHS = [[40, 16], [33, 61, 35], [20]]
 

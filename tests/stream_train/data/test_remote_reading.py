@@ -26,7 +26,8 @@ from stream_train.data.loader import ClipStream, VideoClips
 from stream_train.data.prefetching import BatchRequest, look_ahead
 from stream_train.data.reader import FrameReader, ShardSet, open_shard_set, shard_set_of
 from stream_train.draws import Domain
-from stream_train.transformations.sampling import SamplingConfig, draw_clips
+from stream_train.transformations.config import SamplingConfig
+from stream_train.transformations.sampling import draw_clips
 
 DRAW = functools.partial(draw_clips, config=SamplingConfig())
 NUM_BATCHES = 12

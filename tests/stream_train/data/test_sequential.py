@@ -18,7 +18,8 @@ from shardify.errors import UsageError, WorkError
 from stream_train.data import build_stream, open_data
 from stream_train.data.config import DataConfig
 from stream_train.data.sequential import TarSet
-from stream_train.transformations.sampling import SamplingConfig, draw_clips
+from stream_train.transformations.config import SamplingConfig
+from stream_train.transformations.sampling import draw_clips
 
 DRAW = functools.partial(draw_clips, config=SamplingConfig())
 

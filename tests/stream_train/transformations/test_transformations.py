@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_train.draws import SampleDraws
-from stream_train.transformations.sampling import ClipPlan, Motion, SamplingConfig, draw_clips, largest_speed
+from stream_train.transformations.config import Motion, SamplingConfig
+from stream_train.transformations.sampling import ClipPlan, draw_clips, largest_speed
 from stream_train.transformations.sequences import (
     frames_for_speed,
     periodic_indices,
