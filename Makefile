@@ -90,7 +90,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else \
 	    "Python 3.11 to 3.13 is needed, but $(PYTHON) is %d.%d; name another with make install PYTHON=..." % v)'
 	@$(PYTHON) -c 'import sys, tomllib; known = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
-	    unknown = sorted({*sys.argv[1:]} - {*known}); sys.exit(unknown and f"there is no extra {unknown[0]}; there are: {sorted(known)}")' $(extras)
+	    unknown = sorted({*sys.argv[1:]} - {*known}); sys.exit(f"there is no extra {unknown[0]}; there are: {sorted(known)}" if unknown else 0)' $(extras)
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(if $(all_extras),[$(all_extras)])'
 	@touch .venv/.installed $@
