@@ -18,6 +18,7 @@ from stream_train.data.config import DataConfig
 from stream_train.tasks.base import ClipTask
 from stream_train.training.config import ValidationConfig
 from stream_train.training.loop import fit
+from stream_train.training.preemption import Stopped
 from stream_train.training.run import build_run
 
 
@@ -74,7 +75,10 @@ def fit_model(setting: Setting, plan: Fit) -> JudgedModel:
         say=setting.say,
         positions=plan.positions,
     )
-    fit(run)
+    late_signal = fit(run)
+    if late_signal is not None:
+        setting.say(f"stopped by {late_signal} after this training; the same command continues")
+        raise Stopped(late_signal)
     setting.world.copy_from_main(run.model.buffers())
     assert isinstance(run.model, JudgedModel)
     return run.model.eval()

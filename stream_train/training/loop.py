@@ -67,8 +67,12 @@ def build_pretraining(config: PretrainConfig, world: World, say: Say) -> Run:
     return build_run(config, task, config.network, make_model, world=world, say=say)
 
 
-def fit(run: Run, opening: str | None = None) -> None:
-    """Say `opening`, do a run's remaining steps, and export the network. Raises as :func:`pretrain`."""
+def fit(run: Run, opening: str | None = None) -> str | None:
+    """Say `opening`, do a run's remaining steps, and export the network. Raises as :func:`pretrain`.
+
+    Returns the name of a signal that came too late to stop this run; what follows must stop then.
+    """
+    late_signal = None
     with ExitStack() as stack:
         run.world.do_on_main(lambda: open_folder(run, stack))
         if not run.world.is_main:
@@ -77,8 +81,9 @@ def fit(run: Run, opening: str | None = None) -> None:
         if run.step < run.num_steps or validation_is_missing(run):
             if opening is not None:
                 run.say(f"{opening}; writing to {run.config.out}")
-            train(run)
+            late_signal = train(run)
         run.world.do_on_main(lambda: finish(run))
+    return late_signal
 
 
 def open_folder(run: Run, stack: ExitStack) -> None:
@@ -87,8 +92,11 @@ def open_folder(run: Run, stack: ExitStack) -> None:
     stack.enter_context(run.folder.opened((METRICS_NAME,)))
 
 
-def train(run: Run) -> None:
-    """The loop: batches in; steps, records, validations, checkpoints out. After a signal, saves and raises Stopped."""
+def train(run: Run) -> str | None:
+    """The loop: batches in; steps, records, validations, checkpoints out. After a signal, saves and raises Stopped.
+
+    Returns the name of a signal that came after the last batch.
+    """
     is_main = run.world.is_main
     with (
         StopRequest(promise_to_save if is_main else None).listening() as request,
@@ -116,6 +124,7 @@ def train(run: Run) -> None:
                     save(run)
                 interval = Interval(run.step, run.world, traffic_before=interval.traffic_until)
                 progress.restart()
+        return requested_by(run, request)
 
 
 def measured_batches(run: Run, progress: Progress, request: StopRequest) -> Iterator[Batch | None]:
@@ -248,9 +257,15 @@ def stop(run: Run, request: StopRequest, interval: Interval | None = None) -> No
         if interval and begun:
             interval.require_finite(advice=lambda: last_good(run))
         save(run, begun)
-    name = next(name for name in run.world.gather(request.signal_name) if name is not None)
+    name = requested_by(run, request)
+    assert name is not None
     run.say(f"stopped by {name} after step {run.step} of {run.num_steps}; the same command continues")
     raise Stopped(name)
+
+
+def requested_by(run: Run, request: StopRequest) -> str | None:
+    """The signal that asked any rank to stop; the same on every rank."""
+    return next((name for name in run.world.gather(request.signal_name) if name is not None), None)
 
 
 def last_good(run: Run) -> str:

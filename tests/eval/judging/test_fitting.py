@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,16 @@ from eval.judging.models import JudgedModel, PairModel
 from eval.judging.setting import Setting
 from eval.judging.subsequences import TestClips
 from shardify.errors import UsageError
+from stream_train.data.batch import Batch
 from stream_train.networks.base import Backbone
 from stream_train.tasks.question import Question
 from stream_train.training.checkpoint import CheckpointFolder
 from stream_train.training.exports import export_weights
+from stream_train.training.loop import compute_gradients
 from stream_train.training.metrics import Interval, read_metrics
 from stream_train.training.pictures import VALIDATION_PREFIX
+from stream_train.training.preemption import Stopped
+from stream_train.training.run import Run
 
 every_kind = pytest.mark.parametrize("name", ["c3d", "r3d18", "r2plus1d18-official"])
 ACTION = ActionTask(classes=("class0", "class1"), stride=4)
@@ -264,3 +270,24 @@ def test_curves_may_show_single_clips_of_the_test(telling: Path, tmp_path: Path)
     records = read_metrics(Path(setting.place("probe", "test")))
     judged = [record["step"] for record in records if f"{VALIDATION_PREFIX}action_accuracy" in record]
     assert judged == [8, 12]
+
+
+def test_a_signal_during_the_last_step_stops_the_command_after_the_training(
+    telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the command would train the next network, and ignore all further signals meanwhile."""
+    setting = setting_of(telling, tmp_path)
+    plan = fit_of(setting, epochs=1)
+
+    def compute(run: Run, batch: Batch) -> Any:
+        if run.step == run.num_steps - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return compute_gradients(run, batch)
+
+    with monkeypatch.context() as patches:
+        patches.setattr("stream_train.training.loop.compute_gradients", compute)
+        with pytest.raises(Stopped) as stopped:
+            fit_model(setting, plan)
+    assert stopped.value.code == 75
+    monkeypatch.setattr("stream_train.training.loop.train", lambda _: pytest.fail("trained again"))
+    fit_model(setting, plan)
