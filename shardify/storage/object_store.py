@@ -20,6 +20,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import HTTPStore, from_url
 
+import shardify.storage.retrying
 from shardify.errors import UsageError, WorkError
 from shardify.process import is_command
 from shardify.storage.clouds import CLOUDS, allows_http, check_variables, profile_credentials
@@ -179,7 +180,7 @@ class ObjectStore(Store):
 @cache
 def ping_once(root: str) -> None:
     """Check once in each command that a store answers. Raises as :func:`ping`."""
-    client = _make_client(root, {"timeout": STALL_TIMEOUT})
+    client = _make_client(root, {"timeout": timedelta(seconds=shardify.storage.retrying.PING_SECONDS)})
     ping(lambda: obstore.head(client, ".ping"), what=root)
 
 

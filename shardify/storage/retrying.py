@@ -75,16 +75,16 @@ def with_retries(request: Callable[[], Result], *, what: str) -> Result:
 def ping(request: Callable[[], object], *, what: str) -> None:
     """Send a store its first request; any answer is good, even "access denied".
 
-    Raises UsageError if the machine has no credentials, WorkError if there is no connection within PING_SECONDS.
+    Raises UsageError if the machine has no credentials, WorkError if there is no answer within PING_SECONDS.
     """
     seconds = min(PING_SECONDS, retry_seconds())
     try:
-        _send(request, what, seconds, lambda error: _no_connection(error) and may_pass(error))
+        _send(request, what, seconds, lambda error: _no_answer(error) and may_pass(error))
     except (BaseError, OSError) as error:
         if _no_credentials(error):
             raise _described(error, what) from None
-        if _no_connection(error) and may_pass(error):
-            raise _given_up(error, what, seconds) from None
+        if _no_answer(error) and may_pass(error):
+            raise _given_up(error, what, seconds, never_answered=True) from None
 
 
 def _send(
@@ -154,17 +154,23 @@ def _no_credentials(error: BaseException) -> bool:
 
 
 def _no_connection(error: BaseException) -> bool:
-    """Whether a store refused the connection, did not answer, or has an unknown host name."""
+    """Whether a store refused the connection or never made it, or has an unknown host name."""
     text = str(error)
     is_connect = "error sending request" in text and re.search(r"Error\(\s*Connect,", text) is not None
     return is_connect and not _is_about_credentials(error)
 
 
-def _given_up(error: BaseException, what: str, seconds: float) -> UserFacingError:
+def _no_answer(error: BaseException) -> bool:
+    """Whether there is no connection, or a store took the request and stayed silent until the client's limit."""
+    is_silent = _SILENT in str(error) and not _is_about_credentials(error)
+    return is_silent or _no_connection(error)
+
+
+def _given_up(error: BaseException, what: str, seconds: float, *, never_answered: bool = False) -> UserFacingError:
     """The error for a failure that was retried until the deadline."""
     tried = f"it was retried for {seconds:g} s ({RETRY_VARIABLE})" if seconds else "it was not retried"
     advice = "run the same command again to continue"
-    if _no_connection(error):
+    if never_answered or _no_connection(error):
         advice = f"{advice_on_endpoint(what.partition('://')[0])}, then {advice}"
     return WorkError(f"{what}: {reason_of(error)}; {tried}; {advice}")
 
@@ -200,6 +206,7 @@ _METADATA = (
     "//169.254.170.2",
 )
 """Where clouds give credentials to their machines: paths of EC2, Google and Azure, start of ECS and EKS addresses."""
+_SILENT = "kind: Timeout"
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 _CAUSES = {
     "dns error": "its name is not known",
@@ -209,6 +216,7 @@ _CAUSES = {
     "Connection reset": "connection reset",
     "Network is unreachable": "network is unreachable",
     "No route to host": "no route to host",
+    _SILENT: "it does not answer",
 }
 """Why a server cannot be reached: words in the library's dump -> words for the user."""
 _FINAL = ("Failed to read", "non-partial response", "Range request not supported", "object with invalid path")

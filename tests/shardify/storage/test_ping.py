@@ -87,6 +87,18 @@ class TestFirstRequestOfACommand:
         assert time.monotonic() - start < 1.4
         assert "check AWS_ENDPOINT_URL=http://127.0.0.1:" in message
 
+    def test_it_gives_up_on_a_server_that_takes_requests_and_stays_silent(
+        self, cloud_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shardify.storage.object_store, "STALL_TIMEOUT", timedelta(seconds=2))
+        cloud_proxy.delay(3, times=100)
+        start = time.monotonic()
+        kind, message = message_of("s3://bucket/x")
+        assert time.monotonic() - start < 1.4
+        assert kind is WorkError
+        assert "it does not answer" in message
+        assert "check AWS_ENDPOINT_URL=http://127.0.0.1:" in message
+
     def test_a_shorter_deadline_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(RETRY_VARIABLE, "0.1")
         assert seconds_of_an_outage() < 0.4
