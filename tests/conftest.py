@@ -16,6 +16,7 @@ from helpers_datasets import write_dataset
 from helpers_fault_proxy import FaultProxy
 from helpers_s3 import S3Server, given_server, moto_server, remove_all
 from helpers_shards import NUM_VIDEOS, build_config, contents, make_source
+from PIL import Image
 
 import shardify.build.archives.writer
 from shardify.build.run import build
@@ -156,6 +157,18 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(shardify.build.archives.writer, "decode_source", decode)
     return sizes
+
+
+@pytest.fixture(scope="module")
+def blank_charts() -> Iterator[None]:
+    """Save each of matplotlib's figures as one pixel: most of an evaluation's time goes into drawing."""
+
+    def save(_: object, path: Path, **__: object) -> None:
+        Image.new("RGB", (1, 1)).save(path, format="PNG")
+
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr("matplotlib.figure.Figure.savefig", save)
+        yield
 
 
 @pytest.fixture(scope="session")

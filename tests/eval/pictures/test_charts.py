@@ -31,15 +31,10 @@ def class_names(count: int) -> list[str]:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The charts that are saved, as matplotlib's figures."""
+    """The charts as matplotlib's figures, which are not saved."""
     figures: list[Figure] = []
-
-    def keep(figure: Figure, path: Path) -> None:
-        save_figure(figure, path)
-        figures.append(figure)
-
-    monkeypatch.setattr("stream_train.training.pictures.save_figure", keep)
-    monkeypatch.setattr("eval.pictures.charts.save_figure", keep)
+    for module in ("stream_train.training.pictures", "eval.pictures.charts"):
+        monkeypatch.setattr(f"{module}.save_figure", lambda figure, _: figures.append(figure))
     return figures
 
 
@@ -89,6 +84,9 @@ def test_confusion_of_a_few_classes_has_shares_and_counts(tmp_path: Path, drawn:
     assert np.asarray(axes.images[0].get_array()).tolist() == [[0.75, 0.25], [0, 0]]
     assert names_on(axes) == (["before", "after"],) * 2
     assert (axes.get_ylabel(), axes.get_xlabel(), drawn[0].get_suptitle()) == ("video is", "network says", "a title")
+    save_figure(drawn[0], tmp_path / "c.png")
+    with Image.open(tmp_path / "c.png") as picture:
+        assert picture.size == tuple((DPI * drawn[0].get_size_inches()).astype(int))
 
 
 def test_confusion_of_more_classes_has_the_shares_that_are_not_zero(tmp_path: Path, drawn: list[Figure]) -> None:
@@ -97,9 +95,10 @@ def test_confusion_of_more_classes_has_the_shares_that_are_not_zero(tmp_path: Pa
     draw_confusion(counts, [f"{offset:+d}" for offset in range(-6, 7)], tmp_path / "c.png", "offsets")
     expected = {(i, i): "100" for i in range(1, 13)} | {(0, 12): "100", (5, 5): "50", (5, 4): "50"}
     assert cell_texts(drawn[0].axes[0]) == expected
+    assert_legible(drawn[0])
 
 
-@pytest.mark.parametrize("num_classes", [2, 13, 101, 250])
+@pytest.mark.parametrize("num_classes", [2, 101, 150])
 def test_confusion_is_legible_for_any_number_of_classes(tmp_path: Path, drawn: list[Figure], num_classes: int) -> None:
     names = class_names(num_classes)
     counts = np.random.default_rng(0).integers(0, 5000, (num_classes, num_classes))
@@ -112,9 +111,8 @@ def test_confusion_is_legible_for_any_number_of_classes(tmp_path: Path, drawn: l
         assert rows == names
     else:
         assert rows == [names[round(place)] for place in drawn[0].axes[0].get_yticks()]
-        assert len(rows) == 125
-    with Image.open(tmp_path / "c.png") as picture:
-        assert max(picture.size) < 2200
+        assert len(rows) == 75
+    assert DPI * max(drawn[0].get_size_inches()) < 2200
 
 
 def test_class_bars_are_sorted_and_counted(tmp_path: Path, drawn: list[Figure]) -> None:
@@ -135,7 +133,7 @@ def test_class_bars_are_sorted_and_counted(tmp_path: Path, drawn: list[Figure]) 
     assert facts == "bars dashed: 10 of all 20 videos, 50.0%; classes without test videos: 1"
 
 
-@pytest.mark.parametrize(("num_classes", "num_columns"), [(1, 1), (101, 2), (115, 3)])
+@pytest.mark.parametrize(("num_classes", "num_columns"), [(1, 1), (111, 3)])
 def test_class_bars_are_legible(tmp_path: Path, drawn: list[Figure], num_classes: int, num_columns: int) -> None:
     totals = np.random.default_rng(0).integers(20, 48, num_classes)
     correct = np.random.default_rng(1).integers(0, totals + 1)
