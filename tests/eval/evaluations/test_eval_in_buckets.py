@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from helpers_training import run_tiny
+from helpers_results import pretraining_of, write_result
 from helpers_video_eval import (
     PRETRAINED,
     Killed,
@@ -40,6 +40,9 @@ from stream_train.training.run import Run
 WANTED = {"transfer": "transfer/finetune", "retrieval": "retrieval/pooled", "probe": "probe/linear-all"}
 
 
+pytestmark = pytest.mark.usefixtures("blank_charts")
+
+
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Shards, and a run on them that lies in a folder."""
@@ -48,9 +51,16 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def run_url(here: tuple[Path, Path], s3_url: str) -> str:
-    """The same run in a bucket."""
-    run_tiny(here[0], f"{s3_url}/run", epochs=1, seed=11)
+    """A copy of the run in a bucket."""
+    upload(here[1], f"{s3_url}/run")
     return f"{s3_url}/run"
+
+
+def upload(folder: Path, url: str) -> None:
+    store = open_store(url)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            store.write(path.relative_to(folder).as_posix(), path.read_bytes())
 
 
 def tree(url: str) -> dict[str, int]:
@@ -100,11 +110,13 @@ def test_everything_in_a_bucket_is_as_in_a_folder(here: tuple[Path, Path], run_u
     ).count("RUN")
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_that_was_killed_goes_on_from_its_checkpoint(
     here: tuple[Path, Path], run_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shards, _ = here
-    config = config_for(tmp_path / "config.yaml", shards, run_url, sections__epochs=2)
+    changes: dict[str, Any] = {"sections__epochs": 2, "transfer__networks": ["pretrained"]}
+    config = config_for(tmp_path / "config.yaml", shards, run_url, **changes)
     with monkeypatch.context() as patches:
         stop_after(patches, 5)
         with pytest.raises(Killed):
@@ -116,11 +128,10 @@ def test_a_fine_tuning_that_was_killed_goes_on_from_its_checkpoint(
     resumed = invoke("transfer", config)
     assert resumed.exit_code == 0, resumed.output
     assert f"continuing {place} after step 4 of 8" in resumed.stderr
-    whole = config_for(tmp_path / "whole.yaml", shards, run_url, sections__epochs=2)
-    result = invoke("transfer", whole, "--set", f"out={run_url}/whole")
+    result = invoke("transfer", config, "--set", f"out={tmp_path / 'whole'}")
     assert result.exit_code == 0, result.output
-    row = "transfer/finetune/pretrained/ucf101-tiny-train1/seed3"
-    assert open_store(f"{run_url}/whole/{row}").read("row.json") == open_store(place).read("row.json")
+    row = tmp_path / "whole" / "transfer" / "finetune" / "pretrained" / "ucf101-tiny-train1" / "seed3" / "row.json"
+    assert row.read_bytes() == open_store(place).read("row.json")
 
 
 def test_a_fine_tuning_that_was_stopped_goes_on_bit_identically(
@@ -150,28 +161,21 @@ def test_a_fine_tuning_that_was_stopped_goes_on_bit_identically(
     assert rows == evaluate_transfer(whole, World(), said.append)
 
 
-def test_tables_of_several_runs_name_the_places_that_the_user_knows(
-    here: tuple[Path, Path], run_url: str, tmp_path: Path
-) -> None:
-    shards, _ = here
-    config = config_for(tmp_path / "config.yaml", shards, run_url)
-    for out in ("a", "b"):
-        result = invoke(
-            "retrieval", config, "--set", f"out={run_url}/{out}", "--set", "networks.pretrained.path=" + run_url
-        )
-        assert result.exit_code == 0, result.output
-    tables = invoke("tables", f"{run_url}/a", f"{run_url}/b", "--out", f"{run_url}/tables")
+def test_tables_of_several_runs_name_the_places_that_the_user_knows(s3_url: str, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        learnt = pretraining_of(epochs=int(name == "b"))
+        write_result(tmp_path / name, "transfer", "finetune", [1, 0, 0, 0], pretraining=learnt, weights=name)
+        upload(tmp_path / name, f"{s3_url}/{name}")
+    tables = invoke("tables", f"{s3_url}/a", f"{s3_url}/b", "--out", f"{s3_url}/tables")
     assert tables.exit_code == 0, tables.output
-    assert f"{run_url}/a" in tables.stdout
+    assert f"{s3_url}/a" in tables.stdout
     assert "/tmp/" not in tables.stdout
-    assert open_store(f"{run_url}/tables").read("tables.md").decode() == tables.stdout
+    assert open_store(f"{s3_url}/tables").read("tables.md").decode() == tables.stdout
 
 
 def test_features_go_from_bucket_to_bucket(here: tuple[Path, Path], run_url: str, s3_url: str, tmp_path: Path) -> None:
     shards, run = here
-    store = open_store(f"{s3_url}/shards")
-    for path in shards.iterdir():
-        store.write(path.name, path.read_bytes())
+    upload(shards, f"{s3_url}/shards")
     options = ("--set", "device=cpu", "--set", "num_workers=0")
     local = invoke("features", shards, run, "--out", tmp_path / "a.npz", *options)
     assert local.exit_code == 0, local.output

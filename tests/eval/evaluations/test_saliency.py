@@ -31,6 +31,7 @@ from stream_train.training.exports import load_model
 
 KEYS = ucf_keys()
 CROP = 24
+pytestmark = pytest.mark.usefixtures("blank_charts")
 
 
 @pytest.fixture(scope="module")

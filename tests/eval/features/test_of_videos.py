@@ -33,6 +33,7 @@ from stream_train.data.reader import FrameReader, open_shard_set
 from stream_train.training.exports import load_backbone
 
 CROP = 24
+pytestmark = pytest.mark.usefixtures("blank_charts")
 Vectors = npt.NDArray[np.float32]
 QUICK = ("--set", "num_workers=0", "--set", "build_workers=1", "--set", "threads=1", "--set", "device=cpu")
 

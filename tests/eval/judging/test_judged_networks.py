@@ -21,6 +21,7 @@ from shardify.errors import UsageError, WorkError
 from stream_train.training.exports import load_backbone
 
 CROP = 24
+pytestmark = pytest.mark.usefixtures("blank_charts")
 TORCHVISION = {"kind": "r3d18", "variant": "torchvision"}
 MEAN, DEVIATION = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 """Of Kinetics-400's pixels in [0, 1], as torchvision's transforms for these weights have them."""
