@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -35,6 +37,11 @@ CODECS = {
     "lossless 4:4:4": ("a.mkv", ("-c:v", "ffv1", "-pix_fmt", "yuv444p")),
     "GIF": ("a.gif", ("-c:v", "gif")),
 }
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_numbered_video(tmp_path_factory.mktemp("plain") / "plain.avi", 4)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -104,15 +111,14 @@ def jpeg_size(jpeg: bytes) -> tuple[int, int]:
     return height, width
 
 
-@pytest.mark.parametrize(("height", "width"), [(128, 171), (96, 128), (33, 17), (256, 256)])
-def test_frames_have_the_size_asked_for(tmp_path: Path, height: int, width: int) -> None:
-    path = write_numbered_video(tmp_path / "a.avi", 3)
-    frames = decode_video(path, FramesConfig(height=height, width=width))
-    assert [simplejpeg.decode_jpeg_header(jpeg) for jpeg in frames.jpegs] == [(height, width, "YCbCr", "420")] * 3
+@pytest.mark.parametrize(("height", "width"), [(128, 171), (33, 17), (256, 256)])
+def test_frames_have_the_size_asked_for(plain: Path, height: int, width: int) -> None:
+    frames = decode_video(plain, FramesConfig(height=height, width=width))
+    assert [simplejpeg.decode_jpeg_header(jpeg) for jpeg in frames.jpegs] == [(height, width, "YCbCr", "420")] * 4
 
 
-def test_jpegs_are_plain_jfif_without_traces_of_the_encoder(tmp_path: Path) -> None:
-    (jpeg,) = decode_video(write_numbered_video(tmp_path / "a.avi", 1), CONFIG).jpegs
+def test_jpegs_are_plain_jfif_without_traces_of_the_encoder(plain: Path) -> None:
+    jpeg = decode_video(plain, CONFIG).jpegs[0]
     assert jpeg.startswith(b"\xff\xd8\xff\xe0\x00\x10JFIF\0")
     assert b"Lavc" not in jpeg
 
@@ -120,7 +126,7 @@ def test_jpegs_are_plain_jfif_without_traces_of_the_encoder(tmp_path: Path) -> N
 def test_quality_sets_the_size(tmp_path: Path) -> None:
     path = tmp_path / "a.avi"
     run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=0.2", "-c:v", "mpeg4", "-q:v", "2", path)
-    sizes = [sum(map(len, decode_video(path, FramesConfig(quality=quality)).jpegs)) for quality in (1, 2, 3, 8, 31)]
+    sizes = [sum(map(len, decode_video(path, FramesConfig(quality=quality)).jpegs)) for quality in (1, 3, 31)]
     assert sizes == sorted(set(sizes), reverse=True)
 
 
@@ -229,11 +235,14 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_name_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    write_numbered_video(tmp_path / "plain.avi", 4).rename(tmp_path / name)
-    assert read_numbers(decode_video(tmp_path / name, SMALL).jpegs) == list(range(4))
+def test_any_name_will_do(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    shutil.copyfile(plain, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert read_numbers(decode_video(Path(name), SMALL).jpegs) == list(range(4))
+
+
+def test_an_absolute_path_will_do(plain: Path) -> None:
+    assert read_numbers(decode_video(plain, SMALL).jpegs) == list(range(4))
 
 
 @pytest.mark.parametrize("codec", ["mpeg4 with B-frames", "h264 with B-frames", "vp9", "mpeg2 transport stream"])
@@ -244,14 +253,9 @@ def test_bytes_do_not_depend_on_the_cpu(tmp_path: Path, codec: str) -> None:
     assert decode_video(path, CONFIG, cpu_flags="0") == decode_video(path, CONFIG)
 
 
-def test_bytes_do_not_depend_on_time_or_place(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=1", "-c:v", "libx264", path)
-    moved = tmp_path / "moved" / "b.mp4"
-    moved.parent.mkdir()
-    first = decode_video(path, CONFIG)
-    path.rename(moved)
-    assert decode_video(moved, CONFIG) == first
+def test_bytes_do_not_depend_on_time_or_place(plain: Path, tmp_path: Path) -> None:
+    moved = shutil.copyfile(plain, tmp_path / "b.avi")
+    assert decode_video(moved, CONFIG) == decode_video(plain, CONFIG)
 
 
 def test_the_bundled_binary_and_its_version() -> None:
@@ -318,18 +322,11 @@ def test_settings_are_checked(key: str, value: float) -> None:
 
 
 def real_clips(data_dir: Path) -> list[Path]:
-    """A sample of every real data set."""
+    """The smallest file of every real data set."""
     clips: list[Path] = []
-    for folder, step in (
-        ("ucf101", 11),
-        ("ucf101-8", 101),
-        ("hmdb51", 1),
-        ("kinetics", 3),
-        ("weizmann", 9),
-        ("fights", 6),
-    ):
-        videos = sorted(path for path in (data_dir / folder / "videos").rglob("*.*") if path.is_file())
-        clips += videos[::step]
+    for folder in ("ucf101", "ucf101-8", "hmdb51", "kinetics", "weizmann", "fights"):
+        videos = [path for path in (data_dir / folder / "videos").rglob("*.*") if path.is_file()]
+        clips.append(min(videos, key=lambda path: (path.stat().st_size, path)))
     return clips
 
 
@@ -345,9 +342,7 @@ def num_frames_of_ffmpeg(path: Path) -> int:
 
 
 def test_real_clips_have_the_frames_that_others_count(data_dir: Path) -> None:
-    clips = real_clips(data_dir)
-    assert len(clips) >= 25
-    for clip in clips:
+    for clip in real_clips(data_dir):
         frames = decode_video(clip, CONFIG)
         assert len(frames.jpegs) == num_frames_of_ffmpeg(clip) == num_frames_of_pyav(clip), clip
         assert frames.fps > 0, clip
@@ -355,9 +350,11 @@ def test_real_clips_have_the_frames_that_others_count(data_dir: Path) -> None:
 
 def test_real_frames_show_what_pyav_shows(data_dir: Path) -> None:
     clip = min((data_dir / "ucf101" / "videos").rglob("*.avi"))
-    ours = np.stack([simplejpeg.decode_jpeg(jpeg) for jpeg in decode_video(clip, CONFIG).jpegs]).astype(np.float32)
+    jpegs = decode_video(clip, CONFIG).jpegs[:20]
+    ours = np.stack([simplejpeg.decode_jpeg(jpeg) for jpeg in jpegs]).astype(np.float32)
     with av.open(str(clip)) as container:
-        images = [Image.fromarray(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+        frames = itertools.islice(container.decode(video=0), len(jpegs))
+        images = [Image.fromarray(frame.to_ndarray(format="rgb24")) for frame in frames]
     size = (CONFIG.width, CONFIG.height)
     theirs = np.stack([np.asarray(image.resize(size)) for image in images]).astype(np.float32)
     assert ours.shape == theirs.shape
