@@ -41,7 +41,8 @@ class Manifest:
         elif split in self.splits:
             chosen = tuple(shard for shard in self.shards if split in shard.splits)
         else:
-            allowed = ", ".join(self.splits) or "none: it is one undivided set, leave the split out (null)"
+            undivided = "none: train on all of it (split: null), or build it from a CSV list with splits"
+            allowed = ", ".join(self.splits) or undivided
             raise UsageError(f"data set {self.name} has no split {split!r}; its splits: {allowed}")
         if not chosen:
             raise UsageError(f"data set {self.name} holds no samples" + (f" of split {split!r}" if split else ""))
