@@ -29,9 +29,15 @@ def set_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"{kind}_PROXY".lower(), raising=False)
     point_to(NOBODY, monkeypatch)
     monkeypatch.setenv(RETRY_VARIABLE, "20")
+    shorten_pauses(monkeypatch)
     ping_once.cache_clear()
     monkeypatch.setattr(shardify.storage.retrying, "_noticed", float("-inf"))
     take()
+
+
+def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry failed requests almost at once."""
+    monkeypatch.setattr(shardify.storage.retrying, "_pause", lambda _: 0.02)
 
 
 def point_to(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
