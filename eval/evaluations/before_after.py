@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt
 
@@ -12,9 +12,15 @@ if TYPE_CHECKING:
     from eval.evaluations.base import Run
 
 
+GapRule = Literal["spread", "near", "matched"]
+
+
 class BeforeAfterSection(FrozenSection):
     """Which of two disjoint pieces of a video comes first (Table 3)."""
 
+    gap: GapRule = "spread"
+    """Frames between the pieces: `spread` over all that the video leaves; `near`, 1 to 16; or `matched`, with which the
+    jump from piece to piece has the same lengths in both orders (at stride 1 it needs 30 frames)."""
     stride: PositiveInt = 1
     frozen: bool = False
     """Whether the convolutions keep their weights."""

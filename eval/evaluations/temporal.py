@@ -6,8 +6,10 @@ In: a :class:`TemporalQuestion`. Out: its result row. Videos too short for the q
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from eval.evaluations.before_after import BeforeAfterSection
@@ -18,11 +20,15 @@ from eval.judging.samples import scores_of
 from eval.judging.setting import Setting, details_of, measured_row, write_result
 from eval.judging.testing import per_video_means
 from eval.results.rows import Row
+from shardify.arrays import IntArray
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
 from stream_train.data.device_ops import prepare_clips
 from stream_train.tasks.question import Question
 from stream_train.transformations.sampling import DrawClips
+
+Baseline = Callable[[Setting, DrawClips, IntArray], Callable[[Batch], Tensor]]
+"""A setting, test clips, and the training videos' positions -> a function from a batch to int64 answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,10 @@ class TemporalQuestion:
     """Metric -> the value of guessing, in the order of the metrics."""
     data: Callable[[DataConfig], DataConfig] = lambda data: data
     """Changes how training clips are read."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """Other settings that the training depends on, as JSON values."""
+    baseline: tuple[str, Baseline] | None = None
+    """A guess without a network that is measured beside the network: the metric's name, and how to learn it."""
 
 
 def temporal_row(setting: Setting, question: TemporalQuestion) -> Row:
@@ -71,13 +81,22 @@ def temporal_row(setting: Setting, question: TemporalQuestion) -> Row:
             model=question.model,
             positions=trained if len(trained) < len(setting.train) else None,
             data=question.data(setting.data),
-            details={"stride": section.stride},
+            details={"stride": section.stride} | question.details,
         ),
     )
+    chance, guess = dict(question.chance), None
+    if question.baseline is not None:
+        name, learn = question.baseline
+        guess = learn(setting, question.tests, trained)
+        chance[name] = chance["accuracy"]
 
     def rows_of(batch: Batch) -> tuple[Tensor, Tensor]:
         answers = model(prepare_clips(batch))[question.task.head].argmax(dim=1)
-        return question.measure(answers, question.task.targets(batch)), batch.sample[:: question.task.clips_per_answer]
+        right = question.task.targets(batch)
+        columns = question.measure(answers, right)
+        if guess is not None:
+            columns = torch.cat((columns, question.measure(guess(batch), right)), dim=1)
+        return columns, batch.sample[:: question.task.clips_per_answer]
 
     most = setting.config.data.max_test_clips // question.task.clips_per_answer
     means = per_video_means(
@@ -91,7 +110,5 @@ def temporal_row(setting: Setting, question: TemporalQuestion) -> Row:
         precision=setting.config.precision,
         seed=setting.seed,
     )
-    scores = scores_of(setting.test, tested, dict(zip(question.chance, means.T, strict=True)))
-    return write_result(
-        setting, evaluation, variant, details, scores, chance=question.chance, num_left_out=num_left_out
-    )
+    scores = scores_of(setting.test, tested, dict(zip(chance, means.T, strict=True)))
+    return write_result(setting, evaluation, variant, details, scores, chance=chance, num_left_out=num_left_out)

@@ -9,10 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers_eval import Oracle, logits_of, telling_jpeg, tiny_eval_config, write_eval_dataset
+import torch
+from helpers_datasets import write_dataset
+from helpers_eval import (
+    NUM_CLASSES,
+    SPLITS,
+    Oracle,
+    logits_of,
+    telling_jpeg,
+    tiny_eval_config,
+    ucf_keys,
+    write_eval_dataset,
+)
 from scipy.stats import chi2_contingency, chisquare
 from torch import Tensor
 
+from eval.evaluations.before_after import GapRule
 from eval.evaluations.before_after_rows import (
     BeforeAfterTask,
     BeforeAfterTests,
@@ -20,6 +32,7 @@ from eval.evaluations.before_after_rows import (
     evaluate_before_after,
     frames_of_piece,
 )
+from eval.evaluations.seam import seam_features
 from eval.judging.fitting import Fit
 from eval.judging.models import JudgedModel
 from eval.judging.setting import Setting
@@ -69,16 +82,52 @@ def test_two_pieces_in_both_orders(num_frames: int, stride: int) -> None:
         assert second[-1] < num_frames
 
 
+@pytest.mark.parametrize("rule", ["spread", "near"])
 @lengths
-def test_gaps_and_places_cover_what_there_is(num_frames: int, stride: int) -> None:
-    """Gaps of 1 to min(16, n - two pieces) frames, none where there is nothing left; places up to both ends."""
+def test_gaps_and_places_cover_what_there_is(num_frames: int, stride: int, rule: GapRule) -> None:
+    """All spare frames, or 1 to min(16, spare), none where there is nothing left; places up to both ends."""
     spare = num_frames - 2 * PIECE[stride]
     starts: dict[int, set[int]] = {}
     for number in range(4000):
-        before, _ = draw_pieces(num_frames, draws(number), stride)
+        before, _ = draw_pieces(num_frames, draws(number), stride, rule)
         starts.setdefault(gap_of(before), set()).add(int(before.indices.min()))
-    assert sorted(starts) == (list(range(1, min(16, spare) + 1)) if spare else [0])
+    gaps = range(spare + 1) if rule == "spread" else (range(1, min(16, spare) + 1) or range(1))
+    assert sorted(starts) == list(gaps)
     assert all(places == set(range(spare - gap + 1)) for gap, places in starts.items())
+
+
+def jumps_of(rule: GapRule, num_frames: int, stride: int = 1) -> tuple[Counter[int], Counter[int]]:
+    """How often the seam jumps by how many frames, in (first, second) and in (second, first)."""
+    pairs = [draw_pieces(num_frames, draws(number), stride, rule) for number in range(4000)]
+    before, after = (
+        [abs(int(plan.indices[8] - plan.indices[7])) for plan in plans] for plans in zip(*pairs, strict=True)
+    )
+    return Counter(before), Counter(after)
+
+
+@pytest.mark.parametrize(
+    ("rule", "least", "most"), [("near", 0.92, 0.96), ("spread", 0.54, 0.60), ("matched", 0.5, 0.5)]
+)
+def test_what_the_size_of_the_jump_tells(rule: GapRule, least: float, most: float) -> None:
+    """The best answer from the jump's size is right that often, for videos of 120 frames (section 6)."""
+    before, after = jumps_of(rule, 120)
+    right = sum(max(before[jump], after[jump]) for jump in before | after) / 8000
+    assert least <= right <= most
+
+
+@pytest.mark.parametrize(("num_frames", "stride"), [(30, 1), (31, 1), (60, 1), (114, 4), (130, 4)])
+def test_matched_jumps_are_alike_in_both_orders(num_frames: int, stride: int) -> None:
+    """The two clips of a draw jump equally far, by every possible number of frames; places up to both ends."""
+    before, after = jumps_of("matched", num_frames, stride)
+    assert before == after
+    extra, spare = 14 * stride, num_frames - 2 * PIECE[stride] - 14 * stride
+    assert sorted(before) == list(range(extra + 1, extra + spare + 2))
+    assert BeforeAfterTask(stride=stride, rule="matched").min_frames == 2 * PIECE[stride] + extra
+    for number in range(200):
+        for plan in draw_pieces(num_frames, draws(number), stride, "matched"):
+            one, other = sorted(pieces_of(plan))
+            assert 0 <= one[0] < one[-1] < other[0] < other[-1] < num_frames
+            assert plan.target == (plan.indices[0] > plan.indices[8])
 
 
 def test_a_video_of_16_frames_is_split_in_the_middle() -> None:
@@ -99,10 +148,10 @@ def test_shorter_videos_are_refused(num_frames: int, stride: int, piece: int) ->
 def test_gaps_are_uniform_and_places_too(num_frames: int, stride: int) -> None:
     plans = [draw_pieces(num_frames, draws(number), stride)[0] for number in range(3200)]
     gaps = Counter(map(gap_of, plans))
-    assert len(gaps) == 16
-    assert chisquare(list(gaps.values())).pvalue > 0.001
     spare = num_frames - 2 * PIECE[stride]
-    shares = np.array([plan.indices.min() / (spare - gap_of(plan)) for plan in plans])
+    assert len(gaps) == spare + 1
+    assert chisquare(list(gaps.values())).pvalue > 0.001
+    shares = np.array([plan.indices.min() / (spare - gap_of(plan)) for plan in plans if gap_of(plan) < spare - 4])
     assert shares.mean() == pytest.approx(0.5, abs=0.02)
 
 
@@ -117,7 +166,7 @@ def test_neither_gap_nor_place_tells_the_order(num_frames: int, stride: int) -> 
     assert chisquare(list(orders.values())).pvalue > 0.001
     for plan in plans:
         assert plan.target == (plan.indices[0] > plan.indices[8])
-    for fact in (gap_of, lambda plan: int(plan.indices.min()) // 4):
+    for fact in (lambda plan: gap_of(plan) // 4, lambda plan: int(plan.indices.min()) // 4):
         table = Counter((plan.target, fact(plan)) for plan in plans)
         facts = sorted({key[1] for key in table})
         if len(facts) > 1:
@@ -134,6 +183,35 @@ def test_the_test_asks_for_several_pairs_in_both_orders() -> None:
     assert len({gap_of(plan) for plan in plans}) > 2
     starts = [int(plan.indices.min()) for plan in BeforeAfterTests(stride=1, count=6)(1000, draws(1))]
     assert max(starts) - min(starts) > 100  # each pair has a place of its own
+
+
+# The baseline of the seam
+
+
+def test_seam_features_are_what_they_say() -> None:
+    """Frames of one grey value each: the change at the seam, the mean of the others, their ratio."""
+    greys = torch.tensor([[10, 12, 14, 16, 46, 50, 54, 58], [7, 7, 7, 7, 9, 9, 9, 9], [3] * 8], dtype=torch.uint8)
+    frames = greys[:, :, None, None, None].expand(3, 8, 4, 5, 3)
+    found = seam_features(frames)
+    assert found[0].tolist() == pytest.approx([30, 3, 10])
+    assert found[1, :2].tolist() == [2, 0]
+    assert found[1, 2] > 1e5
+    assert found[2].tolist() == [0, 0, 0]
+
+
+def test_the_seam_gives_near_pieces_away_and_matched_ones_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Videos whose brightness grows by the same step each frame: the seam's change is the jump's size."""
+    values = {"splits": SPLITS, "keys": ucf_keys(), "num_classes": NUM_CLASSES, "jpeg": telling_jpeg}
+    long_ramp = write_dataset(tmp_path / "shards", [[70] * 8] * 3, **values)
+    found = {}
+    for rule in ("near", "matched"):
+        row, [(_, plan)], _ = evaluated(monkeypatch, long_ramp, tmp_path / rule, order_of, before_after__gap=rule)
+        assert (row.chance["seam_accuracy"], row.config["before_after"]["gap"]) == (0.5, rule)
+        assert plan.details["gap"] == rule
+        assert list(row.metrics) == ["accuracy", "seam_accuracy"]
+        found[rule] = row.metrics["seam_accuracy"].value
+    assert found["near"] > 0.85
+    assert found["matched"] < 0.65
 
 
 # From a config to a row
