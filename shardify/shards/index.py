@@ -21,6 +21,8 @@ from shardify.shards.record import ShardRecord
 from shardify.storage.store import Store
 
 TAR_BLOCK_BYTES = 512
+MAX_TAR_PADDING_BYTES = 1 << 20
+"""Zeros behind a tar's end mark. Programs pad to 10 KiB, or up to 1 MiB; more is space that was never written."""
 _parsing = threading.Lock()
 """One thread at a time parses: NumPy reads array headers with `ast.literal_eval`, and in CPython 3.11 parallel calls
 may fail (SystemError: AST constructor recursion depth mismatch)."""

@@ -27,7 +27,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from shardify.errors import UsageError, UserFacingError, WorkError
 from shardify.frames.jpeg import split_jpegs
 from shardify.shards.format import MANIFEST_NAME, NO_LABEL, shard_name
-from shardify.shards.index import TAR_BLOCK_BYTES
+from shardify.shards.index import MAX_TAR_PADDING_BYTES, TAR_BLOCK_BYTES
 from shardify.shards.manifest import read_manifest
 from shardify.shards.record import ShardRecord
 from shardify.storage import open_store
@@ -282,7 +282,8 @@ def _check_sizes(store: Store, shards: Sequence[ShardRecord]) -> None:
 def _count_samples(path: str) -> int:
     """Number of samples in a local tar, from its headers.
 
-    `tarfile` ends silently at a damaged header or a cut. Only zeros may follow the true end.
+    `tarfile` ends silently at a damaged header or a cut. Only zeros may follow the true end, and not many:
+    a tar whose space was reserved and only partly written ends in many.
 
     Raises:
         UsageError: if there is no such file.
@@ -294,6 +295,7 @@ def _count_samples(path: str) -> int:
             end = tar.offset
             file.seek(end)
             complete = len(last := file.read(TAR_BLOCK_BYTES)) == TAR_BLOCK_BYTES and not any(last)
+            complete = complete and Path(path).stat().st_size - end <= MAX_TAR_PADDING_BYTES
             while complete and (piece := file.read(1 << 20)):
                 complete = not any(piece)
     except FileNotFoundError:

@@ -3,10 +3,11 @@
 In: an archive, and a choice of files. Out: paths and files in memory, in the archive's order. For tarfile, a cut,
 damaged or absent header is the archive's end; here an archive without its end mark is damaged.
 
-A plain tar has checksums only of its headers, so the files before the damage are good. A gzipped tar has its checksum
-at the end: until that is compared, any byte may be wrong. If such an archive was cut short, its beginning is good; if
-bytes were changed, nothing is. (A gzipped archive that ends in zeros was not cut: its space was reserved and only
-partly written. Zeros decompress too, so none of it is good.)
+A plain tar has checksums only of its headers, so the files before the damage are good. Many zeros behind its end mark
+are damage too: its space was reserved and only partly written. (The last file may then end in zeros.) A gzipped tar has
+its checksum at the end: until that is compared, any byte may be wrong. If such an archive was cut short, its beginning
+is good; if bytes were changed, nothing is. (A gzipped archive that ends in zeros was not cut: its space was reserved
+and only partly written. Zeros decompress too, so none of it is good.)
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from shardify.build.sources import open_archive
 from shardify.catalogs.archived import Archive
 from shardify.errors import WorkError, one_line
 from shardify.frames.memory_file import MemoryFile
+from shardify.shards.index import MAX_TAR_PADDING_BYTES
 from shardify.storage.locations import join_location
 from shardify.storage.streams import PieceReader
 
@@ -80,7 +82,7 @@ def _read(
                 memory = _read_file(tar, info, path) if wants(path) else None
                 yield path, memory
                 last = f"{path} (byte {info.offset_data} of the tar)"
-            _require_end(cast("IO[bytes]", tar.fileobj))
+            _require_end(cast("IO[bytes]", tar.fileobj), MAX_TAR_PADDING_BYTES if not is_gzipped else None)
     except (tarfile.TarError, _NotWholeError, _SpoiltError) as error:
         if isinstance(error, _SpoiltError) or (is_gzipped and not _has_sound_rest(unpacked)):
             text = f"{name} is damaged and none of it can be trusted: {_words(error)} (noticed after {last})"
@@ -183,11 +185,18 @@ def _read_file(tar: tarfile.TarFile, info: tarfile.TarInfo, path: str) -> Memory
     return memory
 
 
-def _require_end(rest: IO[bytes]) -> None:
-    """Read the rest after the end mark; this also compares a gzipped archive's checksum."""
+def _require_end(rest: IO[bytes], max_zeros: int | None) -> None:
+    """Read the rest after the end mark; this also compares a gzipped archive's checksum.
+
+    Raises _NotWholeError if it is anything but zeros, or more than `max_zeros` of them (None: any number).
+    """
+    num_zeros = 0
     while block := rest.read(_BLOCK_BYTES):
         if block.strip(b"\0"):
             raise _NotWholeError("it continues behind its end mark; archives that were joined must be given one by one")
+        num_zeros += len(block)
+    if max_zeros is not None and num_zeros > max_zeros:
+        raise _NotWholeError(f"{num_zeros:,} zeros follow, so it was never written to its end")
 
 
 def _words(error: Exception) -> str:

@@ -109,6 +109,14 @@ def test_a_damaged_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path)
         open_data(tmp_path / "t", None, config())
 
 
+def test_a_tar_whose_reserved_space_was_not_written_is_not_whole(tmp_path: Path) -> None:
+    foreign_tar(tmp_path / "t" / "clips.tar")
+    with (tmp_path / "t" / "clips.tar").open("ab") as file:
+        file.write(bytes(2 << 20))
+    with pytest.raises(WorkError, match=r"clips.tar is cut short or damaged"):
+        open_data(tmp_path / "t", None, config())
+
+
 def test_ranks_and_workers_read_different_tars(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "s", [[16] * 4, [17] * 4, [18] * 4, [19] * 4])
     ranks = [first_clips(folder, config(), num_batches=2, rank=r, world_size=2) for r in range(2)]

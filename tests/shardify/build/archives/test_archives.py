@@ -84,6 +84,7 @@ def _cut(length: int) -> Callable[[bytes], bytes]:
         (_cut(2 * 30_720 + 100), 2, "ends within a header, so it was cut short"),
         (lambda data: data[:30_720] + b"x" * 512 + data[30_720 + 512 :], 1, "what follows is no header"),
         (lambda data: data + data, 5, "behind its end mark"),
+        (lambda data: data[: 2 * 30_720] + bytes(2 << 20), 2, "so it was never written to its end"),
         (lambda _: b"noise " * 1000, 0, "what follows is no header"),
     ],
 )
