@@ -24,7 +24,7 @@ from eval.evaluations.temporal import TemporalQuestion, temporal_row
 from eval.judging.models import JudgedModel
 from eval.judging.setting import Say, settings_of
 from eval.judging.subsequences import plan_of
-from eval.results.rows import Row
+from eval.results.rows import SEAM_METRIC, Row
 from shardify.arrays import IntArray
 from stream_train.data.batch import Batch
 from stream_train.draws import Purpose, SampleDraws, Stream
@@ -129,7 +129,6 @@ def evaluate_before_after(config: EvalConfig, world: World, say: Say) -> list[Ro
         model=JudgedModel,
         measure=lambda answers, right: (answers == right)[:, None],
         chance={"accuracy": 1 / 2},
-        details={"gap": section.gap},
-        baseline=("seam_accuracy", seam_answers),
+        baseline=(SEAM_METRIC, seam_answers),
     )
     return [temporal_row(setting, question) for setting in settings_of(config, section.networks, world, say)]

@@ -6,8 +6,7 @@ In: a :class:`TemporalQuestion`. Out: its result row. Videos too short for the q
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,6 +26,8 @@ from stream_train.data.device_ops import prepare_clips
 from stream_train.tasks.question import Question
 from stream_train.transformations.sampling import DrawClips
 
+_NOT_THE_QUESTION = {"networks", "epochs", "optimizer", "frozen", "frozen_norm", "tests_per_video"}
+"""Keys of a section that do not change the training clips, or that a training's settings hold anyway."""
 Baseline = Callable[[Setting, DrawClips, IntArray], Callable[[Batch], Tensor]]
 """A setting, test clips, and the training videos' positions -> a function from a batch to int64 answers."""
 
@@ -47,8 +48,6 @@ class TemporalQuestion:
     """Metric -> the value of guessing, in the order of the metrics."""
     data: Callable[[DataConfig], DataConfig] = lambda data: data
     """Changes how training clips are read."""
-    details: dict[str, Any] = field(default_factory=dict)
-    """Other settings that the training depends on, as JSON values."""
     baseline: tuple[str, Baseline] | None = None
     """A guess without a network that is measured beside the network: the metric's name, and how to learn it."""
 
@@ -81,7 +80,7 @@ def temporal_row(setting: Setting, question: TemporalQuestion) -> Row:
             model=question.model,
             positions=trained if len(trained) < len(setting.train) else None,
             data=question.data(setting.data),
-            details={"stride": section.stride} | question.details,
+            details=section.model_dump(mode="json", exclude=_NOT_THE_QUESTION),
         ),
     )
     chance, guess = dict(question.chance), None

@@ -26,6 +26,8 @@ from shardify.storage.locations import join_location
 
 ROW_NAME = "row.json"
 SCORES_NAME = "videos.csv"
+SEAM_METRIC = "seam_accuracy"
+"""Metric of before-after: the accuracy of a guess from the seam between the pieces, without the network."""
 
 _UCF101_CLIP = re.compile(r"(?P<group>.+_g\d+)_c\d+(-[0-9a-f]{10})?")
 """A file name of UCF101; keys that would repeat end in a digest."""

@@ -93,7 +93,6 @@ LAYOUTS = (
             Column(question=SYNC, heading="sync"),
             Column(question=SYNC, metric="mae", heading="error"),
             Column(question=BEFORE_AFTER, heading="order"),
-            Column(question=BEFORE_AFTER, metric="seam_accuracy", heading="seam"),
         ),
         notes=(
             "sync: accuracy of the offset between two clips, one of 13; error: its mean absolute error, in steps.",
@@ -101,7 +100,7 @@ LAYOUTS = (
             _REIMPLEMENTED,
             "Our choices (open in the paper): stride 1; sync: one crop and flip for both clips, frozen convolutions.",
             "order: all layers fine-tuned, any number of frames between the pieces (likewise our choices).",
-            "seam: order from three grey-level differences, without a network; only what is above it counts.",
+            "order, seam only: from three grey-level differences, without a network; only what is above it counts.",
         ),
     ),
     Layout(

@@ -14,7 +14,7 @@ from itertools import zip_longest
 from eval.results.combined import Combined
 from eval.results.paper import is_whole, like_data_set
 from eval.results.paper_tables import ALL_MOTIONS, PaperRow
-from eval.results.rows import Row
+from eval.results.rows import SEAM_METRIC, Row
 from eval.results.words import NONE, data_set_words, network_words, question_words
 from eval.tables.format import LineKind, Number
 from eval.tables.layouts import OTHER_VARIANTS, Column, Layout
@@ -98,7 +98,7 @@ def lines_of(layout: Layout, target: Target, results: Results) -> list[Line]:
             lines += _random_lines(layout, target, row.architecture, results)
     lines += _extra_lines(layout, target, results, placed=[result for line in lines for result in line.results])
     if any(line.results for line in lines):
-        lines.append(_chance_line(layout, target, lines))
+        lines += _chance_lines(layout, target, lines)
     return lines
 
 
@@ -177,13 +177,25 @@ def _extra_lines(layout: Layout, target: Target, results: Results, placed: Resul
                 yield Line(labels=labels, kind="extra", numbers=_numbers(target, joined))
 
 
-def _chance_line(layout: Layout, target: Target, lines: Sequence[Line]) -> Line:
-    numbers = []
-    for i, column in enumerate(target.columns):
-        results = [line.numbers[i].result for line in lines]
-        chances = {result.row.chance.get(column.metric) for result in results if result is not None}
-        numbers.append(target.number(column, chance=chances.pop() if len(chances) == 1 else None))
-    return Line(labels=_pick(layout, {"method": "guessing"}), kind="chance", numbers=tuple(numbers))
+def _chance_lines(layout: Layout, target: Target, lines: Sequence[Line]) -> Iterator[Line]:
+    """The value of guessing, and of answers from the seam alone where they were measured (before-after)."""
+
+    def guess(result: Combined, metric: str) -> float | None:
+        return result.row.chance.get(metric)
+
+    def seam(result: Combined, metric: str) -> float | None:
+        measured = result.metrics.get(SEAM_METRIC) if metric == result.main_metric else None
+        return None if measured is None else measured.value
+
+    for method, value_of in (("guessing", guess), ("seam only", seam)):
+        numbers = []
+        for i, column in enumerate(target.columns):
+            results = [line.numbers[i].result for line in lines]
+            values = {value_of(result, column.metric) for result in results if result is not None}
+            numbers.append(target.number(column, chance=values.pop() if len(values) == 1 else None))
+        if method == "guessing" or any(number.chance is not None for number in numbers):
+            labels = _pick(layout, {"method": method})
+            yield Line(labels=labels, kind="chance", numbers=tuple(numbers))
 
 
 def _pick(layout: Layout, labels: Mapping[str, str]) -> tuple[str, ...]:

@@ -106,10 +106,10 @@ def jumps_of(rule: GapRule, num_frames: int, stride: int = 1) -> tuple[Counter[i
 
 
 @pytest.mark.parametrize(
-    ("rule", "least", "most"), [("near", 0.92, 0.96), ("spread", 0.54, 0.60), ("matched", 0.5, 0.5)]
+    ("rule", "least", "most"), [("near", 0.92, 0.96), ("spread", 0.55, 0.63), ("matched", 0.5, 0.5)]
 )
 def test_what_the_size_of_the_jump_tells(rule: GapRule, least: float, most: float) -> None:
-    """The best answer from the jump's size is right that often, for videos of 120 frames (section 6)."""
+    """The best answer from the jump's size, for 120 frames (section 6); 4,000 draws flatter `spread`: 0.57 is exact."""
     before, after = jumps_of(rule, 120)
     right = sum(max(before[jump], after[jump]) for jump in before | after) / 8000
     assert least <= right <= most
@@ -201,8 +201,14 @@ def test_seam_features_are_what_they_say() -> None:
 
 def test_the_seam_gives_near_pieces_away_and_matched_ones_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Videos whose brightness grows by the same step each frame: the seam's change is the jump's size."""
-    values = {"splits": SPLITS, "keys": ucf_keys(), "num_classes": NUM_CLASSES, "jpeg": telling_jpeg}
-    long_ramp = write_dataset(tmp_path / "shards", [[70] * 8] * 3, **values)
+    long_ramp = write_dataset(
+        tmp_path / "shards",
+        ((70,) * 8,) * 3,
+        splits=SPLITS,
+        keys=ucf_keys(),
+        num_classes=NUM_CLASSES,
+        jpeg=telling_jpeg,
+    )
     found = {}
     for rule in ("near", "matched"):
         row, [(_, plan)], _ = evaluated(monkeypatch, long_ramp, tmp_path / rule, order_of, before_after__gap=rule)

@@ -120,11 +120,12 @@ def test_action_labels_stand_on_their_line(tmp_path: Path) -> None:
     shared: dict[str, Any] = {"network": "supervised", "pretraining": action_labels()}
     write_result(tmp_path, "probe", "fc-all", RIGHT, **shared)
     write_result(tmp_path, "sync", "frozen", {"accuracy": RIGHT, "mae": ERRORS}, **shared)
-    write_result(tmp_path, "before_after", "finetune", WRONG, **shared)
+    write_result(tmp_path, "before_after", "finetune", {"accuracy": WRONG, "seam_accuracy": RIGHT}, **shared)
     write_result(tmp_path, "still", "still", WRONG, **shared)
     tables = tables_of(tmp_path)
     assert measured(tables["table1"])["action labels", "-"] == ["62.5", "not measured"]
     assert measured(tables["table3"])[("action labels",)] == ["62.5", "1.00", "25.0"]
+    assert measured(tables["table3"])[("seam only",)] == ["-", "-", "62.5"]
     assert measured(tables["still"])[("action labels",)] == ["25.0", "not measured"]
 
 
