@@ -134,10 +134,12 @@ def scores_of(
     `values` maps a metric to (V,) numbers; `predicted` holds int64 (V,) classes, if the evaluation predicts any.
     """
     keys = tuple(samples.keys[position] for position in positions.tolist())
+    labels = samples.labels[positions]
+    classes = [None if label == NO_LABEL else samples.classes[label] for label in labels.tolist()]
     return VideoScores(
         keys=keys,
-        groups=tuple(group_of_key(key) for key in keys),
-        labels=samples.labels[positions],
+        groups=tuple(map(group_of_key, keys, classes)),
+        labels=labels,
         predicted=predicted,
         values={name: np.asarray(column, dtype=np.float64) for name, column in values.items()},
     )

@@ -31,6 +31,8 @@ SEAM_METRIC = "seam_accuracy"
 
 _UCF101_CLIP = re.compile(r"(?P<group>.+_g\d+)_c\d+(-[0-9a-f]{10})?")
 """A file name of UCF101; keys that would repeat end in a digest."""
+_HMDB51_TAIL = r"[fhlu]_(cm|nm)_np\d+_(ba|fr|le|ri)_(goo|med|bad)_\d+(-[0-9a-f]{10})?"
+"""HMDB51's words for body parts, camera motion, people, viewpoint and quality, then the clip's number."""
 _FIXED_COLUMNS = ("key", "group", "label", "predicted")
 
 
@@ -67,10 +69,19 @@ class VideoScores:
             raise ValueError(f"{name} is {column.dtype} {column.shape}, but {expected} is needed, one for each video")
 
 
-def group_of_key(key: str) -> str:
-    """The source of a video: `..._gXX` for UCF101's key `..._gXX_cYY`; any other key is its own group."""
-    match = _UCF101_CLIP.fullmatch(key)
-    return match["group"] if match else key
+def group_of_key(key: str, class_name: str | None = None) -> str:
+    """The source of a video; any other key is its own group.
+
+    UCF101's key `..._gXX_cYY` gives `..._gXX`. HMDB51's source is what stands before `_<class>_`, so its videos need
+    their class: `April_09_brush_hair_u_nm_np1_ba_goo_0` of class brush_hair gives `April_09`.
+    """
+    if match := _UCF101_CLIP.fullmatch(key):
+        return match["group"]
+    if class_name is not None:
+        name = re.escape(class_name)
+        if match := re.fullmatch(rf"({name}__)?(?P<group>.+)_{name}_{_HMDB51_TAIL}", key):
+            return match["group"]
+    return key
 
 
 def _bound(value: object) -> object:

@@ -166,7 +166,8 @@ def test_neither_gap_nor_place_tells_the_order(num_frames: int, stride: int) -> 
     assert chisquare(list(orders.values())).pvalue > 0.001
     for plan in plans:
         assert plan.target == (plan.indices[0] > plan.indices[8])
-    for fact in (lambda plan: gap_of(plan) // 4, lambda plan: int(plan.indices.min()) // 4):
+    facts_of: tuple[Callable[[ClipPlan], int], ...] = (lambda p: gap_of(p) // 4, lambda p: int(p.indices.min()) // 4)
+    for fact in facts_of:
         table = Counter((plan.target, fact(plan)) for plan in plans)
         facts = sorted({key[1] for key in table})
         if len(facts) > 1:

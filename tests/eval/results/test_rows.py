@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -181,15 +182,30 @@ def test_scores_check_themselves(changes: dict[str, Any], reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "group"),
+    ("key", "class_name", "group"),
     [
-        ("Punch__v_Punch_g03_c02", "Punch__v_Punch_g03"),
-        ("v_Punch_g03_c02-0123456789", "v_Punch_g03"),
-        ("circle__v_circle_g12_c01", "circle__v_circle_g12"),
-        ("brush_hair__April_09_brush_hair_u_nm_np1_ba_goo_0", "brush_hair__April_09_brush_hair_u_nm_np1_ba_goo_0"),
-        ("v_Punch_g03_c02_copy", "v_Punch_g03_c02_copy"),
-        ("_g03_c02", "_g03_c02"),
+        ("Punch__v_Punch_g03_c02", "Punch", "Punch__v_Punch_g03"),
+        ("v_Punch_g03_c02-0123456789", None, "v_Punch_g03"),
+        ("circle__v_circle_g12_c01", "circle", "circle__v_circle_g12"),
+        ("brush_hair__April_09_brush_hair_u_nm_np1_ba_goo_0", "brush_hair", "April_09"),
+        ("April_09_brush_hair_u_nm_np1_ba_goo_0-0123456789", "brush_hair", "April_09"),
+        ("wave__April_09_wave_wave_u_nm_np1_ba_goo_0", "wave", "April_09_wave"),
+        ("April_09_brush_hair_u_nm_np1_ba_goo_0", "wave", "April_09_brush_hair_u_nm_np1_ba_goo_0"),
+        ("April_09_brush_hair_u_nm_np1_ba_goo_0", None, "April_09_brush_hair_u_nm_np1_ba_goo_0"),
+        ("my_wave_1", "wave", "my_wave_1"),
+        ("v_Punch_g03_c02_copy", "Punch", "v_Punch_g03_c02_copy"),
+        ("_g03_c02", None, "_g03_c02"),
     ],
 )
-def test_groups_follow_from_keys(key: str, group: str) -> None:
-    assert group_of_key(key) == group
+def test_groups_follow_from_keys(key: str, class_name: str | None, group: str) -> None:
+    assert group_of_key(key, class_name) == group
+
+
+def test_hmdb51_s_test_videos_come_from_478_sources(data_dir: Path) -> None:
+    """All 1,530 test videos of the official split 1 (section 6); the largest source gives 28."""
+    groups: Counter[str] = Counter()
+    for path in sorted((data_dir / "hmdb51" / "testTrainMulti_7030_splits").glob("*_test_split1.txt")):
+        class_name = path.name.removesuffix("_test_split1.txt")
+        names = [line.split()[0] for line in path.read_text().splitlines() if line.split()[1] == "2"]
+        groups.update(group_of_key(f"{class_name}__{name.removesuffix('.avi')}", class_name) for name in names)
+    assert (groups.total(), len(groups), max(groups.values())) == (1530, 478, 28)
