@@ -54,7 +54,17 @@ def whole_run(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     from helpers_training import run_tiny
 
     out = tmp_path_factory.mktemp("runs") / "whole"
-    run_tiny(small_dataset, out)
+    run_tiny(small_dataset, out, rendered=True)
+    return out
+
+
+@pytest.fixture(scope="session")
+def validated_run(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, validated after each epoch; read-only."""
+    from helpers_training import VALIDATED, run_tiny
+
+    out = tmp_path_factory.mktemp("runs") / "validated"
+    run_tiny(small_dataset, out, validation=VALIDATED)
     return out
 
 

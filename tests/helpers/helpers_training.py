@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
 
 from shardify.config import validate_config
 from stream_train.training.checkpoint import CheckpointFolder
@@ -14,6 +19,8 @@ from stream_train.training.config import PretrainConfig
 from stream_train.training.loop import pretrain
 from stream_train.training.metrics import TRAFFIC_PREFIX, Record
 
+VALIDATED = {"split": "train1", "draws_per_video": 1, "every_epochs": 1}
+"""The key `validation` of runs that are validated after each epoch."""
 TIMINGS = ("clips_per_second", "data_wait_share")
 
 
@@ -47,10 +54,25 @@ def tiny_config(shards: Path | str, out: Path | str, **changes: Any) -> Pretrain
     return validate_config(PretrainConfig, tiny_values(shards, out, **changes), "tiny")
 
 
-def run_tiny(shards: Path | str, out: Path | str, *, said: list[str] | None = None, **changes: Any) -> list[str]:
+@contextmanager
+def without_rendering() -> Iterator[None]:
+    """Figures are built, but saved as one grey pixel: rendering takes longer than a tiny training."""
+
+    def save_pixel(_figure: Figure, path: Path, **_options: Any) -> None:
+        Image.new("L", (1, 1)).save(path, format="png")
+
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(Figure, "savefig", save_pixel)
+        yield
+
+
+def run_tiny(
+    shards: Path | str, out: Path | str, *, said: list[str] | None = None, rendered: bool = False, **changes: Any
+) -> list[str]:
     """Train; returns what was said, and also puts it into `said`, for runs that do not end well.
 
-    What is said of every run alike, how its data are read and how much of them, is left out.
+    What is said of every run alike, how its data are read and how much of them, is left out. Pictures are one grey
+    pixel unless they are to be `rendered`.
     """
     said = [] if said is None else said
 
@@ -58,7 +80,8 @@ def run_tiny(shards: Path | str, out: Path | str, *, said: list[str] | None = No
         if not line.startswith(("reading ", "in all: ")):
             said.append(line)
 
-    pretrain(tiny_config(shards, out, **changes), say)
+    with nullcontext() if rendered else without_rendering():
+        pretrain(tiny_config(shards, out, **changes), say)
     return said
 
 

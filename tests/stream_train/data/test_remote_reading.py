@@ -30,7 +30,7 @@ from stream_train.transformations.config import SamplingConfig
 from stream_train.transformations.sampling import draw_clips
 
 DRAW = functools.partial(draw_clips, config=SamplingConfig())
-NUM_BATCHES = 12
+NUM_BATCHES = 9
 LENGTHS = [[40, 16, 150, 17, 60], [33, 61, 35], [130, 20, 16, 90, 31, 48], [18, 64, 22], [140, 16]]
 
 Config = Callable[..., DataConfig]
@@ -119,10 +119,10 @@ def rank_batches(
 
 
 def test_matrix_of_ranks_workers_and_accesses_gives_one_stream(folder: Path, config: Config) -> None:
-    """1, 2, 3 ranks x 0, 1, 4 workers x local, cached, ranged, each stopped twice and continued by another pair."""
+    """1, 2, 3 ranks, 0, 1, 4 workers, local, cached, ranged; each stopped twice and continued by another pair."""
     expected = simulate(open_shard_set(folder, None), config("ranged"), [], [(1, 0)])
     rng = random.Random(0)
-    pairs = list(itertools.product((1, 2, 3), (0, 1, 4)))
+    pairs = [(1, 0), (1, 4), (2, 1), (3, 4)]
     hashes = {}
     for access in ("local", "cached", "ranged"):
         settings = config("ranged" if access == "local" else access)
@@ -132,7 +132,7 @@ def test_matrix_of_ranks_workers_and_accesses_gives_one_stream(folder: Path, con
         for pair in pairs:
             stops = sorted(rng.sample(range(1, NUM_BATCHES), 2))
             hashes[access, pair, tuple(stops)] = simulate(data, settings, stops, [pair, rng.choice(pairs)])
-    assert len(hashes) == 27
+    assert len(hashes) == 12
     assert {place: value for place, value in hashes.items() if value != expected} == {}
 
 

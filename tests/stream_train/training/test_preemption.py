@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers_training import assert_same_run, records, run_tiny
+from helpers_training import VALIDATED, assert_same_run, records, run_tiny
 
 from shardify import process as process_module
 from shardify.errors import WorkError
@@ -26,16 +26,6 @@ from stream_train.training.loop import compute_gradients
 from stream_train.training.preemption import Aside, Stopped, StopRequest, promise_to_save
 from stream_train.training.run import Run
 from stream_train.training.validation import validate
-
-JUDGED = {"split": "train1", "draws_per_video": 1, "every_epochs": 1}
-
-
-@pytest.fixture(scope="module")
-def whole_run(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten steps, a record every three, a checkpoint every four; never stopped."""
-    out = tmp_path_factory.mktemp("whole") / "run"
-    run_tiny(small_dataset, out, validation=JUDGED)
-    return out
 
 
 def signal_in_step(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIGTERM) -> None:
@@ -54,7 +44,7 @@ def stopped_run(shards: Path, out: Path | str, exit_code: int = STOPPED_EXIT_COD
     said: list[str] = []
 
     def train() -> None:
-        run_tiny(shards, out, validation=JUDGED, said=said, **changes)
+        run_tiny(shards, out, validation=VALIDATED, said=said, **changes)
 
     with pytest.raises(Stopped) as caught:
         train()
@@ -65,17 +55,16 @@ def stopped_run(shards: Path, out: Path | str, exit_code: int = STOPPED_EXIT_COD
 @pytest.mark.parametrize(
     ("step", "steps", "number"),
     [
-        (1, [1], signal.SIGUSR1),
         (3, [3], signal.SIGINT),
         (4, [4], signal.SIGTERM),
         (5, [4, 5], signal.SIGTERM),
-        (7, [4, 7], signal.SIGTERM),
+        (7, [4, 7], signal.SIGUSR1),
     ],
-    ids=["between", "recorded", "saved", "validated", "later"],
+    ids=["recorded", "saved", "validated", "between"],
 )
 def test_a_stopped_run_continues_as_if_never_stopped(
     small_dataset: Path,
-    whole_run: Path,
+    validated_run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     step: int,
@@ -93,48 +82,48 @@ def test_a_stopped_run_continues_as_if_never_stopped(
         each for each in (3, 4, 5, 6, 8, 9) if each <= step
     ]
     assert [signal.getsignal(each) for each in SIGNALS] == handlers
-    said = run_tiny(small_dataset, tmp_path / "run", validation=JUDGED)
+    said = run_tiny(small_dataset, tmp_path / "run", validation=VALIDATED)
     assert said[0] == f"continuing {tmp_path / 'run'} after step {step} of 10"
-    assert_same_run(tmp_path / "run", whole_run)
+    assert_same_run(tmp_path / "run", validated_run)
 
 
 def test_stopped_twice_in_one_interval(
-    small_dataset: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_dataset: Path, validated_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for step in (1, 2):
         with monkeypatch.context() as patches:
             signal_in_step(patches, step)
             stopped_run(small_dataset, tmp_path / "run")
-    run_tiny(small_dataset, tmp_path / "run", validation=JUDGED)
-    assert_same_run(tmp_path / "run", whole_run)
+    run_tiny(small_dataset, tmp_path / "run", validation=VALIDATED)
+    assert_same_run(tmp_path / "run", validated_run)
 
 
 def test_a_signal_in_the_last_step_lets_the_run_finish(
-    small_dataset: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_dataset: Path, validated_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless there is still something to judge, which may take long."""
     signal_in_step(monkeypatch, 10)
     run_tiny(small_dataset, tmp_path / "run")
-    assert (tmp_path / "run" / "backbone.safetensors").read_bytes() == (whole_run / "backbone.safetensors").read_bytes()
+    assert (tmp_path / "run" / "backbone.safetensors").read_bytes() == (validated_run / "backbone.safetensors").read_bytes()
 
 
 def test_a_run_in_an_object_store_stops_and_goes_on(
-    small_dataset: Path, whole_run: Path, tmp_path: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch
+    small_dataset: Path, validated_run: Path, tmp_path: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patches:
         signal_in_step(patches, 5)
         stopped_run(small_dataset, f"{s3_url}/run")
     assert CheckpointFolder(folder=f"{s3_url}/run").steps() == [4, 5]
     assert (
-        run_tiny(small_dataset, f"{s3_url}/run", validation=JUDGED)[0] == f"continuing {s3_url}/run after step 5 of 10"
+        run_tiny(small_dataset, f"{s3_url}/run", validation=VALIDATED)[0] == f"continuing {s3_url}/run after step 5 of 10"
     )
     with work_folder(f"{s3_url}/run", lambda _: True) as folder:
-        assert_same_run(folder.path, whole_run)
-        assert (folder.path / "backbone.safetensors").read_bytes() == (whole_run / "backbone.safetensors").read_bytes()
+        assert_same_run(folder.path, validated_run)
+        assert (folder.path / "backbone.safetensors").read_bytes() == (validated_run / "backbone.safetensors").read_bytes()
 
 
 def test_a_signal_ends_the_wait_for_a_batch(
-    small_dataset: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_dataset: Path, validated_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The data stall for a minute; the process is given less."""
     original = ClipStream.requests
@@ -153,13 +142,13 @@ def test_a_signal_ends_the_wait_for_a_batch(
         said = stopped_run(small_dataset, tmp_path / "run")
     assert time.monotonic() - began[0] < 10
     assert said == ["stopped by SIGTERM after step 6 of 10; the same command continues"]
-    run_tiny(small_dataset, tmp_path / "run", validation=JUDGED)
-    assert_same_run(tmp_path / "run", whole_run)
+    run_tiny(small_dataset, tmp_path / "run", validation=VALIDATED)
+    assert_same_run(tmp_path / "run", validated_run)
 
 
 @pytest.mark.parametrize(("validation", "step"), [(1, 5), (2, 10)])
 def test_a_signal_while_held_out_videos_are_judged(
-    small_dataset: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validation: int, step: int
+    small_dataset: Path, validated_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validation: int, step: int
 ) -> None:
     """The validation is left, the step that it is about is saved, and the next run begins with it; twice."""
     judged = [0]
@@ -180,10 +169,10 @@ def test_a_signal_while_held_out_videos_are_judged(
     assert CheckpointFolder(folder=tmp_path / "run").steps()[-1] == step
     assert [record["step"] for record in records(tmp_path / "run")][-1] == step
     assert "validation_motion_accuracy" not in records(tmp_path / "run")[-1]
-    run_tiny(small_dataset, tmp_path / "run", validation=JUDGED)
-    assert_same_run(tmp_path / "run", whole_run)
+    run_tiny(small_dataset, tmp_path / "run", validation=VALIDATED)
+    assert_same_run(tmp_path / "run", validated_run)
     for name in ("validation.json", "confusion_motion.png"):
-        assert (tmp_path / "run" / name).read_bytes() == (whole_run / name).read_bytes(), name
+        assert (tmp_path / "run" / name).read_bytes() == (validated_run / name).read_bytes(), name
 
 
 def test_a_broken_state_is_not_saved_on_the_way_out(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from helpers_datasets import write_dataset
-from helpers_training import assert_same_run, records, run_tiny, tiny_config
+from helpers_training import VALIDATED, assert_same_run, records, run_tiny, tiny_config, without_rendering
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from shardify.config import load_config
@@ -84,7 +84,7 @@ def test_the_exported_backbone_is_the_checkpoint_s(whole_run: Path, small_datase
     assert (metadata["crop"], metadata["num_frames"], metadata["seed"]) == (24, 16, 3)
 
 
-@pytest.mark.parametrize("killed_after", [2, 4, 7, 9])
+@pytest.mark.parametrize("killed_after", [2, 7])
 def test_a_killed_run_continues_bit_identically(
     whole_run: Path, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_after: int
 ) -> None:
@@ -113,8 +113,8 @@ def test_a_damaged_newest_checkpoint_only_costs_time(
 
 def test_validation_and_other_neutral_keys_change_nothing(small_dataset: Path, whole_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    validation = {"split": None, "draws_per_video": 1, "every_epochs": 1}
-    run_tiny(small_dataset, out, validation=validation, data__num_workers=1, data__prefetch_batches=1)
+    validation = VALIDATED | {"split": None}
+    run_tiny(small_dataset, out, rendered=True, validation=validation, data__num_workers=1, data__prefetch_batches=1)
     one, other = (CheckpointFolder(folder=folder).newest() for folder in (out, whole_run))
     assert one is not None
     assert other is not None
@@ -159,15 +159,14 @@ def test_other_settings_are_refused_by_name(
     assert {path.name: path.stat().st_mtime_ns for path in whole_run.iterdir() if path.name != ".lock"} == before
 
 
-def test_other_data_is_refused_unless_accepted(small_dataset: Path, tmp_path: Path) -> None:
+def test_other_data_is_refused_unless_accepted(whole_run: Path, tmp_path: Path) -> None:
     other = write_dataset(tmp_path / "other", [[20, 40] * 7, [31, 61] * 6])
-    out = tmp_path / "run"
-    run_tiny(small_dataset, out, epochs=1)
+    out = Path(shutil.copytree(whole_run, tmp_path / "run"))
     with pytest.raises(UsageError, match=r"data_set\.fingerprint was .*; data_set\.num_samples was 23, now 26"):
-        run_tiny(other, out, epochs=1)
-    assert CheckpointFolder(folder=out).steps() == [4, 5]
-    said = run_tiny(other, out, epochs=1, accept_changed_data=True)
-    assert said[0] == f"continuing {out} after step 5 of 6"
+        run_tiny(other, out)
+    assert CheckpointFolder(folder=out).steps() == [8, 10]
+    said = run_tiny(other, out, accept_changed_data=True)
+    assert said[0] == f"continuing {out} after step 10 of 11"
 
 
 def test_the_first_non_finite_loss_stops_the_run(small_dataset: Path, tmp_path: Path) -> None:
@@ -274,19 +273,18 @@ def test_a_run_that_saved_nothing_yet_may_start_with_other_settings(
 
 
 def test_validate_looks_at_every_video_as_often_as_asked(whole_run: Path) -> None:
-    overrides = ("validation.split=train1", "validation.draws_per_video=3")
-    result = validate_run(whole_run, overrides)
-    assert (result.step, result.num_videos, result.draws_per_video) == (10, 23, 3)
+    overrides = ("validation.split=train1", "validation.draws_per_video=2")
+    with without_rendering():
+        result = validate_run(whole_run, overrides)
+        again = validate_run(whole_run, (*overrides, "data.videos_per_batch=3", "data.num_workers=1"))
+    assert (result.step, result.num_videos, result.draws_per_video) == (10, 23, 2)
     motion, speed = (torch.tensor(result.counts[name]) for name in ("motion", "speed"))
-    assert motion.sum(dim=1).tolist() == [69, 69, 69, 60]  # the warps of three short videos are masked
-    assert torch.tensor(result.counts["speed_by_length"]).sum() == speed.sum() == 69
-    assert result.figures["motion_accuracy"] == motion.diagonal().sum().item() / 267
+    assert motion.sum(dim=1).tolist() == [46, 46, 46, 40]  # the warps of three short videos are masked
+    assert torch.tensor(result.counts["speed_by_length"]).sum() == speed.sum() == 46
+    assert result.figures["motion_accuracy"] == motion.diagonal().sum().item() / 178
     assert result.figures["speed_best_from_length"] >= result.figures["speed_best_constant"]
-    assert validate_run(whole_run, overrides) == result
+    assert again == result
     assert json.loads((whole_run / "validation.json").read_text())["figures"] == result.figures
-    assert (
-        validate_run(whole_run, (*overrides, "data.videos_per_batch=3", "data.num_workers=1")).counts == result.counts
-    )
 
 
 def test_validate_says_what_is_missing(whole_run: Path, tmp_path: Path) -> None:

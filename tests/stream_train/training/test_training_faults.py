@@ -57,17 +57,16 @@ def config_file(path: Path, shards: str, out: Path, **changes: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("access", ["ranged", "cached"])
-def test_a_run_from_a_bucket(bucket: str, whole_run: Path, tmp_path: Path, access: str) -> None:
-    run_tiny(bucket, tmp_path / "run", **reading(access, tmp_path / "cache"))
+def test_a_run_from_a_bucket(bucket: str, whole_run: Path, tmp_path: Path) -> None:
+    run_tiny(bucket, tmp_path / "run", **reading("cached", tmp_path / "cache"))
     assert_same_run(tmp_path / "run", whole_run)
     assert total(tmp_path / "run", "bytes_read") > 0
     assert total(tmp_path / "run", "retries") == 0
-    assert (total(tmp_path / "run", "cache_misses") == 5) == (access == "cached")
+    assert total(tmp_path / "run", "cache_misses") == 5
 
 
 @pytest.mark.parametrize("access", ["ranged", "cached"])
-def test_requests_cut_delayed_and_answered_with_errors(
+def test_requests_cut_delayed_damaged_and_answered_with_errors(
     proxy: FaultProxy, bucket: str, whole_run: Path, tmp_path: Path, access: str
 ) -> None:
     for path in ("*.tar", "*.npz", "*manifest.json"):
@@ -75,22 +74,14 @@ def test_requests_cut_delayed_and_answered_with_errors(
         proxy.fail(500, path=path)
         proxy.fail(503, path=path)
         proxy.refuse(path=path)
-        proxy.delay(0.3, path=path)
-    run_tiny(bucket, tmp_path / "run", **reading(access, tmp_path / "cache"))
-    assert_same_run(tmp_path / "run", whole_run)
-    assert proxy.counts == {"cut": 3, "delay": 3, "fail": 6, "refuse": 3}
-    assert total(tmp_path / "run", "retries") >= 8  # those of the manifest came before the first step
-    assert not list(tmp_path.glob("cache/*.part"))
-
-
-@pytest.mark.parametrize("access", ["ranged", "cached"])
-def test_a_byte_flipped_in_transfer(
-    proxy: FaultProxy, bucket: str, whole_run: Path, tmp_path: Path, access: str
-) -> None:
+        proxy.delay(0.1, path=path)
     proxy.flip(path="*.tar")
     run_tiny(bucket, tmp_path / "run", **reading(access, tmp_path / "cache"))
     assert_same_run(tmp_path / "run", whole_run)
-    assert total(tmp_path / "run", "refetches") == proxy.counts["flip"] == 1
+    assert proxy.counts == {"cut": 3, "delay": 3, "fail": 6, "refuse": 3, "flip": 1}
+    assert total(tmp_path / "run", "refetches") == 1
+    assert total(tmp_path / "run", "retries") >= 8  # those of the manifest came before the first step
+    assert not list(tmp_path.glob("cache/*.part"))
 
 
 def test_a_byte_flipped_in_the_bucket(bucket: str, small_dataset: Path, tmp_path: Path) -> None:
@@ -100,13 +91,11 @@ def test_a_byte_flipped_in_the_bucket(bucket: str, small_dataset: Path, tmp_path
     offset = int(entry.frame_offsets("mjpg")[7]) + 30
     tar[offset] ^= 1
     open_store(bucket).write("shard-000000.tar", bytes(tar))
-    for access in ("ranged", "cached"):
-        changes = reading(access, tmp_path / "cache")
-        with pytest.raises(WorkError, match=r"shard-000000.tar: frame 7 of sample video0001 \(bytes \d+ to \d+\)"):
-            run_tiny(bucket, tmp_path / access, **changes)
-        run_tiny(bucket, tmp_path / access, **changes, data__reader__on_damage="substitute")
-        assert total(tmp_path / access, "substitutes") == 3  # the run is two epochs and the first videos of a third
-    assert_same_run(tmp_path / "ranged", tmp_path / "cached")
+    changes = reading("ranged", tmp_path / "cache")
+    with pytest.raises(WorkError, match=r"shard-000000.tar: frame 7 of sample video0001 \(bytes \d+ to \d+\)"):
+        run_tiny(bucket, tmp_path / "run", **changes)
+    run_tiny(bucket, tmp_path / "run", **changes, data__reader__on_damage="substitute")
+    assert total(tmp_path / "run", "substitutes") == 3  # the run is two epochs and the first videos of a third
 
 
 def test_the_disk_of_the_cache_is_full(
