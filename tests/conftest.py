@@ -16,7 +16,6 @@ from helpers_datasets import write_dataset
 from helpers_fault_proxy import FaultProxy
 from helpers_s3 import S3Server, given_server, moto_server, remove_all
 from helpers_shards import NUM_VIDEOS, build_config, contents, make_source
-from PIL import Image
 
 import shardify.build.archives.writer
 from shardify.build.run import build
@@ -171,13 +170,10 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture(scope="module")
 def blank_charts() -> Iterator[None]:
-    """Save each of matplotlib's figures as one pixel: most of an evaluation's time goes into drawing."""
+    """Figures are built, but saved as one pixel: most of an evaluation's time goes into drawing."""
+    from helpers_training import without_rendering
 
-    def save(_: object, path: Path, **__: object) -> None:
-        Image.new("RGB", (1, 1)).save(path, format="PNG")
-
-    with pytest.MonkeyPatch.context() as patches:
-        patches.setattr("matplotlib.figure.Figure.savefig", save)
+    with without_rendering():
         yield
 
 

@@ -104,7 +104,9 @@ def test_a_signal_in_the_last_step_lets_the_run_finish(
     """Unless there is still something to judge, which may take long."""
     signal_in_step(monkeypatch, 10)
     run_tiny(small_dataset, tmp_path / "run")
-    assert (tmp_path / "run" / "backbone.safetensors").read_bytes() == (validated_run / "backbone.safetensors").read_bytes()
+    assert (tmp_path / "run" / "backbone.safetensors").read_bytes() == (
+        validated_run / "backbone.safetensors"
+    ).read_bytes()
 
 
 def test_a_run_in_an_object_store_stops_and_goes_on(
@@ -115,11 +117,14 @@ def test_a_run_in_an_object_store_stops_and_goes_on(
         stopped_run(small_dataset, f"{s3_url}/run")
     assert CheckpointFolder(folder=f"{s3_url}/run").steps() == [4, 5]
     assert (
-        run_tiny(small_dataset, f"{s3_url}/run", validation=VALIDATED)[0] == f"continuing {s3_url}/run after step 5 of 10"
+        run_tiny(small_dataset, f"{s3_url}/run", validation=VALIDATED)[0]
+        == f"continuing {s3_url}/run after step 5 of 10"
     )
     with work_folder(f"{s3_url}/run", lambda _: True) as folder:
         assert_same_run(folder.path, validated_run)
-        assert (folder.path / "backbone.safetensors").read_bytes() == (validated_run / "backbone.safetensors").read_bytes()
+        assert (folder.path / "backbone.safetensors").read_bytes() == (
+            validated_run / "backbone.safetensors"
+        ).read_bytes()
 
 
 def test_a_signal_ends_the_wait_for_a_batch(
@@ -148,7 +153,12 @@ def test_a_signal_ends_the_wait_for_a_batch(
 
 @pytest.mark.parametrize(("validation", "step"), [(1, 5), (2, 10)])
 def test_a_signal_while_held_out_videos_are_judged(
-    small_dataset: Path, validated_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validation: int, step: int
+    small_dataset: Path,
+    validated_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    validation: int,
+    step: int,
 ) -> None:
     """The validation is left, the step that it is about is saved, and the next run begins with it; twice."""
     judged = [0]
