@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -19,11 +20,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from helpers_processes import descendants, finish, start
-from helpers_shards import build_config, contents, make_source
+from helpers_shards import build_config
 
 import shardify.storage.streams
 from eval.cli import main as video_eval
-from shardify.build.run import build
 from shardify.cli import main as shardify_main
 from shardify.config import dump_config
 from shardify.errors import UsageError
@@ -59,28 +59,23 @@ def run(*words: str, exit_code: int = 0) -> str:
     return result.output
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_source(tmp_path_factory.mktemp("source"))
-
-
-def test_a_build_into_a_bucket_has_the_bytes_of_one_into_a_folder(source: Path, s3_url: str, tmp_path: Path) -> None:
+def test_a_build_into_a_bucket_has_the_bytes_of_one_into_a_folder(
+    source: Path, built: dict[str, bytes], s3_url: str, tmp_path: Path
+) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(dump_config(build_config(source, tmp_path / "local", workers=2)))
-    run("build", str(config))
     run("build", str(config), "--set", f"out={s3_url}/set")
-    assert objects(f"{s3_url}/set") == contents(tmp_path / "local")
+    assert objects(f"{s3_url}/set") == built
     assert "all shards were there already" in run("build", str(config), "--set", f"out={s3_url}/set")
     assert "is intact" in run("verify", f"{s3_url}/set", "--deep")
     assert run("urls", f"{s3_url}/set").split()[0] == f"{s3_url}/set/shard-000000.tar"
 
 
-def test_looking_into_a_bucket_shows_what_a_folder_shows(source: Path, s3_url: str, tmp_path: Path) -> None:
-    build(build_config(source, tmp_path / "set"))
-    copy_into(tmp_path / "set", s3_url)
+def test_looking_into_a_bucket_shows_what_a_folder_shows(built_folder: Path, s3_url: str, tmp_path: Path) -> None:
+    copy_into(built_folder, s3_url)
     key = read_index(open_store(s3_url), read_manifest(open_store(s3_url)).shards[1]).keys[2]
     seen: dict[str, tuple[Any, str, dict[str, bytes]]] = {}
-    for place in (s3_url, str(tmp_path / "set")):
+    for place in (s3_url, str(built_folder)):
         summary = json.loads(run("inspect", place, "--json"))
         assert summary.pop("location") == place
         record = run("inspect", place, "--key", key)
@@ -101,9 +96,8 @@ def test_a_file_of_a_data_set_is_not_the_data_set(s3_url: str, name: str) -> Non
         read_manifest(open_store(f"{s3_url}/set/{name}"))
 
 
-def test_verify_names_what_is_damaged_in_a_bucket(source: Path, s3_url: str) -> None:
-    build(build_config(source, Path("x")).model_copy(update={"out": s3_url}))
-    store = open_store(s3_url)
+def test_verify_names_what_is_damaged_in_a_bucket(built_folder: Path, s3_url: str) -> None:
+    store = open_store(copy_into(built_folder, s3_url))
     entry = read_index(store, read_manifest(store).shards[1])[2]
     tar = bytearray(store.read("shard-000001.tar"))
     tar[int(entry.frame_offsets("mjpg")[7]) + 40] ^= 1
@@ -117,11 +111,10 @@ def test_verify_names_what_is_damaged_in_a_bucket(source: Path, s3_url: str) -> 
     assert "there is no such bucket" in run("verify", "s3://no-such-bucket/x", exit_code=2)
 
 
-def test_verify_fetches_every_byte_once(source: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_fetches_every_byte_once(built_folder: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In pieces, whatever the size of the shards."""
-    monkeypatch.setattr(shardify.storage.streams, "PIECE_BYTES", 10_000)
-    build(build_config(source, Path("x")).model_copy(update={"out": s3_url}))
-    store = open_store(s3_url)
+    monkeypatch.setattr(shardify.storage.streams, "PIECE_BYTES", 40_000)
+    store = open_store(copy_into(built_folder, s3_url))
     assert max(shard.tar_bytes for shard in read_manifest(store).shards) > 100_000
     sizes: list[int] = []
     whole = ObjectStore.read_range
@@ -132,7 +125,7 @@ def test_verify_fetches_every_byte_once(source: Path, s3_url: str, monkeypatch: 
 
     monkeypatch.setattr(ObjectStore, "read_range", read_range)
     assert verify(store).problems == ()
-    assert max(sizes) == 10_000
+    assert max(sizes) == 40_000
     assert sum(sizes) == sum(shard.tar_bytes for shard in read_manifest(store).shards)
 
 
@@ -183,9 +176,9 @@ def web_server(folder: Path) -> Iterator[str]:
         server.server_close()
 
 
-def test_a_set_at_a_web_server_is_verified(source: Path, tmp_path: Path) -> None:
+def test_a_set_at_a_web_server_is_verified(built_folder: Path, tmp_path: Path) -> None:
     """Without the look for strangers, since web servers list nothing; the stock reader too goes our way."""
-    build(build_config(source, tmp_path))
+    shutil.copytree(built_folder, tmp_path, dirs_exist_ok=True)
     with web_server(tmp_path) as url:
         take()
         assert "is intact" in run("verify", url)
@@ -213,8 +206,7 @@ def test_a_set_at_a_web_server_is_read_like_a_folder(small_dataset: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_kill_9_of_a_build_into_a_bucket(source: Path, s3_url: str, tmp_path: Path) -> None:
-    build(build_config(source, tmp_path / "local"))
+def test_kill_9_of_a_build_into_a_bucket(source: Path, built: dict[str, bytes], s3_url: str, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(dump_config(build_config(source, Path("x"), workers=1).model_copy(update={"out": s3_url})))
     process = start("shardify", "build", config)
@@ -229,12 +221,12 @@ def test_kill_9_of_a_build_into_a_bucket(source: Path, s3_url: str, tmp_path: Pa
     process.communicate()
     there = objects(s3_url)
     assert "manifest.json" not in there, "it was killed in the middle"
-    assert there.items() <= contents(tmp_path / "local").items(), "what is there is whole"
+    assert there.items() <= built.items(), "what is there is whole"
     process = start("shardify", "build", config)
     output, errors = finish(process)
     assert process.returncode == 0, errors
     assert "are there already" in output + errors
-    assert objects(s3_url) == contents(tmp_path / "local")
+    assert objects(s3_url) == built
 
 
 @pytest.mark.slow

@@ -190,9 +190,6 @@ except SystemExit as end:
         ("stream_train", ["pretrain", "configs/pretrain/demo.yaml", "--set", "no.key=1"], 2),
         ("eval", ["probe", "configs/eval/demo.yaml", "--set", "no.key=1"], 2),
         ("eval", ["features", "videos", "run", "--out", "a.npz", "--set", "no.key=1"], 2),
-        ("shardify", ["build", "missing.yaml"], 2),
-        ("stream_train", ["pretrain", "missing.yaml"], 2),
-        ("eval", ["probe", "missing.yaml"], 2),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers_shards import CLASSES, build_config, make_source, make_video
+from helpers_shards import CLASSES, build_config, make_video
 from PIL import Image
 
 from shardify.build.run import build
@@ -23,13 +23,9 @@ from shardify.storage import open_store
 from shardify.storage.store import Store
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    source = make_source(tmp_path_factory.mktemp("source"))
-    make_video(source / "videos/Spin/v_Spin_g04_c01.avi", num_frames=130, seed=5)
-    out = tmp_path_factory.mktemp("shards")
-    build(build_config(source, out))
-    return open_store(out)
+@pytest.fixture
+def store(built_folder: Path) -> Store:
+    return open_store(built_folder)
 
 
 def flat_store(folder: Path, lengths: list[int], min_frames: int = 16) -> Store:

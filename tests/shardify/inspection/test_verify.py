@@ -11,12 +11,14 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from helpers_shards import NUM_VIDEOS, build_config, make_source
+from helpers_shards import NUM_VIDEOS, build_config
 
 import shardify.build.shard_writer
 import shardify.inspection.verify
+from shardify.build.config import BuildConfig
 from shardify.build.run import build
 from shardify.frames.decoding import Frames, VideoError, decode_video
 from shardify.inspection.verify import VerifyReport, verify
@@ -27,21 +29,14 @@ from shardify.shards.record import ShardRecord
 from shardify.storage import open_store
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_source(tmp_path_factory.mktemp("source"))
-
-
-@pytest.fixture(scope="module")
-def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("built")
-    build(build_config(source, out))
-    return out
-
-
 @pytest.fixture
-def copy(built: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(built, tmp_path / "copy"))
+def copy(built_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built_folder, tmp_path / "copy"))
+
+
+def few_videos(source: Path, out: Path, **changes: Any) -> BuildConfig:
+    """A build of the 8 videos of one class, without lists."""
+    return build_config(source, out, source={"kind": "flat", "videos": str(source / "videos/Spin")}, **changes)
 
 
 def check(folder: Path, *, deep: bool = False) -> VerifyReport:
@@ -79,16 +74,16 @@ def rehash(folder: Path) -> Callable[[ShardRecord], ShardRecord]:
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_a_sound_data_set_has_no_problems(built: Path, deep: bool) -> None:
+def test_a_sound_data_set_has_no_problems(built_folder: Path, deep: bool) -> None:
     seen: list[None] = []
-    report = verify(open_store(built), deep=deep, on_shard=lambda: seen.append(None))
+    report = verify(open_store(built_folder), deep=deep, on_shard=lambda: seen.append(None))
     assert report.problems == ()
     assert (report.num_samples, report.num_frames) == (NUM_VIDEOS, sum(range(16, 16 + NUM_VIDEOS)))
-    assert len(seen) == report.num_shards == len(list(built.glob("*.tar")))
+    assert len(seen) == report.num_shards == len(list(built_folder.glob("*.tar")))
 
 
 def test_frame_members_are_checked_too(source: Path, tmp_path: Path) -> None:
-    build(build_config(source, tmp_path, pack="frames"))
+    build(few_videos(source, tmp_path, pack="frames"))
     assert texts(tmp_path, deep=True) == []
     entry = read_index(open_store(tmp_path), read_manifest(open_store(tmp_path)).shards[0])[2]
     flip_byte(tmp_path / "shard-000000.tar", int(entry.frame_offsets("frames")[3]) + 50)
@@ -232,15 +227,14 @@ def test_deep_finds_pictures_that_do_not_decode(source: Path, tmp_path: Path, mo
         return replace(frames, jpegs=tuple(jpegs))
 
     monkeypatch.setattr(shardify.build.shard_writer, "decode_video", spoil)
-    build(build_config(source, tmp_path))
+    build(few_videos(source, tmp_path))
     assert texts(tmp_path) == []
     (problem,) = check(tmp_path, deep=True).problems
-    assert (problem.sample, problem.frames) == ("Spin__v_Spin_g02_c02", (5, 8))
+    assert (problem.sample, problem.frames) == ("v_Spin_g02_c02", (5, 8))
     assert "not a sound JPEG of 48x32 pixels" in problem.text
 
 
-def test_deep_finds_frames_of_another_size(built: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(built, tmp_path / "copy"))
+def test_deep_finds_frames_of_another_size(copy: Path) -> None:
     (copy / "build.json").unlink()
     manifest = read_manifest(open_store(copy))
     (copy / "manifest.json").write_bytes(replace(manifest, width=64).to_json())
@@ -270,7 +264,7 @@ def test_shards_of_rejects_are_sound(source: Path, tmp_path: Path, monkeypatch: 
         return decode_video(path, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shardify.build.shard_writer, "decode_video", fail)
-    build(build_config(source, tmp_path, max_rejected_share=1.0))
+    build(few_videos(source, tmp_path, max_rejected_share=1.0))
     assert texts(tmp_path, deep=True) == []
 
 
