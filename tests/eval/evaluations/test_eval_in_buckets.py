@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from helpers_results import pretraining_of, write_result
+from helpers_training import run_tiny
 from helpers_video_eval import (
     PRETRAINED,
     Killed,
@@ -45,7 +46,7 @@ pytestmark = pytest.mark.usefixtures("blank_charts")
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Shards, and a run on them that lies in a folder."""
+    """Shards, and a run on them that lies in a folder; read-only."""
     return make_world(tmp_path_factory.mktemp("here"))
 
 
@@ -75,8 +76,11 @@ def config_for(path: Path, shards: Path, run: Path | str, **changes: Any) -> Pat
 
 
 @pytest.mark.slow
-def test_everything_in_a_bucket_is_as_in_a_folder(here: tuple[Path, Path], run_url: str, tmp_path: Path) -> None:
-    shards, run = here
+def test_everything_in_a_bucket_is_as_in_a_folder(here: tuple[Path, Path], s3_url: str, tmp_path: Path) -> None:
+    """Both runs are trained here: a copy's config would name the folder, and `here` is to stay without results."""
+    shards, run, run_url = here[0], tmp_path / "run", f"{s3_url}/run"
+    for out in (run, run_url):
+        run_tiny(shards, out, epochs=1, seed=11)
     local, remote = config_for(tmp_path / "a.yaml", shards, run), config_for(tmp_path / "b.yaml", shards, run_url)
     for name in WANTED:
         for config in (local, remote):
