@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from helpers_training import tiny_values
+from helpers_training import VALIDATED, tiny_values
 
 from shardify.config import load_config
 from shardify.storage.traffic import Traffic, count
@@ -38,12 +37,12 @@ def assert_one_line(result: Result, exit_code: int, *parts: str) -> None:
 @pytest.fixture(scope="module")
 def config_path(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
-    values: dict[str, Any] = tiny_values(small_dataset, folder / "run", epochs=1)
-    values["validation"] = {"split": "train1", "draws_per_video": 1, "every_epochs": 1}
+    values = tiny_values(small_dataset, folder / "run", epochs=1, validation=VALIDATED)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(values))
     return folder / "tiny.yaml"
 
 
+@pytest.mark.usefixtures("blank_charts")
 def test_pretrain_then_validate(config_path: Path) -> None:
     run = config_path.parent / "run"
     count(Traffic(bytes_read=10, requests=1))  # what this process read before is not this run's

@@ -227,14 +227,13 @@ def damage(path: Path, offset: int) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_flipped_byte_in_a_frame_is_named(small_dataset: Path, tmp_path: Path, num_workers: int) -> None:
+def test_a_flipped_byte_in_a_frame_is_named(small_dataset: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(small_dataset, tmp_path / "data")
     entry = FrameReader(open_shard_set(folder, "train1")).entry(1)  # 16 frames, all of which are read
     offset = int(entry.frame_offsets("mjpg")[7]) + int(entry.frame_bytes[7]) // 2
     damage(folder / "shard-000000.tar", offset)
     with pytest.raises(WorkError, match=r"shard-000000.tar: frame 7 of sample video0001 .* checksum"):
-        batches(folder, config(num_workers=num_workers))
+        batches(folder, config(num_workers=1))
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_an_open_copy_is_not_removed_and_counts_in_full(tmp_path: Path, found: b
 
 def test_many_copies_make_room_at_once_with_few_files_open(tmp_path: Path) -> None:
     large = ShardCache(tmp_path, 10**6)
-    for number in range(200):
+    for number in range(100):
         data = number.to_bytes(2, "big") * 500
         large.download(hashlib.sha256(data).hexdigest(), 1000, partial(iter, [data]), "shard")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import pytest
 import torch
 import yaml
 from helpers_pretext import full_batch, slice_of, task_of
-from helpers_training import assert_same_run, records, tiny_values
+from helpers_processes import SECONDS, finish, kill_when, start
+from helpers_training import VALIDATED, assert_same_run, records, tiny_values
 from torch import nn
 
 from shardify.errors import UsageError, WorkError
@@ -29,7 +29,6 @@ from stream_train.training.objective import combine
 pytestmark = pytest.mark.slow
 
 NUM_VIDEOS = 7
-SECONDS = 240
 
 
 class Features(nn.Module):
@@ -117,47 +116,9 @@ def test_no_step_is_taken_with_gradients_that_never_came(tmp_path: Path) -> None
 
 def write_config(folder: Path, shards: Path, **changes: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    values = tiny_values(shards, folder / "run", **changes)
-    values["validation"] = {"split": "train1", "draws_per_video": 1, "every_epochs": 1}
+    values = tiny_values(shards, folder / "run", validation=VALIDATED, **changes)
     (folder / "config.yaml").write_text(yaml.safe_dump(values))
     return folder / "config.yaml"
-
-
-def start(config: Path, ranks: int, *overrides: str) -> subprocess.Popen[str]:
-    """`stream-train pretrain` in a process group of its own, under torchrun for several ranks."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
-    sets = [word for override in overrides for word in ("--set", override)]
-    command = [sys.executable, *launcher, "-m", "stream_train", "pretrain", str(config), *sets]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=SECONDS)
-    return output
-
-
-def kill_when(process: subprocess.Popen[str], path: Path) -> None:
-    """SIGKILL every process of the run as soon as a file exists."""
-    deadline = time.monotonic() + SECONDS
-    while not path.exists():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    for pid in [process.pid, *descendants(process.pid)]:
-        os.kill(pid, signal.SIGKILL)
-    process.communicate()
-
-
-def descendants(pid: int) -> list[int]:
-    """Processes that a process started, and theirs; torchrun gives each rank a session of its own."""
-    children = [int(word) for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
-    return [each for child in children for each in (child, *descendants(child))]
 
 
 @pytest.mark.parametrize(("ranks", "kills"), [(1, (4, 16)), (3, (8,))])
@@ -167,14 +128,14 @@ def test_kill_9_and_the_same_command_again_is_bit_identical(
     """Losses, weights and optimiser state, also over three ranks, where sums depend on their order."""
     whole = write_config(tmp_path / "whole", small_dataset, epochs=6)
     broken = write_config(tmp_path / "broken", small_dataset, epochs=6)
-    process = start(whole, ranks)
-    output = finish(process)
+    process = start("stream_train", "pretrain", whole, ranks=ranks)
+    _, output = finish(process)
     assert process.returncode == 0, output
     assert "Warning" not in output
     for step in kills:
-        kill_when(start(broken, ranks), broken.parent / "run" / checkpoint_name(step))
-    process = start(broken, ranks)
-    output = finish(process)
+        kill_when(start("stream_train", "pretrain", broken, ranks=ranks), broken.parent / "run" / checkpoint_name(step))
+    process = start("stream_train", "pretrain", broken, ranks=ranks)
+    _, output = finish(process)
     assert process.returncode == 0, output
     assert "continuing" in output
     assert_same_run(broken.parent / "run", whole.parent / "run")
@@ -186,8 +147,8 @@ def test_kill_9_and_the_same_command_again_is_bit_identical(
 def test_the_judgement_does_not_depend_on_the_ranks(small_dataset: Path, tmp_path: Path) -> None:
     """A run of three ranks, judged by its three ranks while training and by one process afterwards."""
     config = write_config(tmp_path, small_dataset)
-    process = start(config, 3)
-    output = finish(process)
+    process = start("stream_train", "pretrain", config, ranks=3)
+    _, output = finish(process)
     assert process.returncode == 0, output
     trained = json.loads((tmp_path / "run" / "validation.json").read_text())
     again = subprocess.run(
@@ -202,8 +163,8 @@ def test_the_judgement_does_not_depend_on_the_ranks(small_dataset: Path, tmp_pat
 
 def test_more_ranks_than_videos_is_a_usage_error(small_dataset: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path, small_dataset)
-    process = start(config, 3, "data.videos_per_batch=2")
-    output = finish(process)
+    process = start("stream_train", "pretrain", config, "--set", "data.videos_per_batch=2", ranks=3)
+    _, output = finish(process)
     assert process.returncode != 0
     assert "error: 3 ranks share data.videos_per_batch = 2 videos" in output
     assert not (tmp_path / "run").exists()

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from helpers_processes import descendants
 from helpers_stream import read_stream
-from helpers_training import assert_same_run, tiny_values
+from helpers_training import VALIDATED, assert_same_run, tiny_values
 
 from shardify.storage.work_folder import work_folder
 from stream_train.training.checkpoint import CheckpointFolder
@@ -80,7 +80,7 @@ def two_nodes(folder: Path, config: Path, log: Path, *overrides: str) -> tuple[N
 
 def write_config(path: Path, shards: Path, out: str, **changes: Any) -> Path:
     values = tiny_values(shards, out, data__videos_per_batch=VIDEOS, **{"epochs": 4} | changes)
-    values["validation"] = {"split": "train1", "draws_per_video": 1, "every_epochs": 2}
+    values["validation"] = VALIDATED | {"every_epochs": 2}
     path.write_text(yaml.safe_dump(values))
     return path
 

@@ -283,12 +283,12 @@ def test_a_fork_server_ignores_signals_and_ends_with_its_program() -> None:
 
 
 def in_child(action: Callable[[], None]) -> int:
-    """The status of a forked process that does something, and then waits for a second."""
+    """The status of a forked process that does something, and then waits for a moment."""
     child = os.fork()
     if child == 0:
         try:
             action()
-            time.sleep(1)
+            time.sleep(0.1)
         finally:
             os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -17,7 +17,7 @@ import yaml
 from helpers_fault_proxy import FaultProxy
 from helpers_processes import descendants, finish, start
 from helpers_s3 import S3Server
-from helpers_training import assert_same_run, tiny_values
+from helpers_training import VALIDATED, assert_same_run, tiny_values
 
 from shardify.process import SIGNALS, STOPPED_EXIT_CODE
 from shardify.storage import open_store
@@ -25,14 +25,13 @@ from stream_train.training.checkpoint import CheckpointFolder
 
 pytestmark = pytest.mark.slow
 
-JUDGED = {"split": "train1", "draws_per_video": 1, "every_epochs": 1}
 FOURTH = "checkpoint-00000016.pt"
 
 
 def write_config(folder: Path, shards: Path | str, **changes: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     values = tiny_values(shards, folder / "run", **({"epochs": 40} | changes))
-    values["validation"] = JUDGED | {"every_epochs": 10}
+    values["validation"] = VALIDATED | {"every_epochs": 10}
     (folder / "config.yaml").write_text(yaml.safe_dump(values))
     return folder / "config.yaml"
 

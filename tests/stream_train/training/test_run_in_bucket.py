@@ -83,7 +83,7 @@ def test_a_long_outage_is_one_clear_error_and_the_run_continues_later(
     def break_down() -> None:
         proxy.is_out = True
 
-    monkeypatch.setenv(RETRY_VARIABLE, "1")
+    monkeypatch.setenv(RETRY_VARIABLE, "0.2")
     with monkeypatch.context() as patches:
         at_step(patches, 8, break_down)
         with pytest.raises(WorkError, match=r"s3://.*: .*run the same command again"):

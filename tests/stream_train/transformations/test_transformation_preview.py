@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simplejpeg
-from helpers_shards import build_config, make_source, make_video
+from helpers_datasets import write_dataset
 from PIL import Image
 
-from shardify.build.run import build
 from shardify.shards.format import shard_name
 from shardify.shards.index import read_index
 from shardify.shards.manifest import read_manifest
@@ -21,19 +20,8 @@ from stream_train.transformations.preview import transformation_strips, write_tr
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    source = make_source(tmp_path_factory.mktemp("source"))
-    make_video(source / "videos/Spin/v_Spin_g04_c01.avi", num_frames=130, seed=5)
-    out = tmp_path_factory.mktemp("shards")
-    build(build_config(source, out))
-    return open_store(out)
-
-
-def flat_store(folder: Path, num_frames: int) -> Store:
-    make_video(folder / "videos" / "v.avi", num_frames=num_frames, seed=0)
-    source = {"kind": "flat", "videos": str(folder / "videos")}
-    config = build_config(folder, folder / "out", source=source, min_frames=1)
-    build(config)
-    return open_store(config.out)
+    """Four videos, the third of 130 frames."""
+    return open_store(write_dataset(tmp_path_factory.mktemp("shards"), [[20, 16], [130, 17]]))
 
 
 def test_transformations_of_a_long_video(store: Store) -> None:
@@ -49,7 +37,7 @@ def test_transformations_of_a_long_video(store: Store) -> None:
     assert steps.max() <= 8
     assert len(set(steps.tolist())) > 2
     manifest = read_manifest(store)
-    records = [(s, e) for s in manifest.shards for e in read_index(store, s) if e.key == "Spin__v_Spin_g04_c01"]
+    records = [(s, e) for s in manifest.shards for e in read_index(store, s) if e.key == "video0002"]
     ((shard, entry),) = records
     offsets = entry.frame_offsets(manifest.packing)
     for strip in strips:
@@ -63,7 +51,7 @@ def test_transformations_of_a_long_video(store: Store) -> None:
 @pytest.mark.parametrize(("num_frames", "speeds"), [(5, 1), (16, 1), (31, 2), (61, 3), (121, 4)])
 def test_transformations_fit_the_longest_video(tmp_path: Path, num_frames: int, speeds: int) -> None:
     """A video shorter than a clip loops."""
-    store = flat_store(tmp_path, num_frames)
+    store = open_store(write_dataset(tmp_path, [[num_frames]]))
     strips = transformation_strips(store, read_manifest(store))
     assert len(strips) == speeds + 3
     assert [int(caption) for caption in strips[0].captions] == [j % num_frames for j in range(16)]

@@ -6,8 +6,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stream_train.draws import SampleDraws
 from stream_train.transformations.config import Motion, SamplingConfig
@@ -87,27 +85,28 @@ def test_values_out_of_range_are_named(call: object, message: str) -> None:
         call()  # type: ignore[operator]
 
 
-@given(kappa=st.integers(0, 3), data=st.data())
-def test_periodic_runs_forward_then_back_and_needs_at_most_13q(kappa: int, data: st.DataObject) -> None:
-    q = 2**kappa
-    turn = data.draw(st.integers(2 * q + 1, 13 * q - 1))
-    indices = periodic_indices(kappa, turn)
-    peak = turn // q
-    assert indices.min() >= 0
-    assert indices.max() + 1 <= 13 * q
-    assert (np.diff(indices[: peak + 1]) == q).all()
-    assert (np.diff(indices[peak + 1 :]) == -q).all()
-    assert indices[peak + 1] - indices[peak] == turn % q - q
+ALL_TURNS = [(kappa, turn) for kappa in range(4) for turn in range(2 * 2**kappa + 1, 13 * 2**kappa)]
+
+
+def test_periodic_runs_forward_then_back_and_needs_at_most_13q() -> None:
+    for kappa, turn in ALL_TURNS:
+        q = 2**kappa
+        indices = periodic_indices(kappa, turn)
+        peak = turn // q
+        assert indices.min() >= 0
+        assert indices.max() + 1 <= 13 * q
+        assert (np.diff(indices[: peak + 1]) == q).all()
+        assert (np.diff(indices[peak + 1 :]) == -q).all()
+        assert indices[peak + 1] - indices[peak] == turn % q - q
 
 
 def test_the_prose_of_periodic_subsamples_the_full_sequence() -> None:
-    for kappa in range(4):
+    for kappa, turn in ALL_TURNS:
         q = 2**kappa
-        for turn in range(2 * q + 1, 13 * q):
-            full = [*range(turn + 1), *range(turn - 1, 2 * turn - 15 * q - 1, -1)][::q][:16]
-            indices = periodic_prose_indices(kappa, turn)
-            assert (indices - indices[0]).tolist() == [index - full[0] for index in full]
-            assert indices.min() >= 0
+        full = [*range(turn + 1), *range(turn - 1, 2 * turn - 15 * q - 1, -1)][::q][:16]
+        indices = periodic_prose_indices(kappa, turn)
+        assert (indices - indices[0]).tolist() == [index - full[0] for index in full]
+        assert indices.min() >= 0
 
 
 def test_the_released_codes_periodic_is_a_window_of_there_and_back() -> None:
@@ -131,7 +130,7 @@ def test_a_speed_needs_15q_plus_1_frames_and_16q_in_the_released_code() -> None:
     ],
 )
 def test_every_drawn_index_lies_in_the_video(num_frames: int, config: SamplingConfig) -> None:
-    for clips in draw_many(num_frames, config, 150):
+    for clips in draw_many(num_frames, config, 60):
         assert [clip.motion for clip in clips] == [Motion.SPEED, Motion.RANDOM, Motion.PERIODIC, Motion.WARP]
         for clip in clips:
             assert clip.indices.shape == (16,)
@@ -140,10 +139,10 @@ def test_every_drawn_index_lies_in_the_video(num_frames: int, config: SamplingCo
 
 
 def test_speed_is_uniform_and_shared_with_the_periodic_clip() -> None:
-    drawn = draw_many(200, count=2000)
+    drawn = draw_many(200, count=800)
     speeds = Counter(clips[0].speed for clips in drawn)
     assert set(speeds) == {0, 1, 2, 3}
-    assert min(speeds.values()) > 430  # 500 expected, sd 19
+    assert min(speeds.values()) > 150  # 200 expected, sd 12
     for speed, random, periodic, warp in drawn:
         assert (np.diff(speed.indices) == 2**speed.speed).all()
         assert periodic.speed == speed.speed
@@ -152,18 +151,18 @@ def test_speed_is_uniform_and_shared_with_the_periodic_clip() -> None:
 
 
 def test_offsets_are_drawn_for_each_clip_and_reach_both_ends() -> None:
-    drawn = draw_many(130, count=3000)
+    drawn = draw_many(130, count=1200)
     for number in range(4):
         assert min(clips[number].indices.min() for clips in drawn) == 0
         assert max(clips[number].indices.max() for clips in drawn) == 129
     same = sum(clips[0].indices[0] == clips[3].indices[0] for clips in drawn)
-    assert same < 300
+    assert same < 120
 
 
 def test_turns_cover_their_whole_range() -> None:
-    peaks = Counter(int(np.argmax(clips[2].indices)) for clips in draw_many(16, count=2000))
+    peaks = Counter(int(np.argmax(clips[2].indices)) for clips in draw_many(16, count=800))
     assert set(peaks) == set(range(3, 13))
-    assert min(peaks.values()) > 140  # 200 expected, sd 13
+    assert min(peaks.values()) > 50  # 80 expected, sd 8.5
 
 
 @pytest.mark.parametrize(
@@ -180,7 +179,7 @@ def test_warp_steps_follow_the_length(num_frames: int, warp: str, steps: range) 
 
 def test_warp_of_a_short_video_is_a_sorted_subset_and_never_contiguous() -> None:
     missing = set()
-    for *_, warp in draw_many(17, count=2000):
+    for *_, warp in draw_many(17, count=400):
         assert (np.diff(warp.indices) >= 1).all()
         assert (np.diff(warp.indices) > 1).any()
         assert warp.motion_mask
@@ -195,7 +194,7 @@ def test_warp_of_sixteen_frames_is_masked_out() -> None:
 
 
 def test_random_is_never_the_identity_and_uses_consecutive_frames() -> None:
-    for clips in draw_many(40, count=1000):
+    for clips in draw_many(40, count=200):
         order = clips[1].indices
         assert order.max() - order.min() == 15
         assert (np.diff(order) != 1).any()
