@@ -35,6 +35,8 @@ pretrain_config = $(call quote,$(or $(CONFIG),$(recipe)))
 # By default a stage works on the demo, and first makes the parts of the demo that it needs.
 is_demo = $(filter configs/$(1)/demo.yaml,$(or $(CONFIG),configs/$(1)/$(DATASET).yaml))
 demo_shards = $(if $(call is_demo,pretrain),$(if $(SHARDS),,data/demo/shards/manifest.json))
+synthetic = $(BIN)/python -m shardify synthetic configs/shards/synthetic_demo.yaml
+build_demo = $(BIN)/python -m shardify build configs/shards/demo.yaml
 demo_run = $(if $(call is_demo,eval),$(if $(SHARDS)$(CHECKPOINT),,runs/demo/backbone.safetensors))
 
 # torchrun starts several processes: on this machine (GPUS), or on several machines (NODES) with the same target.
@@ -59,9 +61,9 @@ EVALUATIONS := transfer probe retrieval sync before-after still saliency eval-al
 
 help: ## list the targets and variables
 	@printf 'usage: make TARGET [VARIABLE=value ...]\n\ntargets\n'
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s%s\n' $$name "$$text"; done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
 	@printf '\nvariables\n'
-	@sed -n 's/^#: \([A-Z]*\) *\(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s%s\n' $$name "$$text"; done
+	@awk '/^#: [A-Z]/ { name = $$2; sub(/^#: [A-Z]+ +/, ""); printf "  %-14s%s\n", name, $$0 }' Makefile
 
 #: DATASET    shards, pretrain: demo (default), ucf101, hmdb51, kinetics400, kinetics600, kinetics700, folder, flat, csv; transfer, eval-all: demo, ucf101, hmdb51, csv
 #: VIDEOS     shards, features: folder or URL of the video files, or of their archives; bench: videos to measure on, instead of synthetic ones
@@ -85,7 +87,6 @@ help: ## list the targets and variables
 #: PYTHON     install: the interpreter that makes .venv (python3)
 
 install: $(INSTALLED) ## make .venv with the tested versions (does nothing if pyproject.toml and constraints.txt are unchanged)
-
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else \
 	    "Python 3.11 to 3.13 is needed, but $(PYTHON) is %d.%d; name another with make install PYTHON=..." % v)'
@@ -96,8 +97,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch .venv/.installed $@
 
 demo: install ## everything on synthetic videos: shards, pretraining, validation, pictures (about 5 minutes on 2 cores, after installing)
-	$(BIN)/python -m shardify synthetic configs/shards/synthetic_demo.yaml
-	$(BIN)/python -m shardify build configs/shards/demo.yaml
+	$(synthetic)
+	$(build_demo)
 	$(BIN)/python -m shardify preview data/demo/shards --out runs/demo
 	$(BIN)/python -m stream_train preview data/demo/shards --out runs/demo
 	$(BIN)/python -m stream_train pretrain configs/pretrain/demo.yaml
@@ -105,14 +106,14 @@ demo: install ## everything on synthetic videos: shards, pretraining, validation
 	@printf '\nThe pictures:\n'; ls -1 runs/demo/*.png
 
 data/demo/shards/manifest.json: | install
-	$(BIN)/python -m shardify synthetic configs/shards/synthetic_demo.yaml
-	$(BIN)/python -m shardify build configs/shards/demo.yaml
+	$(synthetic)
+	$(build_demo)
 
 runs/demo/backbone.safetensors: | install
 	@$(MAKE) --no-print-directory demo
 
 shards: install ## videos -> shards
-	$(if $(call is_demo,shards),$(if $(VIDEOS),,$(BIN)/python -m shardify synthetic configs/shards/synthetic_demo.yaml))
+	$(if $(call is_demo,shards),$(if $(VIDEOS),,$(synthetic)))
 	$(BIN)/python -m shardify build $(call config,shards) $(shards_sets) $(call option,part,$(PART)) $(call option,engine,$(ENGINE))
 
 finish: install ## write the manifest of shards built in parts (PART=i/n), if the last part has not written it
@@ -132,7 +133,6 @@ before-after: ## classify which of two pieces of a video comes first (Table 3)
 still: ## compare the probe on videos that repeat one frame with the probe on moving videos
 saliency: ## pictures of what the networks use (Figure 4)
 eval-all: ## all of these evaluations; they have transfer's variables
-
 $(EVALUATIONS): install $(demo_run)
 	$(launch) eval $(patsubst eval-%,%,$@) $(call config,eval) $(eval_sets)
 
@@ -144,11 +144,10 @@ demo-eval: install runs/demo/backbone.safetensors ## every evaluation, table and
 features: install ## feature vectors of your videos: VIDEOS=folder CHECKPOINT=run OUT=vectors.npz
 	$(launch) eval features $(call quote,$(or $(VIDEOS),$(SHARDS))) $(call quote,$(CHECKPOINT)) --out $(call quote,$(OUT)) $(SETS)
 
-tables: install ## print the paper's tables, with measured and reported numbers
-	$(BIN)/python -m eval tables $(call quote,$(RUN)) $(call option,out,$(OUT))
-
-report: install ## one HTML page of a run: tables, curves, pictures, configs
-	$(BIN)/python -m eval report $(call quote,$(RUN)) $(call option,out,$(OUT))
+tables: ## print the paper's tables, with measured and reported numbers
+report: ## one HTML page of a run: tables, curves, pictures, configs
+tables report: install
+	$(BIN)/python -m eval $@ $(call quote,$(RUN)) $(call option,out,$(OUT))
 
 check: install ## formatting, lint and types
 	$(BIN)/ruff format --check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,26 @@ TEST_GROUPS = {1: (1,), 2: (2,)}
 
 def make_video(path: Path, num_frames: int = 18, seed: int = 0) -> None:
     """Encode a test pattern of 64x48 pixels at 25 fps."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    source = f"testsrc2=size=64x48:rate=25,hue=h={seed * 37 % 360}"
-    encode = ["-frames:v", str(num_frames), "-c:v", "mpeg4", "-q:v", "5", "-bitexact", f"file:{path}"]
-    command = [ffmpeg_binary(), "-v", "error", "-y", "-f", "lavfi", "-i", source, *encode]
+    make_videos({path: (num_frames, seed)})
+
+
+def make_videos(videos: Mapping[Path, tuple[int, int]]) -> None:
+    """Encode several with one ffmpeg: path -> number of frames and seed."""
+    inputs: list[str] = []
+    outputs: list[str] = []
+    for i, (path, (num_frames, seed)) in enumerate(videos.items()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        inputs += ["-f", "lavfi", "-i", f"testsrc2=size=64x48:rate=25,hue=h={seed * 37 % 360}"]
+        encode = ["-frames:v", str(num_frames), "-c:v", "mpeg4", "-q:v", "5", "-bitexact"]
+        outputs += ["-map", str(i), *encode, f"file:{path}"]
+    command = [ffmpeg_binary(), "-v", "error", "-y", *inputs, *outputs]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
 def make_source(root: Path) -> Path:
     """24 videos of 16 to 39 frames with class and split lists, as UCF101 has them; returns `root`."""
     names = [f"{c}/v_{c}_g{group:02d}_c{clip:02d}.avi" for c in CLASSES for group in GROUPS for clip in CLIPS]
-    for i, name in enumerate(names):
-        make_video(root / "videos" / name, num_frames=16 + i, seed=i)
+    make_videos({root / "videos" / name: (16 + i, i) for i, name in enumerate(names)})
     write_lists(root / "lists", names)
     return root
 

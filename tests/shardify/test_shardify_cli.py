@@ -62,7 +62,12 @@ def test_too_many_rejects_end_with_1_and_keep_the_shards(config: Path, source: P
 
 def test_rejects_are_listed_and_retry_failed_is_passed_on(config: Path, tmp_path: Path) -> None:
     settings = (f"out={tmp_path}", "min_frames=18", "max_rejected_share=1")
-    options = ("build", config, *(word for setting in settings for word in ("--set", setting)), "--json")
+    options: list[str | Path] = [
+        "build",
+        config,
+        *(word for setting in settings for word in ("--set", setting)),
+        "--json",
+    ]
     assert json.loads(run(*options).stdout)["num_rejected"] == 2
     text = run("inspect", tmp_path).stdout
     assert "  2 videos rejected, 0 listed ones missing\n    rejected 2: N frames, but min_frames is 18\n" in text

@@ -146,8 +146,15 @@ def ends(source: Path, lacking: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     return Ends(source, lacking, tmp_path / "out", monkeypatch)
 
 
-@pytest.mark.parametrize("has_manifest", [False, True])
-@pytest.mark.parametrize("interrupted", ["idle", "replace"])
+@pytest.mark.parametrize(
+    ("interrupted", "has_manifest"),
+    [
+        ("idle", True),
+        ("replace", False),
+        pytest.param("idle", False, marks=pytest.mark.slow),
+        pytest.param("replace", True, marks=pytest.mark.slow),
+    ],
+)
 def test_one_part_ends_in_the_midst_of_anothers_end(
     ends: Ends, built: dict[str, bytes], interrupted: str, has_manifest: bool
 ) -> None:
