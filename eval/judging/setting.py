@@ -236,7 +236,7 @@ def details_of(setting: Setting, **section: Any) -> dict[str, Any]:
         "data": without_neutral(setting.data.model_dump(mode="json"), "data."),
         "train_fingerprint": setting.train.shard_set.fingerprint,
         "precision": setting.config.precision,
-        "sync_batchnorm": setting.config.sync_batchnorm,
+        "sync_batchnorm": setting.config.sync_batchnorm is True,
     }
 
 

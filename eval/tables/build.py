@@ -111,7 +111,7 @@ def _notes(layout: Layout, target: Target) -> tuple[str, ...]:
         return layout.notes
     name = data_set_words(target.data_set)
     if target.is_foreign:
-        notes = [note for note in layout.notes if not note.startswith(("The paper", "The star"))]
+        notes = [note for note in layout.notes if not note.startswith(("The paper", "The star", "The plus", "The C3D"))]
         return (*notes, f"The paper has no numbers for {name}.")
     paper = data_set_words(like_data_set(target.data_set) or "")
     warning = f"The paper's numbers are for the whole of {paper} and networks of full width: no target for {name}."

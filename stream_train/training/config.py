@@ -90,8 +90,9 @@ class RunConfig(StrictModel):
     """Where to compute; auto uses a GPU if there is one."""
     precision: Precision = "auto"
     """Arithmetic of the network; auto is bfloat16 autocast on a GPU and float32 on a CPU."""
-    sync_batchnorm: bool = False
-    """Whether BatchNorm computes its statistics over all ranks (GPUs only) instead of each rank's clips."""
+    sync_batchnorm: Literal["auto"] | bool = "auto"
+    """Whether BatchNorm computes its statistics over all ranks (GPUs only) instead of each rank's clips; auto does so
+    if a rank has fewer than 4 videos a batch: too few clips for statistics that also hold in evaluation mode."""
     threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads of each process; 0 is PyTorch's choice. Bit-identical repeats need equal numbers."""
     log_every_steps: PositiveInt = 20
@@ -131,8 +132,12 @@ class TrainConfig(RunConfig):
         return -(-self.epochs * num_samples // self.data.videos_per_batch)
 
     def identity(self) -> dict[str, Any]:
-        """The settings that define this run, as dotted keys, without NEUTRAL_KEYS."""
-        return flatten(without_neutral(self.model_dump(mode="json")))
+        """The settings that define this run, as dotted keys, without NEUTRAL_KEYS.
+
+        "auto" of `sync_batchnorm` counts as False: a run may continue on another number of ranks.
+        """
+        values = without_neutral(self.model_dump(mode="json"))
+        return flatten(values | {"sync_batchnorm": self.sync_batchnorm is True})
 
 
 class PretrainConfig(TrainConfig):

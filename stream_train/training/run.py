@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from shardify.arrays import IntArray
 from shardify.config import dump_config
@@ -36,6 +37,9 @@ from stream_train.training.distributed import World
 from stream_train.training.optim import build_optimizer
 from stream_train.training.precision import choose_precision, place_model
 
+ENOUGH_VIDEOS = 4
+"""Videos from which a rank's own BatchNorm statistics are good enough. Measured: with one video, whose clips have four
+different classes, 58 % in training mode are 37 % in evaluation mode."""
 Say = Callable[[str], None]
 """Tells the user a line; called on the main process only."""
 
@@ -129,15 +133,22 @@ def build_run(
     """
     slots_of_rank(config.data.videos_per_batch, world.rank, world.size)  # raises UsageError for too many ranks
     choose_precision(config.precision, world.device)
-    if config.sync_batchnorm and world.device.type == "cpu":
-        raise UsageError("sync_batchnorm works on GPUs only; set it to false to train on a CPU")
+    if config.sync_batchnorm is True and world.device.type == "cpu":
+        raise UsageError("sync_batchnorm works on GPUs only; set it to false or auto to train on a CPU")
     data = open_data(config.shards, config.split, config.data)
     held_out = open_held_out(config)
     torch.manual_seed(config.seed)
     model = make_model()
-    if config.sync_batchnorm:
+    fewest_videos = config.data.videos_per_batch // world.size
+    if synchronises(config, world):
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    check_batch_norm(model, task, config.data.videos_per_batch // world.size)
+    elif fewest_videos < ENOUGH_VIDEOS and any(isinstance(module, _BatchNorm) for module in model.modules()):
+        world.on_main(say)(
+            f"warning: a process has {fewest_videos} of {config.data.videos_per_batch} videos a step, and BatchNorm "
+            f"takes its statistics from these alone; below {ENOUGH_VIDEOS} videos the network may fail in evaluation "
+            "mode. Raise data.videos_per_batch, start fewer processes, or use GPUs (sync_batchnorm=auto)"
+        )
+    check_batch_norm(model, task, fewest_videos)
     place_model(model, world.device)
     return Run(
         config=config,
@@ -155,6 +166,14 @@ def build_run(
         checkpoints=CheckpointFolder(folder=config.out, keep=config.checkpoint.keep),
         num_steps=config.num_steps(data.num_samples if positions is None else len(positions)),
     )
+
+
+def synchronises(config: TrainConfig, world: World) -> bool:
+    """Whether BatchNorm takes its statistics over all ranks; see `RunConfig.sync_batchnorm`."""
+    if config.sync_batchnorm != "auto":
+        return config.sync_batchnorm
+    fewest_videos = config.data.videos_per_batch // world.size
+    return world.size > 1 and world.device.type != "cpu" and fewest_videos < ENOUGH_VIDEOS
 
 
 def open_held_out(config: TrainConfig) -> ShardSet | None:

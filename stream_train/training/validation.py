@@ -6,12 +6,14 @@ In: a model and a split. Out: the task's metrics and confusion matrices, with th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from shardify.config import load_config
 from shardify.errors import UsageError
@@ -63,11 +65,14 @@ def validate(
     step: int,
     world: World,
     request: StopRequest | None = None,
+    both_modes: bool = False,
 ) -> Validation | None:
     """Validate on every video of a split as often as the config says, with BatchNorm in evaluation mode.
 
-    The ranks share the videos. The result is the same on every rank and for any number of ranks; it is None if any
-    rank got a stop request before all had finished. The model keeps its mode.
+    `both_modes` also gives each metric, named `..._batch_statistics`, with BatchNorm's statistics taken from each
+    batch, as in training: if it is much better, the running statistics come from too few videos. The ranks share the
+    videos. The result is the same on every rank and for any number of ranks; it is None if any rank got a stop request
+    before all had finished. The model keeps its mode.
     """
     request = request or StopRequest()
     assert config.validation is not None
@@ -87,27 +92,47 @@ def validate(
         )
 
     counts: dict[str, Tensor] = {}
+    counts_by_batch: dict[str, Tensor] = {}
     was_training = model.training
     model.eval()
     with torch.inference_mode(), autocast(choose_precision(config.precision, world.device), world.device):
         for cpu_batch in until_stopped(begin, request):
             batch = cpu_batch.to(world.device)
-            add_to(counts, task.count(model(prepare_clips(batch)), batch))
+            clips = prepare_clips(batch)
+            add_to(counts, task.count(model(clips), batch))
+            if both_modes:
+                with batch_statistics(model):
+                    add_to(counts_by_batch, task.count(model(clips), batch))
             add_to(counts, task.count_baselines(batch, lengths[cpu_batch.sample].to(world.device)))
     model.train(was_training)
     if world.any(request.is_made()):
         return None
     totals = world.add_up(counts)
+    by_batch = task.compute_metrics(world.add_up(counts_by_batch)) if both_modes else {}
     return Validation(
         step=step,
         shards_fingerprint=shard_set.fingerprint,
         split=shard_set.split,
         num_videos=shard_set.num_samples,
         draws_per_video=repetitions,
-        figures=task.compute_metrics(totals),
+        figures=task.compute_metrics(totals) | {f"{name}_batch_statistics": value for name, value in by_batch.items()},
         counts={name: total.tolist() for name, total in totals.items()},
         class_names={name: list(names) for name, names in task.class_names().items()},
     )
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """BatchNorm normalises by each batch; its running statistics stay as they are."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    before = [(norm.training, norm.momentum) for norm in norms]
+    for norm in norms:
+        norm.training, norm.momentum = True, 0.0
+    try:
+        yield
+    finally:
+        for norm, (training, momentum) in zip(norms, before, strict=True):
+            norm.training, norm.momentum = training, momentum
 
 
 def validate_run(run: str | Path, overrides: tuple[str, ...] = ()) -> Validation:
@@ -131,7 +156,7 @@ def validate_run(run: str | Path, overrides: tuple[str, ...] = ()) -> Validation
         model = build_model(config.network, task, crop=config.data.crop)
         restore(checkpoint, str(run), model=model)
         place_model(model, world.device)
-        validation = validate(model, task, shard_set, config, step=checkpoint.step, world=world)
+        validation = validate(model, task, shard_set, config, step=checkpoint.step, world=world, both_modes=True)
         assert validation is not None  # nobody listens for signals
         if world.is_main:
             write_validation(folder.path, validation)

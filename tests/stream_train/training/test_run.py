@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from helpers_datasets import write_dataset
 from helpers_training import run_tiny, tiny_config
 
@@ -12,7 +14,7 @@ from shardify.errors import UsageError
 from stream_train.training.config import PretrainConfig
 from stream_train.training.distributed import World
 from stream_train.training.loop import build_pretraining
-from stream_train.training.run import resume
+from stream_train.training.run import resume, synchronises
 
 
 def config(shards: Path, out: Path, **changes: object) -> PretrainConfig:
@@ -32,6 +34,38 @@ def test_a_process_with_a_single_clip_is_refused(
         return
     with pytest.raises(UsageError, match=r"a batch of one clip .or pair., from which BatchNorm cannot take"):
         build_pretraining(alone, world, print)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "ranks", "device", "shared"),
+    [
+        ("auto", 1, "cuda", False),
+        ("auto", 2, "cuda", True),
+        ("auto", 2, "cpu", False),
+        (False, 7, "cuda", False),
+        (True, 1, "cuda", True),
+    ],
+)
+def test_ranks_share_batch_norm_s_statistics_if_each_has_few_videos(
+    tmp_path: Path, chosen: bool | str, ranks: int, device: str, shared: bool
+) -> None:
+    """Seven videos over two ranks leave three for one of them."""
+    few = config(tmp_path, tmp_path, sync_batchnorm=chosen)
+    world = World(rank=0, size=ranks, device=torch.device(device))
+    assert synchronises(few, world) == shared
+    assert not synchronises(tiny_config(tmp_path, tmp_path, data__videos_per_batch=8), replace(world, size=2))
+    assert few.identity()["sync_batchnorm"] is (chosen is True)
+
+
+@pytest.mark.parametrize(("ranks", "videos", "warned"), [(1, 7, False), (2, 7, True), (2, 8, False), (1, 3, True)])
+def test_few_videos_a_process_are_warned_about_once(
+    small_dataset: Path, tmp_path: Path, ranks: int, videos: int, warned: bool
+) -> None:
+    said: list[str] = []
+    few = tiny_config(small_dataset, tmp_path, epochs=1, data__videos_per_batch=videos)
+    for rank in range(ranks):
+        build_pretraining(few, World(rank=rank, size=ranks), said.append)
+    assert [line.split()[0] for line in said] == ["warning:"] * warned
 
 
 def test_a_run_longer_than_accepted_smaller_data_allow_is_not_called_complete(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from helpers_datasets import write_dataset
 from helpers_training import VALIDATED, assert_same_run, records, run_tiny, tiny_config, without_rendering
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from torch import nn
 
 from shardify.config import load_config
 from shardify.errors import UsageError, WorkError
@@ -25,7 +26,7 @@ from stream_train.training.metrics import Interval, metrics_log, read_metrics
 from stream_train.training.objective import Objective
 from stream_train.training.optim import learning_rate
 from stream_train.training.progress import Progress
-from stream_train.training.validation import validate_run
+from stream_train.training.validation import batch_statistics, validate_run
 
 NUM_STEPS = 10
 
@@ -280,9 +281,25 @@ def test_validate_looks_at_every_video_as_often_as_asked(whole_run: Path) -> Non
     assert motion.sum(dim=1).tolist() == [46, 46, 46, 40]  # the warps of three short videos are masked
     assert torch.tensor(result.counts["speed_by_length"]).sum() == speed.sum() == 46
     assert result.figures["motion_accuracy"] == motion.diagonal().sum().item() / 178
+    names = {name.removesuffix("_batch_statistics") for name in result.figures if name.endswith("_batch_statistics")}
+    assert names == {"motion_accuracy", "nonrandom_motion_accuracy", "speed_accuracy"}
     assert result.figures["speed_best_from_length"] >= result.figures["speed_best_constant"]
-    assert again == result
-    assert json.loads((whole_run / "validation.json").read_text())["figures"] == result.figures
+    assert again.counts == result.counts
+    assert json.loads((whole_run / "validation.json").read_text())["figures"] == again.figures
+
+
+def test_batch_statistics_are_those_of_training_and_leave_the_model_as_it_is() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3)).eval()
+    values, before = torch.randn(8, 3) * 5 + 2, {k: v.clone() for k, v in model.state_dict().items()}
+    with batch_statistics(model):
+        normalised = model(values)
+    assert torch.allclose(normalised.mean(dim=0), torch.zeros(3), atol=1e-5)
+    assert torch.equal(model(values), nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3)).eval()(values))
+    after = model.state_dict()
+    for name, value in before.items():
+        assert name.endswith("num_batches_tracked") or torch.equal(value, after[name])
+    norms = [norm for norm in model if isinstance(norm, nn.BatchNorm1d)]
+    assert [(norm.training, norm.momentum) for norm in norms] == [(False, 0.1)] * 2
 
 
 def test_validate_says_what_is_missing(whole_run: Path, tmp_path: Path) -> None:
