@@ -46,6 +46,8 @@ class Combined:
     num_groups: int
     num_left_out: int
     """Test videos of all splits that are too short."""
+    rows: tuple[tuple[Path, Row], ...]
+    """All rows with their folders."""
 
     @cached_property
     def reported(self) -> Reported:
@@ -91,7 +93,7 @@ def combine(roots: Iterable[Path]) -> list[Combined]:
         row = read_row(folder)
         key = _what_is_shared(folder, row)
         seeds = (row.seed, *(row.config.get(name) for name in SEED_KEYS))
-        own = (key, _split_of(row), _data_of(row), seeds)
+        own = (key, split_of(row), _data_of(row), seeds)
         if own not in seen:
             seen.add(own)
             together[key].append((folder, row))
@@ -118,7 +120,7 @@ def _of_one_data(rows: Sequence[tuple[Path, Row]]) -> list[list[tuple[Path, Row]
     """Separate rows by their data, if rows with the same split name have different data."""
     found = defaultdict(set)
     for _, row in rows:
-        found[_split_of(row)].add(_data_of(row))
+        found[split_of(row)].add(_data_of(row))
     if all(len(data) == 1 for data in found.values()):
         return [list(rows)]
     apart = defaultdict(list)
@@ -135,9 +137,10 @@ def _combine(rows: Sequence[tuple[Path, Row]]) -> Combined:
     folder, row = rows[0]
     splits: dict[str, list[Row]] = defaultdict(list)
     for _, other in rows:
-        splits[_split_of(other)].append(other)
+        splits[split_of(other)].append(other)
     shared: dict[str, Any] = {
         "row": row,
+        "rows": tuple(rows),
         "root": _root_of(folder),
         "num_splits": len(splits),
         "num_seeds": max(map(len, splits.values())),
@@ -145,7 +148,7 @@ def _combine(rows: Sequence[tuple[Path, Row]]) -> Combined:
     }
     if len(rows) == 1:
         return Combined(metrics=row.metrics, num_videos=row.num_videos, num_groups=row.num_groups, **shared)
-    scores = [(_split_of(other), read_scores(place)) for place, other in rows]
+    scores = [(split_of(other), read_scores(place)) for place, other in rows]
     return Combined(
         metrics={name: _metric(scores, name) for name in row.metrics},
         num_videos=len({key for _, videos in scores for key in videos.keys}),
@@ -160,7 +163,8 @@ def _metric(scores: Sequence[tuple[str, VideoScores]], name: str) -> Metric:
     return Metric(value=combined_mean(runs), low=low, high=high)
 
 
-def _split_of(row: Row) -> str:
+def split_of(row: Row) -> str:
+    """The name of a row's pair of splits."""
     return f"{row.train_split}/{row.test_split}"
 
 

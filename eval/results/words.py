@@ -9,6 +9,8 @@ from eval.results.paper_tables import NETWORK_NAMES
 from eval.results.rows import Metric, Row
 
 NONE = "-"
+DIFFERENCE = "_difference"
+"""End of the name of a metric's difference between two networks."""
 PERCENT = "\N{NO-BREAK SPACE}%"
 PROBE_CLASSIFIERS = {"fc": "three new layers", "linear": "logistic regression", "knn": "nearest neighbours"}
 """First part of a probe's variant -> its name, in the order of tables and report."""
@@ -46,8 +48,8 @@ def training_words(row: Row) -> str:
 
 
 def is_error(metric: str) -> bool:
-    """Whether a metric is an error in steps, where less is better; all others are shares, where more is better."""
-    return metric == "mae"
+    """Whether a metric (or its difference) is an error in steps, where less is better; all others are shares."""
+    return metric in {"mae", f"mae{DIFFERENCE}"}
 
 
 def metric_words(metric: str) -> str:

@@ -15,6 +15,7 @@ from eval.results.combined import combine
 from eval.results.paper import like_data_set
 from eval.results.rows import find_rows, is_of_rows
 from eval.results.words import NONE, data_set_words
+from eval.tables.differences import difference_tables
 from eval.tables.footnotes import INTERVALS, Footnotes
 from eval.tables.format import LineKind, Number, Table, TableRow, file_words, to_csv, to_markdown
 from eval.tables.layouts import LAYOUTS, Layout
@@ -29,7 +30,7 @@ MARKDOWN_NAME = "tables.md"
 
 
 def build_tables(roots: Iterable[Path]) -> list[Table]:
-    """Tables 1 to 3, still videos, Table 4 and probes, for all data sets; without folders only the paper's numbers.
+    """Tables 1 to 3, still videos, Table 4, probes and differences, for all data sets; without folders the paper's.
 
     Raises:
         UsageError: if a folder does not exist.
@@ -37,7 +38,7 @@ def build_tables(roots: Iterable[Path]) -> list[Table]:
     """
     results = combine(roots)
     tables = [_table(layout, target, results) for layout in LAYOUTS for target in targets_of(layout, results)]
-    return [*tables, *probe_tables(results)]
+    return [*tables, *probe_tables(results), *difference_tables(results)]
 
 
 def tables_of(locations: Iterable[str]) -> list[Table]:

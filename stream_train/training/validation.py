@@ -76,27 +76,13 @@ def validate(
     """
     request = request or StopRequest()
     assert config.validation is not None
-    repetitions = config.validation.draws_per_video
     lengths = sample_lengths(shard_set)
-
-    def begin() -> Iterator[Batch]:
-        world.enter_thread()
-        return each_sample_once(
-            shard_set,
-            config.data,
-            task.draw_clips,
-            seed=config.seed,
-            repetitions=repetitions,
-            rank=world.rank,
-            world_size=world.size,
-        )
-
     counts: dict[str, Tensor] = {}
     counts_by_batch: dict[str, Tensor] = {}
     was_training = model.training
     model.eval()
     with torch.inference_mode(), autocast(choose_precision(config.precision, world.device), world.device):
-        for cpu_batch in until_stopped(begin, request):
+        for cpu_batch in until_stopped(lambda: begin_pass(task, shard_set, config, world), request):
             batch = cpu_batch.to(world.device)
             clips = prepare_clips(batch)
             add_to(counts, task.count(model(clips), batch))
@@ -114,10 +100,25 @@ def validate(
         shards_fingerprint=shard_set.fingerprint,
         split=shard_set.split,
         num_videos=shard_set.num_samples,
-        draws_per_video=repetitions,
+        draws_per_video=config.validation.draws_per_video,
         figures=task.compute_metrics(totals) | {f"{name}_batch_statistics": value for name, value in by_batch.items()},
         counts={name: total.tolist() for name, total in totals.items()},
         class_names={name: list(names) for name, names in task.class_names().items()},
+    )
+
+
+def begin_pass(task: ClipTask, shard_set: ShardSet, config: TrainConfig, world: World) -> Iterator[Batch]:
+    """This rank's batches of a validation; call it in the thread that reads them."""
+    assert config.validation is not None
+    world.enter_thread()
+    return each_sample_once(
+        shard_set,
+        config.data,
+        task.draw_clips,
+        seed=config.seed,
+        repetitions=config.validation.draws_per_video,
+        rank=world.rank,
+        world_size=world.size,
     )
 
 

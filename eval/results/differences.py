@@ -1,0 +1,61 @@
+"""The difference of two networks on the same test videos, with a paired bootstrap interval.
+
+In: two combined results of one evaluation. Out: the mean difference and its 95 % interval. Both networks answer the
+same videos, so most of the chance that a video is hard or easy cancels out: two intervals may overlap although the
+difference is certain, and the reverse.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from eval.results.combined import Combined, split_of
+from eval.results.intervals import ScoredRun, combined_interval, combined_mean
+from eval.results.rows import Metric, VideoScores, read_scores
+
+
+def paired_difference(one: Combined, other: Combined, metric: str) -> Metric | None:
+    """`one` minus `other`: the mean over splits, seeds and videos of the difference on each video.
+
+    Runs of a split are paired by equal seeds, or in the order of their seeds if they share none; runs without a partner
+    and videos that only one of them has are left out. The interval is that of
+    :func:`~eval.results.intervals.combined_interval`: over source groups, and over seeds where several ran.
+    None if the two share no video of a split.
+    """
+    runs = []
+    theirs = _folders_by_split(other)
+    for split, mine in _folders_by_split(one).items():
+        for left, right in _pairs(mine, theirs.get(split, {})):
+            run = _difference(split, read_scores(left), read_scores(right), metric)
+            if run is not None:
+                runs.append(run)
+    if not runs:
+        return None
+    low, high = combined_interval(runs)
+    return Metric(value=combined_mean(runs), low=low, high=high)
+
+
+def _folders_by_split(result: Combined) -> dict[str, dict[int, Path]]:
+    """Split -> seed -> folder."""
+    found: dict[str, dict[int, Path]] = defaultdict(dict)
+    for folder, row in result.rows:
+        found[split_of(row)][row.seed] = folder
+    return found
+
+
+def _pairs(mine: dict[int, Path], theirs: dict[int, Path]) -> list[tuple[Path, Path]]:
+    shared = sorted(mine.keys() & theirs.keys())
+    if shared:
+        return [(mine[seed], theirs[seed]) for seed in shared]
+    return list(zip((mine[s] for s in sorted(mine)), (theirs[s] for s in sorted(theirs)), strict=False))
+
+
+def _difference(split: str, one: VideoScores, other: VideoScores, metric: str) -> ScoredRun | None:
+    places = {key: i for i, key in enumerate(other.keys)}
+    kept = [i for i, key in enumerate(one.keys) if key in places]
+    if not kept:
+        return None
+    partners = [places[one.keys[i]] for i in kept]
+    values = one.values[metric][kept] - other.values[metric][partners]
+    return ScoredRun(split=split, values=values, groups=tuple(one.groups[i] for i in kept))
