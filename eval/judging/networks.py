@@ -52,13 +52,7 @@ class Network:
     @property
     def frame_size(self) -> tuple[int, int] | None:
         """Height and width of the training frames before the crop; None if unknown, or if they varied."""
-        if self.metadata.get("data.scale") or "data_set.height" not in self.metadata:
-            return None
-        height, width = self.metadata.get("data.resize") or (
-            self.metadata["data_set.height"],
-            self.metadata["data_set.width"],
-        )
-        return height, width
+        return frame_size_of(self.metadata)
 
     def build(self, seed: int) -> Backbone:
         """A new copy in training mode. `seed` seeds torch's generator, also for heads that are built next."""
@@ -67,6 +61,14 @@ class Network:
         if self.state is not None:
             backbone.load_state_dict(dict(self.state))
         return backbone.train()
+
+
+def frame_size_of(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
+    """:attr:`Network.frame_size` from the metadata of an export."""
+    if metadata.get("data.scale") or "data_set.height" not in metadata:
+        return None
+    height, width = metadata.get("data.resize") or (metadata["data_set.height"], metadata["data_set.width"])
+    return height, width
 
 
 def open_network(name: str, networks: Mapping[str, WeightsConfig], *, crop: int) -> Network:
@@ -146,9 +148,11 @@ def open_checkpoint(path: str, *, name: str, key: str, crop: int | None = None, 
         raise _no_export(key, path) from None
     crop = crop or int(metadata["crop"])
     if metadata["crop"] != crop and backbone.fully_connected is not None:
+        size = frame_size_of(metadata)
+        of_frames = f" (and data.resize=[{size[0]},{size[1]}], unless the frames have that size)" if size else ""
         raise UsageError(
             f"{location} was trained on crops of {metadata['crop']} pixels, which its fully connected layers demand, "
-            f"but {crop_key} is {crop}; set {crop_key}={metadata['crop']}"
+            f"but {crop_key} is {crop}; set {crop_key}={metadata['crop']}{of_frames}"
         )
     return Network(
         name=name,

@@ -76,7 +76,7 @@ def draw_confusion(counts: IntArray, names: Sequence[str], path: Path, title: st
     name_points = max(map(len, names)) * 0.55 * font  # roughly
     is_upright = name_points > 0.95 * cell_points
     margin = name_points / _POINTS_PER_INCH
-    size = (side + margin + 1.4, side + (margin if is_upright else 0) + 1)
+    size = (side + margin + 1.8, side + (margin if is_upright else 0) + 1)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
