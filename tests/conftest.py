@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from shardify.build.shard_writer import decode_source
 from shardify.frames.decoding import Frames, VideoError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in its background jobs
 
 
 @pytest.fixture(scope="session")

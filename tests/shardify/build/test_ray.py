@@ -53,7 +53,9 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where workers find this module
+        here = Path(__file__).parent
+        helpers = here.parents[1] / "helpers"
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(helpers)]))  # where workers find this module
         from ray.cluster_utils import Cluster
 
         options: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100_000_000}
