@@ -150,7 +150,7 @@ def ends(source: Path, lacking: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     ("interrupted", "has_manifest"),
     [
         ("idle", True),
-        ("replace", False),
+        pytest.param("replace", False, marks=pytest.mark.slow),
         pytest.param("idle", False, marks=pytest.mark.slow),
         pytest.param("replace", True, marks=pytest.mark.slow),
     ],

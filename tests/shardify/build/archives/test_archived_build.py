@@ -83,6 +83,7 @@ def test_parts_and_finish_give_the_same_bytes(archived_source: Path, archived_sh
     assert contents(tmp_path) == contents(archived_shards)
 
 
+@pytest.mark.slow
 def test_parts_of_archives_end_in_the_midst_of_each_other(
     archived_source: Path, archived_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
