@@ -157,7 +157,9 @@ def test_the_judgement_does_not_depend_on_the_ranks(small_dataset: Path, tmp_pat
         text=True,
         check=True,
     )
-    assert json.loads(again.stdout) == trained
+    judged = json.loads(again.stdout)
+    own = {name: value for name, value in judged["figures"].items() if not name.endswith("_batch_statistics")}
+    assert judged | {"figures": own} == trained
     assert sum(map(sum, trained["counts"]["speed"])) == 23
 
 
