@@ -92,16 +92,16 @@ def row_line(row: Row) -> str:
 
 
 def _metric(row: Row, name: str) -> str:
-    from eval.results.paper import is_whole
+    from eval.results.paper import find_reported
+    from eval.results.words import paper_words
 
     metric = row.metrics[name]
     percent = name != "mae"
     scale, form = (100, "{:.1f}") if percent else (1, "{:.2f}")
     value, low, high = (form.format(scale * number) for number in (metric.value, metric.low, metric.high))
-    whose = "" if is_whole(row.data_set) else ", on its own data,"
     asides = [f"{low} to {high}"] if metric.has_interval else []
     asides += [f"chance {form.format(scale * row.chance[name])}"] if name in row.chance else []
-    asides += [f"the paper{whose} {form.format(scale * row.reported[name])}"] if name in row.reported else []
+    asides += filter(None, [paper_words(name, find_reported(row))])
     return f"{name} {value}{' %' if percent else ''} ({', '.join(asides)})"
 
 

@@ -131,4 +131,5 @@ def evaluate_before_after(config: EvalConfig, world: World, say: Say) -> list[Ro
         chance={"accuracy": 1 / 2},
         baseline=(SEAM_METRIC, seam_answers),
     )
-    return [temporal_row(setting, question) for setting in settings_of(config, section.networks, world, say)]
+    settings = settings_of(config, section.networks, world, say, with_own_rate=not section.frozen)
+    return [temporal_row(setting, question) for setting in settings]

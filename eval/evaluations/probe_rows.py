@@ -64,6 +64,7 @@ def fully_connected_row(setting: Setting, section: ProbeSection, budget: LabelBu
 
 def fully_connected_details(setting: Setting, section: ProbeSection, budget: LabelBudget) -> dict[str, object]:
     """The settings that the result of the fully connected probe depends on."""
+    section = section.model_copy(update={"optimizer": setting.optimizer_of(section.optimizer)})
     keys = {"epochs", "optimizer", "frozen_norm", "stride", "all_clips", "short_videos"}
     return details_of(setting, probe=section.model_dump(mode="json", include=keys), labels=budget.value)
 
@@ -84,7 +85,7 @@ def fit_fully_connected(
         variant=variant,
         task=ActionTask(classes=setting.train.classes, stride=section.stride, still=still, rule=section.short_videos),
         epochs=epochs_of_fewer(section.epochs, len(setting.train), num_videos),
-        optimizer=section.optimizer,
+        optimizer=setting.optimizer_of(section.optimizer),
         new_fully_connected=True,
         frozen=True,
         frozen_norm=section.frozen_norm,

@@ -103,7 +103,8 @@ def evaluate_sync(config: EvalConfig, world: World, say: Say) -> list[Row]:
         chance={"accuracy": 1 / len(OFFSETS), "mae": sum(map(abs, OFFSETS)) / len(OFFSETS)},
         data=_one_view_a_pair,
     )
-    return [temporal_row(setting, question) for setting in settings_of(config, section.networks, world, say)]
+    settings = settings_of(config, section.networks, world, say, with_own_rate=not section.frozen)
+    return [temporal_row(setting, question) for setting in settings]
 
 
 def _hits_and_errors(answers: Tensor, right: Tensor) -> Tensor:

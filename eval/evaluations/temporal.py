@@ -55,6 +55,7 @@ class TemporalQuestion:
 def temporal_row(setting: Setting, question: TemporalQuestion) -> Row:
     """Train, test and write the row; or read the row of an earlier command."""
     section, evaluation = question.section, question.evaluation
+    section = section.model_copy(update={"optimizer": setting.optimizer_of(section.optimizer)})
     variant = "frozen" if section.frozen else "finetune"
     details = details_of(setting, **{evaluation: section.model_dump(mode="json", exclude={"networks"})})
     if (row := measured_row(setting, evaluation, variant, details)) is not None:

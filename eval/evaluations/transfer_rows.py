@@ -20,11 +20,13 @@ VARIANT = "finetune"
 def evaluate_transfer(config: EvalConfig, world: World, say: Say) -> list[Row]:
     """Fine-tune and test each setting."""
     section = config.transfer
-    return [transfer_row(setting, section) for setting in settings_of(config, section.networks, world, say)]
+    settings = settings_of(config, section.networks, world, say, with_own_rate=True)
+    return [transfer_row(setting, section) for setting in settings]
 
 
 def transfer_row(setting: Setting, section: TransferSection) -> Row:
     """Train all layers. All but the last fully connected layer start from the network's weights."""
+    section = section.model_copy(update={"optimizer": setting.optimizer_of(section.optimizer)})
     exclude = {"networks", "validate_every_epochs"}
     details = details_of(setting, transfer=section.model_dump(mode="json", exclude=exclude))
     if (row := measured_row(setting, TRANSFER.name, VARIANT, details)) is not None:

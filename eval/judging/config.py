@@ -51,7 +51,15 @@ class FitConfig(TrainConfig):
     """All other settings that the result depends on; part of the run's identity."""
 
 
-class CheckpointWeights(StrictModel):
+class TrainableWeights(StrictModel):
+    """The keys of every network that evaluations can train."""
+
+    learning_rate: PositiveFloat | None = None
+    """Its own learning rate, instead of the one in the evaluation's `optimizer`. By default, such a network takes part
+    only in evaluations that train all layers."""
+
+
+class CheckpointWeights(TrainableWeights):
     """A network that this program trained."""
 
     kind: Literal["checkpoint"] = "checkpoint"
@@ -61,7 +69,7 @@ class CheckpointWeights(StrictModel):
     """Whether a relative path starts at the config's `out`; for a network that an evaluation trains."""
 
 
-class RandomWeights(StrictModel):
+class RandomWeights(TrainableWeights):
     """Newly initialised weights, for training from scratch or as a baseline."""
 
     kind: Literal["random"]
@@ -77,7 +85,7 @@ class RandomWeights(StrictModel):
         return self
 
 
-class TorchvisionWeights(StrictModel):
+class TorchvisionWeights(TrainableWeights):
     """Weights of torchvision's r3d_18 or r2plus1d_18."""
 
     kind: Literal["torchvision"]
@@ -152,4 +160,5 @@ def _placed(entry: WeightsConfig, out: str) -> WeightsConfig:
     if not isinstance(entry, CheckpointWeights) or not entry.below_out:
         return entry
     is_whole = is_url(entry.path) or Path(entry.path).is_absolute()
-    return CheckpointWeights(path=entry.path if is_whole else join_location(out, *Path(entry.path).parts))
+    path = entry.path if is_whole else join_location(out, *Path(entry.path).parts)
+    return entry.model_copy(update={"path": path, "below_out": False})

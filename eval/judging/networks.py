@@ -22,8 +22,9 @@ from shardify.storage.locations import absolute_location, is_url, join_location,
 from shardify.storage.work_folder import downloaded
 from stream_train.networks import build_backbone
 from stream_train.networks.base import Backbone
-from stream_train.networks.config import NetworkConfig
+from stream_train.networks.config import C3DConfig, NetworkConfig
 from stream_train.networks.torchvision_weights import load_torchvision
+from stream_train.training.config import PretrainConfig
 from stream_train.training.exports import BACKBONE_NAME, load_backbone
 from stream_train.transformations.sequences import CLIP_LENGTH
 
@@ -192,7 +193,22 @@ def pretraining_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
     if "task.sampling.motions" in metadata:
         summary["motions"] = list(metadata["task.sampling.motions"])
         summary["speed_loss"] = metadata["task.speed_loss"]
+        summary["changes"] = _changes_to_the_paper(metadata)
+    elif "question.evaluation" in metadata:
+        summary["learning_rate"] = metadata.get("optimizer.learning_rate")
     return summary
+
+
+def _changes_to_the_paper(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a pre-training that differ from the defaults, which are the paper's."""
+    usual = PretrainConfig(shards="none", out="none", epochs=1, network=C3DConfig()).identity()
+    told_anyway = ("task.sampling.motions", "task.speed_loss")
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key.startswith(("data.", "task.", "optimizer.")) and not key.startswith("data.reader.")
+        if key not in told_anyway and value != usual.get(key, value)
+    }
 
 
 def _architecture_of(

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eval.judging.config import JudgingConfig, TrivialFeatures
+from eval.judging.config import FineTuneOptimizer, JudgingConfig, TrivialFeatures, WeightsConfig
 from eval.judging.networks import OTHER_TASK, Network, entry_of, open_network, require_networks
 from eval.judging.samples import Samples, open_pair
 from eval.results.intervals import measure
@@ -69,6 +69,11 @@ class Setting:
         entry = entry_of(self.name, self.config.networks)
         return entry if isinstance(entry, TrivialFeatures) else None
 
+    def optimizer_of(self, usual: FineTuneOptimizer) -> FineTuneOptimizer:
+        """The optimiser of an evaluation, with the network's own learning rate if it has one."""
+        rate = own_learning_rate(entry_of(self.name, self.config.networks))
+        return usual if rate is None else usual.model_copy(update={"learning_rate": rate})
+
     @property
     def data(self) -> DataConfig:
         """How clips are read, without the keys that only evaluations use."""
@@ -101,19 +106,35 @@ def require_unseen(network: Network, setting: Setting) -> None:
         )
 
 
+def own_learning_rate(entry: WeightsConfig) -> float | None:
+    """The learning rate that an entry of `networks` asks for; None is the evaluation's."""
+    return None if isinstance(entry, TrivialFeatures) else entry.learning_rate
+
+
 def settings_of(
-    config: JudgingConfig, names: Sequence[str] | None, world: World, say: Say, *, with_trivial: bool = False
+    config: JudgingConfig,
+    names: Sequence[str] | None,
+    world: World,
+    say: Say,
+    *,
+    with_trivial: bool = False,
+    with_own_rate: bool = False,
 ) -> Iterator[Setting]:
     """The settings of a config: for each split, for each seed, for each network.
 
-    `names` are the networks; None is all, with features without a network only if `with_trivial`. `say` prints a line
-    for the user, on the main process only.
+    `names` are the networks; None is all, with features without a network only if `with_trivial`, and networks with a
+    learning rate of their own only if `with_own_rate`. `say` prints a line for the user, on the main process only.
 
     Raises:
         UsageError: if there is no such network, its file is missing, or as :func:`open_pairs`.
     """
-    trivial = {name for name, entry in config.networks.items() if isinstance(entry, TrivialFeatures)}
-    chosen = [name for name in config.networks if with_trivial or name not in trivial] if names is None else names
+    usual = [
+        name
+        for name, entry in config.networks.items()
+        if (with_trivial or not isinstance(entry, TrivialFeatures))
+        and (with_own_rate or own_learning_rate(entry) is None)
+    ]
+    chosen = usual if names is None else names
     require_networks(chosen, config.networks)
     for train, test in open_pairs(config):
         for seed in config.seeds:
@@ -203,15 +224,11 @@ def write_result(
         num_classes=len(manifest.classes),
         chance=chance,
         metrics=setting.world.from_main(measure(scores) if setting.world.is_main else None),
-        reported=find_reported(
-            evaluation=evaluation,
-            variant=variant,
-            architecture=architecture,
-            pretraining=pretraining,
-            data_set=manifest.name,
-        ).numbers,
+        reported={},
         config=details,
+        network_config={} if setting.trivial else setting.network.config.model_dump(mode="json"),
     )
+    row = replace(row, reported=find_reported(row).numbers)
     setting.world.do_on_main(lambda: _write_result(setting, row, scores, draw))
     return row
 

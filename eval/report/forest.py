@@ -13,6 +13,7 @@ from pathlib import Path
 
 from eval.report.words import evaluation_order, words_for
 from eval.results.combined import Combined
+from eval.results.training import recipe_words
 from eval.results.words import (
     evidence_words,
     has_few_labels,
@@ -20,6 +21,7 @@ from eval.results.words import (
     is_error,
     metric_words,
     number_words,
+    paper_words,
     training_words,
     variant_order,
 )
@@ -75,8 +77,9 @@ def reading_order(result: Combined) -> tuple[object, ...]:
 
 def _panel(run: Path, results: Sequence[Combined]) -> ForestPanel:
     row = results[0].row
+    recipes = [recipe_words(result.row) for result in results]
     evidence, chance = ([words(result) for result in results] for words in (evidence_words, _chance_words))
-    shared = [words[0] for words in (evidence, chance) if len(set(words)) == 1 and words[0]]
+    shared = [words[0] for words in (recipes, evidence, chance) if len(set(words)) == 1 and words[0]]
     return ForestPanel(
         title=words_for(row.evaluation).short,
         subtitle=f"{row.variant} · {row.data_set} · {metric_words(results[0].main_metric)}",
@@ -88,11 +91,11 @@ def _panel(run: Path, results: Sequence[Combined]) -> ForestPanel:
 
 def _line(run: Path, result: Combined, panel: Sequence[Combined], shared: Sequence[str]) -> ForestLine:
     row, name = result.row, result.main_metric
-    metric, chance, paper = result.metrics[name], row.chance.get(name), row.reported.get(name)
-    detail = [evidence_words(result)]
+    metric, chance, paper = result.metrics[name], row.chance.get(name), result.reported.numbers.get(name)
+    detail = [*filter(None, [recipe_words(row)]), evidence_words(result)]
     if sum(other.row.network == row.network for other in panel) > 1:  # several networks with the same name
         detail += [training_words(row), os.path.relpath(result.root, run.resolve())]
-    notes = [_chance_words(result), "" if paper is None else f"paper {number_words(name, paper)}"]
+    notes = [_chance_words(result), paper_words(name, result.reported)]
     return ForestLine(
         label=row.network,
         detail=" · ".join(words for words in detail if words not in shared),

@@ -22,8 +22,18 @@ from eval.report.shards import ShardFacts, read_shards
 from eval.report.summary import summary_sentences
 from eval.report.words import Missing
 from eval.results.combined import combine
+from eval.results.paper import find_reported
 from eval.results.rows import ROW_NAME, find_rows, read_row
-from eval.results.words import count_words, interval_words, metric_words, number_words, training_words
+from eval.results.training import recipe_words
+from eval.results.words import (
+    count_words,
+    interval_words,
+    metric_words,
+    number_words,
+    paper_words,
+    training_words,
+    variant_words,
+)
 from eval.tables.build import build_tables
 from eval.tables.format import Table
 from shardify.errors import UsageError
@@ -96,8 +106,9 @@ def render(contents: Contents) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    words = (count_words, interval_words, metric_words, number_words, training_words)
-    environment.globals |= {"ticks": AXIS_TICKS, "digest_letters": DIGEST_LETTERS} | {f.__name__: f for f in words}
+    words = (count_words, interval_words, metric_words, number_words, training_words, variant_words)
+    functions = (*words, paper_words, recipe_words, find_reported)
+    environment.globals |= {"ticks": AXIS_TICKS, "digest_letters": DIGEST_LETTERS} | {f.__name__: f for f in functions}
     environment.filters["thousands"] = "{:,}".format
     return environment.get_template(TEMPLATE_NAME).render(page=contents)
 

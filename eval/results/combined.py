@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from eval.results.intervals import ScoredRun, combined_interval, combined_mean
-from eval.results.paper import Reported, find_reported, is_whole, like_data_set
+from eval.results.paper import Reported, find_reported, paper_data_set
 from eval.results.rows import Metric, Row, VideoScores, find_rows, read_row, read_scores
 
 DATA_KEYS = ("train_fingerprint",)
 """Keys of a row's config that differ between splits: the training data."""
 SEED_KEYS = ("network_seed",)
 """Keys of a row's config with seeds of random weights. (The row's own seed draws the labelled videos.)"""
+LATER_KEYS = ("changes", "learning_rate")
+"""Keys of a row's `pretraining` that rows of earlier versions lack."""
 _LEVELS_BELOW_ROOT = 5
 """A row lies in ROOT/evaluation/variant/network/split/seed."""
 
@@ -51,15 +53,8 @@ class Combined:
 
     @cached_property
     def reported(self) -> Reported:
-        """The paper's line about a similar experiment."""
-        row = self.row
-        return find_reported(
-            evaluation=row.evaluation,
-            variant=row.variant,
-            architecture=row.architecture,
-            pretraining=row.pretraining,
-            data_set=row.data_set,
-        )
+        """The paper's line about this experiment."""
+        return find_reported(self.row)
 
     @property
     def main_metric(self) -> str:
@@ -67,15 +62,18 @@ class Combined:
 
     @property
     def data_set(self) -> str:
-        """The name of the test data; the paper's data sets have one spelling each."""
-        name = self.row.data_set
-        return (like_data_set(name) or name) if is_whole(name) else name
+        """The name of the test data. The paper's data sets have one spelling each, which is no other data set's."""
+        name, num_classes = self.row.data_set, self.row.num_classes
+        if (paper := paper_data_set(name, num_classes)) is not None:
+            return paper
+        return name if paper_data_set(name) is None else f"{name} ({num_classes} classes)"
 
     @property
     def network(self) -> tuple[str, ...]:
         """Equal for the same network in different evaluations."""
         row = self.row
-        return (row.network, row.architecture, json.dumps(row.pretraining, sort_keys=True), row.weights)
+        weights = row.weights or json.dumps(dict(row.options), sort_keys=True)
+        return (row.network, row.architecture, _training_of_weights(row), weights)
 
 
 def combine(roots: Iterable[Path]) -> list[Combined]:
@@ -112,8 +110,15 @@ def _what_is_shared(folder: Path, row: Row) -> tuple[str, ...]:
     return (
         *(row.evaluation, row.variant, row.network, row.architecture, row.data_set),
         row.weights or str(_root_of(folder.resolve())),
-        *(json.dumps(part, sort_keys=True) for part in (row.pretraining, settings)),
+        _training_of_weights(row),
+        json.dumps(settings, sort_keys=True),
     )
+
+
+def _training_of_weights(row: Row) -> str:
+    """The row's `pretraining` as text, without the keys that rows of earlier versions lack."""
+    pretraining = row.pretraining and {k: v for k, v in row.pretraining.items() if k not in LATER_KEYS}
+    return json.dumps(pretraining, sort_keys=True)
 
 
 def _of_one_data(rows: Sequence[tuple[Path, Row]]) -> list[list[tuple[Path, Row]]]:

@@ -11,7 +11,8 @@ import io
 import json
 import math
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -125,7 +126,8 @@ class Row:
     """c3d, r3d18 ...; "none" for features without a network."""
     pretraining: dict[str, Any] | None
     """None for random weights; else `question` (transformations; transfer, which uses action labels; torchvision ...)
-    and, if known, `data_set`, `split`, `motions`, `speed_loss`, `epochs`, `step`."""
+    and, if known, `data_set`, `split`, `motions`, `speed_loss`, `epochs`, `step`; `changes`, the settings that differ
+    from the paper's; `learning_rate`, of a network trained with labels."""
     weights: str
     """sha256 of the weights, or torchvision's name for them; "" for random weights and without a network."""
     data_set: str
@@ -144,9 +146,18 @@ class Row:
     metrics: dict[str, Metric]
     """The first is the main metric."""
     reported: dict[str, float]
-    """Metric -> the paper's number for a similar experiment on its own data; empty if there is none."""
+    """Metric -> the paper's number for this experiment, when the row was written; empty if there was none. What
+    stands beside the row now is :func:`eval.results.paper.find_reported`'s."""
     config: dict[str, Any]
     """The resolved settings of this row, as JSON values."""
+    network_config: dict[str, Any] = field(default_factory=dict)
+    """The network's config: kind, variant, width ...; empty without a network, and in rows of earlier versions."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """`network_config`; rows of earlier versions have it for random weights only."""
+        found: Mapping[str, Any] = self.network_config or self.config.get("network", {})
+        return found
 
     def __post_init__(self) -> None:
         if not self.metrics:

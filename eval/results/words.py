@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 
 from eval.results.combined import Combined
+from eval.results.paper import Reported
 from eval.results.paper_tables import NETWORK_NAMES
+from eval.results.presets import preset_of
 from eval.results.rows import Metric, Row
+from eval.results.training import rate_words
 
 NONE = "-"
 DIFFERENCE = "_difference"
@@ -19,6 +22,11 @@ _DATA_SETS = {"ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics": "Kinetics", "k
 _QUESTIONS = {"transfer": "action labels", "torchvision": "torchvision's weights"}
 
 
+AUTHORS = "authors'"
+"""The variant of the networks that the paper's authors ran."""
+_NETWORK_VARIANTS = {"official": AUTHORS, "torchvision": "torchvision's"}
+
+
 def data_set_words(name: str) -> str:
     """The paper's name of a data set; other data sets keep their names."""
     return _DATA_SETS.get(name, name)
@@ -27,6 +35,13 @@ def data_set_words(name: str) -> str:
 def network_words(architecture: str) -> str:
     """The paper's name of an architecture; a dash for "none"."""
     return NETWORK_NAMES.get(architecture, NONE if architecture == "none" else architecture)
+
+
+def variant_words(row: Row) -> str:
+    """A network's variant and width: "authors'", "torchvision's, width 0.25"; a dash if there is one variant only."""
+    variant = _NETWORK_VARIANTS.get(str(row.options.get("variant")))
+    width = row.options.get("width", 1)
+    return ", ".join(filter(None, (variant, "" if width == 1 else f"width {width:g}"))) or NONE
 
 
 def question_words(question: str) -> str:
@@ -44,7 +59,11 @@ def training_words(row: Row) -> str:
         words += f" ({', '.join([*pretraining['motions'], *(['speed'] if pretraining.get('speed_loss') else [])])})"
     if pretraining.get("data_set"):
         words += f", on {' '.join(filter(None, (pretraining['data_set'], pretraining.get('split'))))}"
-    return words if pretraining.get("epochs") is None else f"{words}, {pretraining['epochs']} epochs"
+    if pretraining.get("epochs") is not None:
+        words += f", {pretraining['epochs']} epochs"
+    if pretraining.get("learning_rate") is not None:
+        words += f" at {rate_words(pretraining['learning_rate'])}"
+    return words + (", as in the authors' code" if preset_of(pretraining.get("changes", {})) == "official" else "")
 
 
 def is_error(metric: str) -> bool:
@@ -69,6 +88,14 @@ def plain_number(metric: str, value: float | None) -> str:
 def number_words(metric: str, value: float) -> str:
     """A number with its unit: 0.683 -> "68.3 %"; errors have no unit."""
     return plain_number(metric, value) + ("" if is_error(metric) else PERCENT)
+
+
+def paper_words(metric: str, reported: Reported) -> str:
+    """The paper's number and what the result does differently; empty if there is none."""
+    if metric not in reported.numbers:
+        return ""
+    number = f"paper {number_words(metric, reported.numbers[metric])}"
+    return f"{number} (here: {'; '.join(reported.differences)})" if reported.differences else number
 
 
 def interval_words(metric: str, measured: Metric) -> str:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from eval.results.combined import combine
-from eval.results.paper import like_data_set
 from eval.results.rows import find_rows, is_of_rows
 from eval.results.words import NONE, data_set_words
 from eval.tables.differences import difference_tables
@@ -107,16 +106,11 @@ def _headings(layout: Layout, target: Target) -> Iterator[str]:
 
 
 def _notes(layout: Layout, target: Target) -> tuple[str, ...]:
-    """The notes of a layout, and a warning if the paper's numbers belong to other data."""
+    """The notes of a layout; beside data that is not the paper's, without those about its numbers."""
     if target.data_set is None:
         return layout.notes
-    name = data_set_words(target.data_set)
-    if target.is_foreign:
-        notes = [note for note in layout.notes if not note.startswith(("The paper", "The star", "The plus", "The C3D"))]
-        return (*notes, f"The paper has no numbers for {name}.")
-    paper = data_set_words(like_data_set(target.data_set) or "")
-    warning = f"The paper's numbers are for the whole of {paper} and networks of full width: no target for {name}."
-    return (*layout.notes, warning)
+    notes = [note for note in layout.notes if not note.startswith(("The paper", "The star", "The plus", "The C3D"))]
+    return (*notes, f"The paper has no numbers for {data_set_words(target.data_set)}.")
 
 
 def _beside(line: Line, target: Target, footnotes: Footnotes) -> Iterator[TableRow]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from eval.results.combined import Combined
+from eval.results.training import recipe_words
 from eval.results.words import evidence_words, training_words
 
 INTERVALS = (
@@ -30,7 +31,10 @@ class Footnotes:
             return ""
         headings: dict[str, list[str]] = {}
         for heading, result in results.items():
-            evidence = evidence_words(result) + (f", {result.root}" if self._with_roots else "")
+            evidence = ", ".join(filter(None, (recipe_words(result.row), evidence_words(result))))
+            evidence += f", {result.root}" if self._with_roots else ""
+            if result.reported.differences:
+                evidence += f"; unlike the paper: {', '.join(result.reported.differences)}"
             headings.setdefault(evidence, []).append(heading)
         words = "; ".join(text if len(headings) == 1 else f"{', '.join(of)}: {text}" for text, of in headings.items())
         if with_network:

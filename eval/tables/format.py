@@ -13,6 +13,7 @@ from typing import Literal
 from eval.results.combined import Combined
 from eval.results.paper_tables import Question
 from eval.results.rows import Metric
+from eval.results.training import learning_rate_of, training_of
 from eval.results.words import interval_words, plain_number
 
 NOTE_WIDTH = 100
@@ -125,6 +126,7 @@ def to_csv(table: Table) -> str:
             *("reported", "measured", "low", "high"),
             *("num_splits", "num_seeds", "num_videos", "num_groups", "num_left_out"),
             *("network", "architecture", "trained_on", "epochs", "weights"),
+            *("network_variant", "network_width", "training_epochs", "learning_rate", "differences"),
         ]
     )
     for row in table.rows:
@@ -140,10 +142,12 @@ def _csv_cells(number: Number) -> list[object]:
     ends = (measured.low, measured.high) if measured and measured.has_interval else (None, None)
     numbers = [metric, number.reported, measured and measured.value, *ends]
     if measured is None or result is None:
-        return [question.data_set, question.evaluation, question.variant, *numbers, *[None] * 10]
+        return [question.data_set, question.evaluation, question.variant, *numbers, *[None] * 15]
     row, pretraining = result.row, result.row.pretraining or {}
     return [
         *(question.data_set, question.evaluation, row.variant, *numbers),
         *(result.num_splits, result.num_seeds, result.num_videos, result.num_groups, result.num_left_out),
         *(row.network, row.architecture, pretraining.get("data_set"), pretraining.get("epochs"), row.weights),
+        *(row.options.get("variant"), row.options.get("width")),
+        *(training_of(row).get("epochs"), learning_rate_of(row), "; ".join(result.reported.differences)),
     ]

@@ -7,15 +7,16 @@ not in the paper, and last the value of guessing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from eval.results.combined import Combined
-from eval.results.paper import is_whole, like_data_set
+from eval.results.paper import GMACS
 from eval.results.paper_tables import ALL_MOTIONS, PaperRow
 from eval.results.rows import SEAM_METRIC, Row
-from eval.results.words import NONE, data_set_words, network_words, question_words
+from eval.results.training import learning_rate_of, rate_words
+from eval.results.words import AUTHORS, NONE, data_set_words, network_words, question_words, variant_words
 from eval.tables.format import LineKind, Number
 from eval.tables.layouts import OTHER_VARIANTS, Column, Layout
 
@@ -31,9 +32,12 @@ class Target:
 
     data_set: str | None
     """None: the paper's own, UCF101 and HMDB51."""
-    is_foreign: bool = False
-    """Whether the paper has no numbers for similar data."""
     columns: tuple[Column, ...]
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the paper has no numbers for this data."""
+        return self.data_set is not None
 
     def holds(self, column: Column, result: Combined, variant: str | None = None) -> bool:
         """Whether a result belongs to a column, in `variant` or by default the column's own variant."""
@@ -71,21 +75,17 @@ class Line:
 
 def targets_of(layout: Layout, results: Results) -> list[Target]:
     """The paper's data sets, if they or no data set have results; then all other data sets with results."""
-    alike, foreign = set(), set()
+    papers, foreign = False, set()
     for result in results:
         columns = [column for column in layout.columns if column.at_home and _asks(column, result)]
-        like = like_data_set(result.row.data_set)
-        if result.reported.table is layout.table or any(column.question.data_set == like for column in columns):
-            alike.add(result.data_set)
+        is_the_papers = any(column.question.data_set == result.data_set for column in columns)
+        if result.reported.table is layout.table or is_the_papers:
+            papers = True
         elif columns:
             foreign.add(result.data_set)
-    whole = {name for name in alike if is_whole(name)}
-    targets = [Target(data_set=None, columns=layout.columns)] if whole or not (alike or foreign) else []
-    for name in sorted(alike - whole):
-        like_it = tuple(column for column in layout.columns if column.question.data_set == like_data_set(name))
-        targets.append(Target(data_set=name, columns=like_it))
+    targets = [Target(data_set=None, columns=layout.columns)] if papers or not foreign else []
     at_home = {(c.question.evaluation, c.question.variant, c.metric): c for c in layout.columns if c.at_home}
-    return targets + [Target(data_set=n, is_foreign=True, columns=tuple(at_home.values())) for n in sorted(foreign)]
+    return targets + [Target(data_set=name, columns=tuple(at_home.values())) for name in sorted(foreign)]
 
 
 def lines_of(layout: Layout, target: Target, results: Results) -> list[Line]:
@@ -116,12 +116,27 @@ def _reported(column: Column, row: PaperRow | None) -> float | None:
 def _join(target: Target, results: Results, belongs: Callable[[Column, Combined], bool]) -> list[Joined]:
     """The results of each network, side by side; further results of the same network go on further lines."""
     found = [[result for result in results if belongs(column, result)] for column in target.columns]
-    networks = dict.fromkeys(result.network for column in found for result in column)
+    networks = dict.fromkeys(_trained_network(result) for column in found for result in column)
     return [
         joined
         for network in networks
-        for joined in zip_longest(*([r for r in column if r.network == network] for column in found))
+        for joined in zip_longest(*([r for r in column if _trained_network(r) == network] for column in found))
     ]
+
+
+def _trained_network(result: Combined) -> tuple[object, ...]:
+    """Equal for results that may share a line; random weights share one only if they learnt at the same rate."""
+    return (*result.network, None if result.row.weights else learning_rate_of(result.row))
+
+
+def _with_rates(method: str, rates: Iterable[float | None]) -> str:
+    """A method's name with the learning rate, if there is one only."""
+    known = {rate for rate in rates if rate is not None}
+    return f"{method}, {rate_words(known.pop())}" if len(known) == 1 else method
+
+
+def _shown(joined: Joined) -> list[Combined]:
+    return [result for result in joined if result is not None]
 
 
 def _nothing(target: Target) -> Joined:
@@ -138,14 +153,19 @@ def _paper_lines(layout: Layout, target: Target, row: PaperRow, results: Results
         "method": row.method + ("*" if row.kind == "reimplemented" else ""),
         "speed loss": NONE if row.kind == "labels" else ("yes" if row.speed_loss else "no"),
         "network": row.network,
+        "variant": AUTHORS if is_measurable and row.architecture in GMACS else NONE,
         "trained on": data_set_words(row.trained_on) or NONE,
     }
     found = _join(target, results, lambda c, r: target.holds(c, r) and r.reported.row is row)
     for joined in found or [_nothing(target)]:
         kind: LineKind = "measured" if any(joined) else "paper"
         numbers = zip(target.columns, _numbers(target, joined), strict=True)
+        measured = {}
+        if shown := _shown(joined):
+            rates = [(result.row.pretraining or {}).get("learning_rate") for result in shown]  # of its training before
+            measured = {"method": _with_rates(labels["method"], rates), "variant": variant_words(shown[0].row)}
         yield Line(
-            labels=_pick(layout, labels),
+            labels=_pick(layout, labels | measured),
             kind=kind if is_measurable else "published",
             is_measurable=is_measurable,
             numbers=tuple(replace(number, reported=_reported(column, row)) for column, number in numbers),
@@ -155,9 +175,18 @@ def _paper_lines(layout: Layout, target: Target, row: PaperRow, results: Results
 def _random_lines(layout: Layout, target: Target, architecture: str, results: Results) -> Iterator[Line]:
     """The lines of random weights, on foreign data only if measured."""
     random = [r for r in results if r.row.pretraining is None and r.row.architecture == architecture]
-    labels = _pick(layout, {"method": layout.random_method, "network": network_words(architecture)})
-    for joined in _join(target, random, target.holds) or ([] if target.is_foreign else [_nothing(target)]):
-        yield Line(labels=labels, kind="extra", is_measurable=True, numbers=_numbers(target, joined))
+    found = _join(target, random, target.holds)
+    lines = [(joined, [learning_rate_of(result.row) for result in _shown(joined)]) for joined in found]
+    if not target.is_foreign:
+        measured = {rate for _, rates in lines for rate in rates}
+        missing = [rate for rate in layout.random_rates if rate not in measured]
+        lines += [(_nothing(target), [rate]) for rate in missing]
+        lines = lines or [(_nothing(target), [])]
+    for joined, rates in lines:
+        labels = {"method": _with_rates(layout.random_method, rates), "network": network_words(architecture)}
+        labels |= {"variant": variant_words(shown[0].row)} if (shown := _shown(joined)) else {}
+        numbers = _numbers(target, joined)
+        yield Line(labels=_pick(layout, labels), kind="extra", is_measurable=True, numbers=numbers)
 
 
 def _extra_lines(layout: Layout, target: Target, results: Results, placed: Results) -> Iterator[Line]:
@@ -214,16 +243,19 @@ def _result_labels(row: Row, columns: Sequence[str], variant: str | None) -> dic
         "method": method,
         "speed loss": {True: "yes", False: "no"}.get(pretraining.get("speed_loss", NONE), NONE),
         "network": network_words(row.architecture),
+        "variant": variant_words(row),
         "trained on": data_set_words(str(pretraining.get("data_set", NONE))),
     }
 
 
 def _method(row: Row, *, with_speed_loss: bool) -> str:
     if row.pretraining is None:
-        return f"{row.network}, no network" if row.architecture == "none" else "random weights"
+        if row.architecture == "none":
+            return f"{row.network}, no network"
+        return _with_rates("random weights", [learning_rate_of(row)])
     question = str(row.pretraining["question"])
     if question != "transformations":
-        return question_words(question)
+        return _with_rates(question_words(question), [row.pretraining.get("learning_rate")])
     motions = row.pretraining.get("motions", ())
     signal = " + ".join(("speed", *(motion for motion in ALL_MOTIONS if motion in motions)))
     if not with_speed_loss:

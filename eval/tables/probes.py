@@ -91,7 +91,10 @@ def _rows(variant: str, data_set: str, columns: Mapping[str, Results], footnotes
     for results in list(zip_longest(*found)) or [(None,) * len(found)]:
         numbers = [
             Number(
-                question=question, metric=METRIC, reported=None if r is None else r.row.reported.get(METRIC), result=r
+                question=question,
+                metric=METRIC,
+                reported=None if r is None else r.reported.numbers.get(METRIC),
+                result=r,
             )
             for r in results
         ]

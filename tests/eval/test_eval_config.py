@@ -126,7 +126,7 @@ def test_the_defaults_are_the_method_s() -> None:
         ),
         (
             {"networks": {"x": {"kind": "checkpoint", "file": "runs/x"}}},
-            "unknown key networks.x.file; allowed: below_out, kind, path",
+            "unknown key networks.x.file; allowed: below_out, kind, learning_rate, path",
         ),
         (
             {"networks": {"x": {"kind": "random", "network": {"kind": "c3d", "depth": 2}}}},
@@ -159,14 +159,13 @@ def test_a_shipped_config_says_how_it_is_used_and_names_only_what_it_has(path: P
 def test_the_supervised_network_is_where_transfer_puts_it(path: Path) -> None:
     """Below `out`, in the folder of random weights that were fine-tuned on the config's own data and split."""
     config = load_config(EvalConfig, path)
-    supervised = config.networks.get("supervised")
-    if supervised is None:
-        return
-    data_set = Path(config.shards).parts[1]  # its manifest has this name too
-    below = f"transfer/finetune/random/{data_set}-{config.splits[0].train}/seed0"
-    assert supervised == CheckpointWeights(path=f"{config.out}/{below}")
     moved = load_config(EvalConfig, path, ["out=s3://bucket/run/eval"])
-    assert moved.networks["supervised"] == CheckpointWeights(path=f"s3://bucket/run/eval/{below}")
+    data_set = Path(config.shards).parts[1]  # its manifest has this name too
+    for name in (name for name in config.networks if name.startswith("supervised")):
+        random = name.replace("supervised", "random")
+        below = f"transfer/finetune/{random}/{data_set}-{config.splits[0].train}/seed0"
+        assert config.networks[name] == CheckpointWeights(path=f"{config.out}/{below}")
+        assert moved.networks[name] == CheckpointWeights(path=f"s3://bucket/run/eval/{below}")
 
 
 @pytest.mark.parametrize(

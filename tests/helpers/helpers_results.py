@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ def pretraining_of(data_set: str = "ucf101", epochs: int | None = 100, **changes
         "epochs": epochs,
         "step": 1000,
     } | changes
+
+
+def trained_at(learning_rate: float, epochs: int = 75, evaluation: str = "transfer", **data: Any) -> dict[str, Any]:
+    """The config of a row with its training; `data` are keys of its section `data`."""
+    section = {"epochs": epochs, "optimizer": {"learning_rate": learning_rate}, "stride": 4}
+    return {evaluation: section, "train_fingerprint": "train1", "data": {"crop": 112} | data}
 
 
 def action_labels(data_set: str = "ucf101") -> dict[str, Any]:
@@ -89,14 +96,12 @@ def write_result(
         "num_videos": num_videos,
         "num_groups": len(set(scores.groups)),
         "num_left_out": 0,
-        "num_classes": 8,
+        "num_classes": {"ucf101": 101, "hmdb51": 51}.get(data_set.lower().replace("-", ""), 8),
         "chance": dict.fromkeys(values, 0.125),
         "metrics": measure(scores),
         "config": {"epochs": 50, "train_fingerprint": f"train{split}"},
     }
-    described["reported"] = find_reported(
-        evaluation=evaluation, variant=variant, architecture=architecture, pretraining=pretraining, data_set=data_set
-    ).numbers
+    row = Row(**{"reported": {}} | described | changes)
     folder = root / evaluation / variant / network / f"train{split}" / f"seed{seed}"
-    write_row(folder, Row(**described | changes), scores)
+    write_row(folder, replace(row, reported=find_reported(row).numbers), scores)
     return folder

@@ -114,8 +114,6 @@ def test_what_rows_say(out: Path) -> None:
     assert [bool(row.weights) for row in by_network.values()] == [True, False, False]
     assert [row.pretraining is None for row in by_network.values()] == [False, True, True]
     assert by_network["colour"].config["network"] == COLOUR
-    for network, reported in (("pretrained", {"accuracy": 0.606}), ("random", {})):  # Table 1, UCF101
-        assert read_row(folder_of(out, "fc-all", network)).reported == reported
     for network in by_network:
         for variant, seed in FEATURE_ROWS:
             row = read_row(folder_of(out, variant, network, seed))
@@ -305,8 +303,6 @@ def test_the_moving_row_is_the_probe_s(out: Path) -> None:
     assert (moving / "videos.csv").read_bytes() == (probe / "videos.csv").read_bytes()
     row, source = read_row(moving), read_row(probe)
     assert (row.metrics, row.config, row.fingerprint) == (source.metrics, source.config, source.fingerprint)
-    still = read_row(folder_of(out, "still", "pretrained", evaluation="still"))
-    assert (row.reported, still.reported) == ({"accuracy": 0.581}, {"accuracy": 0.01})
     assert {path.name for path in moving.iterdir()} >= {"row.json", "videos.csv", "config.yaml", "confusion.png"}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from helpers_datasets import numbered_jpeg, write_dataset
-from helpers_eval import LENGTHS, SPLITS, ucf_keys
+from helpers_eval import LENGTHS, SPLITS, tiny_eval_config, ucf_keys
 from helpers_training import assert_same_run, records
 from helpers_video_eval import (
     RANDOM,
@@ -26,10 +26,15 @@ from helpers_video_eval import (
 )
 from safetensors.torch import load_file
 
+from eval.evaluations.transfer_rows import evaluate_transfer
 from eval.judging.config import FitConfig
+from eval.judging.fitting import Fit
+from eval.judging.setting import Setting
 from eval.results.rows import read_row, read_scores
+from eval.results.training import learning_rate_of
 from shardify.config import load_config
 from stream_train.data.reader import open_shard_set
+from stream_train.training.distributed import World
 from stream_train.training.exports import load_model
 
 KEYS = ucf_keys()
@@ -79,7 +84,9 @@ def test_a_row_says_what_was_measured(world: tuple[Path, Path], out: Path, netwo
     if trained:
         assert row.pretraining is not None
         assert (row.pretraining["question"], row.pretraining["epochs"]) == ("transformations", 1)
-    assert row.reported == ({"accuracy": 0.683} if trained else {})  # Table 2, C3D
+    assert row.reported == {}, "a part of UCF101 is not the paper's data"
+    assert row.network_config == {"kind": "c3d", "width": 0.05, "classifier_init": "torch", "input_statistics": "none"}
+    assert learning_rate_of(row) == 1e-3
     assert (row.num_videos, row.num_groups, row.num_left_out, row.num_classes) == (8, 4, 0, 2)
     assert row.chance == {"accuracy": 0.5}
     assert row.config["transfer"]["epochs"] == 1
@@ -136,6 +143,28 @@ def test_all_layers_were_trained_from_the_weights(world: tuple[Path, Path], out:
         distance = (after[name] - before[name]).abs().max()
         assert 0 < distance < 5e-3, name
         assert (scratch[name] - before[name]).abs().max() > 1e-2, name
+
+
+def test_a_network_learns_at_its_own_rate(
+    world: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training and the row's settings have it; nothing is trained here."""
+    trained: dict[str, Fit] = {}
+    settings: dict[str, Any] = {}
+
+    def fit(setting: Setting, plan: Fit, _: object) -> None:
+        trained[setting.name] = plan
+
+    def write(setting: Setting, _: str, __: str, details: dict[str, Any], ___: object) -> None:
+        settings[setting.name] = details
+
+    monkeypatch.setattr("eval.evaluations.transfer_rows.fit_and_test", fit)
+    monkeypatch.setattr("eval.evaluations.transfer_rows.write_action_result", write)
+    networks = {"random": RANDOM, "random_3e-4": RANDOM | {"learning_rate": 3e-4}}
+    evaluate_transfer(tiny_eval_config(world[0], tmp_path, networks=networks), World(), lambda _: None)
+    rates = {"random": 1e-3, "random_3e-4": 3e-4}
+    assert {name: plan.optimizer.learning_rate for name, plan in trained.items()} == rates
+    assert {name: found["transfer"]["optimizer"]["learning_rate"] for name, found in settings.items()} == rates
 
 
 # Again

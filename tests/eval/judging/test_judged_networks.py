@@ -17,7 +17,10 @@ from torch import Tensor
 
 from eval.judging.config import WeightsConfig
 from eval.judging.networks import Network, network_config, open_network, pretraining_of
+from eval.results.presets import preset_of
+from shardify.config import load_config
 from shardify.errors import UsageError, WorkError
+from stream_train.training.config import PretrainConfig
 from stream_train.training.exports import load_backbone
 
 CROP = 24
@@ -86,7 +89,18 @@ def test_what_the_weights_learnt_from(run: Path) -> None:
         "step": 4,
         "motions": ["random", "periodic", "warp"],
         "speed_loss": True,
+        "changes": {"data.crop": CROP, "data.videos_per_batch": 5, "optimizer.learning_rate": 0.001},
     }
+
+
+@pytest.mark.parametrize("name", ["c3d_ucf101", "r3d18_kinetics600"])
+def test_the_shipped_presets_are_the_paper_s_and_the_authors(name: str) -> None:
+    folder = Path(__file__).resolve().parents[3] / "configs" / "pretrain"
+    for suffix, preset in (("", "paper"), ("_official", "official")):
+        config = load_config(PretrainConfig, folder / f"{name}{suffix}.yaml")
+        changes = pretraining_of(config.identity())["changes"]
+        assert preset_of(changes) == preset
+        assert preset_of(changes | {"optimizer.eps": 1e-3}) is None
 
 
 @pytest.mark.parametrize(
@@ -102,6 +116,11 @@ def test_what_the_weights_learnt_from(run: Path) -> None:
 def test_labels_alone_are_told_from_labels_after_pretraining(metadata: dict[str, str], question: str) -> None:
     assert pretraining_of(metadata)["question"] == question
     assert "motions" not in pretraining_of(metadata)
+
+
+def test_the_learning_rate_of_labels_is_known() -> None:
+    metadata = {"question.evaluation": "transfer", "question.weights": "", "optimizer.learning_rate": 3e-4}
+    assert pretraining_of(metadata)["learning_rate"] == 3e-4
 
 
 def test_a_network_without_them_takes_any_crop(world: tuple[Path, Path], tmp_path: Path) -> None:

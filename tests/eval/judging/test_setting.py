@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from helpers_eval import tiny_eval_config, tiny_setting, write_eval_dataset
 
-from eval.judging.setting import require_unseen
+from eval.judging.config import FineTuneOptimizer
+from eval.judging.setting import require_unseen, settings_of
 from shardify.errors import UsageError
+from stream_train.training.distributed import World
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,22 @@ def test_labels_of_another_split_may_be_those_of_the_test(
         return
     with pytest.raises(UsageError, match=r"was trained with the labels of split (train2|all), .* not on train1"):
         require_unseen(network, setting)
+
+
+def test_a_network_with_its_own_learning_rate_takes_part_where_all_layers_are_trained(
+    shards: Path, tmp_path: Path
+) -> None:
+    random = {"kind": "random", "network": {"kind": "c3d", "width": 0.05}}
+    networks = {"random": random, "random_3e-4": random | {"learning_rate": 3e-4}}
+    config = tiny_eval_config(shards, tmp_path, networks=networks)
+
+    def rates(names: tuple[str, ...] | None, **options: bool) -> dict[str, float]:
+        settings = settings_of(config, names, World(), lambda _: None, **options)
+        return {setting.name: setting.optimizer_of(FineTuneOptimizer()).learning_rate for setting in settings}
+
+    assert rates(None) == {"random": 5e-5}
+    assert rates(None, with_own_rate=True) == {"random": 5e-5, "random_3e-4": 3e-4}
+    assert rates(("random_3e-4",)) == {"random_3e-4": 3e-4}, "by its name, anywhere"
 
 
 @pytest.mark.parametrize(

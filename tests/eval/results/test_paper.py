@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from helpers_results import action_labels, pretraining_of
+import torch
+from helpers_networks import CONFIGS, meta_backbone
+from helpers_results import action_labels, pretraining_of, trained_at
+from torch import nn
 
-from eval.results.paper import find_reported, is_whole, like_data_set
+from eval.results.paper import GMACS, Reported, find_reported, paper_data_set
 from eval.results.paper_tables import (
     FINETUNED_HMDB51,
     FINETUNED_UCF101,
@@ -20,6 +23,8 @@ from eval.results.paper_tables import (
     TABLE_STILL,
     PaperTable,
 )
+from eval.results.presets import OFFICIAL
+from eval.results.rows import Metric, Row
 
 BOTH = ("frozen", "finetune")
 """The paper does not say which of these variants it reports."""
@@ -50,9 +55,35 @@ def column(table: PaperTable, question: Any, metric: str = "accuracy") -> str:
     return " ".join("-" if value is None else f"{100 * value:.1f}" for value in found)
 
 
-def look_up(evaluation: str, variant: str, pretraining: dict[str, Any] | None, **changes: str) -> Mapping[str, float]:
-    described = {"architecture": "c3d", "data_set": "ucf101"} | changes
-    return find_reported(evaluation=evaluation, variant=variant, pretraining=pretraining, **described).numbers
+def found(evaluation: str, variant: str, pretraining: dict[str, Any] | None, **changes: Any) -> Reported:
+    """What stands beside a row with these fields."""
+    name = str(changes.get("data_set", "ucf101"))
+    described: dict[str, Any] = {
+        "evaluation": evaluation,
+        "variant": variant,
+        "network": "pretrained",
+        "architecture": "c3d",
+        "pretraining": pretraining,
+        "weights": "some",
+        "data_set": name,
+        "fingerprint": "test1",
+        "train_split": "train1",
+        "test_split": "test1",
+        "seed": 0,
+        "num_videos": 8,
+        "num_groups": 4,
+        "num_left_out": 0,
+        "num_classes": 51 if name == "hmdb51" else 101,
+        "chance": {},
+        "metrics": {"accuracy": Metric(value=0.5, low=0.4, high=0.6)},
+        "reported": {},
+        "config": {},
+    }
+    return find_reported(Row(**described | changes))
+
+
+def look_up(evaluation: str, variant: str, pretraining: dict[str, Any] | None, **changes: Any) -> Mapping[str, float]:
+    return found(evaluation, variant, pretraining, **changes).numbers
 
 
 def test_tables_1_and_2_are_the_paper_s() -> None:
@@ -111,15 +142,15 @@ def test_the_epochs_of_pretraining_decide_between_tables_1_and_2() -> None:
     [
         ("c3d", "kinetics600", 0.699, 0.396),
         ("r3d18", "ucf101", 0.773, 0.475),
-        ("r3d18", "kinetics400", 0.793, 0.498),
+        ("r3d18", "kinetics600", 0.793, 0.498),
         ("r2plus1d18", "ucf101", 0.816, 0.464),
     ],
 )
 def test_networks_of_table_2(architecture: str, trained_on: str, ucf101: float, hmdb51: float) -> None:
     network = pretraining_of(trained_on)
     for data_set, expected in (("ucf101", ucf101), ("hmdb51", hmdb51)):
-        found = look_up("transfer", "finetune", network, architecture=architecture, data_set=data_set)
-        assert found == {"accuracy": expected}
+        numbers = look_up("transfer", "finetune", network, architecture=architecture, data_set=data_set)
+        assert numbers == {"accuracy": expected}
 
 
 @pytest.mark.parametrize(
@@ -141,8 +172,8 @@ def test_tasks_about_time_still_videos_and_action_labels(
 
 def test_retrieval_is_reported_for_one_network_only() -> None:
     kinetics = pretraining_of("kinetics600")
-    found = look_up("retrieval", "pooled", kinetics, architecture="r3d18")
-    assert found == {"top1": 0.261, "top5": 0.485, "top10": 0.591, "top20": 0.696, "top50": 0.828}
+    numbers = look_up("retrieval", "pooled", kinetics, architecture="r3d18")
+    assert numbers == {"top1": 0.261, "top5": 0.485, "top10": 0.591, "top20": 0.696, "top50": 0.828}
     assert look_up("retrieval", "pooled", kinetics) == {}
     assert look_up("retrieval", "pooled", pretraining_of(), architecture="r3d18") == {}
 
@@ -163,9 +194,75 @@ def test_what_the_paper_does_not_report() -> None:
         assert look_up("transfer", "finetune", other) == {}
 
 
-def test_small_data_sets_are_like_what_they_resemble() -> None:
-    assert look_up("transfer", "finetune", pretraining_of("ucf101-8", 30), data_set="ucf101-8") == {"accuracy": 0.683}
-    assert look_up("probe", "fc-all", pretraining_of("demo", 10), data_set="demo") == {"accuracy": 0.606}
-    names = ("ucf101", "UCF-101", "ucf101_8", "demo", "hmdb51", "kinetics700", "demonstrations", "mine", "")
-    assert [like_data_set(name) for name in names] == [*["ucf101"] * 4, "hmdb51", "kinetics", None, None, None]
-    assert [is_whole(name) for name in names] == [True, True, False, False, True, False, False, False, False]
+def test_beside_other_data_no_number_of_the_paper_stands() -> None:
+    for other in ("demo", "ucf101-8", "mine"):
+        assert look_up("transfer", "finetune", pretraining_of(), data_set=other) == {}
+        assert look_up("transfer", "finetune", pretraining_of(other)) == {}
+    assert look_up("transfer", "finetune", pretraining_of("kinetics400")) == {}
+    assert look_up("transfer", "finetune", pretraining_of(), num_classes=8) == {}, "eight classes under UCF101's name"
+    names = ("ucf101", "UCF-101", "hmdb51", "Kinetics-600", "ucf101_8", "demo", "kinetics700", "mine", "")
+    assert [paper_data_set(name) for name in names] == ["ucf101", "ucf101", "hmdb51", "kinetics", *[None] * 5]
+    assert (paper_data_set("ucf101", 101), paper_data_set("ucf101", 8)) == ("ucf101", None)
+
+
+FITTING = {"network_config": {"kind": "c3d", "width": 1.0}, "config": trained_at(5e-5)}
+
+
+@pytest.mark.parametrize(
+    ("pretraining", "changes", "differences"),
+    [
+        ({}, {}, ()),
+        ({"changes": OFFICIAL[0]}, {}, ()),
+        ({"epochs": 60}, {}, ("60 epochs of pre-training (paper 100)",)),
+        ({"split": None}, {}, ("pre-trained on the split all (paper train1)",)),
+        ({"changes": {"data.crop": 56}}, {}, ("pre-trained with data.crop = 56",)),
+        ({}, {"config": trained_at(5e-5, epochs=20)}, ("20 epochs of training (paper 75)",)),
+        ({}, {"config": trained_at(3e-4)}, ("learning rate 3e-4 (paper 5e-5)",)),
+        ({}, {"config": trained_at(5e-5, crop=56)}, ("crops of 56 pixels (paper 112)",)),
+        ({}, {"network_config": {"kind": "c3d", "width": 0.25}}, ("width 0.25 (paper 1)",)),
+    ],
+)
+def test_what_is_done_differently_is_named(
+    pretraining: dict[str, Any], changes: dict[str, Any], differences: tuple[str, ...]
+) -> None:
+    reported = found("transfer", "finetune", pretraining_of(**pretraining), **FITTING | changes)
+    assert reported.numbers == {"accuracy": 0.683}
+    assert reported.differences == differences
+
+
+def test_the_multiply_adds_of_both_variants() -> None:
+    """Counted layer by layer: of each output value of a convolution, the inputs that it is a sum of."""
+    counted: dict[str, int] = {}
+
+    def count(layer: nn.Module, _: object, out: torch.Tensor) -> None:
+        assert isinstance(layer, nn.Conv3d)
+        counted[name] += out.numel() * layer.weight[0].numel()
+
+    for name in ("r3d18", "r3d18-official", "r2plus1d18", "r2plus1d18-official"):
+        counted[name] = 0
+        backbone = meta_backbone(CONFIGS[name], crop=112, num_frames=16)
+        for layer in backbone.modules():
+            if isinstance(layer, nn.Conv3d):
+                layer.register_forward_hook(count)
+        backbone.conv_features(torch.empty((1, 3, 16, 112, 112), device="meta"))
+    assert {
+        kind: {
+            "torchvision": round(counted[kind] / 1e9, 1),
+            "official": round(counted[f"{kind}-official"] / 1e9, 1),
+        }
+        for kind in ("r3d18", "r2plus1d18")
+    } == GMACS
+
+
+def test_a_network_of_torchvision_s_shape_is_named_beside_the_authors_number() -> None:
+    network = pretraining_of("kinetics600", 15, split="train")
+    shared: dict[str, Any] = {"architecture": "r3d18", "config": trained_at(5e-5, epochs=150)}
+    for variant, differences in (
+        ("official", ()),
+        ("torchvision", ("torchvision's network, 40.7 GMAC a clip (paper 8.1)",)),
+    ):
+        options = {"kind": "r3d18", "variant": variant, "width": 1.0}
+        reported = found("transfer", "finetune", network, network_config=options, **shared)
+        assert (reported.numbers, reported.differences) == ({"accuracy": 0.793}, differences)
+    unknown = found("transfer", "finetune", network, **shared)
+    assert unknown.differences == ("variant of the network not recorded",), "rows of earlier versions"

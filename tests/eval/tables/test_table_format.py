@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
-from helpers_results import pretraining_of, write_result
+from helpers_results import pretraining_of, trained_at, write_result
 
 from eval.results.combined import combine
 from eval.results.paper_tables import FINETUNED_UCF101
@@ -45,7 +46,8 @@ def test_markdown_is_aligned_and_its_notes_are_wrapped() -> None:
 
 
 def test_csv_has_a_line_for_each_number_in_full_precision(tmp_path: Path) -> None:
-    write_result(tmp_path, "transfer", "finetune", [1, 1, 0, 1], pretraining=pretraining_of())
+    shared: dict[str, Any] = {"config": trained_at(3e-4), "network_config": {"kind": "c3d", "width": 1.0}}
+    write_result(tmp_path, "transfer", "finetune", [1, 1, 0, 1], pretraining=pretraining_of(), **shared)
     (result,) = combine([tmp_path])
     measured = Number(question=FINETUNED_UCF101, metric="accuracy", reported=0.683, result=result)
     nothing = Number(question=FINETUNED_UCF101, metric="mae", result=result)
@@ -73,8 +75,13 @@ def test_csv_has_a_line_for_each_number_in_full_precision(tmp_path: Path) -> Non
         "trained_on": "ucf101",
         "epochs": "100",
         "weights": "sha256 of pretrained",
+        "network_variant": "",
+        "network_width": "1.0",
+        "training_epochs": "75",
+        "learning_rate": "0.0003",
+        "differences": "learning rate 3e-4 (paper 5e-5)",
     }
-    assert second == [*("small", "chance", "b", "ucf101", "transfer", "finetune", "accuracy", "", "0.125"), *[""] * 12]
+    assert second == [*("small", "chance", "b", "ucf101", "transfer", "finetune", "accuracy", "", "0.125"), *[""] * 17]
 
 
 def test_a_row_of_another_width_is_refused() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from helpers_results import ALL_MOTIONS, action_labels, pretraining_of, write_result
+from helpers_results import ALL_MOTIONS, action_labels, pretraining_of, trained_at, write_result
 
 from eval.tables.build import MARKDOWN_NAME, build_tables, tables_markdown, write_tables
 from eval.tables.format import Table
@@ -51,25 +51,31 @@ def test_without_results_the_tables_say_what_there_is_to_measure() -> None:
         *("this method", "42.4", "not measured", "1.61", "not measured", "76.9", "not measured", ""),
     )
     assert tables["still"].rows[1].cells[:5] == ("this method", "1.0", "not measured", "58.1", "not measured")
-    assert [row.cells[:4] for row in tables["table4"].rows[-3:]] == [
-        ("this method", "3D-ResNet18", "paper", "26.1"),
-        ("this method", "3D-ResNet18", "measured", "not measured"),
-        ("random weights", "3D-ResNet18", "measured", "not measured"),
+    assert [row.cells[:5] for row in tables["table4"].rows[-3:]] == [
+        ("this method", "3D-ResNet18", "authors'", "paper", "26.1"),
+        ("this method", "3D-ResNet18", "authors'", "measured", "not measured"),
+        ("random weights", "3D-ResNet18", "-", "measured", "not measured"),
     ]
 
 
 def test_competitors_stand_where_the_paper_has_them_and_scratch_beside_each_network() -> None:
     rows = [row.cells for row in tables_of()["table2"].rows]
-    assert len(rows) == 24 + 3
-    assert rows[0] == ("Shuffle&Learn", "AlexNet", "UCF101", "50.2", "-", "18.1", "-", "")
-    assert rows[2][3:7] == ("78.1", "-", "-", "-")  # AoT has no number on HMDB51
+    assert len(rows) == 24 + 3 * 2
+    assert rows[0] == ("Shuffle&Learn", "AlexNet", "-", "UCF101", "50.2", "-", "18.1", "-", "")
+    assert rows[2][4:8] == ("78.1", "-", "-", "-")  # AoT has no number on HMDB51
     assert rows[7][0] == "Shuffle&Learn*"
-    assert rows[14:17] == [
-        ("this method", "C3D", "UCF101", "68.3", "not measured", "38.4", "not measured", ""),
-        ("this method", "C3D", "Kinetics", "69.9", "not measured", "39.6", "not measured", ""),
-        ("from scratch", "C3D", "-", "-", "not measured", "-", "not measured", ""),
+    assert rows[14:18] == [
+        ("this method", "C3D", "-", "UCF101", "68.3", "not measured", "38.4", "not measured", ""),
+        ("this method", "C3D", "-", "Kinetics", "69.9", "not measured", "39.6", "not measured", ""),
+        ("from scratch, 5e-5", "C3D", "-", "-", "-", "not measured", "-", "not measured", ""),
+        ("from scratch, 3e-4", "C3D", "-", "-", "-", "not measured", "-", "not measured", ""),
     ]
-    assert [row[1] for row in rows if row[0] == "from scratch"] == ["C3D", "3D-ResNet18", "R(2+1)D"]
+    scratch = [row[:2] for row in rows if row[0].startswith("from scratch")]
+    assert scratch == [(f"from scratch, {r}", n) for n in ("C3D", "3D-ResNet18", "R(2+1)D") for r in ("5e-5", "3e-4")]
+    own = [row[1:4] for row in rows if row[0] == "this method"]
+    assert own[2:] == [
+        (n, "authors'", d) for n, d in (*(("3D-ResNet18", d) for d in ("UCF101", "Kinetics")), ("R(2+1)D", "UCF101"))
+    ]
 
 
 def test_measured_numbers_stand_beside_the_paper_s(tmp_path: Path) -> None:
@@ -81,17 +87,16 @@ def test_measured_numbers_stand_beside_the_paper_s(tmp_path: Path) -> None:
             write_result(root, "transfer", "finetune", WRONG, network="random", **shared)
     table = tables_of(tmp_path)["table2"]
     assert measured(table) == {
-        ("this method", "C3D", "UCF101"): ["62.5", "25.0"],
-        ("from scratch", "C3D", "-"): ["25.0", "25.0"],
-        ("guessing", "-", "-"): ["12.5", "12.5"],
+        ("this method", "C3D", "-", "UCF101"): ["62.5", "25.0"],
+        ("from scratch", "C3D", "-", "-"): ["25.0", "25.0"],
+        ("guessing", "-", "-", "-"): ["12.5", "12.5"],
     }
     (line,) = [row.cells for row in table.rows if row.kind == "measured"]
-    assert (line[3], line[5]) == ("68.3", "38.4")
-    low, high = line[4].removeprefix("62.5 [").removesuffix("]").split(", ")
+    assert (line[4], line[6]) == ("68.3", "38.4")
+    low, high = line[5].removeprefix("62.5 [").removesuffix("]").split(", ")
     assert 0 < float(low) < 62.5 < float(high) < 100
     (note,) = [note for note in table.notes if note.startswith(f"[{line[-1]}] pretrained: transformations")]
     assert "3 splits, 1 seed, 24 test videos in 12 groups" in note
-    assert not any("no target" in note for note in table.notes)
 
 
 def test_the_ablation_fills_table_1_and_leaves_table_2_to_longer_training(tmp_path: Path) -> None:
@@ -111,8 +116,8 @@ def test_the_ablation_fills_table_1_and_leaves_table_2_to_longer_training(tmp_pa
     ]
     assert measured(tables["table1"])["speed + random + warp", "yes"] == ["62.5", "25.0"]
     assert measured(tables["table2"]) == {
-        ("this method", "C3D", "UCF101"): ["not measured", "25.0"],
-        ("guessing", "-", "-"): ["-", "12.5"],
+        ("this method", "C3D", "-", "UCF101"): ["not measured", "25.0"],
+        ("guessing", "-", "-", "-"): ["-", "12.5"],
     }
 
 
@@ -140,7 +145,7 @@ def test_other_variants_have_lines_of_their_own_beside_the_paper_s_number(tmp_pa
         ["this method, fine-tuned", "42.4", "62.5", "1.61", "1.00", "-", "-"],
         ["this method, frozen convolutions", "-", "-", "-", "-", "76.9", "25.0"],
     ]
-    assert measured(tables["table2"])["this method, frozen convolutions", "C3D", "UCF101"] == ["62.5", "-"]
+    assert measured(tables["table2"])["this method, frozen convolutions", "C3D", "-", "UCF101"] == ["62.5", "-"]
 
 
 def test_networks_that_the_paper_has_not_follow_its_own(tmp_path: Path) -> None:
@@ -153,17 +158,17 @@ def test_networks_that_the_paper_has_not_follow_its_own(tmp_path: Path) -> None:
     write_result(tmp_path, "probe", "fc-all", WRONG, **shared)
     write_result(tmp_path, "transfer", "finetune", WRONG, **shared)
     tables = tables_of(tmp_path)
-    extra = [row.cells[:4] for row in tables["table4"].rows[9:]]
+    extra = [row.cells[:5] for row in tables["table4"].rows[9:]]
     assert [(*labels, value_of(cell)) for *labels, cell in extra] == [
-        ("this method", "C3D", "measured", "62.5"),
-        ("torchvision's weights", "3D-ResNet18", "measured", "62.5"),
-        ("random weights", "C3D", "measured", "62.5"),
-        ("colour, no network", "-", "measured", "62.5"),
-        ("guessing", "-", "-", "12.5"),
+        ("this method", "C3D", "-", "measured", "62.5"),
+        ("torchvision's weights", "3D-ResNet18", "-", "measured", "62.5"),
+        ("random weights", "C3D", "-", "measured", "62.5"),
+        ("colour, no network", "-", "-", "measured", "62.5"),
+        ("guessing", "-", "-", "-", "12.5"),
     ]
-    assert tables["table4"].rows[7].cells[3] == "not measured", "a C3D is not the paper's 3D-ResNet18"
+    assert tables["table4"].rows[7].cells[4] == "not measured", "a C3D is not the paper's 3D-ResNet18"
     assert measured(tables["table1"])["torchvision's weights, 3D-ResNet18", "-"] == ["25.0", "-"]
-    assert measured(tables["table2"])["torchvision's weights", "3D-ResNet18", "kinetics400"] == ["25.0", "-"]
+    assert measured(tables["table2"])["torchvision's weights", "3D-ResNet18", "-", "kinetics400"] == ["25.0", "-"]
 
 
 def test_a_result_stands_on_one_line_of_one_table(tmp_path: Path) -> None:
@@ -177,7 +182,7 @@ def test_a_result_stands_on_one_line_of_one_table(tmp_path: Path) -> None:
         ("torchvision's weights, 3D-ResNet18",): ["62.5", "1.00", "25.0"],
         ("guessing",): ["12.5", "0.12", "12.5"],
     }
-    assert measured(tables["table2"])["torchvision's weights", "3D-ResNet18", "kinetics400"] == ["-", "62.5"]
+    assert measured(tables["table2"])["torchvision's weights", "3D-ResNet18", "-", "kinetics400"] == ["-", "62.5"]
     assert not measured(tables["table1"])
 
 
@@ -185,7 +190,7 @@ def test_the_paper_s_retrieval_is_compared_with_its_like_alone(tmp_path: Path) -
     network = pretraining_of("kinetics600", 15)
     write_result(tmp_path, "retrieval", "pooled", TOPS, pretraining=network, architecture="r3d18")
     rows = tables_of(tmp_path)["table4"].rows
-    assert [(row.kind, value_of(row.cells[3])) for row in rows[6:8]] == [("paper", "26.1"), ("measured", "62.5")]
+    assert [(row.kind, value_of(row.cells[4])) for row in rows[6:8]] == [("paper", "26.1"), ("measured", "62.5")]
     assert rows[6].numbers == ()
     assert [number.reported for number in rows[7].numbers] == [0.261, 0.485, 0.591, 0.696, 0.828]
 
@@ -207,16 +212,17 @@ def test_small_data_sets_have_tables_of_their_own_that_say_so(tmp_path: Path) ->
     assert tuple(tables) == ("table1_ucf101-8", "table2_ucf101-8", "table3", "still", "table4", "probes_ucf101-8")
     table = tables["table2_ucf101-8"]
     assert table.title.endswith("tested on ucf101-8")
-    assert table.columns[3:] == ("paper UCF101", "measured ucf101-8", "note")
-    assert measured(table)["this method", "C3D", "UCF101"] == ["62.5"]
+    assert table.columns[4:] == ("measured ucf101-8", "note")
+    assert measured(table)["this method", "C3D", "-", "ucf101-8"] == ["62.5"]
     for name in ("table1_ucf101-8", "table2_ucf101-8"):
-        assert any("no target for ucf101-8" in note for note in tables[name].notes)
+        assert "The paper has no numbers for ucf101-8." in tables[name].notes
+        assert not any(number.reported for row in tables[name].rows for number in row.numbers)
 
     write_result(tmp_path / "whole", "transfer", "finetune", WRONG, pretraining=pretraining_of())
     tables = tables_of(tmp_path)
     assert list(tables)[1:3] == ["table2", "table2_ucf101-8"]
-    assert measured(tables["table2"])["this method", "C3D", "UCF101"] == ["25.0", "not measured"]
-    assert measured(tables["table2_ucf101-8"])["this method", "C3D", "UCF101"] == ["62.5"]
+    assert measured(tables["table2"])["this method", "C3D", "-", "UCF101"] == ["25.0", "not measured"]
+    assert measured(tables["table2_ucf101-8"])["this method", "C3D", "-", "ucf101-8"] == ["62.5"]
     assert str(tmp_path / "small") in tables["table2_ucf101-8"].notes[-1], "several folders: say which"
 
 
@@ -225,8 +231,8 @@ def test_data_that_the_paper_has_no_numbers_for(tmp_path: Path) -> None:
     write_result(tmp_path, "transfer", "finetune", WRONG, network="random", data_set="my/data")
     tables = tables_of(tmp_path)
     table = tables["table2_my_data"]
-    assert table.columns == ("method", "network", "trained on", "measured my/data", "note")
-    assert [(row.kind, value_of(row.cells[3])) for row in table.rows] == [
+    assert table.columns == ("method", "network", "variant", "trained on", "measured my/data", "note")
+    assert [(row.kind, value_of(row.cells[4])) for row in table.rows] == [
         ("extra", "25.0"),
         ("extra", "62.5"),
         ("chance", "12.5"),
@@ -235,6 +241,41 @@ def test_data_that_the_paper_has_no_numbers_for(tmp_path: Path) -> None:
     assert "table2" not in tables
     write_result(tmp_path, "sync", "frozen", RIGHT, pretraining=pretraining_of(), data_set="hmdb51")
     assert measured(tables_of(tmp_path)["table3_hmdb51"])[("this method",)] == ["62.5", "-", "-"]
+
+
+def test_both_learning_rates_of_new_weights_have_their_lines(tmp_path: Path) -> None:
+    for network, rate, right in (("random", 5e-5, WRONG), ("random_3e-4", 3e-4, RIGHT)):
+        write_result(tmp_path, "transfer", "finetune", right, network=network, config=trained_at(rate))
+        labels = action_labels() | {"learning_rate": rate}
+        write_result(tmp_path, "probe", "fc-all", right, network=f"labels_{rate}", pretraining=labels)
+    tables = tables_of(tmp_path)
+    found = {labels[0]: values[0] for labels, values in measured(tables["table2"]).items()}
+    assert found == {"from scratch, 5e-5": "25.0", "from scratch, 3e-4": "62.5", "guessing": "12.5"}
+    assert any("random_3e-4: random weights; 75 epochs at 3e-4, 1 split" in note for note in tables["table2"].notes)
+    found = {labels[0]: values[0] for labels, values in measured(tables["table1"]).items()}
+    assert found == {"action labels, 5e-5": "25.0", "action labels, 3e-4": "62.5", "guessing": "12.5"}
+
+
+def test_both_variants_of_a_network_stand_beside_the_paper_s_number(tmp_path: Path) -> None:
+    network = pretraining_of("kinetics600", 15, split="train")
+    for variant, right in (("official", RIGHT), ("torchvision", WRONG)):
+        options = {"kind": "r3d18", "variant": variant, "width": 1.0}
+        shared: dict[str, Any] = {"network": variant, "architecture": "r3d18", "network_config": options}
+        write_result(
+            tmp_path, "transfer", "finetune", right, pretraining=network, config=trained_at(5e-5, 150), **shared
+        )
+        write_result(tmp_path, "retrieval", "pooled", TOPS, pretraining=network, **shared)
+    tables = tables_of(tmp_path)
+    lines = [row.cells for row in tables["table2"].rows if row.kind == "measured"]
+    assert [(*line[1:5], value_of(line[5])) for line in lines] == [
+        ("3D-ResNet18", "authors'", "Kinetics", "79.3", "62.5"),
+        ("3D-ResNet18", "torchvision's", "Kinetics", "79.3", "25.0"),
+    ]
+    notes = [next(n for n in tables["table2"].notes if n.startswith(f"[{line[-1]}]")) for line in lines]
+    assert "unlike the paper" not in notes[0]
+    assert notes[1].endswith("; unlike the paper: torchvision's network, 40.7 GMAC a clip (paper 8.1).")
+    retrieved = [row.cells[2] for row in tables["table4"].rows if row.kind == "measured"]
+    assert retrieved == ["authors'", "torchvision's"]
 
 
 def test_probes_have_a_column_for_each_network_and_the_labels_in_order(tmp_path: Path) -> None:
@@ -281,4 +322,6 @@ def test_tables_are_written_whole(tmp_path: Path) -> None:
     assert [path.name for path in paths] == [*(f"{name}.csv" for name in NAMES), MARKDOWN_NAME]
     text = (tmp_path / "out" / "tables" / MARKDOWN_NAME).read_text(encoding="utf-8")
     assert text == tables_markdown(tables)
-    assert "| this method        | C3D         | UCF101     |         68.3 |           100.0 |" in text, "no interval"
+    assert "| this method        | C3D         | -        | UCF101     |         68.3 |           100.0 |" in text, (
+        "no interval"
+    )
