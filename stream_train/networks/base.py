@@ -103,6 +103,8 @@ def build_head(feature_dim: int, num_classes: int, classifier_init: ClassifierIn
     if classifier_init == "normal":
         nn.init.normal_(head.weight, std=NORMAL_CLASSIFIER_DEVIATION)
         nn.init.zeros_(head.bias)
+    elif classifier_init == "glorot":
+        initialise_xavier(head)
     return head
 
 

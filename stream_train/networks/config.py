@@ -8,7 +8,7 @@ from pydantic import Field
 
 from shardify.config import StrictModel
 
-ClassifierInit = Literal["torch", "normal"]
+ClassifierInit = Literal["torch", "normal", "glorot"]
 InputStatistics = Literal["none", "kinetics400"]
 
 
@@ -18,7 +18,8 @@ class NetworkOptions(StrictModel):
     width: float = Field(default=1.0, gt=0, le=4)
     """Multiplies the number of channels and hidden units of every layer; 1 is the published network."""
     classifier_init: ClassifierInit = "torch"
-    """Weights of the linear heads: torch's default, or N(0, 0.001) with zero biases as in the authors' code."""
+    """Weights of the linear heads: torch's default; or zero biases and, as in the authors' code, N(0, 0.001) (`normal`,
+    their ResNets) or Glorot-uniform weights (`glorot`, their C3D)."""
     input_statistics: InputStatistics = "none"
     """`kinetics400`: first convert clips from [-1, 1] to the mean and deviation that torchvision's weights expect."""
 

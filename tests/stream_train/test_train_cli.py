@@ -109,7 +109,7 @@ def test_the_presets_differ_by_the_rows_of_the_method() -> None:
     assert (paper.data.resize, official.data.resize, official_r18.data.resize) == (None, (128, 171), None)
     assert (paper.data.crop, official_r18.data.crop) == (112, 128)
     assert (paper.data.colour, official_r18.data.colour) == ("none", "frame")
-    assert official_r18.network.classifier_init == "normal"
+    assert (official.network.classifier_init, official_r18.network.classifier_init) == ("glorot", "normal")
     assert paper.optimizer.torch_weight_decay == pytest.approx(1 / 3)
     assert (paper.epochs, load_config(PretrainConfig, CONFIG_FOLDER / "r2plus1d18_ucf101.yaml").epochs) == (100, 200)
     assert load_config(PretrainConfig, CONFIG_FOLDER / "c3d_kinetics600.yaml").epochs == 15

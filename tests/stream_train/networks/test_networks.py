@@ -230,6 +230,9 @@ def test_heads_start_as_configured() -> None:
     assert normal.weight.std().item() == pytest.approx(0.001, rel=0.02)
     assert not normal.bias.any()
     assert default.weight.abs().max().item() == pytest.approx(2048**-0.5, rel=0.01)
+    glorot = build_head(2048, 101, "glorot")
+    assert glorot.weight.abs().max().item() == pytest.approx((6 / (2048 + 101)) ** 0.5, rel=0.01)
+    assert not glorot.bias.any()
 
 
 @pytest.mark.parametrize(
