@@ -108,9 +108,8 @@ def _headings(layout: Layout, target: Target) -> Iterator[str]:
 def _notes(layout: Layout, target: Target) -> tuple[str, ...]:
     """The notes of a layout; beside data that is not the paper's, without those about its numbers."""
     if target.data_set is None:
-        return layout.notes
-    notes = [note for note in layout.notes if not note.startswith(("The paper", "The star", "The plus", "The C3D"))]
-    return (*notes, f"The paper has no numbers for {data_set_words(target.data_set)}.")
+        return (*layout.notes, *layout.paper_notes)
+    return (*layout.notes, f"The paper has no numbers for {data_set_words(target.data_set)}.")
 
 
 def _beside(line: Line, target: Target, footnotes: Footnotes) -> Iterator[TableRow]:
@@ -130,7 +129,7 @@ def _below(line: Line, target: Target, footnotes: Footnotes) -> Iterator[TableRo
     if any(number.reported is not None for number in line.numbers):
         cells = [number.reported_cell for number in line.numbers]
         numbers = () if has_measured else line.numbers
-        yield TableRow(kind=kind, cells=(*line.labels, kind, *cells, ""), numbers=numbers)
+        yield TableRow(kind=kind, cells=(*(line.paper_labels or line.labels), kind, *cells, ""), numbers=numbers)
     if has_measured:
         name = NONE if line.kind == "chance" else "measured"
         cells = [name, *(_measured(line, number) for number in line.numbers), _mark(line, target, footnotes)]

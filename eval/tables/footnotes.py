@@ -26,14 +26,17 @@ class Footnotes:
         self._numbers: dict[str, int] = {}
 
     def mark(self, results: Mapping[str, Combined], *, with_network: bool = True) -> str:
-        """The number of the note about a line's results, by column heading; "" without results."""
+        """The number of the note about a line's results, by column heading; "" without results.
+
+        `with_network`: whether it tells of the network, and of what differs from the paper, whose number is beside it.
+        """
         if not results:
             return ""
         headings: dict[str, list[str]] = {}
         for heading, result in results.items():
             evidence = ", ".join(filter(None, (recipe_words(result.row), evidence_words(result))))
             evidence += f", {result.root}" if self._with_roots else ""
-            if result.reported.differences:
+            if with_network and result.reported.differences:
                 evidence += f"; unlike the paper: {', '.join(result.reported.differences)}"
             headings.setdefault(evidence, []).append(heading)
         words = "; ".join(text if len(headings) == 1 else f"{', '.join(of)}: {text}" for text, of in headings.items())

@@ -67,6 +67,8 @@ class Line:
     """Whether a missing result could be measured."""
     numbers: tuple[Number, ...]
     """One for each column of the target."""
+    paper_labels: tuple[str, ...] = ()
+    """The labels of the paper's numbers, where they differ from those of the measured ones."""
 
     @property
     def results(self) -> list[Combined]:
@@ -166,6 +168,7 @@ def _paper_lines(layout: Layout, target: Target, row: PaperRow, results: Results
             measured = {"method": _with_rates(labels["method"], rates), "variant": variant_words(shown[0].row)}
         yield Line(
             labels=_pick(layout, labels | measured),
+            paper_labels=_pick(layout, labels),
             kind=kind if is_measurable else "published",
             is_measurable=is_measurable,
             numbers=tuple(replace(number, reported=_reported(column, row)) for column, number in numbers),

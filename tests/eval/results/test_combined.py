@@ -123,3 +123,10 @@ def test_damage_and_missing_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere does not exist"):
         combine([tmp_path / "nowhere"])
     assert combine([]) == []
+
+
+def test_rows_of_earlier_versions_belong_to_later_ones_of_the_same_weights(tmp_path: Path) -> None:
+    for split, later in ((1, {}), (2, {"changes": {"data.crop": 56}})):
+        write_result(tmp_path, "transfer", "finetune", RIGHT, pretraining=pretraining_of() | later, split=split)
+    (result,) = combine([tmp_path])
+    assert result.num_splits == 2

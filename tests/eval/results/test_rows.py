@@ -11,8 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers_results import pretraining_of, write_result
 
-from eval.results.rows import Metric, Row, VideoScores, find_rows, group_of_key, read_row, read_scores, write_row
+from eval.results.rows import (
+    ROW_NAME,
+    Metric,
+    Row,
+    VideoScores,
+    find_rows,
+    group_of_key,
+    read_row,
+    read_scores,
+    write_row,
+)
 from shardify.errors import UsageError, WorkError
 
 KEYS = ("Punch__v_Punch_g03_c02", "Punch__v_Punch_g03_c04", "PushUps__v_PushUps_g03_c01", "mine, not UCF101's")
@@ -209,3 +220,16 @@ def test_hmdb51_s_test_videos_come_from_478_sources(data_dir: Path) -> None:
         names = [line.split()[0] for line in path.read_text().splitlines() if line.split()[1] == "2"]
         groups.update(group_of_key(f"{class_name}__{name.removesuffix('.avi')}", class_name) for name in names)
     assert (groups.total(), len(groups), max(groups.values())) == (1530, 478, 28)
+
+
+def test_rows_of_earlier_versions_read(tmp_path: Path) -> None:
+    """They lack `network_config`; only those of random weights told the network, in their config."""
+    drawn: dict[str, Any] = {"network": {"kind": "c3d", "width": 0.25}}
+    for name, pretraining, config in (("old", pretraining_of(), {}), ("drawn", None, drawn)):
+        folder = write_result(
+            tmp_path, "transfer", "finetune", [1, 0], network=name, pretraining=pretraining, config=config
+        )
+        values = json.loads((folder / ROW_NAME).read_text())
+        del values["network_config"]
+        (folder / ROW_NAME).write_text(json.dumps(values))
+        assert read_row(folder).options == config.get("network", {})

@@ -274,8 +274,9 @@ def test_both_variants_of_a_network_stand_beside_the_paper_s_number(tmp_path: Pa
     notes = [next(n for n in tables["table2"].notes if n.startswith(f"[{line[-1]}]")) for line in lines]
     assert "unlike the paper" not in notes[0]
     assert notes[1].endswith("; unlike the paper: torchvision's network, 40.7 GMAC a clip (paper 8.1).")
-    retrieved = [row.cells[2] for row in tables["table4"].rows if row.kind == "measured"]
-    assert retrieved == ["authors'", "torchvision's"]
+    retrieved = [row.cells[2:4] for row in tables["table4"].rows if row.kind in ("paper", "measured")]
+    paper = ("authors'", "paper")
+    assert retrieved == [paper, ("authors'", "measured"), paper, ("torchvision's", "measured")]
 
 
 def test_probes_have_a_column_for_each_network_and_the_labels_in_order(tmp_path: Path) -> None:
