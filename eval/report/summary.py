@@ -34,11 +34,11 @@ def summary_sentences(pretraining: Pretraining | None, results: Sequence[Combine
 
 
 def _main_numbers(results: Sequence[Combined]) -> str:
-    """The main number of an evaluation's first network, and of random weights in the same variant."""
+    """The main number of an evaluation's first network, and of all random weights in the same variant."""
     row = results[0].row
     shown = [results[0]]
     if row.pretraining is not None:
         rivals = [r for r in results if r.row.pretraining is None and r.row.architecture != "none"]
-        shown += [r for r in rivals if (r.row.variant, r.row.data_set) == (row.variant, row.data_set)][:1]
+        shown += [r for r in rivals if (r.row.variant, r.row.data_set) == (row.variant, row.data_set)]
     numbers = [f"{r.row.network} {number_words(r.main_metric, r.metrics[r.main_metric].value)}" for r in shown]
     return f"{words_for(row.evaluation).short} ({row.variant}): {', '.join(numbers)}"
