@@ -19,11 +19,15 @@ from helpers_s3 import S3Server, given_server, moto_server, remove_all
 from helpers_shards import NUM_VIDEOS, build_config, contents, make_source
 
 import shardify.build.archives.writer
+import shardify.build.shard_writer
 from shardify.build.run import build
 from shardify.build.shard_writer import decode_source
-from shardify.frames.decoding import Frames, VideoError
+from shardify.frames.decoding import Frames, VideoError, decode_video
+from shardify.frames.ffmpeg_command import FramesConfig
+from shardify.frames.memory_file import MemoryFile
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+Decoded = dict[tuple[str, bytes, FramesConfig], Frames]
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in its background jobs
 
 
@@ -154,6 +158,34 @@ def archives(archived_source: Path, tmp_path: Path) -> Path:
     """A copy of `archived_source`'s archives, to be changed, with the lists beside it."""
     (tmp_path / "lists").symlink_to(archived_source / "lists")
     return Path(shutil.copytree(archived_source / "archives", tmp_path / "archives"))
+
+
+@pytest.fixture(scope="session")
+def decoded_before() -> Decoded:
+    """The frames of each video that a build of this session decoded, by ending, contents and settings."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def decode_each_video_once(monkeypatch: pytest.MonkeyPatch, decoded_before: Decoded) -> None:
+    """Builds in this process decode equal files once: most of a build's time goes into starting ffmpeg.
+
+    Their worker processes, and the builds of the fixtures that tests compare with, decode as ever.
+    """
+
+    def decode(video: Path | MemoryFile, config: FramesConfig) -> Frames:
+        if isinstance(video, MemoryFile):
+            suffix, data = "memory", os.pread(video.fileno(), video.num_bytes, 0)
+        elif video.is_file() and os.access(video, os.R_OK):
+            suffix, data = video.suffix, video.read_bytes()
+        else:
+            return decode_video(video, config)
+        key = (suffix, data, config)
+        if key not in decoded_before:
+            decoded_before[key] = decode_video(video, config)
+        return decoded_before[key]
+
+    monkeypatch.setattr(shardify.build.shard_writer, "decode_video", decode)
 
 
 @pytest.fixture

@@ -261,7 +261,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "another crop": (
         [network(kind="checkpoint", path="{run}"), "data.crop=32"],
         2,
-        "trained on crops of 24 pixels, which its fully connected layers demand",
+        "trained on crops of 16 pixels, which its fully connected layers demand",
     ),
     "damaged": ([network(kind="checkpoint", path="{cut.safetensors}")], 1, "cut.safetensors is damaged"),
     "foreign": ([network(kind="checkpoint", path="{foreign.safetensors}")], 1, "or was not exported by this program"),

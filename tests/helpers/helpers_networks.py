@@ -28,12 +28,12 @@ def meta_backbone(config: NetworkConfig, **size: int) -> Backbone:
         return build_backbone(config, **size)
 
 
-def narrow(config: NetworkConfig, *, seed: int = 0, crop: int = 24, num_frames: int = 16) -> Backbone:
+def narrow(config: NetworkConfig, *, seed: int = 0, crop: int = 16, num_frames: int = 16) -> Backbone:
     torch.manual_seed(seed)
     return build_backbone(config.model_copy(update={"width": 0.125}), crop=crop, num_frames=num_frames)
 
 
-def random_clips(num_clips: int = 2, crop: int = 24, num_frames: int = 16) -> Tensor:
+def random_clips(num_clips: int = 2, crop: int = 16, num_frames: int = 16) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.rand((num_clips, 3, num_frames, crop, crop), generator=generator) * 2 - 1
 

@@ -32,7 +32,7 @@ def tiny_values(shards: Path | str, out: Path | str, **changes: Any) -> dict[str
         "out": str(out),
         "seed": 3,
         "epochs": 2,
-        "data": {"crop": 24, "videos_per_batch": 5, "num_workers": 0},
+        "data": {"crop": 16, "videos_per_batch": 5, "num_workers": 0},
         "network": {"kind": "c3d", "width": 0.05},
         "optimizer": {"learning_rate": 1e-3},
         "device": "cpu",

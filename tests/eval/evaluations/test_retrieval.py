@@ -153,7 +153,7 @@ def test_again_nothing_is_measured(config: Path, out: Path, monkeypatch: pytest.
     [
         (["retrieval.features.stride=2"], "retrieval.features.stride was 4, now 2"),
         (["retrieval.top=[1]"], "retrieval.top was [1, 5, 10, 20, 50], now [1]"),
-        (["data.crop=16", "retrieval.networks=[colour]"], "data.crop was 24, now 16"),
+        (["data.crop=24", "retrieval.networks=[colour]"], "data.crop was 16, now 24"),
         (
             ["retrieval.networks=[difference]", "networks.difference.features=colour"],
             "network.features was 'difference'",

@@ -30,7 +30,7 @@ from shardify.frames.ffmpeg_command import FramesConfig
 from stream_train.training.exports import load_model
 
 KEYS = ucf_keys()
-CROP = 24
+CROP = 16
 pytestmark = pytest.mark.usefixtures("blank_charts")
 
 
@@ -164,7 +164,7 @@ def test_the_split_and_data_set_that_are_tested_on(
         (["saliency.networks=[]"], 2, "saliency explains networks that were trained"),
         (["saliency.videos=[v_X]"], 2, f"split test1 has no video 'v_X'; keys look like '{KEYS[16]}'"),
         ([f"saliency.videos=[{KEYS[0]}]"], 2, f"split test1 has no video '{KEYS[0]}'"),
-        (["data.crop=32"], 2, "network.safetensors was trained on crops of 24 pixels, but data.crop is 32"),
+        (["data.crop=32"], 2, "network.safetensors was trained on crops of 16 pixels, but data.crop is 32"),
         (["splits=[7]"], 2, "no split 'test7'"),
         (["saliency.num_videos=0"], 2, "saliency.num_videos = 0"),
         (["networks.pretrained.path=nowhere"], 2, "there is no file network.safetensors"),

@@ -40,7 +40,7 @@ from stream_train.training.exports import load_model
 KEYS = ucf_keys()
 TEST_VIDEOS = range(16, 24)
 """Numbers of the videos of test1, which is the third shard."""
-CROP, STRIDE = 24, 4
+CROP, STRIDE = 16, 4
 pytestmark = pytest.mark.usefixtures("blank_charts")
 
 

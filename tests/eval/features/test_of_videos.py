@@ -32,7 +32,7 @@ from torch import Tensor
 from stream_train.data.reader import FrameReader, open_shard_set
 from stream_train.training.exports import load_backbone
 
-CROP = 24
+CROP = 16
 pytestmark = pytest.mark.usefixtures("blank_charts")
 Vectors = npt.NDArray[np.float32]
 QUICK = ("--set", "num_workers=0", "--set", "build_workers=1", "--set", "threads=1", "--set", "device=cpu")
@@ -139,7 +139,7 @@ def test_both_formats_hold_the_same_and_how_it_came_about(world: tuple[Path, Pat
         assert both[0] == both[1]
     fingerprint = open_shard_set(shards, "test1").fingerprint
     expected = {
-        "layer": "pooled", "stride": 4, "clips_per_video": 10, "crop": 24, "resize": None, "data_set": "ucf101-tiny",
+        "layer": "pooled", "stride": 4, "clips_per_video": 10, "crop": 16, "resize": None, "data_set": "ucf101-tiny",
         "split": "test1", "fingerprint": fingerprint,
     }  # fmt: skip
     assert one.metadata.items() >= expected.items()
@@ -201,7 +201,7 @@ def slow_vectors_of(shards: Path, run: Path, order: Sequence[str]) -> dict[str, 
         for start in even_starts(num_frames, 4):
             frames = [(start + i * stride) % num_frames for i in range(16)]
             jpegs = reader.read(position, sorted(set(frames)))
-            pictures = [simplejpeg.decode_jpeg(jpegs[frame])[12:36, 20:44] / 127.5 - 1 for frame in frames]
+            pictures = [simplejpeg.decode_jpeg(jpegs[frame])[16:32, 24:40] / 127.5 - 1 for frame in frames]
             clips.append(np.array(pictures))
         batch = torch.tensor(np.array(clips), dtype=torch.float32).permute(0, 4, 1, 2, 3)
         vectors[name] = slow_vector(run, batch, "pooled")
@@ -321,8 +321,8 @@ def test_videos_without_labels_serve_the_questions_about_time_alone(world: tuple
         ("a file", (), 2, "is a file; give a folder of videos or of shards"),
         ("empty", (), 2, "none of its 0 files ends like a video"),
         ("broken", (), 2, "holds no samples"),
-        ("shards", ("--set", "crop=32"), 2, "which its fully connected layers demand, but crop is 32; set crop=24"),
-        ("shards", ("--set", "resize=[20, 20]"), 2, "crop = 24 does not fit into frames of 20x20"),
+        ("shards", ("--set", "crop=32"), 2, "which its fully connected layers demand, but crop is 32; set crop=16"),
+        ("shards", ("--set", "resize=[12, 12]"), 2, "crop = 16 does not fit into frames of 12x12"),
         ("shards", ("--set", "features.layers=x"), 2, "unknown key features.layers (did you mean layer?)"),
         ("shards", ("--set", "features.layer=conv"), 2, "features.layer = 'conv'"),
         ("shards", ("--set", "precision=bfloat16"), 2, "precision is bfloat16, but on a CPU"),

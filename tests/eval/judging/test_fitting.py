@@ -66,7 +66,7 @@ def pretrained(name: str) -> Backbone:
 def setting_of(shards: Path, root: Path, name: str = "c3d", **changes: Any) -> Setting:
     """A setting on an exported network, narrow and with statistics that matter."""
     config = CONFIGS[name].model_copy(update={"width": 0.125})
-    metadata = {"network": config.model_dump(mode="json"), "crop": 24, "num_frames": 16}
+    metadata = {"network": config.model_dump(mode="json"), "crop": 16, "num_frames": 16}
     root.mkdir(exist_ok=True)
     export_weights(root / "backbone.safetensors", pretrained(name), metadata)
     networks = {"pretrained": {"kind": "checkpoint", "path": str(root / "backbone.safetensors")}}
@@ -260,7 +260,7 @@ def test_other_weights_are_another_training(trained: Setting, tmp_path: Path) ->
     setting = setting_of(Path(trained.config.shards), root)
     path = root / "backbone.safetensors"
     config = setting.network.config.model_dump(mode="json")
-    export_weights(path, narrow(CONFIGS["c3d"], seed=8), {"network": config, "crop": 24, "num_frames": 16})
+    export_weights(path, narrow(CONFIGS["c3d"], seed=8), {"network": config, "crop": 16, "num_frames": 16})
     changed = tiny_setting(setting.config)
     with pytest.raises(UsageError, match=r"question\.weights was '[0-9a-f]+\.\.\., now '[0-9a-f]+"):
         fit_model(changed, fit_of(changed, epochs=1))

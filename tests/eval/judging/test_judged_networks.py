@@ -23,7 +23,7 @@ from shardify.errors import UsageError, WorkError
 from stream_train.training.config import PretrainConfig
 from stream_train.training.exports import load_backbone
 
-CROP = 24
+CROP = 16
 pytestmark = pytest.mark.usefixtures("blank_charts")
 TORCHVISION = {"kind": "r3d18", "variant": "torchvision"}
 MEAN, DEVIATION = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)

@@ -89,7 +89,7 @@ def test_fully_connected_layers_of_c3d_are_drawn_anew() -> None:
 
 @pytest.mark.parametrize(
     ("name", "conv_dim"),
-    [("r3d18", (64, 2, 2, 2)), ("r3d18-official", (64, 4, 1, 1)), ("r2plus1d18-official", (64, 2, 2, 2))],
+    [("r3d18", (64, 2, 1, 1)), ("r3d18-official", (64, 4, 1, 1)), ("r2plus1d18-official", (64, 2, 1, 1))],
 )
 def test_networks_without_fully_connected_layers_get_two(name: str, conv_dim: tuple[int, ...]) -> None:
     """On all of the last convolution's output, 64 channels of these narrow networks; with 4 * 64 units each."""
@@ -121,7 +121,7 @@ def test_equal_seeds_give_equal_new_layers(name: str) -> None:
     """Whatever the weights of the network, so that networks are compared with the same draws."""
     backbone, config = pretrained(name), CONFIGS[name].model_copy(update={"width": 0.125})
     networks = [
-        Network(name="any", config=config, crop=24, state=state, weights="", pretraining=None)
+        Network(name="any", config=config, crop=16, state=state, weights="", pretraining=None)
         for state in (None, backbone.state_dict())
     ]
     for new_fully_connected in (False, True):

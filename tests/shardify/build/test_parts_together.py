@@ -20,7 +20,7 @@ from shardify.build.description import read_description
 from shardify.build.plan import Part, make_plan
 from shardify.build.planned import find_shards
 from shardify.build.run import build, build_part, write_final_objects
-from shardify.build.shard_writer import Recipe, decode_source
+from shardify.build.shard_writer import decode_source
 from shardify.build.summary import PartSummary
 from shardify.catalogs import read_catalog
 from shardify.errors import UnfinishedError
@@ -93,21 +93,13 @@ def test_a_shard_that_comes_out_as_it_was_is_not_written(
 class Ends:
     """Two ways in which a part ends, in a build whose shard 1 may be replaced."""
 
-    def __init__(self, source: Path, lacking: Path, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, source: Path, lacking: Path, folder: Path) -> None:
         self.outcomes: Counter[str] = Counter()
         self._lacking, self._folder = lacking, folder
         self._config = build_config(source, folder)
         self._catalog = read_catalog(self._config.source)
         self._plan = make_plan(self._catalog, self._config.videos_per_shard, self._config.seed)
         self._description = read_description(FolderStore(lacking))
-        decoded: dict[Path, Frames | VideoError] = {}
-
-        def decode(path: Path, recipe: Recipe) -> Frames | VideoError:
-            if path not in decoded:
-                decoded[path] = decode_source(path, recipe)
-            return decoded[path]
-
-        patch.setattr(shardify.build.shard_writer, "decode_source", decode)
 
     def begin(self, *, has_manifest: bool) -> FolderStore:
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -142,8 +134,8 @@ class Ends:
 
 
 @pytest.fixture
-def ends(source: Path, lacking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ends:
-    return Ends(source, lacking, tmp_path / "out", monkeypatch)
+def ends(source: Path, lacking: Path, tmp_path: Path) -> Ends:
+    return Ends(source, lacking, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

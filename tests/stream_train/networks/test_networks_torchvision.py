@@ -31,7 +31,7 @@ def test_weights_travel_both_ways_and_give_the_same_numbers(config: NetworkConfi
     load_torchvision(backbone, original.state_dict())
     head = build_head(backbone.feature_dim, 5)
     head.load_state_dict(original.fc.state_dict())
-    clips = random_clips(num_frames=4)
+    clips = random_clips(crop=24, num_frames=4)
     torch.testing.assert_close(head(backbone(clips)), original(clips))
     state = to_torchvision(backbone, head)
     with torch.device("meta"):

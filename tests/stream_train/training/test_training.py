@@ -82,7 +82,7 @@ def test_the_exported_backbone_is_the_checkpoint_s(whole_run: Path, small_datase
     manifest = json.loads((small_dataset / "manifest.json").read_text())
     assert metadata["step"] == NUM_STEPS
     assert metadata["data_set.num_samples"] == manifest["num_samples"]
-    assert (metadata["crop"], metadata["num_frames"], metadata["seed"]) == (24, 16, 3)
+    assert (metadata["crop"], metadata["num_frames"], metadata["seed"]) == (16, 16, 3)
 
 
 @pytest.mark.parametrize("killed_after", [2, 7])
