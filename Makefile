@@ -159,7 +159,7 @@ docs: ## the pages in docs/ as a site, built strictly
 	$(BIN)/mkdocs build --strict
 
 test: install ## the quick tests; lists the ten slowest
-	$(BIN)/python -m pytest -m 'not slow' -n $(PYTEST_WORKERS) --durations=10
+	$(BIN)/python -m pytest -m 'not slow' -n $(PYTEST_WORKERS) --dist worksteal --durations=10
 
 test-slow: install ## the tests that start and kill real processes, or take long
 	$(BIN)/python -m pytest -m slow

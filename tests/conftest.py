@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,7 +27,9 @@ from shardify.frames.ffmpeg_command import FramesConfig
 from shardify.frames.memory_file import MemoryFile
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+Decode = Callable[[Path | MemoryFile, FramesConfig], Frames]
 Decoded = dict[tuple[str, bytes, FramesConfig], Frames]
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # OpenMP's threads spin while they wait for a core that others use
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in its background jobs
 
 
@@ -167,7 +169,7 @@ def decoded_before() -> Decoded:
 
 
 @pytest.fixture(autouse=True)
-def decode_each_video_once(monkeypatch: pytest.MonkeyPatch, decoded_before: Decoded) -> None:
+def decode_once(decoded_before: Decoded) -> Iterator[Decode]:
     """Builds in this process decode equal files once: most of a build's time goes into starting ffmpeg.
 
     Their worker processes, and the builds of the fixtures that tests compare with, decode as ever.
@@ -185,7 +187,9 @@ def decode_each_video_once(monkeypatch: pytest.MonkeyPatch, decoded_before: Deco
             decoded_before[key] = decode_video(video, config)
         return decoded_before[key]
 
-    monkeypatch.setattr(shardify.build.shard_writer, "decode_video", decode)
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(shardify.build.shard_writer, "decode_video", decode)
+        yield decode
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from eval.evaluations.before_after_rows import (
     evaluate_before_after,
     frames_of_piece,
 )
-from eval.evaluations.seam import seam_features
+from eval.evaluations.seam import seam_answers, seam_features
 from eval.judging.fitting import Fit
 from eval.judging.models import JudgedModel
 from eval.judging.setting import Setting
@@ -43,9 +43,14 @@ from stream_train.transformations.sampling import ClipPlan
 
 PIECE = {1: 8, 4: 29}
 """Stride -> frames from the first to the last of 8."""
-lengths = pytest.mark.parametrize(
-    ("num_frames", "stride"), [(16, 1), (17, 1), (20, 1), (32, 1), (36, 1), (58, 4), (59, 4), (74, 4), (78, 4)]
-)
+lengths = pytest.mark.parametrize(("num_frames", "stride"), [(16, 1), (17, 1), (36, 1), (58, 4), (59, 4), (78, 4)])
+SEAM = "eval.evaluations.before_after_rows.seam_answers"
+
+
+@pytest.fixture(autouse=True)
+def untrained_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The baseline, which takes longer than all the rest, is trained only where it is what is tested."""
+    monkeypatch.setattr(SEAM, lambda *_: lambda batch: batch.target)
 
 
 def draws(number: int) -> SampleDraws:
@@ -210,6 +215,7 @@ def test_the_seam_gives_near_pieces_away_and_matched_ones_not(tmp_path: Path, mo
         num_classes=NUM_CLASSES,
         jpeg=telling_jpeg,
     )
+    monkeypatch.setattr(SEAM, seam_answers)
     found = {}
     for rule in ("near", "matched"):
         row, [(_, plan)], _ = evaluated(monkeypatch, long_ramp, tmp_path / rule, order_of, before_after__gap=rule)
@@ -225,7 +231,11 @@ def test_the_seam_gives_near_pieces_away_and_matched_ones_not(tmp_path: Path, mo
 
 
 def evaluated(
-    monkeypatch: pytest.MonkeyPatch, shards: Path, out: Path, answer: Callable[[Tensor], Tensor], **changes: Any
+    monkeypatch: pytest.MonkeyPatch,
+    shards: Path,
+    out: Path,
+    answer: Callable[[Tensor], Tensor],
+    **changes: Any,
 ) -> tuple[Row, list[tuple[Setting, Fit]], list[str]]:
     """The row of a model that answers by the frame numbers of a clip; what was to be fitted; what was said."""
     fits: list[tuple[Setting, Fit]] = []

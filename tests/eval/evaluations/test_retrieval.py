@@ -249,6 +249,7 @@ def test_splits_seeds_and_another_data_set(world: tuple[Path, Path], tmp_path: P
     assert all(neighbour["class"] == class_of(neighbour["key"]) for each in found.values() for neighbour in each)
 
 
+@pytest.mark.slow
 def test_weights_of_torchvision_and_random_ones_like_them(tmp_path: Path) -> None:
     """Full width, from a file."""
     file = torchvision_file(tmp_path / "r3d_18.pth")

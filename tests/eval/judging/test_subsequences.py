@@ -22,7 +22,7 @@ from eval.judging.subsequences import (
 )
 from stream_train.draws import SampleDraws
 
-LENGTHS = range(1, 401)
+LENGTHS = (*range(1, 161), 255, 256, 257, 400)
 STRIDES = (1, 2, 3, 4, 7)
 DRAWS = SampleDraws(0, 0, 0)
 

@@ -20,7 +20,7 @@ import shardify.build.shard_writer
 import shardify.inspection.verify
 from shardify.build.config import BuildConfig
 from shardify.build.run import build
-from shardify.frames.decoding import Frames, VideoError, decode_video
+from shardify.frames.decoding import Frames, VideoError
 from shardify.inspection.verify import VerifyReport, verify
 from shardify.shards.format import shard_name
 from shardify.shards.index import ShardIndex, read_index
@@ -214,11 +214,13 @@ def test_impossible_labels_and_lengths(copy: Path) -> None:
     assert f"shard 0, sample {first.key}: {first.num_frames} frames, but min_frames is 39" in found
 
 
-def test_deep_finds_pictures_that_do_not_decode(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deep_finds_pictures_that_do_not_decode(
+    source: Path, tmp_path: Path, decode_once: Callable[..., Frames], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A writer that packed rubbish with sound checksums: only decoding shows it."""
 
     def spoil(path: Path, *args: object) -> Frames:
-        frames = decode_video(path, *args)  # type: ignore[arg-type]
+        frames = decode_once(path, *args)
         if "Spin_g02_c02" not in path.name:
             return frames
         jpegs = list(frames.jpegs)
@@ -257,11 +259,13 @@ def test_deep_compares_what_stock_webdataset_sees_with_the_index(copy: Path) -> 
     assert f"shard 0, sample {first}: stock WebDataset finds {second} in its place" in found
 
 
-def test_shards_of_rejects_are_sound(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_of_rejects_are_sound(
+    source: Path, tmp_path: Path, decode_once: Callable[..., Frames], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(path: Path, *args: object) -> Frames:
         if "_g01_" in path.name:
             raise VideoError(status="transient", reason="read error")
-        return decode_video(path, *args)  # type: ignore[arg-type]
+        return decode_once(path, *args)
 
     monkeypatch.setattr(shardify.build.shard_writer, "decode_video", fail)
     build(few_videos(source, tmp_path, max_rejected_share=1.0))
