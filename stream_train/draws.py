@@ -53,6 +53,10 @@ class Purpose(enum.IntEnum):
     PIECES_START = 15
     PIECES_ORDER = 16
     SCALE = 17
+    TASK_START = 18
+    TASK_CHOICE = 19
+    TASK_ORDER = 20
+    TASK_PIXELS = 21
 
 
 class _Generator(threading.local):

@@ -5,7 +5,6 @@ In: labelled splits. Out: the task for the training loop, the scores of the test
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +13,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from eval.judging.config import ShortRule
 from eval.judging.fitting import Fit, fit_model
 from eval.judging.samples import Samples, scores_of
 from eval.judging.setting import Setting, write_result
-from eval.judging.subsequences import TestClips, draw_subsequence
+from eval.judging.subsequences import TestClips
 from eval.judging.testing import per_video_means
 from eval.pictures.charts import class_figure
 from eval.results.rows import Row, VideoScores
 from shardify.arrays import FloatArray, IntArray
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
-from stream_train.draws import SampleDraws
+from stream_train.tasks.action_labels import ACTION
 from stream_train.tasks.base import ClipModel
-from stream_train.tasks.question import Question
 from stream_train.training.pictures import draw_confusion
-from stream_train.transformations.sampling import ClipPlan
 
-HEAD = "action"
 CONFUSION_NAME = "confusion.png"
 CLASSES_NAME = "classes.png"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActionTask(Question):
-    """The question: which of the data set's classes does a clip show?"""
-
-    classes: tuple[str, ...]
-    stride: int
-    still: bool = False
-    """Clips repeat one frame."""
-    rule: ShortRule = "exact"
-    head: str = HEAD
-
-    def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
-        return (draw_subsequence(num_frames, draws, self.stride, still=self.still, rule=self.rule),)
-
-    def targets(self, batch: Batch) -> Tensor:
-        return batch.label
 
 
 def fit_and_test(setting: Setting, plan: Fit, clips: TestClips) -> VideoScores:
@@ -66,11 +43,11 @@ def fit_and_test(setting: Setting, plan: Fit, clips: TestClips) -> VideoScores:
 
 
 def class_probabilities(setting: Setting, model: ClipModel, clips: TestClips) -> FloatArray:
-    """float64 (V, K): softmax of the head HEAD, averaged over the clips of each test video."""
+    """float64 (V, K): softmax of the head ACTION, averaged over the clips of each test video."""
     model.eval()
 
     def rows_of(batch: Batch) -> tuple[Tensor, Tensor]:
-        return torch.softmax(model(prepare_clips(batch))[HEAD].float(), dim=1), batch.sample
+        return torch.softmax(model(prepare_clips(batch))[ACTION].float(), dim=1), batch.sample
 
     return per_video_means(
         rows_of,

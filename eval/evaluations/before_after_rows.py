@@ -15,22 +15,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from eval.config import EvalConfig
 from eval.evaluations.before_after import BEFORE_AFTER, GapRule
 from eval.evaluations.seam import seam_answers
 from eval.evaluations.temporal import TemporalQuestion, temporal_row
-from eval.judging.models import JudgedModel
 from eval.judging.setting import Say, settings_of
-from eval.judging.subsequences import plan_of
 from eval.results.rows import SEAM_METRIC, Row
 from shardify.arrays import IntArray
-from stream_train.data.batch import Batch
+from stream_train.data.plans import ClipPlan
 from stream_train.draws import Purpose, SampleDraws, Stream
 from stream_train.tasks.question import Question
 from stream_train.training.distributed import World
-from stream_train.transformations.sampling import ClipPlan
 from stream_train.transformations.sequences import CLIP_LENGTH
 
 PIECE_LENGTH = CLIP_LENGTH // 2
@@ -71,10 +67,10 @@ def draw_pieces(
     widened = gap + (_extra_jump(stride) if rule == "matched" else 0)
     starts = draws.stream(Purpose.PIECES_START, item)
     first, second = _pieces(num_frames, starts, stride, widened)
-    before = plan_of(np.concatenate((first, second)), target=BEFORE)
+    before = ClipPlan(indices=np.concatenate((first, second)), targets={BEFORE_AFTER.name: BEFORE})
     if rule == "matched":
         first, second = _pieces(num_frames, starts, stride, gap)
-    return before, plan_of(np.concatenate((second, first)), target=AFTER)
+    return before, ClipPlan(indices=np.concatenate((second, first)), targets={BEFORE_AFTER.name: AFTER})
 
 
 def _pieces(num_frames: int, starts: Stream, stride: int, gap: int) -> tuple[IntArray, IntArray]:
@@ -101,9 +97,6 @@ class BeforeAfterTask(Question):
         clips = draw_pieces(num_frames, draws, self.stride, self.rule)
         return (clips[draws.stream(Purpose.PIECES_ORDER).integer(0, 2)],)
 
-    def targets(self, batch: Batch) -> Tensor:
-        return batch.target
-
 
 @dataclass(frozen=True, kw_only=True)
 class BeforeAfterTests:
@@ -126,7 +119,6 @@ def evaluate_before_after(config: EvalConfig, world: World, say: Say) -> list[Ro
         section=section,
         task=BeforeAfterTask(stride=section.stride, rule=section.gap),
         tests=BeforeAfterTests(stride=section.stride, rule=section.gap, count=section.tests_per_video),
-        model=JudgedModel,
         measure=lambda answers, right: (answers == right)[:, None],
         chance={"accuracy": 1 / 2},
         baseline=(SEAM_METRIC, seam_answers),

@@ -8,7 +8,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from eval.evaluations.base import Evaluation, FrozenSection
 from eval.features.config import FeatureConfig, LabelBudget, LinearConfig, NeighboursConfig
-from eval.judging.config import ShortRule
+from stream_train.transformations.config import ShortRule
 
 if TYPE_CHECKING:
     from eval.evaluations.base import Run

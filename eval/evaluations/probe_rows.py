@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 
 from eval.config import EvalConfig
-from eval.evaluations.actions import ActionTask, action_scores, fit_and_test, write_action_result
+from eval.evaluations.actions import action_scores, fit_and_test, write_action_result
 from eval.evaluations.probe import ALL_LABELS, PROBE, ProbeSection
 from eval.features.config import LabelBudget
 from eval.features.extraction import features_of
@@ -26,6 +26,7 @@ from eval.pictures.label_curves import draw_label_curves
 from eval.results.rows import Row, VideoScores, is_of_rows
 from shardify.arrays import IntArray
 from shardify.storage.work_folder import work_folder
+from stream_train.tasks.action_labels import ActionLabels
 from stream_train.training.distributed import World
 
 
@@ -83,7 +84,7 @@ def fit_fully_connected(
     plan = Fit(
         evaluation=evaluation,
         variant=variant,
-        task=ActionTask(classes=setting.train.classes, stride=section.stride, still=still, rule=section.short_videos),
+        task=ActionLabels(classes=setting.train.classes, stride=section.stride, still=still, rule=section.short_videos),
         epochs=epochs_of_fewer(section.epochs, len(setting.train), num_videos),
         optimizer=setting.optimizer_of(section.optimizer),
         new_fully_connected=True,

@@ -19,7 +19,6 @@ from eval.judging.config import CheckpointWeights
 from eval.judging.networks import entry_of, export_of
 from eval.judging.samples import Samples, open_samples
 from eval.judging.setting import Say
-from eval.judging.subsequences import num_starts, plan_of, subsequence
 from eval.pictures.saliency import SaliencyBlock, SaliencyRow, saliency_figure, saliency_movie
 from eval.results.rows import Row
 from shardify.errors import UsageError
@@ -28,12 +27,13 @@ from shardify.storage.work_folder import work_folder
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.data.evaluation_pass import each_video_whole
+from stream_train.data.plans import ClipPlan
 from stream_train.draws import SampleDraws
 from stream_train.tasks.base import ClipModel
 from stream_train.training.distributed import World
 from stream_train.training.exports import NETWORK_NAME, load_model
 from stream_train.training.precision import place_model
-from stream_train.transformations.sampling import ClipPlan
+from stream_train.transformations.subsequences import num_starts, plan_of, subsequence
 
 PICTURE_NAME = "saliency.png"
 MOVIE_NAME = "saliency.mp4"

@@ -11,11 +11,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from eval.evaluations.before_after import BEFORE_AFTER
 from eval.judging.setting import Setting
 from shardify.arrays import IntArray
 from stream_train.data.batch import Batch
 from stream_train.data.evaluation_pass import each_video_whole
-from stream_train.transformations.sampling import DrawClips
+from stream_train.data.plans import DrawClips
 
 _LEAST = 1e-6
 """Below the smallest difference of two grey frames that are not equal."""
@@ -38,7 +39,7 @@ def seam_features(frames: Tensor) -> Tensor:
 def seam_answers(setting: Setting, draw: DrawClips, positions: IntArray) -> Callable[[Batch], Tensor]:
     """Fit boosted trees to :func:`seam_features` of the training videos at `positions`; equal on every rank.
 
-    `draw` gives the clips of a video, with the right answers as `target`. The returned function gives int64 (N,)
+    `draw` gives the clips of a video, with their order as target. The returned function gives int64 (N,)
     answers to the clips of a batch.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -53,7 +54,10 @@ def seam_answers(setting: Setting, draw: DrawClips, positions: IntArray) -> Call
         rank=setting.world.rank,
         world_size=setting.world.size,
     )
-    mine = [torch.cat((seam_features(b.frames), b.sample[:, None], b.target[:, None]), dim=1) for b in batches]
+    mine = [
+        torch.cat((seam_features(b.frames), b.sample[:, None], b.targets[BEFORE_AFTER.name][:, None]), dim=1)
+        for b in batches
+    ]
     rows = torch.cat(setting.world.gather(torch.cat(mine) if mine else torch.empty(0, 5)))
     rows = rows[rows[:, 3].argsort(stable=True)]  # the same order for any number of ranks
     model = HistGradientBoostingClassifier(max_iter=100, max_leaf_nodes=8, random_state=0)

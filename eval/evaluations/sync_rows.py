@@ -19,16 +19,13 @@ from torch import Tensor
 from eval.config import EvalConfig
 from eval.evaluations.sync import SYNC
 from eval.evaluations.temporal import TemporalQuestion, temporal_row
-from eval.judging.models import PairModel
 from eval.judging.setting import Say, settings_of
-from eval.judging.subsequences import plan_of
 from eval.results.rows import Row
-from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
+from stream_train.data.plans import ClipPlan
 from stream_train.draws import Purpose, SampleDraws
 from stream_train.tasks.question import Question
 from stream_train.training.distributed import World
-from stream_train.transformations.sampling import ClipPlan
 from stream_train.transformations.sequences import CLIP_LENGTH
 
 MAX_OFFSET = 6
@@ -50,7 +47,10 @@ def pair_plans(num_frames: int, offset: int, draws: SampleDraws, stride: int) ->
     earliest = draws.stream(Purpose.SYNC_START, offset + MAX_OFFSET).integer(0, room + 1)
     starts = (earliest + max(0, -offset) * stride, earliest + max(0, offset) * stride)
     first, second = (
-        plan_of(start + np.arange(CLIP_LENGTH, dtype=np.int64) * stride, target=offset + MAX_OFFSET) for start in starts
+        ClipPlan(
+            indices=start + np.arange(CLIP_LENGTH, dtype=np.int64) * stride, targets={SYNC.name: offset + MAX_OFFSET}
+        )
+        for start in starts
     )
     return first, second
 
@@ -75,8 +75,9 @@ class SyncTask(Question):
         offset = draws.stream(Purpose.SYNC_OFFSET).integer(-MAX_OFFSET, MAX_OFFSET + 1)
         return pair_plans(num_frames, offset, draws, self.stride)
 
-    def targets(self, batch: Batch) -> Tensor:
-        return batch.target[0::2]
+    def merge_maps(self, maps: Tensor) -> Tensor:
+        """psi(v1) - psi(v2) of each pair (section 4)."""
+        return maps[0::2] - maps[1::2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,6 @@ def evaluate_sync(config: EvalConfig, world: World, say: Say) -> list[Row]:
         section=section,
         task=SyncTask(stride=section.stride),
         tests=SyncTests(stride=section.stride),
-        model=PairModel,
         measure=_hits_and_errors,
         # the constant answer with the smallest expected error is 0
         chance={"accuracy": 1 / len(OFFSETS), "mae": sum(map(abs, OFFSETS)) / len(OFFSETS)},

@@ -14,7 +14,6 @@ from torch import Tensor
 from eval.evaluations.before_after import BeforeAfterSection
 from eval.evaluations.sync import SyncSection
 from eval.judging.fitting import Fit, fit_model
-from eval.judging.models import JudgedModel
 from eval.judging.samples import scores_of
 from eval.judging.setting import Setting, details_of, measured_row, write_result
 from eval.judging.testing import per_video_means
@@ -23,8 +22,8 @@ from shardify.arrays import IntArray
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
 from stream_train.data.device_ops import prepare_clips
+from stream_train.data.plans import DrawClips
 from stream_train.tasks.question import Question
-from stream_train.transformations.sampling import DrawClips
 
 _NOT_THE_QUESTION = {"networks", "epochs", "optimizer", "frozen", "frozen_norm", "tests_per_video"}
 """Keys of a section that do not change the training clips, or that a training's settings hold anyway."""
@@ -41,7 +40,6 @@ class TemporalQuestion:
     task: Question
     tests: DrawClips
     """The clips of a test video, drawn with the setting's seed."""
-    model: type[JudgedModel]
     measure: Callable[[Tensor, Tensor], Tensor]
     """Answers int64 (R,), right answers int64 (R,) -> (R, metrics)."""
     chance: dict[str, float]
@@ -78,7 +76,6 @@ def temporal_row(setting: Setting, question: TemporalQuestion) -> Row:
             new_fully_connected=True,
             frozen=section.frozen,
             frozen_norm=section.frozen_norm,
-            model=question.model,
             positions=trained if len(trained) < len(setting.train) else None,
             data=question.data(setting.data),
             details=section.model_dump(mode="json", exclude=_NOT_THE_QUESTION),

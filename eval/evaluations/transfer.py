@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import NonNegativeInt, PositiveInt
 
 from eval.evaluations.base import Evaluation, FitSection
-from eval.judging.config import ShortRule
+from stream_train.transformations.config import ShortRule
 
 if TYPE_CHECKING:
     from eval.evaluations.base import Run

@@ -6,12 +6,13 @@ In: a config's networks and splits. Out, for each: a row, and pictures of the ac
 from __future__ import annotations
 
 from eval.config import EvalConfig
-from eval.evaluations.actions import ActionTask, fit_and_test, write_action_result
+from eval.evaluations.actions import fit_and_test, write_action_result
 from eval.evaluations.transfer import TRANSFER, TransferSection
 from eval.judging.fitting import Fit
 from eval.judging.setting import Say, Setting, details_of, measured_row, settings_of
 from eval.judging.subsequences import TestClips
 from eval.results.rows import Row
+from stream_train.tasks.action_labels import ActionLabels
 from stream_train.training.distributed import World
 
 VARIANT = "finetune"
@@ -34,7 +35,7 @@ def transfer_row(setting: Setting, section: TransferSection) -> Row:
     plan = Fit(
         evaluation=TRANSFER.name,
         variant=VARIANT,
-        task=ActionTask(classes=setting.train.classes, stride=section.stride, rule=section.short_videos),
+        task=ActionLabels(classes=setting.train.classes, stride=section.stride, rule=section.short_videos),
         epochs=section.epochs,
         optimizer=section.optimizer,
         new_fully_connected=False,

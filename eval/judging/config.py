@@ -15,8 +15,6 @@ from stream_train.networks.config import NetworkConfig
 from stream_train.training.config import OptimizerConfig, RunConfig, TrainConfig
 
 FrozenNorm = Literal["evaluation", "training"]
-ShortRule = Literal["exact", "full_steps"]
-"""How many frames a stride needs: 15 * stride + 1, the span of a clip; or 16 * stride, as in the released code."""
 
 
 class SplitPair(StrictModel):

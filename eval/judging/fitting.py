@@ -14,6 +14,7 @@ from eval.judging.models import JudgedModel
 from eval.judging.samples import Samples
 from eval.judging.setting import Setting, weights_of
 from shardify.arrays import IntArray
+from stream_train.data import open_data
 from stream_train.data.config import DataConfig
 from stream_train.tasks.base import ClipTask
 from stream_train.training.config import ValidationConfig
@@ -34,7 +35,6 @@ class Fit:
     new_fully_connected: bool
     frozen: bool = False
     frozen_norm: FrozenNorm = "evaluation"
-    model: type[JudgedModel] = JudgedModel
     positions: IntArray | None = None
     """Training videos to learn from; None is all."""
     data: DataConfig | None = None
@@ -55,10 +55,10 @@ def fit_model(setting: Setting, plan: Fit) -> JudgedModel:
     network = setting.network
 
     def make_model() -> JudgedModel:
-        return plan.model(
+        return JudgedModel(
             network.build(setting.seed),
             network.config,
-            plan.task.head_sizes(),
+            plan.task,
             new_fully_connected=plan.new_fully_connected,
             frozen=plan.frozen,
             frozen_norm=plan.frozen_norm,
@@ -66,8 +66,10 @@ def fit_model(setting: Setting, plan: Fit) -> JudgedModel:
 
     split = setting.train.split or "all"
     setting.say(f"{plan.evaluation} {plan.variant}: {setting.name} on {split}, seed {setting.seed}")
+    config = fit_config(setting, plan)
     run = build_run(
-        fit_config(setting, plan),
+        config,
+        open_data(config.shards, config.split, config.data),
         plan.task,
         network.config,
         make_model,

@@ -1,11 +1,7 @@
-"""Networks with new classifiers: which parts are loaded, new or frozen.
-
-Axes: N clips, P = N / 2 pairs of clips.
-"""
+"""Networks with new classifiers: which parts are loaded, new or frozen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Self
 
 import torch
@@ -21,14 +17,14 @@ from stream_train.networks.base import (
 )
 from stream_train.networks.c3d import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM
 from stream_train.networks.config import NetworkConfig
-from stream_train.tasks.base import ClipModel
+from stream_train.tasks.base import ClipModel, ClipTask, HeadWidth
 
 UNITS_PER_FEATURE = 4
 """Width of new fully connected layers in networks without any: a ResNet with 512 features gets 2048, like C3D."""
 
 
 class JudgedModel(ClipModel):
-    """A backbone with a new linear head for each question; optionally new fully connected layers, frozen convolutions.
+    """A backbone with the new heads of a task; optionally new fully connected layers, frozen convolutions.
 
     `new_fully_connected` draws new hidden layers between the last convolution and the head (section 4, "Ablation");
     networks without such layers get two. `frozen` trains neither the weights nor the BatchNorm of convolutions; with
@@ -39,7 +35,7 @@ class JudgedModel(ClipModel):
         self,
         backbone: Backbone,
         config: NetworkConfig,
-        head_sizes: Mapping[str, int],
+        task: ClipTask,
         *,
         new_fully_connected: bool,
         frozen: bool,
@@ -47,7 +43,8 @@ class JudgedModel(ClipModel):
     ) -> None:
         added = new_fully_connected and backbone.fully_connected is None
         units = UNITS_PER_FEATURE * backbone.feature_dim
-        super().__init__(backbone, head_sizes, config.classifier_init, feature_dim=units if added else None)
+        head_width = HeadWidth.of(backbone, config.classifier_init, features=units if added else None)
+        super().__init__(backbone, task.build_heads(head_width), task.select_frames, task.merge_maps)
         self.added: nn.Sequential | None = None
         if added:
             channels, duration, height, width = backbone.conv_dim
@@ -74,9 +71,6 @@ class JudgedModel(ClipModel):
                 part.eval()
         return self
 
-    def features(self, clips: Tensor) -> Tensor:
-        return self.features_from_conv(self.conv_features(clips))
-
     def conv_features(self, clips: Tensor) -> Tensor:
         """The last convolution's output, float (N, *conv_dim); without a gradient if frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
@@ -88,12 +82,3 @@ class JudgedModel(ClipModel):
             return self.backbone.features_from_conv(conv)
         features: Tensor = self.added(conv.flatten(start_dim=1))
         return features
-
-
-class PairModel(JudgedModel):
-    """Classifies pairs of clips: psi(v1) - psi(v2) of the last convolution goes through new layers (section 4)."""
-
-    def features(self, clips: Tensor) -> Tensor:
-        """Clips (2P, 3, T, H, W), where two neighbours are a pair -> (P, units)."""
-        conv = self.conv_features(clips)
-        return self.features_from_conv(conv[0::2] - conv[1::2])

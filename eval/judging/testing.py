@@ -18,11 +18,11 @@ from shardify.arrays import FloatArray, IntArray
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
 from stream_train.data.evaluation_pass import each_video_whole
+from stream_train.data.plans import DrawClips
 from stream_train.data.reader import ShardSet
 from stream_train.training.config import Precision
 from stream_train.training.distributed import World
 from stream_train.training.precision import autocast, choose_precision
-from stream_train.transformations.sampling import DrawClips
 
 RowsOf = Callable[[Batch], tuple[Tensor, Tensor]]
 """A batch on the device -> rows (R, D), and int64 (R,) the sample of each row."""

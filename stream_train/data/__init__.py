@@ -11,12 +11,12 @@ from stream_train.data.config import DataConfig, SequentialReaderConfig
 if TYPE_CHECKING:
     from shardify.arrays import IntArray
     from stream_train.data.loader import ClipStream
+    from stream_train.data.plans import DrawClips
     from stream_train.data.reader import ShardSet
     from stream_train.data.sequential import SequentialClipStream, TarSet
-    from stream_train.transformations.sampling import DrawClips
 
 DataSet: TypeAlias = "ShardSet | TarSet"
-"""Both have location, split, num_samples, fingerprint, geometry and description."""
+"""Both have location, split, classes, num_samples, fingerprint, geometry and description."""
 
 
 def open_data(location: str | Path, split: str | None, config: DataConfig) -> DataSet:
@@ -52,8 +52,13 @@ def build_stream(
     start_sample: int = 0,
     num_batches: int,
     positions: IntArray | None = None,
+    min_frames: int = 1,
 ) -> ClipStream | SequentialClipStream:
-    """This rank's batches; see `stream_train.data.loader.ClipStream` for the arguments."""
+    """This rank's batches; see `stream_train.data.loader.ClipStream` for the arguments.
+
+    The sequential reader learns a video's length only when it reads it, and then skips those below `min_frames`; for
+    the indexed reader, `positions` leaves them out.
+    """
     from stream_train.data.reader import ShardSet
 
     share = {"seed": seed, "rank": rank, "world_size": world_size, "start_sample": start_sample}
@@ -65,4 +70,4 @@ def build_stream(
         raise UsageError("only the indexed reader can leave samples out; set data.reader.kind to indexed")
     from stream_train.data.sequential import SequentialClipStream
 
-    return SequentialClipStream(data, config, draw, num_batches=num_batches, **share)
+    return SequentialClipStream(data, config, draw, num_batches=num_batches, min_frames=min_frames, **share)

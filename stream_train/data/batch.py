@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from shardify.arrays import ImageArray
-from stream_train.data.clips import ClipView
-from stream_train.transformations.sampling import ClipPlan
+from shardify.arrays import FloatArray, ImageArray
+from stream_train.data.clips import ClipView, shown_frames
+from stream_train.data.plans import ClipPlan
 
 COLOUR_FIELDS = ("brightness", "saturation", "saturation_first", "grey")
 """Columns of Batch.colour."""
@@ -29,22 +29,16 @@ class Batch:
 
     frames: Tensor
     """uint8 (N, T, H, W, C) RGB; permuting it to (N, C, T, H, W) gives channels_last_3d without a copy."""
-    motion: Tensor
-    """int64 (N,) tau: 0 speed, 1 random, 2 periodic, 3 warp."""
-    speed: Tensor
-    """int64 (N,) kappa, -1 where the clip has none."""
-    motion_mask: Tensor
-    """bool (N,) False where the motion loss must ignore the clip."""
     flip: Tensor
     """bool (N,) True where the device must mirror the clip left to right."""
     label: Tensor
     """int64 (N,) class of the video, -1 without a label."""
     sample: Tensor
     """int64 (N,) position of the video in the split."""
-    target: Tensor
-    """int64 (N,) the right answer if the task drew it with the clip, else -1."""
     indices: Tensor
     """int32 (N, T) frame numbers in the video."""
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    """The task's right answers by name: int64 (N,) classes, IGNORED where there is none, or float32 (N, K) vectors."""
     colour: Tensor | None = None
     """float32 (N, T, 4), columns as COLOUR_FIELDS; None leaves colours unchanged."""
 
@@ -54,19 +48,25 @@ class Batch:
             raise ValueError(
                 f"frames must be uint8 ({clips}, {frames}, H, W, C), not {self.frames.dtype} {tuple(self.frames.shape)}"
             )
-        for name in ("motion", "speed", "motion_mask", "flip", "label", "sample", "target"):
+        for name in ("flip", "label", "sample"):
             if (shape := getattr(self, name).shape) != (clips,):
                 raise ValueError(f"{name} must have shape ({clips},), not {tuple(shape)}")
+        for name, target in self.targets.items():
+            if target.shape[:1] != (clips,) or target.ndim != 1 + target.is_floating_point():
+                raise ValueError(
+                    f"target {name} must be classes ({clips},) or vectors ({clips}, K), not {target.dtype} "
+                    f"{tuple(target.shape)}"
+                )
         if self.colour is not None and self.colour.shape != (clips, frames, len(COLOUR_FIELDS)):
             raise ValueError(f"colour must have shape ({clips}, {frames}, 4), not {tuple(self.colour.shape)}")
 
     def __len__(self) -> int:
-        return len(self.motion)
+        return len(self.sample)
 
     def __repr__(self) -> str:
         """Shapes and types, never the numbers."""
         shapes = (
-            f"{name}={str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}" for name, tensor in self._tensors()
+            f"{name}={str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}" for name, tensor in self.tensors()
         )
         return f"Batch({', '.join(shapes)}, device={self.frames.device})"
 
@@ -78,12 +78,15 @@ class Batch:
         """Called by the DataLoader."""
         return self._map(lambda tensor: tensor.pin_memory())
 
-    def _tensors(self) -> list[tuple[str, Tensor]]:
-        values = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return [(name, value) for name, value in values if value is not None]
+    def tensors(self) -> list[tuple[str, Tensor]]:
+        """All tensors by name, the targets last."""
+        values = [(entry.name, getattr(self, entry.name)) for entry in fields(self) if entry.name != "targets"]
+        return [(name, value) for name, value in values if value is not None] + list(self.targets.items())
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        return replace(self, **{name: function(tensor) for name, tensor in self._tensors()})
+        changed = {name: function(tensor) for name, tensor in self.tensors()}
+        targets = {name: changed.pop(name) for name in self.targets}
+        return replace(self, targets=targets, **changed)
 
 
 class BatchBuilder:
@@ -115,20 +118,35 @@ class BatchBuilder:
         return out
 
     def batch(self) -> Batch:
+        """The batch, when all clips are decoded; measures the targets that depend on pixels."""
         assert self._frames is not None
         colours = [view.colour for view in self._views if view.colour is not None]
         return Batch(
             frames=self._frames,
-            motion=torch.tensor([int(plan.motion) for plan in self._plans]),
-            speed=torch.tensor([plan.speed for plan in self._plans]),
-            motion_mask=torch.tensor([plan.motion_mask for plan in self._plans]),
             flip=torch.tensor([view.flip for view in self._views]),
             label=torch.tensor(self._labels),
             sample=torch.tensor(self._samples),
-            target=torch.tensor([plan.target for plan in self._plans]),
+            targets=_stack([self._targets(clip) for clip in range(len(self._plans))]),
             indices=torch.from_numpy(np.stack([plan.indices for plan in self._plans]).astype(np.int32)),
             colour=torch.from_numpy(np.stack(colours)) if colours else None,
         )
+
+    def _targets(self, clip: int) -> Mapping[str, int | FloatArray]:
+        plan = self._plans[clip]
+        if plan.measure is None:
+            return plan.targets
+        assert self._frames is not None
+        return {**plan.targets, **plan.measure(shown_frames(self._frames[clip].numpy(), self._views[clip]))}
+
+
+def _stack(targets: Sequence[Mapping[str, int | FloatArray]]) -> dict[str, Tensor]:
+    """Each name's classes as int64 (N,), or its vectors as float32 (N, K)."""
+    stacked = {}
+    for name, first in targets[0].items():
+        values = [one[name] for one in targets]
+        dtype = np.float32 if np.ndim(first) else np.int64
+        stacked[name] = torch.from_numpy(np.stack(values).astype(dtype))
+    return stacked
 
 
 def _empty_frames(shape: tuple[int, ...]) -> Tensor:

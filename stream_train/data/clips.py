@@ -16,8 +16,8 @@ import torch
 from shardify.arrays import ImageArray
 from shardify.errors import WorkError
 from stream_train.data.config import ClipConfig, FrameSize
+from stream_train.data.plans import ClipPlan
 from stream_train.draws import Purpose, SampleDraws, Stream
-from stream_train.transformations.sampling import ClipPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,8 @@ def draw_views(
     `batch`, the global batch's number, is the key of the draws that a batch shares.
     """
     views = []
-    for clip, plan in enumerate(plans):
+    for number, plan in enumerate(plans):
+        clip = number if plan.view is None else plan.view
         size = config.training_size(stored)
         if config.scale is not None:
             factor = _crop_stream(Purpose.SCALE, draws, batch, clip, config).uniform(*config.scale)
@@ -118,10 +119,14 @@ def decode_clips(
     for frame, places in uses.items():
         sizes = {stored: decode_frame(jpegs[frame], stored, f"{name}: frame {frame}", buffer)}
         for clip, time in places:
-            view = views[clip]
+            view, plan = views[clip], plans[clip]
             if view.size not in sizes:
                 sizes[view.size] = _resized(sizes[stored], view.size)
-            out[clip, time] = sizes[view.size][view.top : view.top + crop, view.left : view.left + crop]
+            pixels = sizes[view.size]
+            if plan.changes_pixels:
+                out[clip, time] = _changed(pixels, plan, view, time, crop)
+            else:
+                out[clip, time] = pixels[view.top : view.top + crop, view.left : view.left + crop]
 
 
 def decode_frame(
@@ -137,6 +142,32 @@ def decode_frame(
             f"{name} is {pixels.shape[0]}x{pixels.shape[1]}, but the data set's frames are {stored[0]}x{stored[1]}"
         )
     return pixels
+
+
+def shown_frames(frames: ImageArray, view: ClipView) -> ImageArray:
+    """Decoded frames (T, H, W, 3) as the network sees them: flipped, if the view says so, but not recoloured."""
+    return np.ascontiguousarray(frames[:, :, ::-1]) if view.flip else frames
+
+
+def _changed(pixels: ImageArray, plan: ClipPlan, view: ClipView, time: int, crop: int) -> ImageArray:
+    """The crop of a frame, changed as the plan says: uint8 (crop, crop, 3).
+
+    The device flips the result. So a clip that will be flipped is turned the other way, and its window is mirrored.
+    """
+    top, left = view.top, view.left
+    if plan.jitter is not None:
+        down, right = plan.jitter[time].tolist()
+        top = min(max(top + down, 0), pixels.shape[0] - crop)
+        left = min(max(left + (-right if view.flip else right), 0), pixels.shape[1] - crop)
+    pixels = pixels[top : top + crop, left : left + crop]
+    if plan.window is not None:
+        side = max(1, round(plan.window.side * crop))
+        top, left = (min(round(share * crop), crop - side) for share in (plan.window.top, plan.window.left))
+        left = crop - side - left if view.flip else left
+        pixels = _resized(np.ascontiguousarray(pixels[top : top + side, left : left + side]), (crop, crop))
+    if plan.channels is not None:
+        pixels = np.repeat(pixels[:, :, plan.channels[time], None], 3, axis=2)
+    return np.rot90(pixels, -plan.quarter_turns if view.flip else plan.quarter_turns)
 
 
 def _resized(pixels: ImageArray, size: FrameSize) -> ImageArray:

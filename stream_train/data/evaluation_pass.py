@@ -17,10 +17,10 @@ from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
 from stream_train.data.loader import VideoClips, load
 from stream_train.data.order import Slot
+from stream_train.data.plans import DrawClips
 from stream_train.data.prefetching import BatchRequest
 from stream_train.data.reader import ShardSet, pick_from_indexes
 from stream_train.draws import Domain, SampleDraws
-from stream_train.transformations.sampling import DrawClips
 
 
 def each_sample_once(
@@ -29,15 +29,17 @@ def each_sample_once(
     draw: DrawClips,
     *,
     seed: int,
+    positions: IntArray | None = None,
     repetitions: int = 1,
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[Batch]:
-    """Every sample of a split `repetitions` times, each time with other draws.
+    """The samples at `positions` (None: all) of a split `repetitions` times, each time with other draws.
 
     Rank r takes batches r, r + world_size, ...; the last batch may be smaller.
     """
-    slots = [Slot(epoch=e, position=p) for e in range(repetitions) for p in range(shard_set.num_samples)]
+    chosen = range(shard_set.num_samples) if positions is None else positions.tolist()
+    slots = [Slot(epoch=e, position=p) for e in range(repetitions) for p in chosen]
     size = config.videos_per_batch
     requests = [
         BatchRequest(number=number, slots=tuple(slots[number * size : (number + 1) * size]))

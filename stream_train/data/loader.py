@@ -20,11 +20,11 @@ from stream_train.data.batch import Batch, BatchBuilder
 from stream_train.data.clips import centre_view, decode_clips, draw_views
 from stream_train.data.config import DataConfig
 from stream_train.data.order import SampleOrder, slots_of_rank
+from stream_train.data.plans import DrawClips
 from stream_train.data.prefetching import BatchRequest, SamplePrefetcher, look_ahead
 from stream_train.data.reader import MAX_OPEN_SHARDS, OPEN_SHARDS, ShardSet
 from stream_train.data.workers import WorkerResult, load_batches, worker_result
 from stream_train.draws import Domain
-from stream_train.transformations.sampling import DrawClips
 
 
 @dataclass(eq=False)

@@ -22,9 +22,9 @@ from shardify.shards.index import SampleEntry
 from shardify.storage.traffic import Traffic, count
 from stream_train.data.clips import frames_needed
 from stream_train.data.order import Slot
+from stream_train.data.plans import ClipPlan, DrawClips
 from stream_train.data.reader import FrameReader, ShardSet
 from stream_train.draws import Domain, SampleDraws
-from stream_train.transformations.sampling import ClipPlan, DrawClips
 
 SAMPLE_THREADS = 16
 """Samples that a process reads at once."""

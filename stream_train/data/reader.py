@@ -77,6 +77,11 @@ class ShardSet:
         return self.manifest.name
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the labels; empty without labels."""
+        return self.manifest.classes
+
+    @property
     def num_samples(self) -> int:
         return self.starts[-1]
 

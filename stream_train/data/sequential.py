@@ -38,9 +38,9 @@ from stream_train.data.batch import Batch, BatchBuilder
 from stream_train.data.clips import decode_clips, draw_views
 from stream_train.data.config import DataConfig, SequentialReaderConfig
 from stream_train.data.order import slots_of_rank
+from stream_train.data.plans import DrawClips
 from stream_train.data.workers import WorkerResult, load_batches, worker_result
 from stream_train.draws import Domain, SampleDraws, Stream
-from stream_train.transformations.sampling import DrawClips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,8 @@ class TarSet:
     name: str
     """The data set's name in the manifest; without a manifest, the last part of the location."""
     split: str | None
+    classes: tuple[str, ...]
+    """The names of the labels; empty without a manifest."""
     urls: tuple[str, ...]
     samples_per_tar: tuple[int, ...] | None
     """Known if there is a manifest or the tars are local; a tar with fewer samples is damaged."""
@@ -82,7 +84,7 @@ def open_tar_set(location: str | Path, split: str | None, config: DataConfig) ->
         manifest = read_manifest(store)
         shards = manifest.shards_of(split)
         _check_sizes(store, shards)
-        name, fingerprint = manifest.name, manifest.fingerprint(split)
+        name, fingerprint, classes = manifest.name, manifest.fingerprint(split), manifest.classes
         urls = [store.url(shard_name(shard.number, "tar")) for shard in shards]
         counts = [shard.num_samples for shard in shards]
     else:
@@ -93,6 +95,7 @@ def open_tar_set(location: str | Path, split: str | None, config: DataConfig) ->
         counts = [_count_samples(url) for url in urls] if is_local else None
         lines = [f"{Path(url).name} {Path(url).stat().st_size if is_local else 0}" for url in urls]
         name, fingerprint = folder.name, hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        classes = ()
     assert isinstance(config.reader, SequentialReaderConfig)
     num_samples = config.reader.samples_per_epoch or sum(counts or ())
     if not num_samples:
@@ -107,6 +110,7 @@ def open_tar_set(location: str | Path, split: str | None, config: DataConfig) ->
         is_remote=is_remote,
         name=name,
         split=split,
+        classes=classes,
         urls=tuple(urls),
         samples_per_tar=None if counts is None else tuple(counts),
         num_samples=num_samples,
@@ -128,6 +132,8 @@ class SequentialClipStream:
     world_size: int = 1
     start_sample: int = 0
     num_batches: int
+    min_frames: int = 1
+    """Videos with fewer frames are skipped."""
 
     def __post_init__(self) -> None:
         self._videos = len(slots_of_rank(self.config.videos_per_batch, self.rank, self.world_size))
@@ -146,8 +152,7 @@ class SequentialClipStream:
         """Batches from this worker's tars."""
         stored = self.tar_set.geometry
         builder, videos = BatchBuilder(self.config.crop), 0
-        for number, (epoch, sample) in enumerate(self._endless_samples()):
-            frames = frames_of(sample)
+        for number, (epoch, sample, frames) in enumerate(self._endless_samples()):
             identity = int.from_bytes(hashlib.sha256(sample["__key__"].encode()).digest()[:7], "big")
             draws = SampleDraws(self.seed, epoch, identity)
             plans = self.draw(len(frames), draws)
@@ -160,7 +165,7 @@ class SequentialClipStream:
                 yield builder.batch()
                 builder, videos = BatchBuilder(self.config.crop), 0
 
-    def _endless_samples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _endless_samples(self) -> Iterator[tuple[int, dict[str, Any], list[bytes]]]:
         worker = get_worker_info()
         worker_id, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         reader, readers = self.rank * workers + worker_id, self.world_size * workers
@@ -175,8 +180,17 @@ class SequentialClipStream:
             if shuffle:
                 rng = random.Random(f"{self.seed} {epoch} {reader}")  # noqa: S311
                 samples = wds.filters.shuffle(shuffle, rng=rng)(samples)
+            found = False
             for sample in samples:
-                yield epoch, sample
+                frames = frames_of(sample)
+                if len(frames) >= self.min_frames:
+                    found = True
+                    yield epoch, sample, frames
+            if not found:
+                raise UsageError(
+                    f"the {len(urls)} tars of a loader process hold no video of at least {self.min_frames} frames, "
+                    "which the task needs; take longer videos or another task"
+                )
 
 
 class _Results(IterableDataset[WorkerResult]):

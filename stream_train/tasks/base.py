@@ -1,15 +1,17 @@
-"""The interface of tasks: which clips a video gives, the heads, the losses, the metrics.
+"""The interface of tasks: which clips a video gives, what the network sees of them, the heads, losses and metrics.
 
 In: a video's length and draws; later the heads' outputs and the batch. Out: clip plans; loss terms; counts and the
 metrics computed from them. One loop trains pretext tasks and the questions of evaluations: both are :class:`ClipTask`s.
 
-Axes: N clips of a batch, K classes.
+    plans -> prepared clips -> select_frames -> convolutions -> merge_maps -> fully connected layers -> heads -> losses
+
+Axes: N clips of a batch, A answers (N / clips_per_answer), K classes.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,14 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stream_train.data.batch import Batch
+from stream_train.data.plans import IGNORED, ClipPlan
 from stream_train.draws import SampleDraws
-from stream_train.networks.base import Backbone, build_head
+from stream_train.networks.base import BEHIND_CONVOLUTIONS, Backbone, ConvDim, build_head
 from stream_train.networks.config import ClassifierInit
-from stream_train.transformations.sampling import ClipPlan
 from stream_train.transformations.sequences import CLIP_LENGTH
-
-IGNORED = -1
-"""Class index of a clip that a head ignores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,77 +46,119 @@ class ClipTask(abc.ABC):
     """A question about clips; picklable, because workers draw its clips."""
 
     @property
-    def min_frames(self) -> int:
-        """Frames of the shortest video whose clips do not loop; shorter videos loop or are left out."""
+    def num_frames(self) -> int:
+        """Frames of a clip that the network sees."""
         return CLIP_LENGTH
 
     @property
+    def min_frames(self) -> int:
+        """Videos with fewer frames are left out; 1: none, short videos loop."""
+        return 1
+
+    @property
     def clips_per_answer(self) -> int:
-        """How many clips share one row of logits."""
+        """How many neighbouring clips share one row of the heads' outputs."""
         return 1
 
     @abc.abstractmethod
     def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
         """The clips of one video in one epoch, always the same number."""
 
+    def select_frames(self, clips: Tensor) -> Tensor:
+        """What the network sees of prepared clips, float32 (N, 3, T, H, W) -> (N, 3, num_frames, H, W)."""
+        return clips
+
+    def merge_maps(self, maps: Tensor) -> Tensor:
+        """What the fully connected layers read of the convolutions' maps: (N, C, T, H, W) -> (A or N, C, T, H, W)."""
+        return maps
+
     @abc.abstractmethod
-    def head_sizes(self) -> dict[str, int]:
-        """Name -> number of classes of each linear head on the last feature."""
+    def build_heads(self, width: HeadWidth) -> dict[str, nn.Module]:
+        """New heads by name. A head whose attribute `reads` is "map" reads the maps, any other the feature vectors."""
 
     @abc.abstractmethod
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
-        """The loss terms of a batch, from head name -> logits (N, K); the names are the same for every batch."""
+        """The loss terms of a batch, from head name -> output; the names are the same for every batch."""
 
     @abc.abstractmethod
     def count(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Int64 counts that add up over batches and ranks, such as confusion matrices."""
+        """Sums over batches and ranks: int64 counts such as confusion matrices, or float64 sums."""
 
-    @abc.abstractmethod
-    def count_baselines(self, batch: Batch, num_frames: Tensor) -> dict[str, Tensor]:
-        """Counts for guesses that do not look at frames; `num_frames`: int64 (N,) length of each clip's video."""
+    def count_baselines(self, batch: Batch, num_frames: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """Sums for guesses that do not look at frames; `num_frames`: int64 (N,) length of each clip's video."""
+        return {}
 
     @abc.abstractmethod
     def compute_metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
-        """Metrics from summed counts (of :meth:`count`, with or without the baselines)."""
+        """Metrics from the sums (of :meth:`count`, with or without the baselines)."""
 
     @abc.abstractmethod
     def guesses(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Accuracy name -> accuracy of a guess without looking, given the metrics of :meth:`compute_metrics`."""
+        """Metric name -> what a guess without looking gets, given the metrics of :meth:`compute_metrics`."""
 
-    @abc.abstractmethod
     def class_names(self) -> dict[str, Sequence[str]]:
-        """Name of each square count -> the names of its rows and columns, for pictures."""
+        """Name of each confusion matrix in :meth:`count` -> the names of its rows and columns, for pictures."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadWidth:
+    """What heads need to know of the network."""
+
+    features: int
+    """Length of the feature vectors."""
+    maps: ConvDim
+    """(C, T, H, W) of the convolutions' maps."""
+    classifier_init: ClassifierInit = "torch"
+
+    @classmethod
+    def of(cls, backbone: Backbone, classifier_init: ClassifierInit, features: int | None = None) -> HeadWidth:
+        """Those of a backbone; `features`: the length of the vectors if layers are added to it."""
+        return cls(features=features or backbone.feature_dim, maps=backbone.conv_dim, classifier_init=classifier_init)
+
+    def linear(self, num_outputs: int) -> nn.Linear:
+        """The usual head: feature vectors (N, features) -> (N, num_outputs)."""
+        return build_head(self.features, num_outputs, self.classifier_init)
+
+
+def _all_of_it(values: Tensor) -> Tensor:
+    return values
 
 
 class ClipModel(nn.Module):
-    """A backbone and one linear head for each of the task's questions.
-
-    `head_sizes`: name -> number of classes. `feature_dim`: length of :meth:`features`; None: the backbone's.
-    """
+    """A backbone and heads; `select_frames` and `merge_maps` are those of the task."""
 
     def __init__(
         self,
         backbone: Backbone,
-        head_sizes: Mapping[str, int],
-        classifier_init: ClassifierInit,
-        feature_dim: int | None = None,
+        heads: Mapping[str, nn.Module],
+        select_frames: Callable[[Tensor], Tensor] = _all_of_it,
+        merge_maps: Callable[[Tensor], Tensor] = _all_of_it,
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        length = backbone.feature_dim if feature_dim is None else feature_dim
-        self.heads = nn.ModuleDict(
-            {name: build_head(length, size, classifier_init) for name, size in head_sizes.items()}
-        )
+        self.heads = nn.ModuleDict(heads)
+        self._select_frames = select_frames
+        self._merge_maps = merge_maps
+        self._reads_maps = {name: getattr(head, "reads", "vector") == "map" for name, head in self.heads.items()}
+        if all(self._reads_maps.values()):  # else DistributedDataParallel would wait for gradients of unused layers
+            for name, part in backbone.named_children():
+                if name in BEHIND_CONVOLUTIONS:
+                    part.requires_grad_(requires_grad=False)
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
-        """Clips float32 (N, 3, T, H, W) in [-1, 1] -> head name -> logits (N, classes)."""
-        features = self.features(clips)
-        return {name: head(features) for name, head in self.heads.items()}
+        """Prepared clips float32 (N, 3, T, H, W) in [-1, 1] -> head name -> output, such as logits (A, K)."""
+        maps = self.conv_features(self._select_frames(clips))
+        vectors = None if all(self._reads_maps.values()) else self.features_from_conv(self._merge_maps(maps))
+        return {name: head(maps if self._reads_maps[name] else vectors) for name, head in self.heads.items()}
 
-    def features(self, clips: Tensor) -> Tensor:
-        """The input of the heads: float (N, feature_dim)."""
-        features: Tensor = self.backbone(clips)
-        return features
+    def conv_features(self, clips: Tensor) -> Tensor:
+        """The convolutions' maps, float (N, *conv_dim)."""
+        return self.backbone.conv_features(clips)
+
+    def features_from_conv(self, conv: Tensor) -> Tensor:
+        """The feature vectors, which heads read: (N, *conv_dim) -> (N, feature_dim)."""
+        return self.backbone.features_from_conv(conv)
 
 
 def cross_entropy_term(logits: Tensor, targets: Tensor, weight: float = 1.0) -> LossTerm:

@@ -1,39 +1,35 @@
-"""A task with one head and one right answer per row, measured by accuracy; the base class of most evaluations."""
+"""A task with one linear head and one right answer per row, measured by accuracy; the base of most tasks."""
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from stream_train.data.batch import Batch
-from stream_train.tasks.base import ClipTask, LossTerm, count_confusion, cross_entropy_term
+from stream_train.tasks.base import ClipTask, HeadWidth, LossTerm, count_confusion, cross_entropy_term
 
 
 class Question(ClipTask):
-    """A classification. A subclass defines which clips a video gives, and which answers are right."""
+    """A classification. A subclass names head and classes, and defines which clips a video gives."""
 
     head: str
-    """Name of the head, and of the accuracy in the metrics."""
+    """Name of the head, of its target in the plans, and of the accuracy in the metrics."""
     classes: tuple[str, ...]
     """The answers, in the order of the logits."""
 
-    @abc.abstractmethod
     def targets(self, batch: Batch) -> Tensor:
-        """Int64, the right answer to each row of logits."""
+        """Int64 (A,), the right answer to each row of logits: by default the target of the first clip of each."""
+        return batch.targets[self.head][:: self.clips_per_answer]
 
-    def head_sizes(self) -> dict[str, int]:
-        return {self.head: len(self.classes)}
+    def build_heads(self, width: HeadWidth) -> dict[str, nn.Module]:
+        return {self.head: width.linear(len(self.classes))}
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
         return {self.head: cross_entropy_term(outputs[self.head], self.targets(batch))}
 
     def count(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         return {self.head: count_confusion(self.targets(batch), outputs[self.head])}
-
-    def count_baselines(self, _: Batch, __: Tensor) -> dict[str, Tensor]:
-        return {}
 
     def compute_metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
         confusion = counts[self.head]

@@ -10,22 +10,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stream_train.data.batch import Batch
+from stream_train.data.plans import IGNORED, ClipPlan
 from stream_train.draws import SampleDraws
-from stream_train.tasks.base import IGNORED, ClipTask, LossTerm, count_confusion, count_pairs, cross_entropy_term
-from stream_train.tasks.config import TransformationsConfig
+from stream_train.tasks.base import ClipTask, HeadWidth, LossTerm, count_confusion, count_pairs, cross_entropy_term
+from stream_train.tasks.config import MotionSpeedConfig
 from stream_train.transformations.config import Motion
-from stream_train.transformations.sampling import ClipPlan, draw_clips, largest_speed
+from stream_train.transformations.sampling import draw_clips, largest_speed
 from stream_train.transformations.sequences import NUM_SPEEDS
 
 
 @dataclass(frozen=True)
 class Transformations(ClipTask):
-    """The task of section 3; see :class:`TransformationsConfig`."""
+    """The task of section 3; see :class:`MotionSpeedConfig`."""
 
-    config: TransformationsConfig
+    config: MotionSpeedConfig
 
     @property
     def motions(self) -> tuple[Motion, ...]:
@@ -36,9 +37,8 @@ class Transformations(ClipTask):
     def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
         return draw_clips(num_frames, draws, self.config.sampling)
 
-    def head_sizes(self) -> dict[str, int]:
-        sizes = {"motion": len(self.motions)} if self.motions else {}
-        return sizes | ({"speed": NUM_SPEEDS} if self.config.speed_loss else {})
+    def build_heads(self, width: HeadWidth) -> dict[str, nn.Module]:
+        return {name: width.linear(len(names)) for name, names in self.class_names().items()}
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
         terms = {}
@@ -109,15 +109,15 @@ class Transformations(ClipTask):
         return names
 
     def motion_targets(self, batch: Batch) -> Tensor:
-        """Int64 (N,) class of each clip among :attr:`motions`, IGNORED if its mask is False."""
-        classes = torch.full((len(Motion),), IGNORED, dtype=torch.int64)
+        """Int64 (N,) class of each clip among :attr:`motions`, or IGNORED."""
+        classes = torch.full((len(Motion) + 1,), IGNORED, dtype=torch.int64)  # the last one is that of IGNORED
         for index, motion in enumerate(self.motions):
             classes[motion] = index
-        targets = classes.to(batch.motion.device)[batch.motion]
-        return torch.where(batch.motion_mask, targets, IGNORED)
+        return classes.to(batch.frames.device)[batch.targets["motion"]]
 
 
 def speed_targets(batch: Batch, motions: Sequence[Motion] = (Motion.SPEED,)) -> Tensor:
     """Int64 (N,) kappa of the clips of these motion types, IGNORED for all others."""
-    chosen = torch.isin(batch.motion, torch.tensor(motions, device=batch.motion.device))
-    return torch.where(chosen, batch.speed, IGNORED)
+    motion = batch.targets["motion"]
+    chosen = torch.isin(motion, torch.tensor(motions, device=motion.device))
+    return torch.where(chosen, batch.targets["speed"], IGNORED)

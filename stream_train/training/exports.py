@@ -25,7 +25,9 @@ from shardify.storage.work_folder import downloaded
 from stream_train.networks import build_backbone
 from stream_train.networks.base import Backbone
 from stream_train.networks.config import NetworkConfig
+from stream_train.tasks import build_model, build_task
 from stream_train.tasks.base import ClipModel
+from stream_train.tasks.config import TaskConfig
 
 BACKBONE_NAME = "backbone.safetensors"
 NETWORK_NAME = "network.safetensors"
@@ -64,11 +66,20 @@ def load_model(location: str | Path) -> tuple[ClipModel, dict[str, Any]]:
                 f"{location} has fully connected layers between backbone and head that it does not describe; give a "
                 "run of `stream-train pretrain` or `video-eval transfer`"
             )
-        weights = {name.split(".")[1]: value for name, value in state.items() if _HEAD_WEIGHT.fullmatch(name)}
-        sizes = {name: len(weight) for name, weight in weights.items()}
-        model = ClipModel(_described_backbone(metadata), sizes, "torch")
+        model = _described_model(metadata, state)
         model.load_state_dict(state)
     return model.eval(), metadata
+
+
+def _described_model(metadata: Mapping[str, Any], state: Mapping[str, Tensor]) -> ClipModel:
+    """A pretext task's model, or a backbone with linear heads of the weights' sizes."""
+    if (described := metadata.get("task")) is not None:
+        task = build_task(TypeAdapter(TaskConfig).validate_python(described), metadata["labels"])
+        network: NetworkConfig = TypeAdapter(NetworkConfig).validate_python(metadata["network"])
+        return build_model(network, task, crop=metadata["crop"])
+    weights = {name.split(".")[1]: value for name, value in state.items() if _HEAD_WEIGHT.fullmatch(name)}
+    heads = {name: nn.Linear(weight.shape[1], weight.shape[0]) for name, weight in weights.items()}
+    return ClipModel(_described_backbone(metadata), heads)
 
 
 _HEAD_WEIGHT = re.compile(r"heads\.\w+\.weight")

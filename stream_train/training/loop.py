@@ -19,7 +19,7 @@ from shardify.errors import WorkError
 from shardify.storage import open_store
 from shardify.storage.lock import locked
 from shardify.storage.traffic import traffic
-from stream_train.data import build_stream, reading_line
+from stream_train.data import build_stream, open_data, reading_line
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.data.order import slots_of_rank
@@ -37,7 +37,6 @@ from stream_train.training.preemption import Aside, Stopped, StopRequest, promis
 from stream_train.training.progress import Progress, describe_accuracies, describe_traffic
 from stream_train.training.run import Run, Say, build_run, publish, resume
 from stream_train.training.validation import validate, write_validation
-from stream_train.transformations.sequences import CLIP_LENGTH
 
 Write = Callable[[Record], None]
 """Writes a record to metrics.jsonl and TensorBoard."""
@@ -62,9 +61,10 @@ def pretrain(config: PretrainConfig, say: Say) -> None:
 
 def build_pretraining(config: PretrainConfig, world: World, say: Say) -> Run:
     """The run of a config; errors as `stream_train.training.run.build_run`."""
-    task = build_task(config.task)
+    data = open_data(config.shards, config.split, config.data)
+    task = build_task(config.task, data.classes)
     make_model = partial(build_model, config.network, task, crop=config.data.crop)
-    return build_run(config, task, config.network, make_model, world=world, say=say)
+    return build_run(config, data, task, config.network, make_model, world=world, say=say)
 
 
 def fit(run: Run, opening: str | None = None) -> str | None:
@@ -165,6 +165,7 @@ def begin_stream(run: Run) -> Iterator[Batch]:
             start_sample=run.samples_consumed,
             num_batches=run.num_steps - run.step,
             positions=run.positions,
+            min_frames=run.task.min_frames,
         )
     )
 
@@ -285,10 +286,12 @@ def finish(run: Run) -> None:
         "data_set.name": run.data.name,
         "class_names": {name: list(names) for name, names in run.task.class_names().items()},
         "crop": run.config.data.crop,
-        "num_frames": CLIP_LENGTH,
+        "num_frames": run.task.num_frames,
         "step": run.step,
         **run.identity,
     }
+    if isinstance(run.config, PretrainConfig):
+        metadata |= {"task": run.config.task.model_dump(mode="json"), "labels": list(run.data.classes)}
     export_weights(out / BACKBONE_NAME, run.model.backbone, metadata)
     export_weights(out / NETWORK_NAME, run.model, metadata)
     records = read_metrics(out)

@@ -25,6 +25,9 @@ METRICS_NAME = "metrics.jsonl"
 TRAFFIC_PREFIX = "data_"
 TRAFFIC_NAMES = tuple(f"{TRAFFIC_PREFIX}{name}" for name in asdict(Traffic()))
 """Metrics of reads and writes in object stores, without `data_wait_share`, the share of time spent waiting for data."""
+SCORE_ENDINGS = ("_accuracy", "_explained")
+"""Metrics that progress lines and curves show: shares up to 1, the larger the better. `_explained` is 1 minus the
+squared error over the targets' variance."""
 Record = dict[str, float]
 """A line of metrics.jsonl: `step`, `epoch` and metrics by name."""
 
@@ -152,8 +155,8 @@ def read_metrics(folder: Path) -> list[Record]:
     return records
 
 
-def metric_names(records: Sequence[Record], *, ending: str) -> list[str]:
-    """Names in any of the records that have this ending, in order of appearance."""
+def metric_names(records: Sequence[Record], *, ending: str | tuple[str, ...]) -> list[str]:
+    """Names in any of the records that have (one of) these endings, in order of appearance."""
     return list(dict.fromkeys(name for record in records for name in record if name.endswith(ending)))
 
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import PercentFormatter
 
 from shardify.arrays import FloatArray, IntArray
 from shardify.storage.folder_store import whole_file
-from stream_train.training.metrics import Record, metric_names
+from stream_train.training.metrics import SCORE_ENDINGS, Record, metric_names
 
 CURVES_NAME = "curves.png"
 VALIDATION_PREFIX = "validation_"
@@ -43,7 +43,7 @@ def draw_curves(records: Sequence[Record], path: Path, title: str, guesses: Mapp
     training = [record for record in records if "loss" in record]
     for name in dict.fromkeys(name for record in training for name in record if name.startswith("loss")):
         _curve(losses, training, name, label=name.removeprefix("loss_"))
-    for name in metric_names(training, ending="_accuracy"):
+    for name in metric_names(training, ending=SCORE_ENDINGS):
         colour = _curve(accuracies, training, name, label=_label(name))
         held_out = [record for record in records if VALIDATION_PREFIX + name in record]
         if held_out:
@@ -52,8 +52,8 @@ def draw_curves(records: Sequence[Record], path: Path, title: str, guesses: Mapp
             accuracies.plot(epochs, points, "o--", color=colour, markersize=4, label=f"{_label(name)}, held-out")
         if name in guesses:
             accuracies.axhline(guesses[name], color=colour, linestyle=":", linewidth=1)
-    losses.set(xlabel="epoch", ylabel="cross-entropy")
-    accuracies.set(xlabel="epoch", ylabel="accuracy (dotted: guessing)", ylim=(0, 1))
+    losses.set(xlabel="epoch", ylabel="loss")
+    accuracies.set(xlabel="epoch", ylabel="score (dotted: guessing)", ylim=(0, 1))
     for axes in (losses, accuracies):
         axes.grid(alpha=0.25)
         if axes.lines:

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from shardify.progress import ProgressLine
 from shardify.storage.traffic import Traffic
-from stream_train.training.metrics import TRAFFIC_NAMES, TRAFFIC_PREFIX, Record
+from stream_train.training.metrics import SCORE_ENDINGS, TRAFFIC_NAMES, TRAFFIC_PREFIX, Record
 
 
 class Progress(ProgressLine):
@@ -74,7 +74,7 @@ def describe_accuracies(metrics: Mapping[str, float]) -> list[str]:
     return [
         f"{name.removesuffix('_accuracy').replace('_', ' ')} {value:.2f}"
         for name, value in metrics.items()
-        if name.endswith("_accuracy") and not name.startswith("nonrandom")  # only for the curves
+        if name.endswith(SCORE_ENDINGS) and not name.startswith("nonrandom")  # only for the curves
     ]
 
 

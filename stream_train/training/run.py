@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -19,9 +20,11 @@ from shardify.errors import UsageError, WorkError
 from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import is_url
 from shardify.storage.work_folder import WorkFolder
-from stream_train.data import DataSet, open_data
+from stream_train.data import DataSet
+from stream_train.data.evaluation_pass import sample_lengths
 from stream_train.data.order import slots_of_rank
 from stream_train.data.reader import ShardSet, open_shard_set
+from stream_train.data.sequential import TarSet
 from stream_train.draws import SampleDraws
 from stream_train.networks.config import NetworkConfig
 from stream_train.tasks.base import ClipModel, ClipTask
@@ -36,6 +39,7 @@ from stream_train.training.config import CONFIG_NAME, TrainConfig
 from stream_train.training.distributed import World
 from stream_train.training.optim import build_optimizer
 from stream_train.training.precision import choose_precision, place_model
+from stream_train.transformations.sequences import CLIP_LENGTH
 
 ENOUGH_VIDEOS = 4
 """Videos from which a rank's own BatchNorm statistics are good enough. Measured: with one video, whose clips have four
@@ -117,6 +121,7 @@ class Run:
 
 def build_run(
     config: TrainConfig,
+    data: DataSet,
     task: ClipTask,
     network: NetworkConfig,
     make_model: Callable[[], ClipModel],
@@ -125,18 +130,19 @@ def build_run(
     say: Say,
     positions: IntArray | None = None,
 ) -> Run:
-    """Open the data and build the objects; writes nothing.
+    """Build the objects of a run; writes nothing.
 
     `network` describes the backbone of `make_model`, which draws new weights from torch's global generator. `positions`
-    are the samples of the split to use: int64, increasing; None: all.
+    are the samples of the split to use: int64, increasing; None: all that have the task's `min_frames`.
     Raises UsageError if the config does not fit the data or the machine.
     """
     slots_of_rank(config.data.videos_per_batch, world.rank, world.size)  # raises UsageError for too many ranks
     choose_precision(config.precision, world.device)
     if config.sync_batchnorm is True and world.device.type == "cpu":
         raise UsageError("sync_batchnorm works on GPUs only; set it to false or auto to train on a CPU")
-    data = open_data(config.shards, config.split, config.data)
     held_out = open_held_out(config)
+    if positions is None:
+        positions = long_enough(data, task, world.on_main(say))
     torch.manual_seed(config.seed)
     model = make_model()
     fewest_videos = config.data.videos_per_batch // world.size
@@ -168,6 +174,24 @@ def build_run(
     )
 
 
+def long_enough(data: DataSet, task: ClipTask, say: Say) -> IntArray | None:
+    """The positions of the videos with at least the task's `min_frames`; None: all. Says how many are left out.
+
+    Raises UsageError if there is none.
+    """
+    if isinstance(data, TarSet) or task.min_frames <= data.manifest.min_frames:
+        return None
+    lengths = sample_lengths(data).numpy()
+    positions: IntArray = np.flatnonzero(lengths >= task.min_frames).astype(np.int64)
+    if len(positions) == len(lengths):
+        return None
+    left_out = f"{len(lengths) - len(positions):,} of {len(lengths):,} videos have fewer than {task.min_frames} frames"
+    if not len(positions):
+        raise UsageError(f"{left_out}, which the task needs; the longest has {lengths.max()}; take longer videos")
+    say(f"{left_out}, which the task needs, and are left out")
+    return positions
+
+
 def synchronises(config: TrainConfig, world: World) -> bool:
     """Whether BatchNorm takes its statistics over all ranks; see `RunConfig.sync_batchnorm`."""
     if config.sync_batchnorm != "auto":
@@ -188,7 +212,7 @@ def open_held_out(config: TrainConfig) -> ShardSet | None:
 
 def check_batch_norm(model: ClipModel, task: ClipTask, fewest_videos: int) -> None:
     """Raises UsageError if a rank would have a single clip: BatchNorm after pooling needs at least two."""
-    num_clips = fewest_videos * len(task.draw_clips(task.min_frames, SampleDraws(0, 0, 0)))
+    num_clips = fewest_videos * len(task.draw_clips(max(task.min_frames, CLIP_LENGTH), SampleDraws(0, 0, 0)))
     if num_clips < 2 * task.clips_per_answer and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
         raise UsageError(
             "a process would have a batch of one clip (or pair), from which BatchNorm cannot take statistics; raise "

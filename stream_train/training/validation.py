@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from shardify.arrays import IntArray
 from shardify.config import load_config
 from shardify.errors import UsageError
 from shardify.shards.record import dump_json
@@ -50,8 +52,8 @@ class Validation:
     draws_per_video: int
     figures: dict[str, float]
     """Metrics by name, in [0, 1]: accuracies of the network and of guessing."""
-    counts: dict[str, list[list[int]]]
-    """Confusion matrices (rows: true classes, columns: the network's answers) and baseline tables."""
+    counts: dict[str, Any]
+    """Confusion matrices (rows: true classes, columns: the network's answers), baseline tables and other sums."""
     class_names: dict[str, list[str]]
     """Rows and columns of the confusion matrices."""
 
@@ -77,12 +79,18 @@ def validate(
     request = request or StopRequest()
     assert config.validation is not None
     lengths = sample_lengths(shard_set)
+    positions = np.flatnonzero(lengths.numpy() >= task.min_frames)
+    if not len(positions):
+        raise UsageError(
+            f"no video of {shard_set.location}, split {shard_set.split}, has the {task.min_frames} frames that the "
+            "task needs; name another validation.split, or train without it: validation=null"
+        )
     counts: dict[str, Tensor] = {}
     counts_by_batch: dict[str, Tensor] = {}
     was_training = model.training
     model.eval()
     with torch.inference_mode(), autocast(choose_precision(config.precision, world.device), world.device):
-        for cpu_batch in until_stopped(lambda: begin_pass(task, shard_set, config, world), request):
+        for cpu_batch in until_stopped(lambda: begin_pass(task, shard_set, positions, config, world), request):
             batch = cpu_batch.to(world.device)
             clips = prepare_clips(batch)
             add_to(counts, task.count(model(clips), batch))
@@ -99,7 +107,7 @@ def validate(
         step=step,
         shards_fingerprint=shard_set.fingerprint,
         split=shard_set.split,
-        num_videos=shard_set.num_samples,
+        num_videos=len(positions),
         draws_per_video=config.validation.draws_per_video,
         figures=task.compute_metrics(totals) | {f"{name}_batch_statistics": value for name, value in by_batch.items()},
         counts={name: total.tolist() for name, total in totals.items()},
@@ -107,7 +115,9 @@ def validate(
     )
 
 
-def begin_pass(task: ClipTask, shard_set: ShardSet, config: TrainConfig, world: World) -> Iterator[Batch]:
+def begin_pass(
+    task: ClipTask, shard_set: ShardSet, positions: IntArray, config: TrainConfig, world: World
+) -> Iterator[Batch]:
     """This rank's batches of a validation; call it in the thread that reads them."""
     assert config.validation is not None
     world.enter_thread()
@@ -115,6 +125,7 @@ def begin_pass(task: ClipTask, shard_set: ShardSet, config: TrainConfig, world: 
         shard_set,
         config.data,
         task.draw_clips,
+        positions=positions,
         seed=config.seed,
         repetitions=config.validation.draws_per_video,
         rank=world.rank,
@@ -153,7 +164,7 @@ def validate_run(run: str | Path, overrides: tuple[str, ...] = ()) -> Validation
         raise UsageError(f"{run} holds no checkpoint yet; run `stream-train pretrain` on its config first")
     shard_set = open_shard_set(config.shards, config.validation.split, config.data)
     with joined_world(config.device, config.threads) as world, work_folder(run, create=False) as folder:
-        task = build_task(config.task)
+        task = build_task(config.task, shard_set.classes)
         model = build_model(config.network, task, crop=config.data.crop)
         restore(checkpoint, str(run), model=model)
         place_model(model, world.device)

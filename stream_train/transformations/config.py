@@ -19,6 +19,8 @@ class Motion(enum.IntEnum):
     WARP = 3
 
 
+ShortRule = Literal["exact", "full_steps"]
+"""How many frames a stride needs: 15 * stride + 1, the span of a clip; or 16 * stride, as in the released code."""
 MotionName = Literal["random", "periodic", "warp"]
 
 

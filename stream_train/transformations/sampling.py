@@ -1,18 +1,18 @@
-"""Draws the temporal transformations of a sample. Only this module makes index sequences random.
+"""Draws the temporal transformations of a sample. Only this module makes their index sequences random.
 
-In: a video's length and its draws. Out: one :class:`ClipPlan` a clip. Where the paper (section 3.1) and the authors'
-code differ, :class:`SamplingConfig` has a switch.
+In: a video's length and its draws. Out: one plan a clip, with two targets: "motion" (tau: 0 speed, 1 random,
+2 periodic, 3 warp; IGNORED if the clip looks like another class) and "speed" (kappa; IGNORED for random and warp).
+Where the paper (section 3.1) and the authors' code differ, :class:`SamplingConfig` has a switch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from shardify.arrays import IntArray
+from stream_train.data.plans import IGNORED, ClipPlan, loop_short_video
 from stream_train.draws import Purpose, SampleDraws
 from stream_train.transformations.config import Motion, SamplingConfig
 from stream_train.transformations.sequences import (
@@ -27,25 +27,6 @@ from stream_train.transformations.sequences import (
     step_of,
     warp_indices,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipPlan:
-    """One clip before any frame is read."""
-
-    motion: Motion
-    speed: int
-    """kappa of the clip, or -1 if it has none (random and warp)."""
-    indices: IntArray
-    """int64 (16,) frames of the sample, each in [0, num_frames)."""
-    motion_mask: bool = True
-    """False if the clip looks like another class; the motion loss then ignores it."""
-    target: int = -1
-    """The right answer if a task drew it with the clip; -1 if it is the motion, the speed or the video's label."""
-
-
-DrawClips = Callable[[int, SampleDraws], Sequence[ClipPlan]]
-"""A task's sampler: a video's length and draws -> its clips, always the same number. Must be picklable."""
 
 
 def largest_speed(num_frames: int, rule: Literal["exact", "full_steps"] = "exact") -> int:
@@ -73,14 +54,16 @@ def draw_clips(num_frames: int, draws: SampleDraws, config: SamplingConfig) -> t
             clips.append(_draw_periodic(length, kappa, draws, config))
         else:
             clips.append(_draw_warp(length, fastest, draws, config))
-    if num_frames < CLIP_LENGTH:
-        clips = [replace(clip, indices=clip.indices % num_frames) for clip in clips]
-    return tuple(clips)
+    return loop_short_video(clips, num_frames)
+
+
+def _plan(indices: IntArray, motion: int, speed: int = IGNORED) -> ClipPlan:
+    return ClipPlan(indices=indices, targets={"motion": int(motion), "speed": speed})
 
 
 def _draw_speed(length: int, kappa: int, draws: SampleDraws) -> ClipPlan:
     offset = draws.stream(Purpose.SPEED_OFFSET).integer(0, length - frames_for_speed(kappa) + 1)
-    return ClipPlan(motion=Motion.SPEED, speed=kappa, indices=speed_indices(kappa, offset))
+    return _plan(speed_indices(kappa, offset), Motion.SPEED, kappa)
 
 
 def _draw_random(length: int, draws: SampleDraws, config: SamplingConfig) -> ClipPlan:
@@ -89,7 +72,7 @@ def _draw_random(length: int, draws: SampleDraws, config: SamplingConfig) -> Cli
     while config.random_identity == "excluded" and _is_contiguous(permutation):
         permutation = stream.permutation(CLIP_LENGTH)
     offset = draws.stream(Purpose.RANDOM_OFFSET).integer(0, length - CLIP_LENGTH + 1)
-    return ClipPlan(motion=Motion.RANDOM, speed=-1, indices=random_indices(permutation, offset))
+    return _plan(random_indices(permutation, offset), Motion.RANDOM)
 
 
 def _draw_periodic(length: int, kappa: int, draws: SampleDraws, config: SamplingConfig) -> ClipPlan:
@@ -104,14 +87,14 @@ def _draw_periodic(length: int, kappa: int, draws: SampleDraws, config: Sampling
     if config.periodic_shift == "uniform":
         needed = int(indices.max()) + 1
         indices = indices + draws.stream(Purpose.PERIODIC_OFFSET).integer(0, length - needed + 1)
-    return ClipPlan(motion=Motion.PERIODIC, speed=kappa, indices=indices)
+    return _plan(indices, Motion.PERIODIC, kappa)
 
 
 def _draw_warp(length: int, fastest: int, draws: SampleDraws, config: SamplingConfig) -> ClipPlan:
     """If kappa_max >= 2, random steps of up to 2**kappa_max; else a sorted random subset of all frames."""
     stream = draws.stream(Purpose.WARP_STEPS)
     if length == CLIP_LENGTH:  # nothing can be skipped: the clip equals the video at speed 0
-        return ClipPlan(motion=Motion.WARP, speed=-1, indices=speed_indices(0), motion_mask=False)
+        return _plan(speed_indices(0), motion=IGNORED)
     while True:
         if fastest >= 2:
             lowest = 1 if config.warp == "skips" else 0
@@ -122,7 +105,7 @@ def _draw_warp(length: int, fastest: int, draws: SampleDraws, config: SamplingCo
             room = 1
         if not _is_contiguous(indices):
             offset = draws.stream(Purpose.WARP_OFFSET).integer(0, room)
-            return ClipPlan(motion=Motion.WARP, speed=-1, indices=indices + offset)
+            return _plan(indices + offset, Motion.WARP)
 
 
 def _is_contiguous(indices: IntArray) -> bool:

@@ -28,10 +28,11 @@ from shardify.storage import open_store
 from shardify.storage.traffic import take
 from stream_train.data.config import DataConfig
 from stream_train.data.loader import ClipStream
+from stream_train.data.plans import DrawClips
 from stream_train.data.reader import ShardSet, open_shard_set
 from stream_train.data.shard_access import direct_access
 from stream_train.transformations.config import SamplingConfig
-from stream_train.transformations.sampling import DrawClips, draw_clips
+from stream_train.transformations.sampling import draw_clips
 
 FOUR_CLIPS = functools.partial(draw_clips, config=SamplingConfig())
 ONE_CLIP = functools.partial(draw_clips, config=SamplingConfig(motions=()))

@@ -8,6 +8,7 @@ import torch
 
 from shardify.config import validate_config
 from stream_train.data.batch import Batch
+from stream_train.data.plans import IGNORED
 from stream_train.tasks.config import TransformationsConfig
 from stream_train.tasks.transformations import Transformations
 
@@ -22,14 +23,14 @@ def batch_of(motion: list[int], speed: list[int], mask: list[bool] | None = None
     count = len(motion)
     return Batch(
         frames=torch.zeros(count, 16, 2, 2, 3, dtype=torch.uint8),
-        motion=torch.tensor(motion),
-        speed=torch.tensor(speed),
-        motion_mask=torch.tensor([True] * count if mask is None else mask),
         flip=torch.zeros(count, dtype=torch.bool),
         label=torch.zeros(count, dtype=torch.int64),
         sample=torch.arange(count),
-        target=torch.full((count,), -1),
         indices=torch.zeros(count, 16, dtype=torch.int32),
+        targets={
+            "motion": torch.tensor(motion).where(torch.tensor(mask or [True] * count), IGNORED),
+            "speed": torch.tensor(speed),
+        },
     )
 
 
@@ -41,5 +42,5 @@ def full_batch(videos: int = 7) -> Batch:
 
 
 def slice_of(batch: Batch, start: int, stop: int) -> Batch:
-    names = ("frames", "motion", "speed", "motion_mask", "flip", "label", "sample", "target", "indices")
-    return replace(batch, **{name: getattr(batch, name)[start:stop] for name in names})
+    parts = {name: getattr(batch, name)[start:stop] for name in ("frames", "flip", "label", "sample", "indices")}
+    return replace(batch, targets={name: value[start:stop] for name, value in batch.targets.items()}, **parts)

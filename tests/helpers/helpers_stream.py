@@ -53,7 +53,7 @@ def write_stream(
 def video_hash(batch: Batch, place: int) -> str:
     """Of the place-th video of a batch."""
     digest = hashlib.sha256()
-    for tensor in (batch.frames, batch.indices, batch.motion, batch.speed, batch.flip, batch.label, batch.sample):
+    for _, tensor in batch.tensors():
         digest.update(tensor[place * CLIPS : (place + 1) * CLIPS].numpy().tobytes())
     return digest.hexdigest()
 

@@ -14,6 +14,7 @@ from helpers_training import VALIDATED, tiny_values
 from shardify.config import load_config
 from shardify.storage.traffic import Traffic, count
 from stream_train.cli import main
+from stream_train.tasks.config import TransformationsConfig
 from stream_train.training.config import PretrainConfig
 from stream_train.training.exports import load_backbone
 
@@ -102,6 +103,8 @@ def test_the_presets_differ_by_the_rows_of_the_method() -> None:
     official_r18 = load_config(PretrainConfig, CONFIG_FOLDER / "r3d18_kinetics600_official.yaml")
     assert (paper.data.videos_per_batch, official.data.videos_per_batch) == (7, 6)
     assert official_r18.data.videos_per_batch == 16
+    assert isinstance(paper.task, TransformationsConfig)
+    assert isinstance(official.task, TransformationsConfig)
     assert (paper.task.speed_loss_on, official.task.speed_loss_on) == ("speed", "speed_and_periodic")
     assert (paper.task.sampling.frames_for_speed, official.task.sampling.frames_for_speed) == ("exact", "full_steps")
     assert (paper.task.sampling.periodic, official.task.sampling.periodic) == ("formula", "window")

@@ -15,7 +15,7 @@ from helpers_datasets import write_dataset
 from helpers_eval import Oracle, logits_of, telling_jpeg, tiny_eval_config, tiny_setting, write_eval_dataset
 from torch import Tensor
 
-from eval.evaluations.actions import ActionTask, action_scores, class_probabilities, confusion_of, missing_classes
+from eval.evaluations.actions import action_scores, class_probabilities, confusion_of, missing_classes
 from eval.judging.setting import Setting
 from eval.judging.subsequences import TestClips
 from eval.results.rows import VideoScores
@@ -24,9 +24,10 @@ from stream_train.data.loader import VideoClips
 from stream_train.data.order import Slot
 from stream_train.data.prefetching import BatchRequest
 from stream_train.draws import Domain
+from stream_train.tasks.action_labels import ActionLabels
 
 CLASSES = ("class0", "class1")
-TASK = ActionTask(classes=CLASSES, stride=4)
+TASK = ActionLabels(classes=CLASSES, stride=4)
 
 
 @pytest.fixture(scope="module")
@@ -164,5 +165,5 @@ def test_loss_and_figures_of_the_task(telling: Setting) -> None:
     assert counts["action"].tolist() == [[1, 1], [0, 1]]
     assert TASK.compute_metrics(counts) == {"action_accuracy": pytest.approx(2 / 3)}
     assert TASK.guesses({}) == {"action_accuracy": 1 / 2}
-    assert (TASK.head_sizes(), TASK.class_names()) == ({"action": 2}, {"action": CLASSES})
+    assert TASK.class_names() == {"action": CLASSES}
     assert TASK.compute_metrics({"action": torch.zeros(2, 2)}) == {"action_accuracy": 0}

@@ -34,12 +34,11 @@ from eval.evaluations.before_after_rows import (
 )
 from eval.evaluations.seam import seam_answers, seam_features
 from eval.judging.fitting import Fit
-from eval.judging.models import JudgedModel
 from eval.judging.setting import Setting
 from eval.results.rows import Row, read_scores
+from stream_train.data.plans import ClipPlan
 from stream_train.draws import SampleDraws
 from stream_train.training.distributed import World
-from stream_train.transformations.sampling import ClipPlan
 
 PIECE = {1: 8, 4: 29}
 """Stride -> frames from the first to the last of 8."""
@@ -77,7 +76,7 @@ def test_two_pieces_in_both_orders(num_frames: int, stride: int) -> None:
     """Eight frames each; the first piece ends before the second begins; both orders are of the very same pieces."""
     for number in range(200):
         before, after = draw_pieces(num_frames, draws(number), stride)
-        assert (before.target, after.target) == (0, 1)
+        assert (before.targets["before_after"], after.targets["before_after"]) == (0, 1)
         first, second = pieces_of(before)
         assert pieces_of(after) == (second, first)
         for piece in (first, second):
@@ -132,7 +131,7 @@ def test_matched_jumps_are_alike_in_both_orders(num_frames: int, stride: int) ->
         for plan in draw_pieces(num_frames, draws(number), stride, "matched"):
             one, other = sorted(pieces_of(plan))
             assert 0 <= one[0] < one[-1] < other[0] < other[-1] < num_frames
-            assert plan.target == (plan.indices[0] > plan.indices[8])
+            assert plan.targets["before_after"] == (plan.indices[0] > plan.indices[8])
 
 
 def test_a_video_of_16_frames_is_split_in_the_middle() -> None:
@@ -166,14 +165,14 @@ def test_neither_gap_nor_place_tells_the_order(num_frames: int, stride: int) -> 
     task = BeforeAfterTask(stride=stride)
     plans = [plan for number in range(2000) for plan in task.draw_clips(num_frames, draws(number))]
     assert len(plans) == 2000  # one clip a video
-    orders = Counter(plan.target for plan in plans)
+    orders = Counter(plan.targets["before_after"] for plan in plans)
     assert sorted(orders) == [0, 1]
     assert chisquare(list(orders.values())).pvalue > 0.001
     for plan in plans:
-        assert plan.target == (plan.indices[0] > plan.indices[8])
+        assert plan.targets["before_after"] == (plan.indices[0] > plan.indices[8])
     facts_of: tuple[Callable[[ClipPlan], int], ...] = (lambda p: gap_of(p) // 4, lambda p: int(p.indices.min()) // 4)
     for fact in facts_of:
-        table = Counter((plan.target, fact(plan)) for plan in plans)
+        table = Counter((plan.targets["before_after"], fact(plan)) for plan in plans)
         facts = sorted({key[1] for key in table})
         if len(facts) > 1:
             assert chi2_contingency([[table[order, fact] for fact in facts] for order in (0, 1)]).pvalue > 0.001
@@ -182,7 +181,7 @@ def test_neither_gap_nor_place_tells_the_order(num_frames: int, stride: int) -> 
 def test_the_test_asks_for_several_pairs_in_both_orders() -> None:
     """Gaps and places are then exactly alike in both classes."""
     plans = BeforeAfterTests(stride=1, count=6)(60, draws(1))
-    assert [plan.target for plan in plans] == [0, 1] * 6
+    assert [plan.targets["before_after"] for plan in plans] == [0, 1] * 6
     for before, after in zip(plans[0::2], plans[1::2], strict=True):
         assert pieces_of(after) == pieces_of(before)[::-1]
     assert len({tuple(plan.indices.tolist()) for plan in plans}) == 12
@@ -302,7 +301,7 @@ def test_what_is_trained(telling: Path, tmp_path: Path, monkeypatch: pytest.Monk
     """All layers, with new fully connected ones; frozen if it is asked for."""
     row, [(setting, plan)], _ = evaluated(monkeypatch, telling, tmp_path / "1", order_of)
     assert (row.evaluation, row.variant) == ("before_after", "finetune")
-    assert (plan.model, plan.new_fully_connected, plan.frozen) == (JudgedModel, True, False)
+    assert (plan.new_fully_connected, plan.frozen) == (True, False)
     assert plan.task == BeforeAfterTask(stride=1)
     assert plan.data == setting.data
     changes = {"before_after__frozen": True, "before_after__frozen_norm": "training"}

@@ -23,7 +23,6 @@ from eval.evaluations.sync_rows import (
     pair_plans,
 )
 from eval.judging.fitting import Fit
-from eval.judging.models import PairModel
 from eval.judging.setting import Setting
 from eval.results.rows import Row, read_scores
 from stream_train.data.batch import Batch
@@ -68,7 +67,7 @@ def test_pairs_at_every_offset(num_frames: int, stride: int) -> None:
             first, second = pair_plans(num_frames, offset, draws(number), stride)
             assert (second.indices - first.indices).tolist() == [offset * stride] * 16
             assert np.diff(first.indices).tolist() == [stride] * 15
-            assert first.target == second.target == offset + 6
+            assert first.targets["sync"] == second.targets["sync"] == offset + 6
             frames = np.concatenate((first.indices, second.indices))
             assert frames.min() >= 0
             assert frames.max() < num_frames
@@ -91,8 +90,8 @@ def test_training_draws_all_offsets_alike(num_frames: int, stride: int) -> None:
     for number in range(1300):
         first, second = task.draw_clips(num_frames, draws(number))
         offset = int(second.indices[0] - first.indices[0])
-        assert offset == (first.target - 6) * stride
-        counts[first.target] += 1
+        assert offset == (first.targets["sync"] - 6) * stride
+        counts[int(first.targets["sync"])] += 1
     assert sorted(counts) == list(range(13))
     assert chisquare(list(counts.values())).pvalue > 0.001
 
@@ -100,7 +99,7 @@ def test_training_draws_all_offsets_alike(num_frames: int, stride: int) -> None:
 def test_the_test_asks_for_each_offset_once() -> None:
     plans = SyncTests(stride=4)(99, draws(0))
     assert len(plans) == 26
-    assert [plan.target for plan in plans] == [target for target in range(13) for _ in range(2)]
+    assert [plan.targets["sync"] for plan in plans] == [target for target in range(13) for _ in range(2)]
     shifts = [int(second.indices[0] - first.indices[0]) for first, second in zip(plans[0::2], plans[1::2], strict=True)]
     assert shifts == list(range(-24, 25, 4))
     earliest = [
@@ -179,12 +178,9 @@ def test_short_videos_are_left_out_and_counted(telling: Path, tmp_path: Path, mo
 def test_what_is_trained(telling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Section 4: psi(v1) - psi(v2) into three new layers; frozen unless it is asked otherwise."""
     _, [(_, plan)], _ = evaluated(monkeypatch, telling, tmp_path / "1", lambda first, _: 0 * first, sync__stride=2)
-    assert (plan.model, plan.new_fully_connected, plan.frozen, plan.frozen_norm) == (
-        PairModel,
-        True,
-        True,
-        "evaluation",
-    )
+    assert (plan.new_fully_connected, plan.frozen, plan.frozen_norm) == (True, True, "evaluation")
+    maps = torch.randn(6, 2, 1, 3, 3)
+    assert torch.equal(plan.task.merge_maps(maps), torch.stack([maps[i] - maps[i + 1] for i in (0, 2, 4)]))
     assert (plan.task, plan.details["stride"]) == (SyncTask(stride=2), 2)
     changes = {"sync__frozen": False, "sync__frozen_norm": "training"}
     row, [(_, plan)], _ = evaluated(monkeypatch, telling, tmp_path / "2", lambda first, _: 0 * first, **changes)

@@ -11,13 +11,36 @@ import torch
 from helpers_networks import CONFIGS, BatchNorms, narrow, random_clips, randomise_norms
 from torch import Tensor, nn
 
-from eval.judging.models import JudgedModel, PairModel
+from eval.evaluations.sync_rows import SyncTask
+from eval.judging.models import JudgedModel
 from eval.judging.networks import Network
 from stream_train.networks.base import Backbone
+from stream_train.tasks.base import ClipTask, HeadWidth
 
 NAMES = ("c3d", "r3d18", "r3d18-official", "r2plus1d18-official")
 every_kind = pytest.mark.parametrize("name", NAMES)
 HEADS = {"one": 5, "other": 3}
+
+
+class TwoQuestions(SyncTask):
+    """Two linear heads, on clips or on pairs of clips."""
+
+    pairs: bool = False
+
+    def build_heads(self, width: HeadWidth) -> dict[str, nn.Module]:
+        return {name: width.linear(size) for name, size in HEADS.items()}
+
+    def merge_maps(self, maps: Tensor) -> Tensor:
+        return super().merge_maps(maps) if self.pairs else maps
+
+
+class PairQuestions(TwoQuestions):
+    """On pairs."""
+
+    pairs = True
+
+
+SINGLE, PAIRS = TwoQuestions(stride=1), PairQuestions(stride=1)
 
 
 def pretrained(name: str) -> Backbone:
@@ -27,11 +50,11 @@ def pretrained(name: str) -> Backbone:
     return backbone
 
 
-def judged(name: str, kind: type[JudgedModel] = JudgedModel, seed: int = 0, **changes: Any) -> JudgedModel:
+def judged(name: str, task: ClipTask = SINGLE, seed: int = 0, **changes: Any) -> JudgedModel:
     backbone = pretrained(name)
     torch.manual_seed(seed)
     options: dict[str, Any] = {"new_fully_connected": True, "frozen": False} | changes
-    return kind(backbone, CONFIGS[name], HEADS, **options)
+    return JudgedModel(backbone, CONFIGS[name], task, **options)
 
 
 def state_of(modules: list[nn.Module]) -> list[Tensor]:
@@ -113,7 +136,7 @@ def test_networks_without_fully_connected_layers_get_two(name: str, conv_dim: tu
     assert torch.equal(model(clips)["one"], model.heads["one"](features))
     plain = judged(name, new_fully_connected=False)
     assert plain.added is None
-    assert torch.equal(plain.eval().features(clips), plain.backbone(clips))
+    assert torch.equal(plain.eval().features_from_conv(plain.conv_features(clips)), plain.backbone(clips))
 
 
 @every_kind
@@ -126,7 +149,7 @@ def test_equal_seeds_give_equal_new_layers(name: str) -> None:
     ]
     for new_fully_connected in (False, True):
         options: dict[str, Any] = {"new_fully_connected": new_fully_connected, "frozen": False}
-        models = [JudgedModel(network.build(5), config, HEADS, **options) for network in networks]
+        models = [JudgedModel(network.build(5), config, SINGLE, **options) for network in networks]
         assert same(state_of([models[0].heads]), state_of([models[1].heads]))
         parts = [model.added or model.backbone.fully_connected for model in models]
         if new_fully_connected:
@@ -136,7 +159,7 @@ def test_equal_seeds_give_equal_new_layers(name: str) -> None:
         convs = [state_of(model.backbone.convolutional_parts()) for model in models]
         assert not same(*convs)
         assert same(convs[1], state_of(backbone.convolutional_parts()))
-        other = JudgedModel(networks[0].build(6), config, HEADS, **options)
+        other = JudgedModel(networks[0].build(6), config, SINGLE, **options)
         assert not same(state_of([models[0].heads]), state_of([other.heads]))
 
 
@@ -165,14 +188,14 @@ def test_modes_of_frozen_convolutions(name: str, frozen_norm: str, trains: bool)
 
 
 @every_kind
-@pytest.mark.parametrize("kind", [JudgedModel, PairModel])
+@pytest.mark.parametrize("task", [SINGLE, PAIRS])
 @pytest.mark.parametrize("new_fully_connected", [False, True])
 @pytest.mark.parametrize("frozen", [False, True])
 def test_whatever_is_to_be_trained_has_a_gradient(
-    name: str, kind: type[JudgedModel], new_fully_connected: bool, frozen: bool
+    name: str, task: ClipTask, new_fully_connected: bool, frozen: bool
 ) -> None:
     """And nothing else: over several processes, a parameter without one would stop the second step."""
-    model = judged(name, kind, new_fully_connected=new_fully_connected, frozen=frozen)
+    model = judged(name, task, new_fully_connected=new_fully_connected, frozen=frozen)
     outputs = model(random_clips(8))
     torch.autograd.backward(sum(output.square().sum() for output in outputs.values()))
     convolutional = {id(p) for module in model.backbone.convolutional_parts() for p in module.parameters()}
@@ -205,7 +228,7 @@ def test_gradients_pass_through_frozen_convolutions_only_if_they_are_not_frozen(
 @pytest.mark.parametrize("new_fully_connected", [False, True])
 def test_pairs_are_subtracted_behind_the_last_convolution(name: str, new_fully_connected: bool) -> None:
     """One clip after the other through a copy of the network, subtracted, through the layers behind."""
-    model = judged(name, PairModel, new_fully_connected=new_fully_connected).eval()
+    model = judged(name, PAIRS, new_fully_connected=new_fully_connected).eval()
     clips = random_clips(6)
     backbone = copy.deepcopy(model.backbone)
     conv = [backbone.conv_features(clip[None]) for clip in clips]

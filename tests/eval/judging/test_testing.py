@@ -16,15 +16,16 @@ from helpers_datasets import numbered_jpeg
 from helpers_eval import LENGTHS, write_eval_dataset
 from torch import Tensor
 
-from eval.judging.subsequences import TestClips, draw_subsequence, plan_of
+from eval.judging.subsequences import TestClips
 from eval.judging.testing import per_video_means
 from shardify.arrays import FloatArray
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
+from stream_train.data.plans import ClipPlan, DrawClips
 from stream_train.data.reader import ShardSet, open_shard_set
 from stream_train.draws import SampleDraws
 from stream_train.training.distributed import World
-from stream_train.transformations.sampling import ClipPlan, DrawClips
+from stream_train.transformations.subsequences import draw_subsequence, plan_of
 
 Value = TypeVar("Value")
 DATA = DataConfig(crop=16, num_workers=0, crop_scope="clip", flip_scope="clip", colour="frame")

@@ -13,12 +13,12 @@ from stream_train.data.device_ops import prepare_clips
 
 def make_batch(colour: torch.Tensor | None = None, flip: tuple[bool, ...] = (False, True, False)) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    numbers = dict.fromkeys(("motion", "speed", "label", "sample", "target"), torch.zeros(3, dtype=torch.int64))
+    numbers = dict.fromkeys(("label", "sample"), torch.zeros(3, dtype=torch.int64))
     return Batch(
         frames=torch.randint(0, 256, (3, 2, 5, 6, 3), dtype=torch.uint8, generator=generator),
-        motion_mask=torch.ones(3, dtype=torch.bool),
         flip=torch.tensor(flip),
         indices=torch.zeros(3, 2, dtype=torch.int32),
+        targets={"motion": numbers["label"]},
         colour=colour,
         **numbers,
     )
@@ -76,7 +76,7 @@ def test_grey_frames_have_one_colour() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("frames", torch.zeros(3, 2, 5, 6, 3)), ("motion", torch.zeros(2)), ("colour", torch.zeros(3, 2, 3))],
+    [("frames", torch.zeros(3, 2, 5, 6, 3)), ("label", torch.zeros(2)), ("colour", torch.zeros(3, 2, 3))],
 )
 def test_batches_check_their_shapes(name: str, value: torch.Tensor) -> None:
     batch = make_batch()

@@ -21,13 +21,14 @@ from shardify.shards.record import ShardRecord
 from shardify.storage.folder_store import FolderStore
 from shardify.storage.traffic import take
 from stream_train.data.order import Slot
+from stream_train.data.plans import ClipPlan
 from stream_train.data.prefetching import SAMPLE_THREADS, BatchRequest, SamplePrefetcher
 from stream_train.data.reader import FrameReader, ShardSet, open_shard_set, pick_from_indexes, shard_set_of
 from stream_train.data.shard_access import CachedAccess, LocalAccess, OpenShard
 from stream_train.data.shard_cache import ShardCache
 from stream_train.draws import Domain, SampleDraws
 from stream_train.transformations.config import SamplingConfig
-from stream_train.transformations.sampling import ClipPlan, draw_clips
+from stream_train.transformations.sampling import draw_clips
 
 LENGTHS = [[40, 16], [33, 61, 35], [20]]
 

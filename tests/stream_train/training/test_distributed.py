@@ -21,7 +21,7 @@ from torch import nn
 from shardify.errors import UsageError, WorkError
 from stream_train.data.batch import Batch
 from stream_train.data.order import slots_of_rank
-from stream_train.tasks.base import ClipModel
+from stream_train.tasks.base import ClipModel, HeadWidth
 from stream_train.training.checkpoint import checkpoint_name
 from stream_train.training.distributed import World, joined_world
 from stream_train.training.objective import combine
@@ -35,13 +35,17 @@ class Features(nn.Module):
     """Stands for a backbone without BatchNorm, so that ranks and one process must agree exactly."""
 
     feature_dim = 5
+    conv_dim = (1, 1, 1, 1)
 
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(6, self.feature_dim)
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(self.layer(inputs))
+    def conv_features(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.layer(inputs)  # type: ignore[no-any-return]
+
+    def features_from_conv(self, conv: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(conv)
 
 
 def gradients(rank: int, size: int, port: int, out: Path) -> None:
@@ -52,7 +56,7 @@ def gradients(rank: int, size: int, port: int, out: Path) -> None:
     with joined_world("cpu") as world:
         task = task_of()
         torch.manual_seed(0)
-        model = ClipModel(Features(), task.head_sizes(), "torch")  # type: ignore[arg-type]
+        model = ClipModel(Features(), task.build_heads(HeadWidth(features=5, maps=(1, 1, 1, 1))))  # type: ignore[arg-type]
         inputs, batch = torch.randn(4 * NUM_VIDEOS, 6), full_batch(NUM_VIDEOS)
         mine: range = slots_of_rank(NUM_VIDEOS, world.rank, world.size)
         forward = world.distribute(model)
