@@ -28,6 +28,8 @@ from stream_train.training.config import PretrainConfig
 from stream_train.training.exports import BACKBONE_NAME, load_backbone
 from stream_train.transformations.sequences import CLIP_LENGTH
 
+LABELS_TASK = "action_labels"
+"""`pretraining["question"]` of pre-training on action labels."""
 OTHER_TASK = "pretext_task_"
 """Prefix of `pretraining["question"]` for pretext tasks that are not the paper's."""
 
@@ -180,7 +182,8 @@ def network_config(metadata: Mapping[str, Any]) -> NetworkConfig:
 def pretraining_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Task and data that an exported network was trained on, in the keys of `Row.pretraining`."""
     task = metadata.get("task.kind", "transformations")
-    question = metadata.get("question.evaluation", task if task == "transformations" else f"{OTHER_TASK}{task}")
+    own = task if task in ("transformations", LABELS_TASK) else f"{OTHER_TASK}{task}"
+    question = metadata.get("question.evaluation", own)
     if metadata.get("question.weights"):
         question += " after pre-training"  # the paper's supervised network learnt from labels only
     summary = {

@@ -33,7 +33,7 @@ _PRETRAINING_SPLITS = {"ucf101": "train1", "kinetics": "train"}
 _CROPS = {112: ("torchvision", "official", None), 128: ("official",)}
 """Size of the clips in pixels -> variants of networks that were tested at this size."""
 _STRIDE = 4
-_KINDS = {"transformations": "ours", "transfer": "labels"}
+_KINDS = {"transformations": "ours", "transfer": "labels", "action_labels": "labels"}
 """The question that a network was trained on -> the kind of the paper's line."""
 _LEFT_OPEN = {question.evaluation: question.variant for question in (SYNC, BEFORE_AFTER)}
 """Evaluations where the paper does not say whether convolutions are frozen: its number is shown for both variants."""

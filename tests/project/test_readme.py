@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -30,7 +32,7 @@ PACKAGES = ("shardify", "stream_train", "eval")
 PAGES = [*map(ROOT.joinpath, ("README.md", "CONTRIBUTING.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES += [ROOT / package / "README.md" for package in PACKAGES]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
-OF_A_READER = re.compile(r"\.venv/|.*/(mine|mine_rows|arrow)\.(py|yaml)$")
+OF_A_READER = re.compile(r"\.venv/|.*/(mine|mine_rows|freeze)\.(py|yaml)$")
 """Files that a page asks its reader to make."""
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 each_page = pytest.mark.parametrize("page", TEXTS)
@@ -168,20 +170,27 @@ def test_the_examples_of_extending_run(tmp_path: Path, monkeypatch: pytest.Monke
     for name in ("dog_1.mp4", "cat_1.mp4", "cat_2.mp4", "notes.txt"):
         (tmp_path / name).touch()
     monkeypatch.syspath_prepend(tmp_path)
-    catalog_module, task_config, task_module, _, evaluation = python_of("docs/extending.md")
+    catalog_module, task_config, task_module, evaluation = python_of("docs/extending.md")
     values: dict[str, Any] = dict(vars(tasks_config))
     exec(task_config, values)
-    monkeypatch.setattr(tasks_config, "ArrowConfig", values["ArrowConfig"], raising=False)
+    monkeypatch.setattr(tasks_config, "FreezeConfig", values["FreezeConfig"], raising=False)
     (tmp_path / "mine_example.py").write_text(catalog_module, encoding="utf-8")
-    (tmp_path / "arrow_example.py").write_text(task_module, encoding="utf-8")
-    mine, arrow = importlib.import_module("mine_example"), importlib.import_module("arrow_example")
+    (tmp_path / "freeze_example.py").write_text(task_module, encoding="utf-8")
+    mine, freeze = importlib.import_module("mine_example"), importlib.import_module("freeze_example")
     catalog = mine.read_mine(mine.MineConfig(kind="mine", videos=str(tmp_path)))
     assert catalog.classes == ("cat", "dog")
     assert sorted((video.path, video.label) for video in catalog.videos) == [
         *(("cat_1.mp4", 0), ("cat_2.mp4", 0), ("dog_1.mp4", 1))
     ]
-    task = arrow.Arrow(values["ArrowConfig"](kind="arrow"))
-    clips = [task.draw_clips(length, SampleDraws(0, 0, sample)) for length in (1, 20, 90) for sample in range(9)]
-    assert {(plan.target, int(plan.indices[1] - plan.indices[0])) for (plan,) in clips[18:]} == {(0, 2), (1, -2)}
+    task = freeze.Freeze(values["FreezeConfig"]())
+    assert task.min_frames == 31
+    still = set()
+    for length, sample in itertools.product((31, 90), range(20)):
+        (plan,) = task.draw_clips(length, SampleDraws(0, 0, sample))
+        steps = np.diff(plan.indices)
+        quarter = int(plan.targets["quarter"])
+        assert (steps == 0).nonzero()[0].tolist() == [4 * quarter + k for k in range(3)]
+        still.add(quarter)
+    assert still == {0, 1, 2, 3}
     exec(evaluation, values)
     assert values["MINE"].command == "mine"

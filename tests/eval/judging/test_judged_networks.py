@@ -109,6 +109,7 @@ def test_the_shipped_presets_are_the_paper_s_and_the_authors(name: str) -> None:
         ({}, "transformations"),
         ({"task.kind": "transformations"}, "transformations"),
         ({"task.kind": "arrow"}, "pretext_task_arrow"),
+        ({"task.kind": "action_labels"}, "action_labels"),
         ({"question.evaluation": "transfer", "question.weights": ""}, "transfer"),
         ({"question.evaluation": "transfer", "question.weights": "12ab"}, "transfer after pre-training"),
     ],

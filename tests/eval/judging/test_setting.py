@@ -26,6 +26,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (None, False),
         ({"question": "transformations", "split": "train2"}, False),
         ({"question": "pretext_task_arrow", "split": "train2"}, False),
+        ({"question": "action_labels", "split": "train2"}, True),
         ({"question": "torchvision", "data_set": "kinetics400"}, False),
         ({"question": "transfer", "split": "train1"}, False),
         ({"question": "transfer", "split": "train2", "data_set": "another"}, False),
