@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -14,12 +15,15 @@ from helpers_training import VALIDATED, tiny_values
 from shardify.config import load_config
 from shardify.storage.traffic import Traffic, count
 from stream_train.cli import main
-from stream_train.tasks.config import TransformationsConfig
+from stream_train.draws import SampleDraws
+from stream_train.tasks import build_task
+from stream_train.tasks.config import TaskConfig, TransformationsConfig
 from stream_train.training.config import PretrainConfig
 from stream_train.training.exports import load_backbone
 
 CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs" / "pretrain"
-CONFIGS = sorted(CONFIG_FOLDER.glob("*.yaml"))
+CONFIGS = sorted(CONFIG_FOLDER.rglob("*.yaml"))
+TASKS = sorted((CONFIG_FOLDER / "tasks").glob("*.yaml"))
 
 
 def invoke(*arguments: object) -> Result:
@@ -94,6 +98,21 @@ def test_the_shipped_configs_are_valid_and_say_what_they_cost(path: Path) -> Non
     assert str(config.out).startswith("runs/")
     assert config.validation is not None or config.split is None
     assert invoke("show-config", path).exit_code == 0
+
+
+def test_each_pretext_task_has_a_config_with_the_common_recipe() -> None:
+    """About 28 clips a step, and BatchNorm over at least four videos; all else as for the paper's task."""
+    kinds = {get_args(one.model_fields["kind"].annotation)[0] for one in get_args(get_args(TaskConfig)[0])}
+    assert {path.stem for path in TASKS} == kinds - {"transformations"}
+    common = load_config(PretrainConfig, CONFIG_FOLDER / "c3d_ucf101.yaml")
+    for path in TASKS:
+        config = load_config(PretrainConfig, path)
+        assert config.task.kind == path.stem
+        num_clips = len(build_task(config.task, labels=("a", "b")).draw_clips(200, SampleDraws(0, 0, 0)))
+        assert 27 <= num_clips * config.data.videos_per_batch <= 30, path.stem
+        assert config.data.videos_per_batch >= 4
+        data = config.data.model_copy(update={"videos_per_batch": common.data.videos_per_batch})
+        assert config.model_copy(update={"task": common.task, "data": data, "out": common.out}) == common
 
 
 def test_the_presets_differ_by_the_rows_of_the_method() -> None:
