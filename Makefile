@@ -158,6 +158,9 @@ docs: ## the pages in docs/ as a site, built strictly
 	@$(MAKE) --no-print-directory install EXTRAS=docs
 	$(BIN)/mkdocs build --strict
 
+# The many processes of the tests read what one of them compiled, also where the machine's Python is told to keep no bytecode.
+test test-slow: export PYTHONDONTWRITEBYTECODE =
+
 test: install ## the quick tests; lists the ten slowest
 	$(BIN)/python -m pytest -m 'not slow' -n $(PYTEST_WORKERS) --dist worksteal --durations=10
 

@@ -33,6 +33,7 @@ from shardify.errors import UsageError, WorkError
 from shardify.shards.manifest import read_manifest
 from shardify.storage import open_store
 
+pytestmark = pytest.mark.usefixtures("blank_charts")
 NETWORK_ATTRIBUTES = {"src", "href", "srcset", "action", "formaction", "poster", "data", "xlink:href", "background"}
 
 

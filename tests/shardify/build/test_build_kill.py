@@ -145,8 +145,10 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("number", ENDS)
-@pytest.mark.parametrize("variant", ["one", "all", "ray"])
+@pytest.mark.parametrize(
+    ("variant", "number"),
+    [*(("one", number) for number in ENDS), ("all", signal.SIGINT), ("all", signal.SIGUSR1), ("ray", signal.SIGINT)],
+)
 def test_a_signal_ends_the_build_at_once_and_clean(
     slow_config: Path,
     start: Start,

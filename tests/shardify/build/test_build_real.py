@@ -39,12 +39,6 @@ SOURCES = {
         num_missing=13_320 - 68,
         num_classes=101,
     ),
-    "ucf101-8": Real(
-        source={"kind": "ucf101", "videos": "ucf101-8/videos", "lists": "ucf101-8/ucfTrainTestlist"},
-        num_clips=704,
-        num_missing=0,
-        num_classes=8,
-    ),
     "hmdb51": Real(
         source={"kind": "hmdb51", "videos": "hmdb51/videos", "lists": "hmdb51/testTrainMulti_7030_splits"},
         num_clips=4,

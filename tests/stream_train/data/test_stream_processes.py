@@ -79,12 +79,17 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
     process.communicate()
 
 
-@pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (1, 4), (2, 1), (3, 1)])
-@pytest.mark.parametrize("access", ["local", "cached", "ranged"])
+@pytest.mark.parametrize(
+    ("access", "ranks", "workers"),
+    [("local", 1, 4), ("cached", 1, 0), ("cached", 2, 1), ("ranged", 1, 4), ("ranged", 3, 1)],
+)
 def test_processes_killed_once_give_the_quiet_stream(
     folder: Path, bucket: str, quiet: dict[int, set[str]], tmp_path: Path, access: str, ranks: int, workers: int
 ) -> None:
-    """All ranks are killed after a random batch and continue there; batches that some had already given come again."""
+    """All ranks are killed after a random batch and continue there; batches that some had already given come again.
+
+    All combinations, without kills, are in `test_remote_reading`.
+    """
     location = str(folder) if access == "local" else bucket
     way = "ranged" if access == "local" else access
     stop = random.Random(f"{access} {ranks} {workers}").randrange(3, NUM_BATCHES - 3)

@@ -125,19 +125,16 @@ def write_config(folder: Path, shards: Path, **changes: Any) -> Path:
     return folder / "config.yaml"
 
 
-@pytest.mark.parametrize(("ranks", "kills"), [(1, (4, 16)), (3, (8,))])
-def test_kill_9_and_the_same_command_again_is_bit_identical(
-    small_dataset: Path, tmp_path: Path, ranks: int, kills: tuple[int, ...]
-) -> None:
-    """Losses, weights and optimiser state, also over three ranks, where sums depend on their order."""
+def test_kill_9_and_the_same_command_again_is_bit_identical(small_dataset: Path, tmp_path: Path) -> None:
+    """Losses, weights and optimiser state over three ranks, where sums depend on their order."""
+    ranks = 3
     whole = write_config(tmp_path / "whole", small_dataset, epochs=6)
     broken = write_config(tmp_path / "broken", small_dataset, epochs=6)
     process = start("stream_train", "pretrain", whole, ranks=ranks)
     _, output = finish(process)
     assert process.returncode == 0, output
     assert "Warning" not in output
-    for step in kills:
-        kill_when(start("stream_train", "pretrain", broken, ranks=ranks), broken.parent / "run" / checkpoint_name(step))
+    kill_when(start("stream_train", "pretrain", broken, ranks=ranks), broken.parent / "run" / checkpoint_name(8))
     process = start("stream_train", "pretrain", broken, ranks=ranks)
     _, output = finish(process)
     assert process.returncode == 0, output
