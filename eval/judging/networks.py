@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 import torchvision
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from eval.judging.config import CheckpointWeights, RandomWeights, TorchvisionWeights, WeightsConfig
+from eval.results.rows import OTHER_TASK
 from shardify.errors import UsageError, WorkError, one_line
 from shardify.storage import open_store
 from shardify.storage.locations import absolute_location, is_url, join_location, split_location
@@ -24,14 +26,15 @@ from stream_train.networks import build_backbone
 from stream_train.networks.base import Backbone
 from stream_train.networks.config import C3DConfig, NetworkConfig
 from stream_train.networks.torchvision_weights import load_torchvision
+from stream_train.tasks.config import TaskConfig
 from stream_train.training.config import PretrainConfig
 from stream_train.training.exports import BACKBONE_NAME, load_backbone
 from stream_train.transformations.sequences import CLIP_LENGTH
 
 LABELS_TASK = "action_labels"
 """`pretraining["question"]` of pre-training on action labels."""
-OTHER_TASK = "pretext_task_"
-"""Prefix of `pretraining["question"]` for pretext tasks that are not the paper's."""
+SPEED_TASK = "pace"
+"""The paper's task without motions: the row "Speed" of Table 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +185,9 @@ def network_config(metadata: Mapping[str, Any]) -> NetworkConfig:
 def pretraining_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Task and data that an exported network was trained on, in the keys of `Row.pretraining`."""
     task = metadata.get("task.kind", "transformations")
+    if task == SPEED_TASK:
+        speed = {"task.kind": "transformations", "task.sampling.motions": [], "task.speed_loss": True}
+        return pretraining_of({**metadata, **speed})
     own = task if task in ("transformations", LABELS_TASK) else f"{OTHER_TASK}{task}"
     question = metadata.get("question.evaluation", own)
     if metadata.get("question.weights"):
@@ -196,16 +202,25 @@ def pretraining_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
     if "task.sampling.motions" in metadata:
         summary["motions"] = list(metadata["task.sampling.motions"])
         summary["speed_loss"] = metadata["task.speed_loss"]
-        summary["changes"] = _changes_to_the_paper(metadata)
+    if "task.sampling.motions" in metadata or own.startswith(OTHER_TASK):
+        summary["changes"] = _changes_to_the_recipe(metadata, task)
     elif "question.evaluation" in metadata:
         summary["learning_rate"] = metadata.get("optimizer.learning_rate")
     return summary
 
 
-def _changes_to_the_paper(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a pre-training that differ from the defaults, which are the paper's."""
-    usual = PretrainConfig(shards="none", out="none", epochs=1, network=C3DConfig()).identity()
-    told_anyway = ("task.sampling.motions", "task.speed_loss")
+def _changes_to_the_recipe(metadata: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """The settings of a pre-training that differ from the defaults, which are the paper's.
+
+    Other tasks have the defaults of their own keys, and any number of videos a step: they give other numbers of clips.
+    """
+    try:
+        default: TaskConfig = TypeAdapter(TaskConfig).validate_python({"kind": task})
+    except ValidationError:  # a task of another version
+        return {}
+    usual = PretrainConfig(shards="none", out="none", epochs=1, network=C3DConfig(), task=default).identity()
+    told_anyway = ["task.sampling.motions", "task.speed_loss"]
+    told_anyway += ["data.videos_per_batch"] if task != "transformations" else []
     return {
         key: value
         for key, value in metadata.items()

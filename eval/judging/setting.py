@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from eval.judging.config import FineTuneOptimizer, JudgingConfig, TrivialFeatures, WeightsConfig
-from eval.judging.networks import OTHER_TASK, Network, entry_of, open_network, require_networks
+from eval.judging.networks import Network, entry_of, open_network, require_networks
 from eval.judging.samples import Samples, open_pair
 from eval.results.intervals import measure
 from eval.results.paper import find_reported
-from eval.results.rows import ROW_NAME, SCORES_NAME, Row, VideoScores, read_row, read_scores, write_row
+from eval.results.rows import OTHER_TASK, ROW_NAME, SCORES_NAME, Row, VideoScores, read_row, read_scores, write_row
 from shardify.config import dump_config
 from shardify.errors import UsageError
 from shardify.storage.folder_store import FolderStore

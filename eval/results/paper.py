@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from eval.results.paper_tables import BEFORE_AFTER, SYNC, TABLE_1, TABLE_2, TABLES, PaperRow, PaperTable, Question
 from eval.results.presets import preset_of
-from eval.results.rows import Row
+from eval.results.rows import OTHER_TASK, Row
 from eval.results.training import rate_words, training_of
 
 ABLATION_EPOCHS = 50
@@ -34,7 +34,7 @@ _CROPS = {112: ("torchvision", "official", None), 128: ("official",)}
 """Size of the clips in pixels -> variants of networks that were tested at this size."""
 _STRIDE = 4
 _KINDS = {"transformations": "ours", "transfer": "labels", "action_labels": "labels"}
-"""The question that a network was trained on -> the kind of the paper's line."""
+"""The question that a network was trained on -> the kind of the paper's line; other pretext tasks have `line.task`."""
 _LEFT_OPEN = {question.evaluation: question.variant for question in (SYNC, BEFORE_AFTER)}
 """Evaluations where the paper does not say whether convolutions are frozen: its number is shown for both variants."""
 
@@ -82,9 +82,12 @@ def find_reported(row: Row) -> Reported:
 
 def _is_about(line: PaperRow, architecture: str, pretraining: Mapping[str, Any]) -> bool:
     """Whether a line is about such a network, whatever its width and variant."""
-    if line.kind != _KINDS.get(str(pretraining["question"])) or line.architecture != architecture:
+    if line.architecture != architecture or line.trained_on != paper_data_set(str(pretraining.get("data_set"))):
         return False
-    if line.trained_on != paper_data_set(str(pretraining.get("data_set"))):
+    question = str(pretraining["question"])
+    if line.task:
+        return question == OTHER_TASK + line.task
+    if line.kind != _KINDS.get(question):
         return False
     learnt = (frozenset(pretraining.get("motions", ())), pretraining.get("speed_loss"))
     return line.kind == "labels" or learnt == (frozenset(line.motions), line.speed_loss)
@@ -92,16 +95,16 @@ def _is_about(line: PaperRow, architecture: str, pretraining: Mapping[str, Any])
 
 def _differences(row: Row, line: PaperRow) -> Iterator[str]:
     """What a result does differently from a line of the paper, as far as its row says."""
-    yield from _network_differences(row)
+    yield from _network_differences(row, line)
     pretraining = row.pretraining or {}
-    if line.kind == "ours":
+    if line.kind != "labels":
         if line.pretraining_epochs is not None:
             yield from _unless_equal("epochs of pre-training", pretraining.get("epochs"), line.pretraining_epochs)
         split, usual = pretraining.get("split"), _PRETRAINING_SPLITS[line.trained_on]
         if split != usual:
             yield f"pre-trained on the split {split or 'all'} (paper {usual})"
         changes = pretraining.get("changes", {})
-        if preset_of(changes) is None:
+        if preset_of(changes) is None:  # for other tasks, `changes` are those to our common recipe
             yield f"pre-trained with {', '.join(f'{key} = {value}' for key, value in changes.items())}"
     section, data = training_of(row), row.config.get("data", {})
     if line.training_epochs is not None and section:
@@ -116,8 +119,10 @@ def _differences(row: Row, line: PaperRow) -> Iterator[str]:
         yield f"crops of {crop} pixels (paper 112)"
 
 
-def _network_differences(row: Row) -> Iterator[str]:
-    if row.architecture in GMACS:
+def _network_differences(row: Row, line: PaperRow) -> Iterator[str]:
+    if line.not_ours:
+        yield f"the number is of {line.not_ours}"
+    if row.architecture in GMACS and line.kind != "published":
         variant, costs = row.options.get("variant"), GMACS[row.architecture]
         if variant is None:
             yield "variant of the network not recorded"

@@ -55,6 +55,10 @@ class PaperRow:
     """For this method; None where the paper does not say."""
     training_epochs: int | None = None
     """Of training for the question, for measurable lines; None where the paper does not say."""
+    task: str = ""
+    """For other methods: our `task.kind` for it; "" where we have none."""
+    not_ours: str = ""
+    """For other methods: what the number is of, where our task and recipe are certainly not the same."""
     motions: tuple[str, ...] = ALL_MOTIONS
     """For this method: the motion classes besides speed."""
     speed_loss: bool = True
@@ -100,6 +104,40 @@ def _ablated(motions: tuple[str, ...], frozen: float, finetuned: float, *, speed
     )
 
 
+_TASKS = {
+    "Shuffle&Learn": "shuffle_learn",
+    "O3N": "odd_one_out",
+    "AoT": "arrow_of_time",
+    "OPN": "order_prediction",
+    "DPC": "dense_prediction",
+    "SpeedNet": "speednet",
+    "3D-RotNet": "rotation",
+    "Clip Order": "clip_order",
+    "PRP": "playback_rate",
+    "PRP+": "playback_rate",
+    "Spatio-Temp": "flow_statistics",
+    "3D ST-puzzle": "space_time_puzzle",
+}
+"""Another method -> our `task.kind` for it; the published numbers of the rest have no task here."""
+_OWN_TEST = "fine-tuned with SGD on consecutive frames, tested on 10 clips"
+_NOT_OURS = {
+    ("Clip Order", "C3D"): f"another C3D (8 convolutions, global pooling), {_OWN_TEST}",
+    ("Clip Order", "R(2+1)D"): f"another R(2+1)D (one block a stage), {_OWN_TEST}",
+    ("PRP+", "C3D"): f"another C3D, {_OWN_TEST}",
+    ("PRP", "R(2+1)D"): f"another R(2+1)D, {_OWN_TEST}",
+    ("Spatio-Temp", "C3D"): "a smaller C3D without BatchNorm",
+}
+
+
+def _not_ours(method: str, kind: RowKind, network: str = "C3D", trained_on: str = "ucf101") -> str:
+    if kind == "reimplemented":
+        return "the authors' own version of this task, of which the paper tells no details"
+    if kind != "published":
+        return ""
+    words = _NOT_OURS.get((method, network), "its authors' own network and recipe")
+    return f"{words}, pre-trained on Kinetics-400" if trained_on == "kinetics" else words
+
+
 def _transferred(
     method: str,
     kind: RowKind,
@@ -116,6 +154,8 @@ def _transferred(
         kind=kind,
         network=network,
         trained_on=trained_on,
+        task=_TASKS.get(method, ""),
+        not_ours=_not_ours(method, kind, network, trained_on),
         pretraining_epochs=epochs[0],
         training_epochs=epochs[1],
         results=_accuracies({FINETUNED_UCF101: ucf101, FINETUNED_HMDB51: hmdb51}),
@@ -124,7 +164,8 @@ def _transferred(
 
 def _timed(method: str, kind: RowKind, sync: float, mae: float, before_after: float) -> PaperRow:
     results = {SYNC: {"accuracy": _fraction(sync), "mae": mae}} | _accuracies({BEFORE_AFTER: before_after})
-    return PaperRow(method=method, kind=kind, results=results)
+    task, not_ours = _TASKS.get(method, ""), _not_ours(method, kind)
+    return PaperRow(method=method, kind=kind, task=task, not_ours=not_ours, results=results)
 
 
 def _stilled(method: str, kind: RowKind, still: float, moving: float) -> PaperRow:

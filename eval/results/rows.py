@@ -29,6 +29,8 @@ ROW_NAME = "row.json"
 SCORES_NAME = "videos.csv"
 SEAM_METRIC = "seam_accuracy"
 """Metric of before-after: the accuracy of a guess from the seam between the pieces, without the network."""
+OTHER_TASK = "pretext_task_"
+"""Start of `pretraining["question"]` for pretext tasks that are not the paper's; `task.kind` follows."""
 
 _UCF101_CLIP = re.compile(r"(?P<group>.+_g\d+)_c\d+(-[0-9a-f]{10})?")
 """A file name of UCF101; keys that would repeat end in a digest."""
@@ -125,9 +127,10 @@ class Row:
     architecture: str
     """c3d, r3d18 ...; "none" for features without a network."""
     pretraining: dict[str, Any] | None
-    """None for random weights; else `question` (transformations; transfer, which uses action labels; torchvision ...)
-    and, if known, `data_set`, `split`, `motions`, `speed_loss`, `epochs`, `step`; `changes`, the settings that differ
-    from the paper's; `learning_rate`, of a network trained with labels."""
+    """None for random weights; else `question` (transformations; transfer, which uses action labels; torchvision;
+    pretext_task_rotation ...) and, if known, `data_set`, `split`, `motions`, `speed_loss`, `epochs`, `step`; `changes`,
+    the settings that differ from the paper's, or for other pretext tasks from our common recipe; `learning_rate`, of a
+    network trained with labels."""
     weights: str
     """sha256 of the weights, or torchvision's name for them; "" for random weights and without a network."""
     data_set: str

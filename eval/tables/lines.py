@@ -160,7 +160,7 @@ def _paper_lines(layout: Layout, target: Target, row: PaperRow, results: Results
     }
     found = _join(target, results, lambda c, r: target.holds(c, r) and r.reported.row is row)
     for joined in found or [_nothing(target)]:
-        kind: LineKind = "measured" if any(joined) else "paper"
+        kind: LineKind = "measured" if any(joined) else ("paper" if is_measurable else "published")
         numbers = zip(target.columns, _numbers(target, joined), strict=True)
         measured = {}
         if shown := _shown(joined):
@@ -169,7 +169,7 @@ def _paper_lines(layout: Layout, target: Target, row: PaperRow, results: Results
         yield Line(
             labels=_pick(layout, labels | measured),
             paper_labels=_pick(layout, labels),
-            kind=kind if is_measurable else "published",
+            kind=kind,
             is_measurable=is_measurable,
             numbers=tuple(replace(number, reported=_reported(column, row)) for column, number in numbers),
         )

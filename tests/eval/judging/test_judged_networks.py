@@ -119,6 +119,22 @@ def test_labels_alone_are_told_from_labels_after_pretraining(metadata: dict[str,
     assert "motions" not in pretraining_of(metadata)
 
 
+def test_the_settings_of_other_pretext_tasks_are_told_from_their_own_defaults() -> None:
+    folder = Path(__file__).resolve().parents[3] / "configs" / "pretrain" / "tasks"
+    for path in sorted(folder.glob("*.yaml")):
+        config = load_config(PretrainConfig, path)
+        told = pretraining_of(config.identity())
+        if path.stem == "pace":  # the row "Speed" of Table 1, whose batch is 7 videos
+            assert (told["question"], told["motions"], told["speed_loss"]) == ("transformations", [], True)
+            assert told["changes"] == {"data.videos_per_batch": 28}
+        elif path.stem == "action_labels":
+            assert (told["question"], "changes" in told) == ("action_labels", False)
+        else:
+            assert (told["question"], told["changes"]) == (f"pretext_task_{path.stem}", {})
+    changed = load_config(PretrainConfig, folder / "shuffle_learn.yaml", ("task.variant=triplet", "data.crop=56"))
+    assert pretraining_of(changed.identity())["changes"] == {"task.variant": "triplet", "data.crop": 56}
+
+
 def test_the_learning_rate_of_labels_is_known() -> None:
     metadata = {"question.evaluation": "transfer", "question.weights": "", "optimizer.learning_rate": 3e-4}
     assert pretraining_of(metadata)["learning_rate"] == 3e-4

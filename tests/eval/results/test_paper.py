@@ -230,6 +230,76 @@ def test_what_is_done_differently_is_named(
     assert reported.differences == differences
 
 
+def other_task(kind: str, data_set: str = "ucf101", **changes: Any) -> dict[str, Any]:
+    """A network of another pretext task, trained by our common recipe."""
+    question = {"question": f"pretext_task_{kind}", "data_set": data_set, "epochs": 100, "step": 1000, "changes": {}}
+    return question | {"split": "train" if data_set.startswith("kinetics") else "train1"} | changes
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture", "trained_on", "ucf101", "hmdb51"),
+    [
+        ("shuffle_learn", "c3d", "ucf101", 0.558, 0.254),
+        ("rotation", "c3d", "ucf101", 0.606, 0.273),
+        ("clip_order", "c3d", "ucf101", 0.656, 0.284),
+        ("playback_rate", "c3d", "ucf101", 0.691, 0.345),
+        ("flow_statistics", "c3d", "ucf101", 0.588, 0.326),
+        ("flow_statistics", "c3d", "kinetics600", 0.612, 0.334),
+        ("space_time_puzzle", "c3d", "kinetics600", 0.606, 0.283),
+        ("rotation", "r3d18", "kinetics600", 0.66, 0.371),
+        ("dense_prediction", "r3d18", "kinetics600", 0.682, 0.345),
+        ("clip_order", "r2plus1d18", "ucf101", 0.724, 0.309),
+        ("playback_rate", "r2plus1d18", "ucf101", 0.721, 0.35),
+    ],
+)
+def test_other_pretext_tasks_are_held_against_their_lines(
+    kind: str, architecture: str, trained_on: str, ucf101: float, hmdb51: float
+) -> None:
+    for data_set, number in (("ucf101", ucf101), ("hmdb51", hmdb51)):
+        options: dict[str, Any] = {"architecture": architecture, "data_set": data_set, "config": trained_at(5e-5)}
+        options["network_config"] = {"kind": architecture, "width": 1.0}
+        reported = found("transfer", "finetune", other_task(kind, trained_on), **options)
+        assert reported.numbers == {"accuracy": number}
+        assert len(reported.differences) == 1, "whose number it is, always; nothing else differs"
+        assert reported.differences[0].startswith("the number is of ")
+        assert ("Kinetics-400" in reported.differences[0]) == (trained_on != "ucf101")
+
+
+def test_other_pretext_tasks_in_table_3() -> None:
+    for kind, sync, order in (
+        ("rotation", {"accuracy": 0.28, "mae": 2.84}, 0.578),
+        ("shuffle_learn", {"accuracy": 0.39, "mae": 1.89}, 0.698),
+    ):
+        assert look_up("sync", "frozen", other_task(kind)) == sync
+        assert look_up("before_after", "finetune", other_task(kind)) == {"accuracy": order}
+    assert look_up("sync", "frozen", other_task("clip_order")) == {}
+
+
+def test_other_pretext_tasks_without_a_line_of_such_a_network() -> None:
+    """Published for AlexNet, VGG or S3D-G alone, on other data, or not in the paper."""
+    for kind in ("odd_one_out", "arrow_of_time", "order_prediction", "speednet", "ranking", "of another version"):
+        assert look_up("transfer", "finetune", other_task(kind)) == {}
+    assert look_up("transfer", "finetune", other_task("rotation", "kinetics600")) == {}
+    assert look_up("transfer", "finetune", other_task("rotation", "ucf101-8")) == {}
+    assert look_up("transfer", "finetune", other_task("space_time_puzzle")) == {}
+    assert look_up("probe", "fc-all", other_task("rotation")) == {}
+
+
+def test_what_another_pretext_task_does_differently_is_named() -> None:
+    network = other_task("shuffle_learn", changes={"task.variant": "triplet"}, split=None)
+    options: dict[str, Any] = {"network_config": {"kind": "c3d", "width": 0.25}, "config": trained_at(5e-5, crop=56)}
+    reported = found("transfer", "finetune", network, **options)
+    assert reported.differences == (
+        "the number is of the authors' own version of this task, of which the paper tells no details",
+        "width 0.25 (paper 1)",
+        "pre-trained on the split all (paper train1)",
+        "pre-trained with task.variant = triplet",
+        "crops of 56 pixels (paper 112)",
+    )
+    (not_ours,) = found("transfer", "finetune", other_task("playback_rate"), config=trained_at(5e-5)).differences
+    assert "another C3D, fine-tuned with SGD on consecutive frames, tested on 10 clips" in not_ours
+
+
 def test_the_multiply_adds_of_both_variants() -> None:
     """Counted layer by layer: of each output value of a convolution, the inputs that it is a sum of."""
     counted: dict[str, int] = {}

@@ -134,6 +134,39 @@ def test_action_labels_stand_on_their_line(tmp_path: Path) -> None:
     assert measured(tables["still"])[("action labels",)] == ["25.0", "not measured"]
 
 
+def test_other_pretext_tasks_stand_on_their_lines(tmp_path: Path) -> None:
+    """Rotation, which the paper's authors trained on C3D, clip order, published on C3D, and speed alone."""
+    shared: dict[str, Any] = {"data_set": "ucf101", "split": "train1", "epochs": 50, "step": 1000, "changes": {}}
+    for kind, right in (("rotation", RIGHT), ("clip_order", WRONG), ("speednet", WRONG)):
+        network: dict[str, Any] = {
+            "network": kind,
+            "pretraining": {"question": f"pretext_task_{kind}"} | shared,
+        }
+        write_result(tmp_path / "u", "transfer", "finetune", right, **network)
+        write_result(tmp_path / "u", "sync", "frozen", {"accuracy": right, "mae": ERRORS}, **network)
+    speed = pretraining_of(epochs=50, motions=[], changes={"data.videos_per_batch": 28})
+    write_result(tmp_path / "h", "transfer", "finetune", RIGHT, network="pace", pretraining=speed, data_set="hmdb51")
+    tables = tables_of(tmp_path)
+    lines = {row.cells[:4]: row for row in tables["table2"].rows}
+    rotation = lines["3D-RotNet*", "C3D", "-", "UCF101"]
+    assert [value_of(cell) for cell in rotation.cells[4:8]] == ["60.6", "62.5", "27.3", "-"]
+    assert rotation.kind == "measured"
+    assert lines["Shuffle&Learn*", "C3D", "-", "UCF101"].kind == "published"
+    assert [value_of(cell) for cell in lines["Clip Order", "C3D", "-", "UCF101"].cells[4:8]] == [
+        "65.6",
+        "25.0",
+        "28.4",
+        "-",
+    ]
+    assert value_of(lines["pretext task speednet", "C3D", "-", "UCF101"].cells[5]) == "25.0", "no line in the paper"
+    assert measured(tables["table3"])[("3D-RotNet*",)] == ["62.5", "1.00", "-"]
+    assert measured(tables["table3"])[("pretext task clip order",)] == ["25.0", "1.00", "-"]
+    assert measured(tables["table1"])["speed", "yes"] == ["not measured", "62.5"]
+    notes = "\n".join(tables["table1"].notes + tables["table2"].notes)
+    assert "unlike the paper: the number is of another C3D (8 convolutions, global pooling)" in notes
+    assert "pre-trained with data.videos_per_batch = 28" in notes
+
+
 def test_other_variants_have_lines_of_their_own_beside_the_paper_s_number(tmp_path: Path) -> None:
     network = pretraining_of()
     write_result(tmp_path, "sync", "finetune", {"accuracy": RIGHT, "mae": ERRORS}, pretraining=network)
