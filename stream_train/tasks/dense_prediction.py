@@ -3,6 +3,9 @@
 A video gives successive blocks of 16 frames with one crop and flip. A recurrent network over the first blocks' maps
 predicts the maps of the last ones. Each predicted position must be closest to its true map, among those of all videos,
 steps and positions of the global batch (InfoNCE).
+
+The authors' code also drops out a tenth of the recurrent state, and its true maps are those before the last ReLU, which
+not every network has.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from stream_train.tasks.base import ClipTask, HeadWidth, LossTerm
 from stream_train.tasks.config import DensePredictionConfig
 from stream_train.tasks.drawing import draw_start, frames_from, span
 from stream_train.tasks.heads import PredictiveHead
+from stream_train.transformations.sequences import CLIP_LENGTH
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,12 @@ class DensePrediction(ClipTask):
 
     @property
     def min_frames(self) -> int:
-        return self.config.num_blocks * self._step
+        return span(self.config.stride, self.config.num_blocks * CLIP_LENGTH)
 
     @property
     def _step(self) -> int:
-        return span(self.config.stride) - 1 + self.config.stride
+        """Frames from the start of a block to the start of the next."""
+        return CLIP_LENGTH * self.config.stride
 
     @property
     def clips_per_answer(self) -> int:

@@ -6,7 +6,8 @@ u, v and each of three patterns of blocks, the number of the block with the larg
 eight; and for u and v the pair of frames with the largest sum. Appearance (13): for each pattern, the blocks whose
 colours vary most and least over time, and their main colours; and the main colour of the clip. Numbers count from 1.
 
-Optical flow is OpenCV's DIS (the original: TV-L1), as good as its speed allows: half a millisecond a pair.
+Optical flow is OpenCV's DIS (the original: TV-L1), as good as its speed allows: half a millisecond a pair. The authors
+number the triangles in another order, and directions from the left.
 """
 
 from __future__ import annotations
@@ -127,18 +128,27 @@ def motion_statistics(flow: FloatArray) -> FloatArray:
 
 
 def _largest(size: FloatArray, angle: FloatArray, blocks: IntArray) -> tuple[int, int]:
-    """The block with the largest mean size, and its main direction: the eighth of the circle with the largest sum."""
-    sums = np.bincount(blocks.ravel(), weights=size.ravel())
-    block = int((sums / np.bincount(blocks.ravel())).argmax())
+    """The block with the largest mean size, and its main direction: right (1), right and down (2), down (3) ...
+
+    A pixel counts for the two directions next to its angle, for the nearer one more.
+    """
+    means = np.bincount(blocks.ravel(), weights=size.ravel()) / np.bincount(blocks.ravel())
+    block = int(means.argmax())
     inside = blocks == block
-    eighths = np.floor(angle[inside] / (2 * np.pi) * NUM_DIRECTIONS).astype(np.int64) % NUM_DIRECTIONS
-    return block + 1, int(np.bincount(eighths, weights=size[inside], minlength=NUM_DIRECTIONS).argmax()) + 1
+    eighths = angle[inside] / (2 * np.pi) * NUM_DIRECTIONS
+    below = np.floor(eighths).astype(np.int64)
+    shares = eighths - below
+    sums: FloatArray = np.zeros(NUM_DIRECTIONS)
+    for direction, share in ((below, 1 - shares), (below + 1, shares)):
+        sums += np.bincount(direction % NUM_DIRECTIONS, weights=share * size[inside], minlength=NUM_DIRECTIONS)
+    return block + 1, int(sums.argmax()) + 1
 
 
 def appearance_statistics(frames: ImageArray) -> FloatArray:
     """Float64 (13,): for each pattern the block whose colours vary most, its main colour, and the same for least.
 
-    The last number is the main colour of all. A block varies by 1 minus the overlap of its frames' histograms.
+    The last number is the main colour of all. A block varies by 1 minus the intersection over union of its frames'
+    histograms.
     """
     bins = frames.astype(np.int64) * COLOURS_PER_CHANNEL // 256
     colours = (bins[..., 0] * COLOURS_PER_CHANNEL + bins[..., 1]) * COLOURS_PER_CHANNEL + bins[..., 2]
@@ -148,7 +158,7 @@ def appearance_statistics(frames: ImageArray) -> FloatArray:
         cells = (np.arange(len(frames))[:, None, None] * num_blocks + blocks) * NUM_COLOURS + colours
         counts = np.bincount(cells.ravel(), minlength=len(frames) * num_blocks * NUM_COLOURS)
         histograms = counts.reshape(len(frames), num_blocks, NUM_COLOURS) / np.bincount(blocks.ravel())[:, None]
-        variation = 1 - histograms.min(axis=0).sum(axis=1)
+        variation = 1 - histograms.min(axis=0).sum(axis=1) / histograms.max(axis=0).sum(axis=1)
         main = histograms.sum(axis=0).argmax(axis=1)
         most, least = int(variation.argmax()), int(variation.argmin())
         numbers += [most + 1, int(main[most]) + 1, least + 1, int(main[least]) + 1]

@@ -69,7 +69,10 @@ class PairsHead(nn.Module):
 
 
 class DecoderHead(nn.Module):
-    """Maps (N, C, T, H, W) -> frames (N, 3, num_frames, pixels, pixels) in about [-1, 1], in five steps of about 2x."""
+    """Maps (N, C, T, H, W) -> frames (N, 3, num_frames, pixels, pixels).
+
+    Five steps of about 2x, from a size that is not below the maps'.
+    """
 
     reads = "map"
     STEPS = 5
@@ -77,9 +80,10 @@ class DecoderHead(nn.Module):
     def __init__(self, width: HeadWidth, *, num_frames: int, pixels: int) -> None:
         super().__init__()
         sizes = [(num_frames, pixels)]
+        channels, *smallest = width.maps
         for _ in range(self.STEPS - 1):
-            sizes.insert(0, (halve(sizes[0][0]), halve(sizes[0][1])))
-        channels = width.maps[0]
+            time, side = sizes[0]
+            sizes.insert(0, (max(halve(time), min(time, smallest[0])), max(halve(side), min(side, smallest[1]))))
         self.layers = nn.Sequential()
         for time, side in sizes:
             smaller = max(channels // 2, 16)
@@ -126,10 +130,10 @@ class PredictiveHead(nn.Module):
         state = torch.zeros_like(blocks[:, 0])
         for block in range(context):
             state = self._updated(state, blocks[:, block])
-        predictions = []
-        for _ in range(self.num_predicted):
+        predictions = [self.predict(state)]
+        for _ in range(self.num_predicted - 1):
+            state = self._updated(state, torch.relu(predictions[-1]))  # as maps are: not negative
             predictions.append(self.predict(state))
-            state = self._updated(state, predictions[-1])
         predicted = _as_rows(torch.stack(predictions, dim=1))
         true = _as_rows(blocks[:, context:])
         candidates = gather_rows(true) if self.training else true

@@ -1,9 +1,9 @@
 """Playback rate perception (PRP; Yao et al., CVPR 2020): a clip's stride, and the frames between those that are seen.
 
 A plan holds 32 frames at half the stride; the network sees every second one. From its maps a decoder paints all 32
-frames. Their squared error weighs more near the part of the clip with the most motion, as in the authors' code: a
-Gaussian around the window, a quarter of the side wide, whose pixels change most. At stride 1 there is nothing between
-two frames, and their mean stands for it.
+frames. Their squared error weighs more near the part of the clip with the most motion: a Gaussian around the window, a
+quarter of the side wide, whose pixels change most. At stride 1 there is nothing between two frames, and their mean
+stands for it. The authors' code has such a Gaussian for each 16 frames of the video, and always takes the centre crop.
 """
 
 from __future__ import annotations
@@ -86,9 +86,9 @@ class PlaybackRate(Question):
         return super().guesses(metrics) | {"frames_explained": 0.0}
 
     def _true_frames(self, batch: Batch) -> Tensor:
-        """float32 (N, 3, 32, pixels, pixels) in [-1, 1]."""
+        """float32 (N, 3, 32, pixels, pixels) in [0, 1], the range in which the authors weigh the two errors."""
         with torch.no_grad():
-            clips = prepare_clips(batch)
+            clips = (prepare_clips(batch) + 1) / 2
             still = (batch.targets["rate"] == 0)[:, None, None, None, None]
             following = torch.cat((clips[:, :, 2::2], clips[:, :, -1:]), dim=2)
             between = torch.where(still, (clips[:, :, ::2] + following) / 2, clips[:, :, 1::2])
