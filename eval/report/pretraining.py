@@ -20,6 +20,9 @@ from shardify.errors import UsageError, WorkError
 from shardify.inspection.preview import CONTACT_SHEET_NAME
 from shardify.storage.locations import is_url
 from stream_train.tasks import build_task
+from stream_train.tasks.action_labels import ACTION
+from stream_train.tasks.base import ClipTask
+from stream_train.tasks.config import ActionLabelsConfig, MotionSpeedConfig, PaceConfig
 from stream_train.training.config import CONFIG_NAME, PretrainConfig
 from stream_train.training.metrics import METRICS_NAME, Record, metric_names, read_metrics
 from stream_train.training.pictures import CURVES_NAME
@@ -28,6 +31,8 @@ from stream_train.transformations.preview import TRANSFORMATIONS_NAME
 
 _SIGNS = (CONFIG_NAME, METRICS_NAME, RESULT_NAME, CURVES_NAME, CONTACT_SHEET_NAME, TRANSFORMATIONS_NAME)
 """A folder with one of these and without a result row is a pre-training run."""
+_MANY_ANSWERS = 24
+"""A question with more answers is shown without their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +81,7 @@ def read_pretraining(run: Path, pictures: Sequence[Picture], location: str) -> P
     records = read_metrics(run)
     validation = _read_validation(run)
     return Pretraining(
-        facts=_facts(config, records) if config else (),
+        facts=_facts(config, records, validation) if config else (),
         problem=problem,
         metrics=_metrics(config, records, validation),
         validation=validation,
@@ -107,12 +112,27 @@ def _read_validation(run: Path) -> Validation | None:
         raise WorkError(f"{path} is damaged; delete it and run `stream-train validate {run}` again") from None
 
 
-def _facts(config: PretrainConfig, records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
+def _task_of(config: PretrainConfig, validation: Validation | None) -> ClipTask | None:
+    """The task; None if it learns from labels and no validation names them."""
+    labels = validation.class_names.get(ACTION, ()) if validation else ()
+    is_known = not isinstance(config.task, ActionLabelsConfig) or len(labels) > 1
+    return build_task(config.task, labels) if is_known else None
+
+
+def _question_words(config: PretrainConfig, task: ClipTask | None) -> str:
+    """`rotation: rotation (0, 90, 180, 270)`."""
+    answers = task.class_names().items() if task else ()
+    words = [f"{k} ({', '.join(v) if len(v) <= _MANY_ANSWERS else f'{len(v)} classes'})" for k, v in answers]
+    return ": ".join(filter(None, (config.task.kind, "; ".join(words))))
+
+
+def _facts(
+    config: PretrainConfig, records: Sequence[Record], validation: Validation | None
+) -> tuple[tuple[str, str], ...]:
     network = config.network.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
-    answers = build_task(config.task).class_names()
     return (
         ("network", ", ".join([config.network.kind, *(f"{key} {value}" for key, value in network.items())])),
-        ("question", f"{config.task.kind}: " + "; ".join(f"{k} ({', '.join(v)})" for k, v in answers.items())),
+        ("question", _question_words(config, _task_of(config, validation))),
         ("videos", f"{f'split {config.split}' if config.split else 'all samples'} of {config.shards}"),
         ("clips", f"16 frames, crops of {config.data.crop} pixels, {config.data.videos_per_batch} videos a batch"),
         ("progress", _progress_words(config, records)),
@@ -139,7 +159,8 @@ def _metrics(
 ) -> tuple[TaskMetric, ...]:
     held_out: Mapping[str, float] = validation.figures if validation else {}
     training = next((record for record in reversed(records) if "loss" in record), {})
-    guesses = build_task(config.task).guesses(held_out) if config else {}
+    task = _task_of(config, validation) if config else None
+    guesses = task.guesses(held_out) if task else {}
     names = dict.fromkeys([*held_out, *metric_names([training], ending="_accuracy")])
 
     def words(name: str, values: Mapping[str, float]) -> str:
@@ -166,6 +187,7 @@ def _missing(
         validate += " --set validation.split=SPLIT"
     preview = f"preview {config.shards if config else 'SHARDS'} --out {location}"
     files = {path.name for path in run.iterdir()}
+    has_strips = config is None or isinstance(config.task, MotionSpeedConfig | PaceConfig)
     parts = [
         (files, CONFIG_NAME, "the run's settings ({})", resume),
         (files, METRICS_NAME, "the course of training ({})", resume),
@@ -175,7 +197,10 @@ def _missing(
             (present, confusion_name(name), "a confusion matrix ({})", validate)
             for name in (validation.class_names if validation else ())
         ),
-        (present, TRANSFORMATIONS_NAME, "the strips of transformations ({})", f"stream-train {preview}"),
+        *(
+            [(present, TRANSFORMATIONS_NAME, "the strips of transformations ({})", f"stream-train {preview}")]
+            * has_strips
+        ),
         (present, CONTACT_SHEET_NAME, "the contact sheet ({})", f"shardify {preview}"),
     ]
     return [

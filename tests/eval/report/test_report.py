@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers_report import (
     DATA_SET,
     Page,
@@ -25,8 +26,10 @@ from helpers_report import (
     words,
 )
 from helpers_results import pretraining_of, write_result
+from helpers_training import VALIDATED, tiny_config
 
 from eval.report.page import read_contents, render, write_report
+from eval.report.pretraining import read_pretraining
 from eval.results.combined import combine
 from eval.results.rows import Row, find_rows, read_row
 from shardify.errors import UsageError, WorkError
@@ -296,6 +299,32 @@ MAKERS = {
     "transformations.png": "stream-train preview {shards} --out {run}",
     "contact_sheet.png": "shardify preview {shards} --out {run}",
 }
+
+
+@pytest.mark.parametrize(
+    ("kind", "validated", "question"),
+    [
+        ("rotation", True, "rotation: rotation (0, 90, 180, 270)"),
+        ("action_labels", True, "action_labels: action (archery, bowling)"),
+        ("action_labels", False, "action_labels"),
+        ("dense_prediction", False, "dense_prediction"),
+    ],
+)
+def test_the_question_of_any_task_is_told(tmp_path: Path, kind: str, validated: bool, question: str) -> None:
+    """Also where only a validation knows the answers, the data set's labels."""
+    config = tiny_config("data/demo/shards", tmp_path, task={"kind": kind}, validation=VALIDATED)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    guessing = []
+    if validated:
+        head, answers = re.fullmatch(r".*: (\w+) \((.*)\)", question).groups()  # type: ignore[union-attr]
+        names = {head: answers.split(", ")}
+        shown = replace(make_validation(), figures={f"{head}_accuracy": 1.0}, counts={}, class_names=names)
+        (tmp_path / "validation.json").write_bytes(as_validation(shown))
+        guessing = [f"{100 / len(names[head]):.1f}\N{NO-BREAK SPACE}%"]
+    pretraining = read_pretraining(tmp_path, (), str(tmp_path))
+    assert dict(pretraining.facts)["question"] == question
+    assert [metric.guessing for metric in pretraining.metrics] == guessing
+    assert not any("strips" in missing.what for missing in pretraining.missing), "these show the paper's clips"
 
 
 def test_missing_parts_of_pretraining_are_named(tmp_path: Path, small_dataset: Path) -> None:
