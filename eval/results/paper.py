@@ -121,7 +121,7 @@ def _differences(row: Row, line: PaperRow) -> Iterator[str]:
 
 def _network_differences(row: Row, line: PaperRow) -> Iterator[str]:
     if line.not_ours:
-        yield f"the number is of {line.not_ours}"
+        yield f"our version of the task ({line.not_ours})"
     if row.architecture in GMACS and line.kind != "published":
         variant, costs = row.options.get("variant"), GMACS[row.architecture]
         if variant is None:

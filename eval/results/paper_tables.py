@@ -58,7 +58,7 @@ class PaperRow:
     task: str = ""
     """For other methods: our `task.kind` for it; "" where we have none."""
     not_ours: str = ""
-    """For other methods: what the number is of, where our task and recipe are certainly not the same."""
+    """For other methods: whose version the number is of, and what is known of it."""
     motions: tuple[str, ...] = ALL_MOTIONS
     """For this method: the motion classes besides speed."""
     speed_loss: bool = True
@@ -121,8 +121,8 @@ _TASKS = {
 """Another method -> our `task.kind` for it; the published numbers of the rest have no task here."""
 _OWN_TEST = "fine-tuned with SGD on consecutive frames, tested on 10 clips"
 _NOT_OURS = {
-    ("Clip Order", "C3D"): f"another C3D (8 convolutions, global pooling), {_OWN_TEST}",
-    ("Clip Order", "R(2+1)D"): f"another R(2+1)D (one block a stage), {_OWN_TEST}",
+    ("Clip Order", "C3D"): f"another C3D, of 8 convolutions and global pooling, {_OWN_TEST}",
+    ("Clip Order", "R(2+1)D"): f"another R(2+1)D, with one block a stage, {_OWN_TEST}",
     ("PRP+", "C3D"): f"another C3D, {_OWN_TEST}",
     ("PRP", "R(2+1)D"): f"another R(2+1)D, {_OWN_TEST}",
     ("Spatio-Temp", "C3D"): "a smaller C3D without BatchNorm",
@@ -131,10 +131,10 @@ _NOT_OURS = {
 
 def _not_ours(method: str, kind: RowKind, network: str = "C3D", trained_on: str = "ucf101") -> str:
     if kind == "reimplemented":
-        return "the authors' own version of this task, of which the paper tells no details"
+        return "paper: the authors' version, without details"
     if kind != "published":
         return ""
-    words = _NOT_OURS.get((method, network), "its authors' own network and recipe")
+    words = f"published: {_NOT_OURS.get((method, network), 'their own network and recipe')}"
     return f"{words}, pre-trained on Kinetics-400" if trained_on == "kinetics" else words
 
 

@@ -261,7 +261,7 @@ def test_other_pretext_tasks_are_held_against_their_lines(
         reported = found("transfer", "finetune", other_task(kind, trained_on), **options)
         assert reported.numbers == {"accuracy": number}
         assert len(reported.differences) == 1, "whose number it is, always; nothing else differs"
-        assert reported.differences[0].startswith("the number is of ")
+        assert reported.differences[0].startswith("our version of the task (p")
         assert ("Kinetics-400" in reported.differences[0]) == (trained_on != "ucf101")
 
 
@@ -290,7 +290,7 @@ def test_what_another_pretext_task_does_differently_is_named() -> None:
     options: dict[str, Any] = {"network_config": {"kind": "c3d", "width": 0.25}, "config": trained_at(5e-5, crop=56)}
     reported = found("transfer", "finetune", network, **options)
     assert reported.differences == (
-        "the number is of the authors' own version of this task, of which the paper tells no details",
+        "our version of the task (paper: the authors' version, without details)",
         "width 0.25 (paper 1)",
         "pre-trained on the split all (paper train1)",
         "pre-trained with task.variant = triplet",

@@ -163,7 +163,7 @@ def test_other_pretext_tasks_stand_on_their_lines(tmp_path: Path) -> None:
     assert measured(tables["table3"])[("pretext task clip order",)] == ["25.0", "1.00", "-"]
     assert measured(tables["table1"])["speed", "yes"] == ["not measured", "62.5"]
     notes = "\n".join(tables["table1"].notes + tables["table2"].notes)
-    assert "unlike the paper: the number is of another C3D (8 convolutions, global pooling)" in notes
+    assert "unlike the paper: our version of the task (published: another C3D, of 8 convolutions" in notes
     assert "pre-trained with data.videos_per_batch = 28" in notes
 
 
