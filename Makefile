@@ -57,7 +57,7 @@ $(foreach name,GPUS NODES NODE,$(if $(shell printf %s $(call quote,$($(name))) |
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 EVALUATIONS := transfer probe retrieval sync before-after still saliency eval-all
-.PHONY: help install demo demo-eval shards finish verify pretrain $(EVALUATIONS) features tables report check docs test test-slow bench clean
+.PHONY: help install demo demo-eval shards finish verify pretrain audit $(EVALUATIONS) features tables report check docs test test-slow bench clean
 
 help: ## list the targets and variables
 	@printf 'usage: make TARGET [VARIABLE=value ...]\n\ntargets\n'
@@ -75,7 +75,7 @@ help: ## list the targets and variables
 #: SPLIT      pretrain: split to train on, such as train1; transfer, eval-all: numbers of splits, such as 1 or 1,2,3
 #: CONFIG     shards, pretrain, transfer, eval-all: a config file, instead of that of DATASET
 #: CHECKPOINT transfer, eval-all, features: the network to evaluate: folder or URL of its run, or its backbone.safetensors
-#: RUN        tables, report: folder or URL of the results (runs/demo)
+#: RUN        audit, tables, report: folder or URL of the results (runs/demo)
 #: SEED       shards, pretrain, transfer, eval-all: seed of all random draws
 #: WORKERS    shards: processes; pretrain, transfer, eval-all: data workers per rank
 #: GPUS       pretrain, transfer, eval-all, features: processes under torchrun, one per GPU
@@ -124,6 +124,9 @@ verify: install ## check every count, size and checksum of shards: SHARDS=folder
 
 pretrain: install $(demo_shards) ## shards -> a pretrained network
 	$(launch) stream_train pretrain $(pretrain_config) $(pretrain_sets)
+
+audit: install ## ask whether a run's pretext score comes from motion: RUN=folder or URL
+	$(BIN)/python -m stream_train audit $(call quote,$(RUN)) $(SETS)
 
 transfer: ## fine-tune the network, and a network of random weights, to recognise actions (Table 2)
 probe: ## new classifiers on frozen features, with all labels or few (Table 1)

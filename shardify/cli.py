@@ -126,8 +126,14 @@ def verify_command(dataset: str, deep: bool, as_json: bool) -> None:
 @main.command("inspect")
 @click.argument("dataset")
 @click.option("--key", help="Show this one sample.")
+@click.option(
+    "--pixels",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Also decode so many samples; count frames that repeat in a rhythm, and black bars.",
+)
 @json_option
-def inspect_command(dataset: str, key: str | None, as_json: bool) -> None:
+def inspect_command(dataset: str, key: str | None, pixels: int, as_json: bool) -> None:
     """Show the content of DATASET (a folder of shards)."""
     from shardify.inspection.summary import sample_record, summarise_dataset, summary_lines
     from shardify.storage import open_store
@@ -137,7 +143,7 @@ def inspect_command(dataset: str, key: str | None, as_json: bool) -> None:
         record = sample_record(store, key)
         _print(record if as_json else _record_lines(record))
     else:
-        summary = summarise_dataset(store)
+        summary = summarise_dataset(store, pixels)
         _print(summary if as_json else summary_lines(summary))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Pre-train video networks on shards, and validate them."""
+    """Pre-train video networks on shards, validate and audit them."""
 
 
 @main.command("pretrain")
@@ -60,6 +60,23 @@ def validate_command(run: str, overrides: tuple[str, ...], as_json: bool) -> Non
         click.echo(json.dumps(asdict(validation)))
     else:
         click.echo("\n".join(validation_lines(validation, run)))
+
+
+@main.command("audit")
+@click.argument("run")
+@set_option
+@json_option
+def audit_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Ask where the held-out score of RUN comes from: motion, or something simpler.
+
+    Tests the newest checkpoint on changed clips and on parts of the videos, and beside it observers without a network.
+    Writes audit.json and audit.png into RUN.
+    """
+    from stream_train.audit.run import audit_run
+    from stream_train.audit.table import audit_lines
+
+    audit = audit_run(run, overrides, say=lambda line: click.echo(line, err=True))
+    click.echo(json.dumps(asdict(audit)) if as_json else "\n".join(audit_lines(audit)))
 
 
 @main.command("preview")

@@ -40,6 +40,7 @@ from shardify.errors import UsageError
 from shardify.storage import open_store
 from shardify.storage.locations import is_url, join_location, split_location
 from shardify.storage.work_folder import work_folder
+from stream_train.audit.table import shown_metrics
 from stream_train.training.config import CONFIG_NAME
 
 REPORT_NAME = "report.html"
@@ -106,7 +107,7 @@ def render(contents: Contents) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    words = (count_words, interval_words, metric_words, number_words, training_words, variant_words)
+    words = (shown_metrics, count_words, interval_words, metric_words, number_words, training_words, variant_words)
     functions = (*words, paper_words, recipe_words, find_reported)
     environment.globals |= {"ticks": AXIS_TICKS, "digest_letters": DIGEST_LETTERS} | {f.__name__: f for f in functions}
     environment.filters["thousands"] = "{:,}".format

@@ -29,6 +29,15 @@ _KINDS = (
         ),
     ),
     (
+        r"audit\.png",
+        "Audit of the pretext score",
+        (
+            "Audit: the score on held-out videos (top), on changed clips (blue), by observers without a network "
+            "(orange), and on parts of the videos (grey), with 95 % intervals over videos; dotted lines are guessing. "
+            "On the right: what a new linear classifier on the network's features recognises if a clip stops early."
+        ),
+    ),
+    (
         r"confusion_motion\.png",
         "Confusion matrix of the motions",
         (

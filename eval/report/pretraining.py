@@ -19,12 +19,13 @@ from shardify.config import load_config
 from shardify.errors import UsageError, WorkError
 from shardify.inspection.preview import CONTACT_SHEET_NAME
 from shardify.storage.locations import is_url
+from stream_train.audit.table import AUDIT_NAME, Audit
 from stream_train.tasks import build_task
 from stream_train.tasks.action_labels import ACTION
 from stream_train.tasks.base import ClipTask
 from stream_train.tasks.config import ActionLabelsConfig, MotionSpeedConfig, PaceConfig
 from stream_train.training.config import CONFIG_NAME, PretrainConfig
-from stream_train.training.metrics import METRICS_NAME, Record, metric_names, read_metrics
+from stream_train.training.metrics import METRICS_NAME, SCORE_ENDINGS, Record, metric_names, read_metrics
 from stream_train.training.pictures import CURVES_NAME
 from stream_train.training.validation import RESULT_NAME, Validation, confusion_name
 from stream_train.transformations.preview import TRANSFORMATIONS_NAME
@@ -59,6 +60,7 @@ class Pretraining:
     """Why the settings cannot be read; "" if they can."""
     metrics: tuple[TaskMetric, ...]
     validation: Validation | None
+    audit: Audit | None
     pictures: Sequence[Picture]
     missing: tuple[Missing, ...]
     headline: str
@@ -85,6 +87,7 @@ def read_pretraining(run: Path, pictures: Sequence[Picture], location: str) -> P
         problem=problem,
         metrics=_metrics(config, records, validation),
         validation=validation,
+        audit=_read_audit(run),
         pictures=pictures,
         missing=tuple(_missing(run, location, config, validation, {picture.name for picture in pictures})),
         headline=_headline(config, records) if config else "a pre-training run",
@@ -110,6 +113,16 @@ def _read_validation(run: Path) -> Validation | None:
         return None
     except ValidationError:
         raise WorkError(f"{path} is damaged; delete it and run `stream-train validate {run}` again") from None
+
+
+def _read_audit(run: Path) -> Audit | None:
+    path = run / AUDIT_NAME
+    try:
+        return TypeAdapter(Audit).validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        raise WorkError(f"{path} is damaged; delete it and run `stream-train audit {run}` again") from None
 
 
 def _task_of(config: PretrainConfig, validation: Validation | None) -> ClipTask | None:
@@ -161,7 +174,7 @@ def _metrics(
     training = next((record for record in reversed(records) if "loss" in record), {})
     task = _task_of(config, validation) if config else None
     guesses = task.guesses(held_out) if task else {}
-    names = dict.fromkeys([*held_out, *metric_names([training], ending="_accuracy")])
+    names = dict.fromkeys([*held_out, *metric_names([training], ending=SCORE_ENDINGS)])
 
     def words(name: str, values: Mapping[str, float]) -> str:
         return number_words(name, values[name]) if name in values else ""

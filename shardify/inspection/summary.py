@@ -15,6 +15,7 @@ import numpy as np
 from shardify.arrays import IntArray
 from shardify.build.summary import group_reasons
 from shardify.errors import UsageError, counted
+from shardify.inspection.disturbances import count_disturbances
 from shardify.shards.format import NO_LABEL, REJECTED_NAME, shard_name
 from shardify.shards.index import TAR_BLOCK_BYTES, ShardIndex, read_index
 from shardify.shards.manifest import Manifest, read_manifest
@@ -27,8 +28,11 @@ def shard_urls(store: Store, split: str | None = None) -> list[str]:
     return [store.url(shard_name(shard.number, "tar")) for shard in read_manifest(store).shards_of(split)]
 
 
-def summarise_dataset(store: Store) -> dict[str, Any]:
-    """Counts of a whole data set: samples, frames and bytes by split, class and length; rejects by reason."""
+def summarise_dataset(store: Store, pixels: int = 0) -> dict[str, Any]:
+    """Counts of a whole data set: samples, frames and bytes by split, class and length; rejects by reason.
+
+    `pixels`: also decode so many samples, and count what disturbs temporal tasks in them.
+    """
     manifest = read_manifest(store)
     indexes = [read_index(store, shard) for shard in manifest.shards]
     lengths = np.concatenate([index.num_frames for index in indexes] or [np.empty(0, dtype=np.int64)])
@@ -49,7 +53,7 @@ def summarise_dataset(store: Store) -> dict[str, Any]:
         "lengths": _length_histogram(lengths),
         "rejected": group_reasons([line["reason"] for line in rejected]),
         "num_missing": manifest.num_missing,
-    }
+    } | ({"disturbances": count_disturbances(store, manifest, pixels)} if pixels else {})
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
@@ -64,6 +68,8 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         f"  {counted(num_rejected, 'video')} rejected, {summary['num_missing']} listed ones missing",
     ]
     lines += [f"    rejected {count}: {reason}" for reason, count in summary["rejected"].items()]
+    if "disturbances" in summary:
+        lines += _disturbance_lines(summary["disturbances"])
     if summary["splits"]:
         lines += ["splits", *_table({split: _sizes(counts) for split, counts in summary["splits"].items()})]
     if summary["lengths"]:
@@ -71,6 +77,17 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     if summary["classes"]:
         lines += ["samples by class", *_table(summary["classes"])]
     return lines
+
+
+def _disturbance_lines(counts: dict[str, Any]) -> list[str]:
+    looked = counts["num_samples"]
+    periods = ", ".join(f"{count} every {period} frames" for period, count in counts["periods"].items())
+    rhythms = f" ({periods})" if periods else ""
+    return [
+        f"of {counted(looked, 'decoded sample')}",
+        f"  {counts['num_rhythms']} repeat frames in a rhythm, so their speed is uneven{rhythms}",
+        f"  {counts['num_bars']} have black bars",
+    ]
 
 
 def sample_record(store: Store, key: str) -> dict[str, Any]:

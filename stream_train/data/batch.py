@@ -78,6 +78,10 @@ class Batch:
         """Called by the DataLoader."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    def part(self, start: int, stop: int) -> Batch:
+        """The clips from `start` up to `stop`."""
+        return self._map(lambda tensor: tensor[start:stop])
+
     def tensors(self) -> list[tuple[str, Tensor]]:
         """All tensors by name, the targets last."""
         values = [(entry.name, getattr(self, entry.name)) for entry in fields(self) if entry.name != "targets"]

@@ -96,6 +96,10 @@ class ClipTask(abc.ABC):
     def guesses(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """Metric name -> what a guess without looking gets, given the metrics of :meth:`compute_metrics`."""
 
+    def answers(self, batch: Batch) -> dict[str, Tensor]:  # noqa: ARG002
+        """Int64 (A,) right classes, or IGNORED, of each head that chooses among classes."""
+        return {}
+
     def class_names(self) -> dict[str, Sequence[str]]:
         """Name of each confusion matrix in :meth:`count` -> the names of its rows and columns, for pictures."""
         return {}
@@ -151,6 +155,10 @@ class ClipModel(nn.Module):
         maps = self.conv_features(self._select_frames(clips))
         vectors = None if all(self._reads_maps.values()) else self.features_from_conv(self._merge_maps(maps))
         return {name: head(maps if self._reads_maps[name] else vectors) for name, head in self.heads.items()}
+
+    def features(self, clips: Tensor) -> Tensor:
+        """The feature vectors that heads read, from prepared clips as in :meth:`forward`: float (A or N, length)."""
+        return self.features_from_conv(self._merge_maps(self.conv_features(self._select_frames(clips))))
 
     def conv_features(self, clips: Tensor) -> Tensor:
         """The convolutions' maps, float (N, *conv_dim)."""

@@ -38,5 +38,8 @@ class Question(ClipTask):
     def guesses(self, _: Mapping[str, float]) -> dict[str, float]:
         return {f"{self.head}_accuracy": 1 / len(self.classes)}
 
+    def answers(self, batch: Batch) -> dict[str, Tensor]:
+        return {self.head: self.targets(batch)}
+
     def class_names(self) -> dict[str, Sequence[str]]:
         return {self.head: self.classes}

@@ -100,6 +100,10 @@ class Transformations(ClipTask):
             guesses["speed_accuracy"] = metrics["speed_best_from_length"]
         return guesses
 
+    def answers(self, batch: Batch) -> dict[str, Tensor]:
+        answers = {"motion": self.motion_targets(batch), "speed": speed_targets(batch)}
+        return {name: answers[name] for name in self.class_names()}
+
     def class_names(self) -> dict[str, Sequence[str]]:
         names: dict[str, Sequence[str]] = {}
         if self.motions:

@@ -29,7 +29,7 @@ from stream_train.data.evaluation_pass import each_sample_once, sample_lengths
 from stream_train.data.reader import ShardSet, open_shard_set
 from stream_train.tasks import build_model, build_task
 from stream_train.tasks.base import ClipModel, ClipTask
-from stream_train.training.checkpoint import CheckpointFolder, restore
+from stream_train.training.checkpoint import Checkpoint, CheckpointFolder, restore
 from stream_train.training.config import CONFIG_NAME, PretrainConfig, TrainConfig
 from stream_train.training.distributed import World, joined_world
 from stream_train.training.metrics import add_to
@@ -147,6 +147,37 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
             norm.training, norm.momentum = training, momentum
 
 
+@dataclass(frozen=True, kw_only=True)
+class OpenRun:
+    """A run with a checkpoint, and the data to test it on."""
+
+    location: str | Path
+    config: PretrainConfig
+    checkpoint: Checkpoint
+    held_out: ShardSet
+    task: ClipTask
+
+    def model(self, device: torch.device) -> ClipModel:
+        """The network of the checkpoint. Raises WorkError if it does not fit the config."""
+        model = build_model(self.config.network, self.task, crop=self.config.data.crop)
+        restore(self.checkpoint, str(self.location), model=model)
+        place_model(model, device)
+        return model
+
+
+def open_run(run: str | Path, overrides: tuple[str, ...] = ()) -> OpenRun:
+    """The newest checkpoint of a run (folder or URL) and its held-out split; errors as :func:`validate_run`."""
+    config = load_run_config(run, overrides)
+    if config.validation is None:
+        raise UsageError(f"{run} names no held-out split; add --set validation.split=... (null is every sample)")
+    checkpoint = CheckpointFolder(folder=run).newest()
+    if checkpoint is None:
+        raise UsageError(f"{run} holds no checkpoint yet; run `stream-train pretrain` on its config first")
+    held_out = open_shard_set(config.shards, config.validation.split, config.data)
+    task = build_task(config.task, held_out.classes)
+    return OpenRun(location=run, config=config, checkpoint=checkpoint, held_out=held_out, task=task)
+
+
 def validate_run(run: str | Path, overrides: tuple[str, ...] = ()) -> Validation:
     """Validate the newest checkpoint of a run (folder or URL); writes validation.json and confusion matrices beside it.
 
@@ -156,19 +187,11 @@ def validate_run(run: str | Path, overrides: tuple[str, ...] = ()) -> Validation
         UsageError: if there is no run or checkpoint, or the config names no split.
         WorkError: if no checkpoint can be read, or a shard cannot.
     """
-    config = load_run_config(run, overrides)
-    if config.validation is None:
-        raise UsageError(f"{run} names no held-out split; add --set validation.split=... (null is every sample)")
-    checkpoint = CheckpointFolder(folder=run).newest()
-    if checkpoint is None:
-        raise UsageError(f"{run} holds no checkpoint yet; run `stream-train pretrain` on its config first")
-    shard_set = open_shard_set(config.shards, config.validation.split, config.data)
+    opened = open_run(run, overrides)
+    config, task = opened.config, opened.task
     with joined_world(config.device, config.threads) as world, work_folder(run, create=False) as folder:
-        task = build_task(config.task, shard_set.classes)
-        model = build_model(config.network, task, crop=config.data.crop)
-        restore(checkpoint, str(run), model=model)
-        place_model(model, world.device)
-        validation = validate(model, task, shard_set, config, step=checkpoint.step, world=world, both_modes=True)
+        model, step = opened.model(world.device), opened.checkpoint.step
+        validation = validate(model, task, opened.held_out, config, step=step, world=world, both_modes=True)
         assert validation is not None  # nobody listens for signals
         if world.is_main:
             write_validation(folder.path, validation)

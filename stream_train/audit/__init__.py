@@ -1,0 +1,1 @@
+"""Audits of a pretext score: does it come from motion, or from something simpler?"""
