@@ -18,7 +18,19 @@ ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 EVALUATIONS = (*(evaluation.command for evaluation in SUITE), "eval-all")
 TARGETS = (
-    *("help", "install", "demo", "demo-eval", "shards", "finish", "verify", "pretrain", *EVALUATIONS, "features"),
+    *(
+        "help",
+        "install",
+        "demo",
+        "demo-eval",
+        "shards",
+        "finish",
+        "verify",
+        "pretrain",
+        "audit",
+        *EVALUATIONS,
+        "features",
+    ),
     *("tables", "report", "check", "docs", "test", "test-slow", "bench", "clean"),
 )
 DATASETS = ("demo", "ucf101", "hmdb51", "kinetics400", "kinetics600", "kinetics700", "folder", "flat", "csv")

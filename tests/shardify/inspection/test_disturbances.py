@@ -60,7 +60,8 @@ def noisy(video: int, frame: int) -> bytes:
     picture: ImageArray = np.random.default_rng((video, shown)).integers(40, 255, (48, 64, 3)).astype(np.uint8)
     if video == 1:
         picture[:8] = 0
-    return simplejpeg.encode_jpeg(picture, quality=95)
+    jpeg: bytes = simplejpeg.encode_jpeg(picture, quality=95)
+    return jpeg
 
 
 @pytest.mark.parametrize("packing", ["mjpg", "frames"])
