@@ -30,7 +30,7 @@ class SamplingConfig(StrictModel):
     motions: tuple[MotionName, ...] = ("random", "periodic", "warp")
     """The transformations beside speed, any subset in this order; empty trains on speed alone (Table 1)."""
     frames_for_speed: Literal["exact", "full_steps"] = "exact"
-    """Frames that a speed needs: 15q + 1, or 16q as in the released code."""
+    """Frames that a speed needs: 15q + 1, or 16q as in the released code, which also leaves fewer starts."""
     random_identity: Literal["excluded", "possible"] = "excluded"
     """Whether the random permutation may be the identity."""
     periodic: Literal["formula", "prose", "window"] = "formula"

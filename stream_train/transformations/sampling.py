@@ -31,8 +31,11 @@ from stream_train.transformations.sequences import (
 
 def largest_speed(num_frames: int, rule: Literal["exact", "full_steps"] = "exact") -> int:
     """kappa_max: the fastest speed that a video of this length allows, 0 to 3 (0 also below 16 frames)."""
-    needed = [frames_for_speed(k) if rule == "exact" else CLIP_LENGTH * step_of(k) for k in range(NUM_SPEEDS)]
-    return max([k for k in range(NUM_SPEEDS) if needed[k] <= num_frames], default=0)
+    return max([k for k in range(NUM_SPEEDS) if _frames_needed(k, rule) <= num_frames], default=0)
+
+
+def _frames_needed(kappa: int, rule: Literal["exact", "full_steps"]) -> int:
+    return frames_for_speed(kappa) if rule == "exact" else CLIP_LENGTH * step_of(kappa)
 
 
 def draw_clips(num_frames: int, draws: SampleDraws, config: SamplingConfig) -> tuple[ClipPlan, ...]:
@@ -46,7 +49,7 @@ def draw_clips(num_frames: int, draws: SampleDraws, config: SamplingConfig) -> t
     length = max(num_frames, CLIP_LENGTH)
     fastest = largest_speed(length, config.frames_for_speed)
     kappa = draws.stream(Purpose.SPEED).integer(0, fastest + 1)
-    clips = [_draw_speed(length, kappa, draws)]
+    clips = [_draw_speed(length, kappa, draws, config)]
     for name in config.motions:
         if name == "random":
             clips.append(_draw_random(length, draws, config))
@@ -61,8 +64,9 @@ def _plan(indices: IntArray, motion: int, speed: int = IGNORED) -> ClipPlan:
     return ClipPlan(indices=indices, targets={"motion": int(motion), "speed": speed})
 
 
-def _draw_speed(length: int, kappa: int, draws: SampleDraws) -> ClipPlan:
-    offset = draws.stream(Purpose.SPEED_OFFSET).integer(0, length - frames_for_speed(kappa) + 1)
+def _draw_speed(length: int, kappa: int, draws: SampleDraws, config: SamplingConfig) -> ClipPlan:
+    needed = _frames_needed(kappa, config.frames_for_speed)
+    offset = draws.stream(Purpose.SPEED_OFFSET).integer(0, length - needed + 1)
     return _plan(speed_indices(kappa, offset), Motion.SPEED, kappa)
 
 

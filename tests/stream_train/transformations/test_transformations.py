@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from shardify.config import validate_config
 from stream_train.data.plans import IGNORED, ClipPlan
 from stream_train.draws import SampleDraws
 from stream_train.transformations.config import Motion, SamplingConfig
@@ -119,6 +120,15 @@ def test_a_speed_needs_15q_plus_1_frames_and_16q_in_the_released_code() -> None:
     bounds = [1, 16, 30, 31, 32, 60, 61, 63, 64, 120, 121, 127, 128]
     assert [largest_speed(n) for n in bounds] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3]
     assert [largest_speed(n, "full_steps") for n in bounds] == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3]
+    starts: dict[tuple[str, int], set[int]] = {}
+    for rule in ("exact", "full_steps"):
+        config = validate_config(SamplingConfig, {"frames_for_speed": rule, "motions": []}, "sampling")
+        for sample in range(6000):
+            (clip,) = draw_clips(140, SampleDraws(0, 0, sample), config)
+            starts.setdefault((rule, int(clip.targets["speed"])), set()).add(int(clip.indices[0]))
+    for kappa, q in enumerate((1, 2, 4, 8)):
+        assert starts["exact", kappa] == set(range(140 - 15 * q))
+        assert starts["full_steps", kappa] == set(range(140 - 16 * q + 1))
 
 
 @pytest.mark.parametrize("num_frames", [1, 5, 16, 17, 30, 31, 60, 61, 120, 121, 300])
