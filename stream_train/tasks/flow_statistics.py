@@ -148,7 +148,7 @@ def appearance_statistics(frames: ImageArray) -> FloatArray:
     """Float64 (13,): for each pattern the block whose colours vary most, its main colour, and the same for least.
 
     The last number is the main colour of all. A block varies by 1 minus the intersection over union of its frames'
-    histograms.
+    histograms; of equals, such as blocks that do not change at all, the first counts.
     """
     bins = frames.astype(np.int64) * COLOURS_PER_CHANNEL // 256
     colours = (bins[..., 0] * COLOURS_PER_CHANNEL + bins[..., 1]) * COLOURS_PER_CHANNEL + bins[..., 2]

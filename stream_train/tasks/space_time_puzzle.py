@@ -24,7 +24,7 @@ from stream_train.transformations.sequences import CLIP_LENGTH
 NUM_PIECES = 4
 ORDERS = orders(NUM_PIECES)
 QUARTERS = ((0.0, 0.0), (0.0, 0.5), (0.5, 0.0), (0.5, 0.5))
-"""Top and left of each quarter, as shares of the crop."""
+"""Top and left of each quarter, row by row, as shares of the crop."""
 
 
 @dataclass(frozen=True)
