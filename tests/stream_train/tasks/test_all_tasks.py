@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import pickle
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,13 +15,14 @@ from helpers_tasks import KINDS, batch_of_task, task_of_kind
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from shardify.errors import UsageError
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.draws import SampleDraws
 from stream_train.networks.config import C3DConfig, NetworkConfig, R3D18Config
-from stream_train.tasks import build_model
+from stream_train.tasks import build_model, build_task
 from stream_train.tasks.base import ClipModel, ClipTask
-from stream_train.tasks.config import TaskConfig
+from stream_train.tasks.config import ActionLabelsConfig, TaskConfig
 from stream_train.training.distributed import World
 from stream_train.training.exports import export_weights, load_model
 from stream_train.training.metrics import SCORE_ENDINGS
@@ -173,3 +176,18 @@ def test_clips_of_one_view_differ_by_the_transformation_alone(kind: str) -> None
         plain = clips[:, 0]
         changed = plain.rot90(number, dims=(3, 4)) if kind == "rotation" else plain.flip(2)
         assert torch.equal(clips[:, number], changed)
+
+
+def test_action_labels_are_the_data_set_s() -> None:
+    """A video without a label is in neither the loss nor the counts; data without labels cannot be learnt from."""
+    task, batch = tiny("action_labels")
+    assert batch.label.tolist() == [0, 1]
+    batch = replace(batch, label=torch.tensor([1, -1]))
+    logits = torch.tensor([[0.0, 2.0], [3.0, 0.0]])
+    term = task.losses({"action": logits}, batch)["action"]
+    assert int(term.count) == 1
+    assert term.total.item() == pytest.approx(math.log(1 + math.exp(-2)))
+    assert task.count({"action": logits}, batch)["action"].tolist() == [[0, 0], [0, 1]]
+    assert task.class_names() == {"action": ("cat", "dog")}
+    with pytest.raises(UsageError, match="the data set has 1;"):
+        build_task(ActionLabelsConfig(), ("cat",))
