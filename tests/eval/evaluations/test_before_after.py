@@ -49,7 +49,7 @@ SEAM = "eval.evaluations.before_after_rows.seam_answers"
 @pytest.fixture(autouse=True)
 def untrained_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     """The baseline, which takes longer than all the rest, is trained only where it is what is tested."""
-    monkeypatch.setattr(SEAM, lambda *_: lambda batch: batch.target)
+    monkeypatch.setattr(SEAM, lambda *_: lambda batch: batch.targets["before_after"])
 
 
 def draws(number: int) -> SampleDraws:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -132,9 +133,10 @@ def test_a_line_sums_videos_and_its_interval_resamples_them() -> None:
 
 def test_an_audit_of_a_run(whole_run: Path, tmp_path: Path, small_dataset: Path) -> None:
     said: list[str] = []
+    run = shutil.copytree(whole_run, tmp_path / "run")
     overrides = ("validation.split=train1", "validation.draws_per_video=1")
     with without_rendering():
-        audit = audit_run(whole_run, overrides, say=said.append, train_videos=12)
+        audit = audit_run(run, overrides, say=said.append, train_videos=12)
     rows = {row.name: row for row in audit.rows}
     assert (audit.task, audit.step, audit.num_videos) == ("transformations", 10, 23)
     assert {row.group for row in audit.rows} >= {"network", "observer"}
@@ -143,8 +145,8 @@ def test_an_audit_of_a_run(whole_run: Path, tmp_path: Path, small_dataset: Path)
     assert all(low <= row.scores[name] <= high for row in audit.rows for name, (low, high) in row.intervals.items())
     assert audit.guesses["motion_accuracy"] == 0.25
     assert list(audit.frames_needed) == ["speed", "random", "periodic", "warp"]
-    assert json.loads((whole_run / AUDIT_NAME).read_text())["step"] == 10
-    assert (whole_run / AUDIT_PICTURE).is_file()
+    assert json.loads((run / AUDIT_NAME).read_text())["step"] == 10
+    assert (run / AUDIT_PICTURE).is_file()
     text = "\n".join(audit_lines(audit))
     assert all(row.reading in text for row in audit.rows)
     run_tiny(
