@@ -113,12 +113,19 @@ class HeadWidth:
     """Length of the feature vectors."""
     maps: ConvDim
     """(C, T, H, W) of the convolutions' maps."""
+    crop: int = 112
+    """Height and width of the clips, in pixels."""
     classifier_init: ClassifierInit = "torch"
 
     @classmethod
     def of(cls, backbone: Backbone, classifier_init: ClassifierInit, features: int | None = None) -> HeadWidth:
         """Those of a backbone; `features`: the length of the vectors if layers are added to it."""
-        return cls(features=features or backbone.feature_dim, maps=backbone.conv_dim, classifier_init=classifier_init)
+        return cls(
+            features=features or backbone.feature_dim,
+            maps=backbone.conv_dim,
+            crop=backbone.crop,
+            classifier_init=classifier_init,
+        )
 
     def linear(self, num_outputs: int) -> nn.Linear:
         """The usual head: feature vectors (N, features) -> (N, num_outputs)."""

@@ -129,7 +129,7 @@ class PlaybackRateConfig(StrictModel):
     rate_weight: NonNegativeFloat = 0.1
     """Weight of the cross-entropy of the stride; the squared error of the frames has weight 1."""
     decoded_pixels: PositiveInt = 56
-    """Height and width of the decoded frames, at most the crop (original: the crop, 112)."""
+    """Height and width of the decoded frames; those of the crop, if it is smaller (original: the crop, 112)."""
     mask: tuple[PositiveFloat, PositiveFloat] = (0.8, 2.0)
     """Weights of pixels far from, and at, the part of the clip with the most motion."""
 

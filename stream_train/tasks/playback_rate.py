@@ -59,7 +59,8 @@ class PlaybackRate(Question):
         return clips[:, :, ::2].contiguous(memory_format=torch.channels_last_3d)
 
     def build_heads(self, width: HeadWidth) -> dict[str, nn.Module]:
-        decoder = DecoderHead(width, num_frames=NUM_DECODED, pixels=self.config.decoded_pixels)
+        pixels = min(self.config.decoded_pixels, width.crop)
+        decoder = DecoderHead(width, num_frames=NUM_DECODED, pixels=pixels)
         return super().build_heads(width) | {"frames": decoder}
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, LossTerm]:
@@ -93,7 +94,7 @@ class PlaybackRate(Question):
             following = torch.cat((clips[:, :, 2::2], clips[:, :, -1:]), dim=2)
             between = torch.where(still, (clips[:, :, ::2] + following) / 2, clips[:, :, 1::2])
             clips = torch.stack((clips[:, :, ::2], between), dim=3).flatten(2, 3)
-            pixels = self.config.decoded_pixels
+            pixels = min(self.config.decoded_pixels, clips.shape[-1])
             return F.adaptive_avg_pool3d(clips, (NUM_DECODED, pixels, pixels))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
+from stream_train.tasks.base import HeadWidth
 from stream_train.tasks.playback_rate import PlaybackRate, motion_weights
 
 
@@ -61,6 +62,10 @@ def test_decoded_frames_are_averages_of_the_crop() -> None:
     batch = batch_with_both(whole)
     blocks = whole._true_frames(batch).unfold(3, 2, 2).unfold(4, 2, 2).mean(dim=(5, 6))
     torch.testing.assert_close(half._true_frames(batch), blocks)
+    large = rate_task(decoded_pixels=200)  # of a crop of 32
+    assert torch.equal(large._true_frames(batch), whole._true_frames(batch))
+    decoder = large.build_heads(HeadWidth(features=3, maps=(8, 1, 2, 2), crop=32))["frames"]
+    assert decoder(torch.zeros(2, 8, 1, 2, 2)).shape == (2, 3, 32, 32, 32)
 
 
 def changing_clip(row: int, column: int, side: int = 56, size: int = 8) -> Tensor:
