@@ -50,6 +50,7 @@ def _draw_seen(axes: Axes, audit: Audit) -> None:
         axes.plot(list(shares), list(shares.values()), "o-", markersize=3, linewidth=1.2, label=name)
     axes.axhline(1 / len(audit.frames_needed), color="black", linestyle=":", linewidth=1)
     axes.set(ylim=(0, 1), xlabel="frames seen", ylabel="share recognised")
+    axes.set_xticks(list(next(iter(audit.frames_needed.values()))))
     axes.set_title("from the first frames", fontsize=9)
     if len(audit.frames_needed) <= 8:
         axes.legend(fontsize=7)
