@@ -47,6 +47,9 @@ class Features(nn.Module):
     def features_from_conv(self, conv: torch.Tensor) -> torch.Tensor:
         return torch.tanh(conv)
 
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.features_from_conv(self.conv_features(inputs))
+
 
 def gradients(rank: int, size: int, port: int, out: Path) -> None:
     """One process of several: the loss and the averaged gradient for its slice of one fixed batch."""
