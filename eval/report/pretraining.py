@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -30,6 +31,7 @@ from stream_train.training.pictures import CURVES_NAME
 from stream_train.training.validation import RESULT_NAME, Validation, confusion_name
 from stream_train.transformations.preview import TRANSFORMATIONS_NAME
 
+Written = TypeVar("Written", Validation, Audit)
 _SIGNS = (CONFIG_NAME, METRICS_NAME, RESULT_NAME, CURVES_NAME, CONTACT_SHEET_NAME, TRANSFORMATIONS_NAME)
 """A folder with one of these and without a result row is a pre-training run."""
 _MANY_ANSWERS = 24
@@ -81,13 +83,13 @@ def read_pretraining(run: Path, pictures: Sequence[Picture], location: str) -> P
     """
     config, problem = _read_config(run)
     records = read_metrics(run)
-    validation = _read_validation(run)
+    validation = _read_record(run, RESULT_NAME, Validation, "validate")
     return Pretraining(
         facts=_facts(config, records, validation) if config else (),
         problem=problem,
         metrics=_metrics(config, records, validation),
         validation=validation,
-        audit=_read_audit(run),
+        audit=_read_record(run, AUDIT_NAME, Audit, "audit"),
         pictures=pictures,
         missing=tuple(_missing(run, location, config, validation, {picture.name for picture in pictures})),
         headline=_headline(config, records) if config else "a pre-training run",
@@ -105,24 +107,15 @@ def _read_config(run: Path) -> tuple[PretrainConfig | None, str]:
         return None, f"The settings are shown as they are, but could not be understood: {error}."
 
 
-def _read_validation(run: Path) -> Validation | None:
-    path = run / RESULT_NAME
+def _read_record(run: Path, name: str, record: type[Written], command: str) -> Written | None:
+    """What a command wrote into the run; None if it has not run. Raises WorkError if the file is damaged."""
+    path = run / name
     try:
-        return TypeAdapter(Validation).validate_json(path.read_bytes())
+        return TypeAdapter(record).validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError:
-        raise WorkError(f"{path} is damaged; delete it and run `stream-train validate {run}` again") from None
-
-
-def _read_audit(run: Path) -> Audit | None:
-    path = run / AUDIT_NAME
-    try:
-        return TypeAdapter(Audit).validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError:
-        raise WorkError(f"{path} is damaged; delete it and run `stream-train audit {run}` again") from None
+        raise WorkError(f"{path} is damaged; delete it and run `stream-train {command} {run}` again") from None
 
 
 def _task_of(config: PretrainConfig, validation: Validation | None) -> ClipTask | None:
