@@ -10,35 +10,34 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import random
-import tarfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import braceexpand
+import numpy as np
 import simplejpeg
 import webdataset as wds
 from torch.utils.data import IterableDataset, get_worker_info
 
-from shardify.errors import UsageError, UserFacingError, WorkError
-from shardify.frames.jpeg import split_jpegs
+from shardify.arrays import IntArray
+from shardify.errors import UsageError, UserFacingError, WorkError, counted
 from shardify.shards.format import MANIFEST_NAME, NO_LABEL, shard_name
-from shardify.shards.index import MAX_TAR_PADDING_BYTES, TAR_BLOCK_BYTES
 from shardify.shards.manifest import read_manifest
 from shardify.shards.record import ShardRecord
 from shardify.storage import open_store
 from shardify.storage.locations import can_list, is_url
 from shardify.storage.store import Store
-from shardify.storage.webdataset_reading import teach_webdataset
 from stream_train.data.batch import Batch, BatchBuilder
 from stream_train.data.clips import decode_clips, draw_views
 from stream_train.data.config import DataConfig, SequentialReaderConfig
+from stream_train.data.evaluation_pass import sample_lengths
 from stream_train.data.order import slots_of_rank
 from stream_train.data.plans import DrawClips
+from stream_train.data.reader import open_shard_set
+from stream_train.data.tars import frames_of, sample_name, samples_of, survey_tars
 from stream_train.data.workers import WorkerResult, load_batches, worker_result
 from stream_train.draws import Domain, SampleDraws, Stream
 
@@ -60,62 +59,106 @@ class TarSet:
     num_samples: int
     """Videos in an epoch."""
     fingerprint: str
-    geometry: tuple[int, int]
+    geometry: tuple[int, int] = (0, 0)
     """Height and width of the first frame."""
+    has_manifest: bool = False
+    min_frames: int
+    """No video is known to be shorter; 0 if nothing is known."""
+    lengths: tuple[int, ...] | None = None
+    """Number of frames of each video of local tars without a manifest."""
+    num_others: int = 0
+    """Files in these tars that belong to no sample."""
 
     @property
     def description(self) -> str:
         """For the user: how much data there is, and how it is read."""
-        return f"{len(self.urls):,} tars, sequentially (stock WebDataset)"
+        others = f"; {counted(self.num_others, 'file')} in them without a sample" if self.num_others else ""
+        return f"{counted(len(self.urls), 'tar')}, sequentially (stock WebDataset){others}"
+
+    def num_frames(self) -> IntArray | None:
+        """int64, the length of each video, from the tars or the shards' indexes; None for remote tars without indexes.
+
+        Raises WorkError if an index is missing or damaged.
+        """
+        if self.lengths is not None:
+            return np.array(self.lengths, dtype=np.int64)
+        if not self.has_manifest:
+            return None
+        lengths: IntArray = sample_lengths(open_shard_set(self.location, self.split)).numpy()
+        return lengths
 
 
 def open_tar_set(location: str | Path, split: str | None, config: DataConfig) -> TarSet:
     """Open a data set, a local folder of plain tars, or tar paths with braces (`clips-{000..007}.tar`, `pipe:...`).
 
     Raises:
-        UsageError: if there are no tars, `split` is set for plain tars, an epoch's length is unknown, or the crop is
-            too large.
-        WorkError: if a tar's size differs from the manifest, a local tar is cut short, or the first sample is empty.
+        UsageError: if there are no tars, `split` is set for plain tars, an epoch's length is unknown, the crop is
+            too large, or every sample is a single picture.
+        WorkError: if a tar's size differs from the manifest, a local tar is cut short or holds a sample that cannot be
+            used, or the first sample is empty.
     """
-    folder, is_remote = Path(location), is_url(location)
-    counts: list[int] | None
-    if (is_remote and not str(location).endswith(".tar")) or (folder / MANIFEST_NAME).is_file():
-        store = open_store(location)
-        manifest = read_manifest(store)
-        shards = manifest.shards_of(split)
-        _check_sizes(store, shards)
-        name, fingerprint, classes = manifest.name, manifest.fingerprint(split), manifest.classes
-        urls = [store.url(shard_name(shard.number, "tar")) for shard in shards]
-        counts = [shard.num_samples for shard in shards]
-    else:
-        if split is not None:
-            raise UsageError(f"{location} holds plain tars without a manifest, which have no splits; set split=null")
-        urls = _plain_tars(location)
-        is_local = all("://" not in url and not url.startswith("pipe:") for url in urls)
-        counts = [_count_samples(url) for url in urls] if is_local else None
-        lines = [f"{Path(url).name} {Path(url).stat().st_size if is_local else 0}" for url in urls]
-        name, fingerprint = folder.name, hashlib.sha256("\n".join(lines).encode()).hexdigest()
-        classes = ()
+    is_remote = is_url(location)
+    has_manifest = (is_remote and not str(location).endswith(".tar")) or Path(location, MANIFEST_NAME).is_file()
+    tar_set = _tars_of_data_set(location, split) if has_manifest else _plain_tar_set(location, split)
     assert isinstance(config.reader, SequentialReaderConfig)
-    num_samples = config.reader.samples_per_epoch or sum(counts or ())
+    num_samples = config.reader.samples_per_epoch or tar_set.num_samples
     if not num_samples:
         raise UsageError(f"cannot count the samples of {location}; set data.reader.samples_per_epoch")
-    first = next(_samples(urls[:1]), None)
+    first = next(samples_of(tar_set.urls[:1]), None)
     if first is None:
-        raise WorkError(f"{urls[0]} holds no samples")
+        raise WorkError(f"{tar_set.urls[0]} holds no samples")
     geometry = _geometry(first)
     config.check_crop(geometry)
+    if tar_set.lengths and max(tar_set.lengths) == 1:
+        raise UsageError(
+            f"{location}: each of its {tar_set.num_samples:,} samples is one picture, not a video; name the frames of "
+            "a video KEY.000.jpg, KEY.001.jpg ..., or put them into a folder of their own"
+        )
+    return replace(tar_set, num_samples=num_samples, geometry=geometry)
+
+
+def _tars_of_data_set(location: str | Path, split: str | None) -> TarSet:
+    store = open_store(location)
+    manifest = read_manifest(store)
+    shards = manifest.shards_of(split)
+    _check_sizes(store, shards)
+    counts = tuple(shard.num_samples for shard in shards)
     return TarSet(
         location=str(location),
-        is_remote=is_remote,
-        name=name,
+        is_remote=is_url(location),
+        name=manifest.name,
         split=split,
-        classes=classes,
+        classes=manifest.classes,
+        urls=tuple(store.url(shard_name(shard.number, "tar")) for shard in shards),
+        samples_per_tar=counts,
+        num_samples=sum(counts),
+        fingerprint=manifest.fingerprint(split),
+        has_manifest=True,
+        min_frames=manifest.min_frames,
+    )
+
+
+def _plain_tar_set(location: str | Path, split: str | None) -> TarSet:
+    if split is not None:
+        raise UsageError(f"{location} holds plain tars without a manifest, which have no splits; set split=null")
+    urls = _plain_tars(location)
+    is_local = all("://" not in url and not url.startswith("pipe:") for url in urls)
+    surveys = survey_tars(urls) if is_local else None
+    lengths = None if surveys is None else tuple(n for survey in surveys for n in survey.lengths.values())
+    lines = [f"{Path(url).name} {Path(url).stat().st_size if is_local else 0}" for url in urls]
+    return TarSet(
+        location=str(location),
+        is_remote=is_url(location),
+        name=Path(location).name,
+        split=None,
+        classes=(),
         urls=tuple(urls),
-        samples_per_tar=None if counts is None else tuple(counts),
-        num_samples=num_samples,
-        fingerprint=fingerprint,
-        geometry=geometry,
+        samples_per_tar=None if surveys is None else tuple(len(survey.lengths) for survey in surveys),
+        num_samples=len(lengths or ()),
+        fingerprint=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        min_frames=min(lengths or (0,)),
+        lengths=lengths,
+        num_others=sum(len(survey.others) for survey in surveys or ()),
     )
 
 
@@ -159,7 +202,7 @@ class SequentialClipStream:
             views = draw_views(plans, draws, number // self._videos, self.config, stored)
             num_clips = len(plans) * self._videos
             out = builder.add(plans, views, label=label_of(sample), sample=identity, num_clips=num_clips)
-            decode_clips(dict(enumerate(frames)), plans, views, out, stored=stored, name=_name(sample))
+            decode_clips(dict(enumerate(frames)), plans, views, out, stored=stored, name=sample_name(sample))
             videos += 1
             if videos == self._videos:
                 yield builder.batch()
@@ -176,7 +219,7 @@ class SequentialClipStream:
             mine = [int(i) for i in order[reader::readers]]
             urls = [self.tar_set.urls[i] for i in mine]
             expected = None if counts is None else {self.tar_set.urls[i]: counts[i] for i in mine}
-            samples = _samples(urls, expected)
+            samples = samples_of(urls, expected)
             if shuffle:
                 rng = random.Random(f"{self.seed} {epoch} {reader}")  # noqa: S311
                 samples = wds.filters.shuffle(shuffle, rng=rng)(samples)
@@ -216,49 +259,6 @@ def _plain_tars(location: str | Path) -> list[str]:
     return urls
 
 
-def _samples(urls: list[str], expected: Mapping[str, int] | None = None) -> Iterator[dict[str, Any]]:
-    """WebDataset's samples of some tars. They are counted, because WebDataset does not notice a tar that is cut short.
-
-    Raises WorkError if a tar cannot be read, or holds fewer samples than expected.
-    """
-    teach_webdataset()
-    for url in urls:
-        count = 0
-        try:
-            for sample in wds.DataPipeline(wds.SimpleShardList([url]), wds.tarfile_to_samples()):
-                count += 1
-                yield sample
-        except (OSError, tarfile.TarError, ValueError) as error:
-            raise WorkError(f"{url} cannot be read ({error}); download or build it again") from None
-        if expected is not None and count < expected[url]:
-            raise WorkError(f"{url} gave {count} of its {expected[url]} samples; download or build it again")
-
-
-def frames_of(sample: Mapping[str, Any]) -> list[bytes]:
-    """A WebDataset sample's JPEG frames, in order, for both packings.
-
-    Raises WorkError if the sample holds no frames, or its frames do not match its checksums.
-    """
-    name = _name(sample)
-    if "mjpg" not in sample:
-        frames = [sample[key] for key in sorted(sample) if key.endswith(("jpg", "jpeg"))]
-    else:
-        try:
-            frames = list(split_jpegs(sample["mjpg"]))
-        except ValueError as error:
-            raise WorkError(f"{name}: {error}; download or build the shard again") from None
-    if not frames:
-        raise WorkError(f"{name} has neither an .mjpg member with frames nor .jpg frames; it holds {sorted(sample)}")
-    try:
-        record = json.loads(sample.get("json", b"{}"))
-    except ValueError:
-        raise WorkError(f"{name}: its .json is not JSON; download or build the shard again") from None
-    checksums = record.get("frame_crc32") if isinstance(record, dict) else None
-    if checksums is not None and checksums != [zlib.crc32(frame) for frame in frames]:
-        raise WorkError(f"{name}: its frames do not match their checksums; download or build the shard again")
-    return frames
-
-
 def label_of(sample: Mapping[str, Any]) -> int:
     """The sample's class number; NO_LABEL if it has no class, or only a class name."""
     try:
@@ -271,12 +271,8 @@ def _geometry(sample: Mapping[str, Any]) -> tuple[int, int]:
     try:
         height, width = simplejpeg.decode_jpeg_header(frames_of(sample)[0])[:2]
     except ValueError as error:
-        raise WorkError(f"{_name(sample)}: its first frame is no JPEG ({error})") from None
+        raise WorkError(f"{sample_name(sample)}: its first frame is no JPEG ({error})") from None
     return height, width
-
-
-def _name(sample: Mapping[str, Any]) -> str:
-    return f"{sample.get('__url__', 'tar')}, sample {sample.get('__key__')}"
 
 
 def _check_sizes(store: Store, shards: Sequence[ShardRecord]) -> None:
@@ -291,31 +287,3 @@ def _check_sizes(store: Store, shards: Sequence[ShardRecord]) -> None:
             raise WorkError(
                 f"{store.url(name)} {found}, but the manifest says {shard.tar_bytes} bytes; download or build it again"
             )
-
-
-def _count_samples(path: str) -> int:
-    """Number of samples in a local tar, from its headers.
-
-    `tarfile` ends silently at a damaged header or a cut. Only zeros may follow the true end, and not many:
-    a tar whose space was reserved and only partly written ends in many.
-
-    Raises:
-        UsageError: if there is no such file.
-        WorkError: if it is no tar, is damaged, or is cut short.
-    """
-    try:
-        with Path(path).open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            keys = {wds.tariterators.base_plus_ext(member.name)[0] for member in tar if member.isreg()}
-            end = tar.offset
-            file.seek(end)
-            complete = len(last := file.read(TAR_BLOCK_BYTES)) == TAR_BLOCK_BYTES and not any(last)
-            complete = complete and Path(path).stat().st_size - end <= MAX_TAR_PADDING_BYTES
-            while complete and (piece := file.read(1 << 20)):
-                complete = not any(piece)
-    except FileNotFoundError:
-        raise UsageError(f"there is no tar {path}") from None
-    except (OSError, tarfile.TarError) as error:
-        raise WorkError(f"{path} cannot be read as a tar ({error})") from None
-    if not complete:
-        raise WorkError(f"{path} is cut short or damaged: no whole tar ends at byte {end}; download it again")
-    return len(keys - {None})

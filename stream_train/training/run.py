@@ -6,7 +6,7 @@ In: a config, and this process's rank. Out: a :class:`Run`, ready for the loop i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -142,7 +142,7 @@ def build_run(
         raise UsageError("sync_batchnorm works on GPUs only; set it to false or auto to train on a CPU")
     held_out = open_held_out(config)
     if positions is None:
-        positions = long_enough(data, task, world.on_main(say))
+        data, positions = long_enough(data, task, world.on_main(say))
     torch.manual_seed(config.seed)
     model = make_model()
     fewest_videos = config.data.videos_per_batch // world.size
@@ -174,22 +174,29 @@ def build_run(
     )
 
 
-def long_enough(data: DataSet, task: ClipTask, say: Say) -> IntArray | None:
-    """The positions of the videos with at least the task's `min_frames`; None: all. Says how many are left out.
+def long_enough(data: DataSet, task: ClipTask, say: Say) -> tuple[DataSet, IntArray | None]:
+    """Leave the videos out that have fewer than the task's `min_frames`, and say how many these are.
 
-    Raises UsageError if there is none.
+    Returns the data and the positions to use, None for all. The sequential reader skips videos as it meets them; its
+    data counts only the others.
+    Raises UsageError if no video is left.
     """
-    if isinstance(data, TarSet) or task.min_frames <= data.manifest.min_frames:
-        return None
-    lengths = sample_lengths(data).numpy()
+    if task.min_frames <= (data.min_frames if isinstance(data, TarSet) else data.manifest.min_frames):
+        return data, None
+    lengths = data.num_frames() if isinstance(data, TarSet) else sample_lengths(data).numpy()
+    if lengths is None:
+        say(f"videos with fewer than the {task.min_frames} frames that the task needs are left out as they come")
+        return data, None
     positions: IntArray = np.flatnonzero(lengths >= task.min_frames).astype(np.int64)
     if len(positions) == len(lengths):
-        return None
+        return data, None
     left_out = f"{len(lengths) - len(positions):,} of {len(lengths):,} videos have fewer than {task.min_frames} frames"
     if not len(positions):
         raise UsageError(f"{left_out}, which the task needs; the longest has {lengths.max()}; take longer videos")
     say(f"{left_out}, which the task needs, and are left out")
-    return positions
+    if not isinstance(data, TarSet):
+        return data, positions
+    return (replace(data, num_samples=len(positions)) if data.num_samples == len(lengths) else data), None
 
 
 def synchronises(config: TrainConfig, world: World) -> bool:

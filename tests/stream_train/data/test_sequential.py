@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import json
 import shutil
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from shardify.errors import UsageError, WorkError
 from stream_train.data import build_stream, open_data
 from stream_train.data.config import DataConfig
 from stream_train.data.sequential import TarSet
+from stream_train.data.tars import frames_of, samples_of, survey_tar
 from stream_train.transformations.config import SamplingConfig
 from stream_train.transformations.sampling import draw_clips
 
@@ -96,6 +99,85 @@ def test_labels_that_are_no_numbers_are_no_labels(tmp_path: Path, label: bytes, 
 def test_a_sample_that_cannot_be_read_is_named(tmp_path: Path, members: dict[str, bytes], words: str) -> None:
     write_tar(tmp_path / "t" / "clips.tar", members)
     with pytest.raises(WorkError, match=f"clips.tar, sample a.* {words}"):
+        open_data(tmp_path / "t", None, config())
+
+
+@pytest.mark.parametrize("number", ["{}", "{:03d}", "frame{:06d}", "img_{}.rgb"])
+def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path, number: str) -> None:
+    frames = [numbered_jpeg(0, frame) for frame in range(18)]
+    names = [f"a.{number.format(frame)}.jpg" for frame in range(18)]
+    write_tar(tmp_path / "clips.tar", dict(sorted(zip(names, frames, strict=True))))
+    (sample,) = samples_of([str(tmp_path / "clips.tar")])
+    assert frames_of(sample) == frames
+
+
+@pytest.mark.parametrize("top", ["", "./", "jpegs_256/", "v1.0/"])
+def test_numbered_pictures_of_a_folder_are_one_video(tmp_path: Path, top: str) -> None:
+    frames = {f"{top}clip{v}/frame{f}.jpg": numbered_jpeg(v, f) for v in range(3) for f in range(18)}
+    hidden = {f"{top}clip{v}/._frame{f}.jpg": b"of macOS" for v in range(3) for f in range(18)}
+    write_tar(tmp_path / "t" / "clips.tar", dict(sorted((frames | hidden).items())))
+    data = open_data(tmp_path / "t", None, config())
+    assert isinstance(data, TarSet)
+    assert (data.num_samples, data.lengths, data.num_others) == (3, (18, 18, 18), 54)
+    assert "54 files" in data.description
+    samples = list(samples_of(data.urls))
+    assert [sample["__key__"] for sample in samples] == [f"{top}clip{v}" for v in range(3)]
+    assert frames_of(samples[2]) == [numbered_jpeg(2, f) for f in range(18)]
+
+
+def test_lengths_are_known_before_training(tmp_path: Path) -> None:
+    """Of frames by the headers, of a Motion-JPEG by its record, or by its content."""
+    frames = [numbered_jpeg(0, frame) for frame in range(18)]
+    checksums = json.dumps({"frame_crc32": [zlib.crc32(frame) for frame in frames]}).encode()
+    members = {f"a.{number}.JPG": frame for number, frame in enumerate(frames[:17])}
+    members |= {"b.json": checksums, "b.mjpg": b"".join(frames), "c.mjpg": b"".join(frames[:16])}
+    write_tar(tmp_path / "clips.tar", members)
+    assert survey_tar(str(tmp_path / "clips.tar")).lengths == {"a": 17, "b": 18, "c": 16}
+
+
+JPEG = numbered_jpeg(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"b.mjpg": JPEG, "a.cls": b"1"}, "sample a has neither"),
+        ({"a.0.jpg": JPEG, "b.0.jpg": JPEG, "a.1.jpg": JPEG}, "sample a comes again"),
+        ({"a.rgb.0.jpg": JPEG, "a.flow.0.jpg": JPEG}, r"sample a holds 2 series of pictures \(flow.# and rgb.#\)"),
+        ({"a.1.jpg": JPEG, "a.01.jpg": JPEG}, "sample a holds a frame twice, as 01.jpg and 1.jpg"),
+        ({"a.mjpg": b""}, "sample a has an empty .mjpg"),
+    ],
+)
+def test_a_later_sample_that_cannot_be_used_is_named_before_training(
+    tmp_path: Path, members: dict[str, bytes], words: str
+) -> None:
+    write_tar(tmp_path / "t" / "clips.tar", {f"0.{frame}.jpg": JPEG for frame in range(16)} | members)
+    with pytest.raises(WorkError, match=f"clips.tar, {words}"):
+        open_data(tmp_path / "t", None, config())
+    with pytest.raises(WorkError, match=f"clips.tar, {words}"):
+        list(map(frames_of, samples_of([str(tmp_path / "t" / "clips.tar")])))
+
+
+def test_a_key_in_two_tars_is_an_error(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_tar(tmp_path / "t" / f"{name}.tar", {f"same.{frame}.jpg": JPEG for frame in range(16)})
+    with pytest.raises(WorkError, match=r"b.tar and .*a.tar both hold a sample same"):
+        open_data(tmp_path / "t", None, config())
+
+
+def test_links_in_tars_are_refused(tmp_path: Path) -> None:
+    foreign_tar(tmp_path / "t" / "clips.tar")
+    with tarfile.open(tmp_path / "t" / "clips.tar", "a") as tar:
+        link = tarfile.TarInfo("last.0.jpg")
+        link.type, link.linkname = tarfile.LNKTYPE, "clips1.000.jpg"
+        tar.addfile(link)
+    with pytest.raises(WorkError, match=r"clips.tar: last.0.jpg is a link"):
+        open_data(tmp_path / "t", None, config())
+
+
+def test_single_pictures_are_refused(tmp_path: Path) -> None:
+    write_tar(tmp_path / "t" / "clips.tar", {f"frame{frame:03d}.jpg": JPEG for frame in range(16)})
+    with pytest.raises(UsageError, match=r"each of its 16 samples is one picture"):
         open_data(tmp_path / "t", None, config())
 
 

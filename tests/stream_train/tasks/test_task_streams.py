@@ -34,7 +34,7 @@ def clips_of(kind: str, folder: Path, *, num_workers: int = 0, **place: Any) -> 
     task = task_of_kind(kind)
     config = DataConfig.model_validate({"crop": 32, "num_workers": num_workers})
     data = open_data(folder, "train1", config)
-    positions = long_enough(data, task, lambda _: None)
+    _, positions = long_enough(data, task, lambda _: None)
     ranks = place.pop("ranks", 1)
     streams = [
         build_stream(
@@ -95,7 +95,7 @@ def test_a_data_set_without_a_long_enough_video_is_refused(tmp_path: Path) -> No
     with pytest.raises(UsageError, match=words):
         run_tiny(folder, tmp_path / "run", task={"kind": "clip_order"})
     data = open_shard_set(write_dataset(tmp_path / "long", [[64, 65]]), None)
-    assert long_enough(data, task_of_kind("clip_order"), lambda _: None) is None
+    assert long_enough(data, task_of_kind("clip_order"), lambda _: None) == (data, None)
 
 
 def test_a_split_without_a_long_enough_video_cannot_be_validated_on(tmp_path: Path) -> None:
@@ -109,8 +109,12 @@ def test_the_sequential_reader_skips_short_videos(small_dataset: Path, tmp_path:
     task = task_of_kind("clip_order")
     config = DataConfig.model_validate({"crop": 32, "num_workers": 0, "reader": {"kind": "sequential"}})
     data = open_data(small_dataset, None, config)
-    assert long_enough(data, task, lambda _: None) is None, "it learns a length only when it reads the video"
-    stream = build_stream(data, config, task.draw_clips, seed=1, num_batches=4, min_frames=task.min_frames)
+    said: list[str] = []
+    usable, positions = long_enough(data, task, said.append)
+    left_out = f"{len(LENGTHS) - NUM_LONG} of {len(LENGTHS)} videos have fewer than 64 frames"
+    assert (usable.num_samples, positions) == (NUM_LONG, None), "an epoch is one of the videos that are left"
+    assert [line.startswith(left_out) for line in said] == [True]
+    stream = build_stream(usable, config, task.draw_clips, seed=1, num_batches=4, min_frames=task.min_frames)
     videos = torch.cat([batch.sample[::3] for batch in stream])
     assert len(videos) == 4 * VIDEOS_PER_BATCH
     assert len(set(videos[:NUM_LONG].tolist())) == len(set(videos.tolist())) == NUM_LONG

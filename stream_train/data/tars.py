@@ -1,0 +1,224 @@
+"""Tars of samples, ours and those of other programs: which members are one video, and in which order its frames come.
+
+In: paths or URLs of tars. Out: a survey of a local tar by its headers, or the samples of tars from front to back.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import webdataset as wds
+
+from shardify.errors import UsageError, WorkError
+from shardify.frames.jpeg import split_jpegs
+from shardify.shards.index import MAX_TAR_PADDING_BYTES, TAR_BLOCK_BYTES
+from shardify.storage.webdataset_reading import teach_webdataset
+
+PICTURES = ("jpg", "jpeg")
+_AGAIN = "comes again; all members of a sample must follow one another, and each video needs its own name"
+_is_meta = re.compile(r"__[^/]*__($|/)").match
+"""Members with such names are WebDataset's own; it leaves them out."""
+_numbered = re.compile(r"(.*?)([0-9]*)([^0-9]*)", re.DOTALL).fullmatch
+"""A name as the text before its last number, that number, and the text behind it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TarSurvey:
+    """The content of a local tar."""
+
+    lengths: Mapping[str, int]
+    """Number of frames of each sample, by its key."""
+    others: tuple[str, ...]
+    """Files that belong to no sample: hidden ones, and names without an ending."""
+
+
+def survey_tars(paths: Iterable[str]) -> list[TarSurvey]:
+    """:func:`survey_tar` of each; also raises WorkError if two tars hold samples of one key."""
+    surveys: list[TarSurvey] = []
+    tar_of: dict[str, str] = {}
+    for path in paths:
+        surveys.append(survey_tar(path))
+        for key in surveys[-1].lengths:
+            if tar_of.setdefault(key, path) != path:
+                raise WorkError(
+                    f"{path} and {tar_of[key]} both hold a sample {key}; pack all frames of a video into one tar, and "
+                    "give each video its own name"
+                )
+    return surveys
+
+
+def survey_tar(path: str) -> TarSurvey:
+    """Find the samples of a local tar by its headers, and check them as reading would.
+
+    `tarfile` ends silently at a damaged header or a cut. Only zeros may follow the true end, and not many:
+    a tar whose space was reserved and only partly written ends in many.
+
+    Raises:
+        UsageError: if there is no such file.
+        WorkError: if it is no tar, is damaged, or is cut short, or if a sample cannot be used.
+    """
+    try:
+        with Path(path).open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            samples, others = _members(path, tar)
+            end = tar.offset
+            file.seek(end)
+            complete = len(last := file.read(TAR_BLOCK_BYTES)) == TAR_BLOCK_BYTES and not any(last)
+            complete = complete and Path(path).stat().st_size - end <= MAX_TAR_PADDING_BYTES
+            while complete and (piece := file.read(1 << 20)):
+                complete = not any(piece)
+            if not complete:
+                raise WorkError(f"{path} is cut short or damaged: no whole tar ends at byte {end}; download it again")
+            lengths = {key: _length(tar, members, f"{path}, sample {key}") for key, members in samples.items()}
+    except FileNotFoundError:
+        raise UsageError(f"there is no tar {path}") from None
+    except (OSError, tarfile.TarError) as error:
+        raise WorkError(f"{path} cannot be read as a tar ({error})") from None
+    return TarSurvey(lengths=lengths, others=tuple(others))
+
+
+def samples_of(urls: Iterable[str], expected: Mapping[str, int] | None = None) -> Iterator[dict[str, Any]]:
+    """WebDataset's samples of some tars. They are counted, because WebDataset does not notice a tar that is cut short.
+
+    Raises WorkError if a tar cannot be read, holds fewer samples than expected, or a sample's key comes again.
+    """
+    teach_webdataset()
+    for url in urls:
+        keys: set[str] = set()
+        files = wds.tariterators.tar_file_expander(wds.tariterators.url_opener([{"url": url}]))
+        try:
+            for sample in wds.tariterators.group_by_keys(files, keys=key_and_ending):
+                if sample["__key__"] in keys:
+                    raise WorkError(f"{sample_name(sample)} {_AGAIN}")
+                keys.add(sample["__key__"])
+                yield sample
+        except (OSError, tarfile.TarError, ValueError) as error:
+            raise WorkError(f"{url} cannot be read ({error}); download or build it again") from None
+        if expected is not None and len(keys) < expected[url]:
+            raise WorkError(f"{url} gave {len(keys)} of its {expected[url]} samples; download or build it again")
+
+
+def key_and_ending(path: str) -> tuple[str | None, str]:
+    """The key of a member's sample, and its name in that sample; the key is None if it belongs to no sample.
+
+    WebDataset cuts a name at its first dot. Here, numbered pictures in a folder (`video1/frame0001.jpg`) are the frames
+    of one video, whose key is the folder; and hidden files, such as macOS adds, belong to no sample.
+    """
+    key, ending = wds.tariterators.base_plus_ext(path)
+    if key is None or path.rpartition("/")[2].startswith("."):
+        return None, ""
+    folder, _, stem = key.rpartition("/")
+    if folder.strip("./") and ending.lower() in PICTURES and "0" <= stem[-1:] <= "9":
+        return folder, f"{stem}.{ending.lower()}"
+    return key, ending.lower()
+
+
+def frames_of(sample: Mapping[str, Any]) -> list[bytes]:
+    """A sample's JPEG frames, in order, for both packings.
+
+    Raises WorkError if the sample holds no frames or several series, or its frames do not match its checksums.
+    """
+    name = sample_name(sample)
+    if (found := frame_names(sample, name)) == ["mjpg"]:
+        frames = _split(sample["mjpg"], name)
+    else:
+        frames = [sample[key] for key in found]
+    checksums = _checksums(sample.get("json", b"{}"), name)
+    if checksums is not None and checksums != [zlib.crc32(frame) for frame in frames]:
+        raise WorkError(f"{name}: its frames do not match their checksums; download or build the shard again")
+    return frames
+
+
+def frame_names(members: Iterable[str], name: str) -> list[str]:
+    """Which members of a sample are its frames, in the order of their numbers; `["mjpg"]` if that holds all.
+
+    Raises WorkError, starting with `name`, if there are none, or pictures of more than one series.
+    """
+    members = sorted(member for member in members if not _is_meta(member))
+    if "mjpg" in members:
+        return ["mjpg"]
+    series: dict[str, dict[tuple[int, str], str]] = {}
+    for member in members:
+        stem, _, kind = member.rpartition(".")
+        if kind in PICTURES and (parts := _numbered(stem)):
+            digits = parts[2].lstrip("0")
+            other = series.setdefault(f"{parts[1]}#{parts[3]}", {}).setdefault((len(digits), digits), member)
+            if other != member:
+                raise WorkError(f"{name} holds a frame twice, as {other} and {member}; pack one of them only")
+    if len(series) > 1:
+        kinds = " and ".join(sorted(series)[:2])
+        raise WorkError(f"{name} holds {len(series)} series of pictures ({kinds}); a video is one, pack it alone")
+    if not series:
+        raise WorkError(f"{name} has neither an .mjpg member with frames nor .jpg frames; it holds {members}")
+    (numbered,) = series.values()
+    return [numbered[number] for number in sorted(numbered)]
+
+
+def _members(path: str, tar: tarfile.TarFile) -> tuple[dict[str, dict[str, tarfile.TarInfo]], list[str]]:
+    """The members of each sample, and the files of none."""
+    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+    others: list[str] = []
+    current = None
+    for member in tar:
+        if member.isdir() or _is_meta(member.name):
+            continue
+        key, ending = key_and_ending(member.name)
+        if key is None:
+            others.append(member.name)
+            continue
+        if not member.isreg():
+            raise WorkError(
+                f"{path}: {member.name} is a link or a device, which WebDataset leaves out; pack the file itself "
+                "(tar --dereference --hard-dereference)"
+            )
+        if ending in samples.get(key, {}) or (key in samples and key != current):
+            raise WorkError(f"{path}, sample {key} {_AGAIN}")
+        samples.setdefault(key, {})[ending] = member
+        current = key
+    return samples, others
+
+
+def _length(tar: tarfile.TarFile, members: Mapping[str, tarfile.TarInfo], name: str) -> int:
+    """A sample's number of frames; reads its frames only if neither headers nor record tell."""
+
+    def content(ending: str) -> bytes:
+        file = tar.extractfile(members[ending])
+        assert file is not None
+        return file.read()
+
+    frames = frame_names(members, name)
+    checksums = _checksums(content("json"), name) if "json" in members else None
+    if frames != ["mjpg"]:
+        return len(frames)
+    return len(_split(content("mjpg"), name)) if checksums is None else len(checksums)
+
+
+def _split(stream: bytes, name: str) -> list[bytes]:
+    try:
+        frames = list(split_jpegs(stream))
+    except ValueError as error:
+        raise WorkError(f"{name}: {error}; download or build the shard again") from None
+    if not frames:
+        raise WorkError(f"{name} has an empty .mjpg member; download or build the shard again")
+    return frames
+
+
+def _checksums(record: bytes, name: str) -> list[Any] | None:
+    """The checksums in a sample's .json; None if it has none."""
+    try:
+        values = json.loads(record)
+    except (ValueError, RecursionError):
+        raise WorkError(f"{name}: its .json is not JSON; download or build the shard again") from None
+    checksums = values.get("frame_crc32") if isinstance(values, dict) else None
+    return checksums if isinstance(checksums, list) else None
+
+
+def sample_name(sample: Mapping[str, Any]) -> str:
+    """A sample's name for the user."""
+    return f"{sample.get('__url__', 'tar')}, sample {sample.get('__key__')}"
