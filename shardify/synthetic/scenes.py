@@ -2,12 +2,15 @@
 
 In: a class name and a random generator. Out: uint8 (F, H, W, 3) frames.
 
-A scene is a still background and a few shapes. Each shape has a state of four numbers: x, y, log radius, angle. The
+A scene is a still background, a few shapes, and light. Each shape has a state of four numbers: x, y, log radius, angle. The
 state wraps around: a shape that leaves on one side enters on the other, and the smallest radius follows the largest.
 The first state is uniformly random, and a motion only adds a displacement that depends on time. So the state is uniform
 at any time, for every motion: a single frame does not show the class. Directions of motion and rotation are random, so
-a mirrored video stays in its class. Lengths are in frame heights, times in frames. Rates vary only by RATE_SPREAD, and
-no motion pauses for long, so 16 frames show the playback speed.
+a mirrored video stays in its class. Rates vary only by RATE_SPREAD, and no motion pauses for long, so 16 frames show
+the playback speed. Lengths are in frame heights, times in frames.
+
+As in real videos there is an up, and an arrow of time, in all classes alike: it is lighter above than below, and the
+light sinks slowly, as at sunrise. How fast differs by LIGHT_RATES between videos: too much to show the playback speed.
 """
 
 from __future__ import annotations
@@ -28,8 +31,15 @@ SMALLEST_RADIUS = 0.1
 LARGEST_RADIUS = 0.27
 NUM_SHAPES = 3
 
+LIGHT_RATES = (0.002, 0.006)
+"""The light sinks by so many heights a frame, log-uniform."""
+
 _STEP = 0.02
 """Base speed: heights a frame."""
+_LIGHT = 40.0
+"""Grey levels by which the lit part is lighter, and the shaded part darker, than the background."""
+_LIGHT_EDGE = 0.15
+"""Half the height of the change from light to shade."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +148,8 @@ class Appearance:
     """float64 (H, W, 3) in 0..255."""
     shapes: tuple[Shape, ...]
     """From back to front."""
+    light: float = _LIGHT
+    """Grey levels by which the lit part is lighter, and the shaded part darker, than `background`."""
 
 
 def draw_appearance(height: int, width: int, rng: np.random.Generator) -> Appearance:
@@ -160,7 +172,8 @@ def render(appearance: Appearance, class_name: str, times: npt.ArrayLike, rng: n
     height, width, _ = appearance.background.shape
     rate = 1 + RATE_SPREAD * (2 * rng.random() - 1)
     base_times = rate * np.asarray(times, dtype=np.float64)
-    frames = np.repeat(appearance.background[None], len(base_times), axis=0)
+    frames = appearance.background + appearance.light * _draw_light(height, times, rng)[:, :, None, None]
+    frames.clip(0, 255, out=frames)
     for shape in appearance.shapes:
         x, y, size, angle = rng.random(4)
         moved = MOTIONS[class_name](base_times, rng)
@@ -175,6 +188,15 @@ def render(appearance: Appearance, class_name: str, times: npt.ArrayLike, rng: n
             angle=2 * math.pi * angle + moved.angle + zeros,
         )
     return np.rint(frames).astype(np.uint8)
+
+
+def _draw_light(height: int, times: npt.ArrayLike, rng: np.random.Generator) -> FloatArray:
+    """The light on each row, float64 (F, H) from -1 (shade) to 1: its edge sinks."""
+    start, speed = rng.random(2)
+    slowest, fastest = LIGHT_RATES
+    edge = 0.2 + 0.4 * start + slowest * (fastest / slowest) ** speed * np.asarray(times, dtype=np.float64)
+    rows = (np.arange(height) + 0.5) / height
+    return np.tanh((edge[:, None] - rows) / _LIGHT_EDGE)
 
 
 def _paint(

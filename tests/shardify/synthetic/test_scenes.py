@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from shardify.arrays import FloatArray
-from shardify.synthetic.scenes import MOTIONS, Appearance, Shape, draw_appearance, render
+from shardify.synthetic.scenes import LIGHT_RATES, MOTIONS, Appearance, Shape, draw_appearance, render
 
 HEIGHT, WIDTH = 48, 64
 
@@ -103,6 +103,23 @@ def test_irreversible_motions_tell_the_arrow_of_time() -> None:
         assert np.mean(np.diff(speed) > 0) > 0.95
 
 
+def test_light_comes_from_above_and_sinks_at_a_rate_of_each_video() -> None:
+    """No shapes and a grey background: the light alone. Rates fill their range, whatever the class."""
+    grey = Appearance(background=np.full((HEIGHT, 2, 3), 128.0), shapes=())
+    rates = []
+    for number in range(200):
+        name = tuple(MOTIONS)[number % len(MOTIONS)]
+        frames = render(grey, name, [0.0, 50.0], np.random.default_rng(number)).astype(np.float64)
+        first, later = frames[:, :, 0, 0]
+        assert (np.diff(first) <= 0).all()
+        assert first[0] > 128 > first[-1]
+        assert (later >= first).all()
+        rates.append((later - first).sum() / 80 / 50 / HEIGHT)  # the lit part is 80 grey levels lighter
+    slowest, fastest = LIGHT_RATES
+    assert slowest * 0.9 < min(rates) < slowest * 1.2
+    assert fastest * 0.8 < max(rates) < fastest * 1.1
+
+
 @pytest.mark.parametrize("class_name", MOTIONS)
 def test_motions_never_leap(class_name: str) -> None:
     """In half a frame: less than a twenty-fourth of the height, a twentieth of a turn, 2 % in size."""
@@ -150,7 +167,7 @@ def test_only_the_motion_of_a_class_moves() -> None:
 def test_rendering_is_exact_where_it_can_be_checked_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """A square of radius 10 at the frame's corner: its four quarters lie in the four corners."""
     square = Shape(outline=2, colours=(np.array([250.0, 0, 0]), np.array([0, 0, 250.0])))
-    looks = Appearance(background=np.full((HEIGHT, WIDTH, 3), 100.0), shapes=(square,))
+    looks = Appearance(background=np.full((HEIGHT, WIDTH, 3), 100.0), shapes=(square,), light=0.0)
 
     class Drawn(np.random.Generator):
         def random(self, size: Any = None) -> Any:  # type: ignore[override]
