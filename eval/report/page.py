@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from eval.report.evaluations import EvaluationResults, Rows, missing_evaluations, read_evaluations
 from eval.report.forest import AXIS_TICKS, ForestPanel, forest_panels
 from eval.report.pictures import Picture, find_pictures, read_picture
-from eval.report.pretraining import Pretraining, holds_pretraining, read_pretraining
+from eval.report.pretraining import Pretraining, frames_rows, holds_pretraining, read_pretraining
 from eval.report.shards import ShardFacts, read_shards
 from eval.report.summary import summary_sentences
 from eval.report.words import Missing
@@ -108,7 +108,7 @@ def render(contents: Contents) -> str:
         keep_trailing_newline=True,
     )
     words = (shown_metrics, count_words, interval_words, metric_words, number_words, training_words, variant_words)
-    functions = (*words, paper_words, recipe_words, find_reported)
+    functions = (*words, frames_rows, paper_words, recipe_words, find_reported)
     environment.globals |= {"ticks": AXIS_TICKS, "digest_letters": DIGEST_LETTERS} | {f.__name__: f for f in functions}
     environment.filters["thousands"] = "{:,}".format
     return environment.get_template(TEMPLATE_NAME).render(page=contents)

@@ -2,12 +2,12 @@
 
 In: a class name and a random generator. Out: uint8 (F, H, W, 3) frames.
 
-A scene is a still background, a few shapes, and light. Each shape has a state of four numbers: x, y, log radius, angle. The
-state wraps around: a shape that leaves on one side enters on the other, and the smallest radius follows the largest.
-The first state is uniformly random, and a motion only adds a displacement that depends on time. So the state is uniform
-at any time, for every motion: a single frame does not show the class. Directions of motion and rotation are random, so
-a mirrored video stays in its class. Rates vary only by RATE_SPREAD, and no motion pauses for long, so 16 frames show
-the playback speed. Lengths are in frame heights, times in frames.
+A scene is a still background, a few shapes, and light. Each shape has a state of four numbers: x, y, log radius, angle.
+The state wraps around: a shape that leaves on one side enters on the other, and the smallest radius follows the
+largest. The first state is uniformly random, and a motion only adds a displacement that depends on time. So the state
+is uniform at any time, for every motion: a single frame does not show the class. Directions of motion and rotation are
+random, so a mirrored video stays in its class. Rates vary only by RATE_SPREAD, and no motion pauses for long, so 16
+frames show the playback speed. Lengths are in frame heights, times in frames.
 
 As in real videos there is an up, and an arrow of time, in all classes alike: it is lighter above than below, and the
 light sinks slowly, as at sunrise. How fast differs by LIGHT_RATES between videos: too much to show the playback speed.
@@ -25,6 +25,8 @@ import numpy.typing as npt
 
 from shardify.arrays import FloatArray, ImageArray
 
+SCENES_VERSION = 2
+"""Counts changes of the scenes, so that a folder never holds videos of two versions; 2 brought light."""
 RATE_SPREAD = 0.1
 """A scene runs at 1 - RATE_SPREAD to 1 + RATE_SPREAD times the base rates."""
 SMALLEST_RADIUS = 0.1
@@ -196,7 +198,8 @@ def _draw_light(height: int, times: npt.ArrayLike, rng: np.random.Generator) -> 
     slowest, fastest = LIGHT_RATES
     edge = 0.2 + 0.4 * start + slowest * (fastest / slowest) ** speed * np.asarray(times, dtype=np.float64)
     rows = (np.arange(height) + 0.5) / height
-    return np.tanh((edge[:, None] - rows) / _LIGHT_EDGE)
+    light: FloatArray = np.tanh((edge[:, None] - rows) / _LIGHT_EDGE)
+    return light
 
 
 def _paint(

@@ -2,7 +2,7 @@
 
     out/videos/<Class>/v_<Class>_gXX_cYY.avi            MPEG-4 in AVI, as in UCF101
     out/ucfTrainTestlist/{classInd,trainlist0N,testlist0N}.txt
-    out/synthetic.json                                  the settings
+    out/synthetic.json                                  the settings, and the version of the scenes
 
 Clips of one group share only their look; the three splits divide the groups, as in UCF101. The files depend only on the
 settings and the ffmpeg, so the same command continues a killed run.
@@ -31,7 +31,7 @@ from shardify.process import usable_cores
 from shardify.shards.record import dump_json
 from shardify.storage.folder_store import FolderStore, whole_file
 from shardify.storage.locations import LocalFolder
-from shardify.synthetic.scenes import MOTIONS, draw_appearance, render
+from shardify.synthetic.scenes import MOTIONS, SCENES_VERSION, draw_appearance, render
 
 SETTINGS_NAME = "synthetic.json"
 VIDEOS_NAME = "videos"
@@ -218,6 +218,7 @@ def _generator(config: SyntheticConfig, clip: Clip, purpose: str) -> np.random.G
 def _claim_folder(config: SyntheticConfig) -> None:
     """Write the settings to an empty folder, or compare them with those in it."""
     settings: dict[str, Any] = config.model_dump(mode="json", exclude={"out", "workers", "ffmpeg"})
+    settings["scenes"] = SCENES_VERSION
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         empty = all(path.name.startswith(".") for path in config.out.iterdir())

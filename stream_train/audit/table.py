@@ -89,6 +89,17 @@ def shown_metrics(audit: Audit) -> list[str]:
     return [metric for metric in audit.rows[0].scores if metric.endswith(SCORE_ENDINGS)]
 
 
+def frames_until_clear(shares: Mapping[int, float], guessing: float) -> int | None:
+    """The fewest first frames that give 90 % of what all frames give above guessing; None where all give nothing.
+
+    `shares` are one class's in `Audit.frames_needed`.
+    """
+    gained = shares[max(shares)] - guessing
+    if gained <= 0:
+        return None
+    return min(count for count, share in shares.items() if share - guessing >= 0.9 * gained)
+
+
 def audit_lines(audit: Audit) -> list[str]:
     """The table as text, with a sentence on each line, and the frames that each class needs."""
     metrics = shown_metrics(audit)
@@ -110,9 +121,12 @@ def audit_lines(audit: Audit) -> list[str]:
     if audit.frames_needed:
         counts = list(next(iter(audit.frames_needed.values())))
         lines += ["", "share recognised from the first frames, by a new linear classifier on the network's features"]
-        lines.append("frames".ljust(width) + "".join(str(count).rjust(8) for count in counts))
+        lines.append("frames".ljust(width) + "".join(str(count).rjust(8) for count in counts) + "enough".rjust(10))
         for name, shares in audit.frames_needed.items():
-            lines.append(name.ljust(width) + "".join(f"{share:.2f}".rjust(8) for share in shares.values()))
+            enough = frames_until_clear(shares, 1 / len(audit.frames_needed)) or "-"
+            cells = "".join(f"{share:.2f}".rjust(8) for share in shares.values())
+            lines.append(f"{name.ljust(width)}{cells}{enough:>10}")
+        lines.append("enough: the fewest frames that give 90 % of what all give above guessing")
     return lines
 
 

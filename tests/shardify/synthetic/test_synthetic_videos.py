@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -145,6 +146,15 @@ def test_changed_settings_are_refused_by_name(copied: SyntheticConfig) -> None:
     ):
         write_synthetic(small(copied.out, num_groups=4, seed=2))
     assert contents(copied.out) == before
+
+
+def test_videos_of_older_scenes_are_refused(copied: SyntheticConfig) -> None:
+    settings = copied.out / "synthetic.json"
+    noted = json.loads(settings.read_text())
+    del noted["scenes"]
+    settings.write_text(json.dumps(noted))
+    with pytest.raises(UsageError, match="scenes was None and is now"):
+        write_synthetic(copied)
 
 
 def test_ffmpegs_failure_is_reported(tmp_path: Path) -> None:

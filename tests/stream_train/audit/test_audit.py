@@ -17,7 +17,7 @@ from shardify.errors import UsageError
 from stream_train.audit.observers import frame_differences, ideal_answers, train_observer
 from stream_train.audit.run import audit_run
 from stream_train.audit.seen import SEEN_FRAMES, SeenFrames
-from stream_train.audit.table import AUDIT_NAME, AUDIT_PICTURE, audit_lines, make_row
+from stream_train.audit.table import AUDIT_NAME, AUDIT_PICTURE, audit_lines, frames_until_clear, make_row
 from stream_train.audit.treatments import first_frames, treatments
 from stream_train.data.batch import Batch
 from stream_train.data.plans import IGNORED
@@ -114,6 +114,19 @@ def test_frames_that_must_be_seen() -> None:
     assert max(means[2], means[4], means[8]) < 0.8
     assert means[12] == means[16] == 1
     assert torch.equal(first_frames(clips, 16), clips)
+
+
+@pytest.mark.parametrize(
+    ("shares", "enough"),
+    [
+        ({2: 0.25, 4: 0.71, 16: 0.75}, 4),  # 0.46 of 0.5
+        ({2: 0.25, 4: 0.69, 16: 0.75}, 16),
+        ({2: 0.8, 4: 0.3, 16: 0.5}, 2),
+        ({2: 0.9, 4: 0.3, 16: 0.25}, None),
+    ],
+)
+def test_frames_are_enough_when_they_give_nine_tenths_of_the_gain(shares: dict[int, float], enough: int | None) -> None:
+    assert frames_until_clear(shares, 0.25) == enough
 
 
 def test_a_line_sums_videos_and_its_interval_resamples_them() -> None:
