@@ -97,13 +97,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch .venv/.installed $@
 
 demo: install ## everything on synthetic videos: shards, pretraining, validation, pictures (about 5 minutes on 2 cores, after installing)
-	$(synthetic)
-	$(build_demo)
-	$(BIN)/python -m shardify preview data/demo/shards --out runs/demo
-	$(BIN)/python -m stream_train preview data/demo/shards --out runs/demo
-	$(BIN)/python -m stream_train pretrain configs/pretrain/demo.yaml
-	$(BIN)/python -m stream_train validate runs/demo
-	@printf '\nThe pictures:\n'; ls -1 runs/demo/*.png
+	$(BIN)/temporal-ssl demo
 
 data/demo/shards/manifest.json: | install
 	$(synthetic)
@@ -140,9 +134,7 @@ $(EVALUATIONS): install $(demo_run)
 	$(launch) eval $(patsubst eval-%,%,$@) $(call config,eval) $(eval_sets)
 
 demo-eval: install runs/demo/backbone.safetensors ## every evaluation, table and figure on the demo, and one page of it all (5 to 10 minutes more)
-	$(BIN)/python -m eval all configs/eval/demo.yaml
-	$(BIN)/python -m eval tables runs/demo --out runs/demo/tables
-	$(BIN)/python -m eval report runs/demo
+	$(BIN)/temporal-ssl demo-eval
 
 features: install ## feature vectors of your videos: VIDEOS=folder CHECKPOINT=run OUT=vectors.npz
 	$(launch) eval features $(call quote,$(or $(VIDEOS),$(SHARDS))) $(call quote,$(CHECKPOINT)) --out $(call quote,$(OUT)) $(SETS)

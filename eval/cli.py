@@ -10,10 +10,11 @@ import click
 
 from eval.evaluations.base import Evaluation
 from eval.suite import EVALUATIONS, evaluate_everything
-from shardify.command import CommandGroup, json_option, set_option
-from shardify.config import dump_config, load_config
+from shardify.command import CommandGroup, add_recipe_commands, json_option, set_option
+from shardify.config import load_config
 
 if TYPE_CHECKING:
+    from eval.config import EvalConfig
     from eval.evaluations.base import Run
     from eval.results.rows import Row
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 def main() -> None:
     """Evaluate pretrained networks: transfer, probes, retrieval, questions about time, and what they look at.
 
-    Every evaluation reads one CONFIG (configs/eval/*.yaml). It writes one result row for each network, split and seed
-    below the config's `out`, a folder or URL. A second run of the command computes only missing rows.
+    Every evaluation reads one CONFIG: a recipe (see `video-eval recipes`), a YAML file or its URL. It writes one result
+    row for each network, split and seed below the config's `out`, a folder or URL. A second run of the command
+    computes only missing rows.
     """
 
 
@@ -68,10 +70,8 @@ def _run(
     makes_rows: bool = True,
 ) -> None:
     """Evaluate, and print the rows; an evaluation without rows prints its own lines."""
-    from eval.config import EvalConfig
-
     extra = ("transfer.all_clips=true", "probe.all_clips=true") if all_clips else ()
-    config = load_config(EvalConfig, path, (*overrides, *extra))
+    config = load_config(_config_model(), path, (*overrides, *extra))
     from eval.results.rows import row_values  # after the config, so that its errors come quickly
     from shardify.storage.work_folder import require_writable
     from stream_train.training.distributed import joined_world
@@ -105,14 +105,13 @@ def _metric(row: Row, name: str) -> str:
     return f"{name} {value}{' %' if percent else ''} ({', '.join(asides)})"
 
 
-@main.command("show-config")
-@click.argument("config")
-@set_option
-def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
-    """Print CONFIG with all keys and defaults."""
+def _config_model() -> type[EvalConfig]:
     from eval.config import EvalConfig
 
-    click.echo(dump_config(load_config(EvalConfig, config, overrides)), nl=False)
+    return EvalConfig
+
+
+add_recipe_commands(main, "eval", _config_model)
 
 
 @main.command("features")

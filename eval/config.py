@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from eval.evaluations.before_after import BeforeAfterSection
 from eval.evaluations.probe import ProbeSection
 from eval.evaluations.retrieval import RetrievalSection
@@ -15,6 +17,7 @@ from eval.judging.config import JudgingConfig
 class EvalConfig(JudgingConfig):
     """The shared keys, and one section for each evaluation in `eval.suite`, under its name."""
 
+    recipes: ClassVar[str] = "eval"
     transfer: TransferSection = TransferSection()
     probe: ProbeSection = ProbeSection()
     retrieval: RetrievalSection = RetrievalSection()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shardify.command import CommandGroup, json_option, set_option
+from shardify.command import CommandGroup, add_recipe_commands, json_option, set_option
 from shardify.errors import WorkError, counted
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def main() -> None:
 @click.argument("config")
 @set_option
 def synthetic_command(config: str, overrides: tuple[str, ...]) -> None:
-    """Make the moving-shapes demo videos that CONFIG (a YAML file) describes."""
+    """Make the moving-shapes demo videos that CONFIG (a recipe, or a YAML file) describes."""
     from shardify.config import load_config
     from shardify.synthetic.videos import SyntheticConfig, write_synthetic
 
@@ -56,7 +56,10 @@ def synthetic_command(config: str, overrides: tuple[str, ...]) -> None:
 def build_command(
     config: str, overrides: tuple[str, ...], retry_failed: bool, part_text: str | None, engine: Engine, as_json: bool
 ) -> None:
-    """Build the shards that CONFIG (a YAML file) describes. To continue a stopped build, run the same command again."""
+    """Build the shards that CONFIG (a recipe, or a YAML file) describes.
+
+    To continue a stopped build, run the same command again.
+    """
     from shardify.build.plan import parse_part
     from shardify.build.run import build, build_part
 
@@ -79,10 +82,18 @@ def finish_command(config: str, overrides: tuple[str, ...], as_json: bool) -> No
 
 
 def _load(config: str, overrides: tuple[str, ...]) -> BuildConfig:
-    from shardify.build.config import BuildConfig
     from shardify.config import load_config
 
-    return load_config(BuildConfig, config, overrides)
+    return load_config(_config_model(), config, overrides)
+
+
+def _config_model() -> type[BuildConfig]:
+    from shardify.build.config import BuildConfig
+
+    return BuildConfig
+
+
+add_recipe_commands(main, "shards", _config_model)
 
 
 def _report(summary: BuildSummary | PartSummary, as_json: bool) -> None:

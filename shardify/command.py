@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Callable
 from typing import Any
 
 import click
+from pydantic import BaseModel
 
+from shardify.config import dump_config, load_config
 from shardify.errors import UsageError, UserFacingError, WorkError, one_line
 from shardify.process import answer_interrupt, as_command, is_first_process, terminable
+from shardify.recipes import recipe_names, recipe_path, recipe_title
 
 FIRST_PROCESS_SECONDS = 10.0
 
@@ -53,6 +57,28 @@ class CommandGroup(click.Group):
     def _end(ctx: click.Context, message: str, exit_code: int) -> None:
         click.echo(one_line(message), err=True)
         ctx.exit(exit_code)
+
+
+def add_recipe_commands(main: click.Group, room: str, config_of: Callable[[], type[BaseModel]]) -> None:
+    """Give a command `recipes`, for one room of `configs/`, and `show-config`, for one type of config."""
+
+    @main.command("recipes")
+    @click.argument("name", required=False)
+    def recipes_command(name: str | None) -> None:
+        """List the recipes, the configs that come with the program; with NAME, print that file."""
+        if name is not None:
+            click.echo(recipe_path(room, name).read_text(encoding="utf-8"), nl=False)
+            return
+        names = recipe_names(room)
+        width = max(map(len, names))
+        click.echo("\n".join(f"{name:<{width}}  {recipe_title(room, name)}" for name in names))
+
+    @main.command("show-config")
+    @click.argument("config")
+    @set_option
+    def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
+        """Print CONFIG (a recipe, a YAML file or its URL) with every key, as a command would use it."""
+        click.echo(dump_config(load_config(config_of(), config, overrides)), nl=False)
 
 
 def _let_first_process_speak() -> None:

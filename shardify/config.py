@@ -11,17 +11,20 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from shardify.errors import UsageError, one_line
+from shardify.recipes import recipe_path
 
 
 class StrictModel(BaseModel):
     """Base of every config: immutable, unknown keys forbidden."""
 
+    recipes: ClassVar[str] = ""
+    """The room of `configs/` that holds configs of this model; empty if there is none."""
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
@@ -43,15 +46,11 @@ Model = TypeVar("Model", bound=BaseModel)
 def load_config(model: type[Model], path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Model:
     """Read a YAML file that holds one mapping, apply the overrides in order, and validate.
 
-    An override is `dotted.key=value`; its value is parsed as YAML (`1e-3`, `[a, b]`, `null` ...). Raises UsageError if
-    the file cannot be read or parsed, an override is malformed, or validation fails.
+    `path` is a file, a URL or, if the model has recipes, the name of one of them; a file comes first. An override is
+    `dotted.key=value`; its value is parsed as YAML (`1e-3`, `[a, b]`, `null` ...). Raises UsageError if the file cannot
+    be read or parsed, an override is malformed, or validation fails.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not a UTF-8 text file"
-        others = ", ".join(sorted(map(str, Path(path).parent.glob("*.yaml"))))
-        raise UsageError(f"cannot read config {path}: {reason}{f'; there are: {others}' if others else ''}") from None
+    text = _read_text(os.fspath(path), getattr(model, "recipes", ""))
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -61,6 +60,28 @@ def load_config(model: type[Model], path: str | os.PathLike[str], overrides: Seq
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold a mapping of keys to values, not {type(values).__name__}")
     return validate_config(model, override_values(values, overrides), origin=str(path))
+
+
+def _read_text(path: str, room: str) -> str:
+    """The text of a file, a URL or a recipe."""
+    try:
+        if "://" in path:
+            from shardify.storage import open_store
+            from shardify.storage.locations import split_location
+
+            folder, name = split_location(path)
+            return open_store(folder).read(name).decode("utf-8")
+        if room and not Path(path).is_file() and Path(path).suffix not in (".yaml", ".yml"):
+            return recipe_path(room, path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "it is not a UTF-8 text file"
+        if isinstance(error, OSError):
+            reason = error.strerror or "there is no such file"
+        others = ", ".join(sorted(map(str, Path(path).parent.glob("*.yaml"))))
+        recipes = "; a recipe is named without folder and .yaml (the command `recipes` lists them)" if room else ""
+        there_are = f"; there are: {others}" if others else recipes
+        raise UsageError(f"cannot read config {path}: {reason}{there_are}") from None
 
 
 def override_values(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

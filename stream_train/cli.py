@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shardify.command import CommandGroup, json_option, set_option
+from shardify.command import CommandGroup, add_recipe_commands, json_option, set_option
 
 if TYPE_CHECKING:
     from stream_train.training.config import PretrainConfig
@@ -23,25 +23,17 @@ def main() -> None:
 @click.argument("config")
 @set_option
 def pretrain_command(config: str, overrides: tuple[str, ...]) -> None:
-    """Train as CONFIG (a YAML file) says. The same command again continues a stopped run.
+    """Train as CONFIG (a recipe, or a YAML file) says. The same command again continues a stopped run.
 
     SIGTERM or SIGUSR1 stops the run: it finishes its step, saves, and exits with code 75. The first Ctrl-C does the
     same with code 130; a second one ends the run at once, but not under torchrun. There every failure has code 1.
     """
-    values = _load(config, overrides)
+    from shardify.config import load_config
+
+    values = load_config(_config_model(), config, overrides)
     from stream_train.training.loop import pretrain  # slow to import: report mistakes in the config first
 
     pretrain(values, say=lambda line: click.echo(line, err=True))
-
-
-@main.command("show-config")
-@click.argument("config")
-@set_option
-def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
-    """Print CONFIG with every key, as a run would use it."""
-    from shardify.config import dump_config
-
-    click.echo(dump_config(_load(config, overrides)), nl=False)
 
 
 @main.command("validate")
@@ -90,8 +82,10 @@ def preview_command(dataset: str, out: str) -> None:
     click.echo(write_transformations(open_store(dataset), out))
 
 
-def _load(config: str, overrides: tuple[str, ...]) -> PretrainConfig:
-    from shardify.config import load_config
+def _config_model() -> type[PretrainConfig]:
     from stream_train.training.config import PretrainConfig
 
-    return load_config(PretrainConfig, config, overrides)
+    return PretrainConfig
+
+
+add_recipe_commands(main, "pretrain", _config_model)

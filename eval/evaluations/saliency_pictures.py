@@ -16,7 +16,7 @@ from eval.evaluations.guided_backpropagation import guided_gradient, saliency_ma
 from eval.evaluations.retrieval_rows import class_name, spread_over_classes
 from eval.evaluations.saliency import SALIENCY, networks_to_explain
 from eval.judging.config import CheckpointWeights
-from eval.judging.networks import entry_of, export_of
+from eval.judging.networks import entry_of
 from eval.judging.samples import Samples, open_samples
 from eval.judging.setting import Say
 from eval.pictures.saliency import SaliencyBlock, SaliencyRow, saliency_figure, saliency_movie
@@ -32,6 +32,7 @@ from stream_train.draws import SampleDraws
 from stream_train.tasks.base import ClipModel
 from stream_train.training.distributed import World
 from stream_train.training.exports import NETWORK_NAME, load_model
+from stream_train.training.initial_weights import export_location
 from stream_train.training.precision import place_model
 from stream_train.transformations.subsequences import num_starts, plan_of, subsequence
 
@@ -104,7 +105,7 @@ def open_model(name: str, config: EvalConfig) -> tuple[ClipModel, dict[str, Any]
     """A network with its heads and the metadata of its export."""
     entry = entry_of(name, config.networks)
     assert isinstance(entry, CheckpointWeights)
-    place = join_location(split_location(export_of(entry.path))[0], NETWORK_NAME)
+    place = join_location(split_location(export_location(entry.path))[0], NETWORK_NAME)
     model, metadata = load_model(place)
     if metadata["crop"] != config.data.crop and model.backbone.fully_connected is not None:
         raise UsageError(

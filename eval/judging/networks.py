@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from eval.judging.config import CheckpointWeights, RandomWeights, TorchvisionWeights, WeightsConfig
 from eval.results.rows import OTHER_TASK
-from shardify.errors import UsageError, WorkError, one_line
+from shardify.errors import UsageError
 from shardify.storage import open_store
-from shardify.storage.locations import absolute_location, is_url, join_location, split_location
+from shardify.storage.locations import absolute_location, is_url, split_location
 from shardify.storage.work_folder import downloaded
 from stream_train.networks import build_backbone
 from stream_train.networks.base import Backbone
@@ -29,6 +28,7 @@ from stream_train.networks.torchvision_weights import load_torchvision
 from stream_train.tasks.config import TaskConfig
 from stream_train.training.config import PretrainConfig
 from stream_train.training.exports import BACKBONE_NAME, load_backbone
+from stream_train.training.initial_weights import export_location, find_torchvision, read_torchvision
 from stream_train.transformations.sequences import CLIP_LENGTH
 
 LABELS_TASK = "action_labels"
@@ -110,9 +110,9 @@ def require_networks(names: Iterable[str], networks: Mapping[str, WeightsConfig]
         name = like or judged
         entry = entry_of(name, networks)
         if isinstance(entry, TorchvisionWeights) and not Path(entry.weights).is_file():
-            _torchvision_weights(entry)
+            find_torchvision(entry.weights, entry.network)
         if isinstance(entry, CheckpointWeights) and not (but_below and _is_below(entry.path, but_below)):
-            folder, file = split_location(export_of(entry.path))
+            folder, file = split_location(export_location(entry.path))
             if not (is_url(folder) or Path(folder).is_dir()) or not open_store(folder).exists(file):
                 raise _no_export(f"networks.{name}.path", entry.path)
 
@@ -123,8 +123,8 @@ def _is_below(place: str, folder: str) -> bool:
 
 def _no_export(key: str, path: str) -> UsageError:
     return UsageError(
-        f"{key} = {path}: there is no {export_of(path)}; give the folder of a finished `stream-train pretrain` or "
-        f"`video-eval transfer` run, or its {BACKBONE_NAME}"
+        f"{key} = {path}: there is no {export_location(path)}; give the folder of a finished `stream-train pretrain` "
+        f"or `video-eval transfer` run, or its {BACKBONE_NAME}"
     )
 
 
@@ -145,7 +145,7 @@ def open_checkpoint(path: str, *, name: str, key: str, crop: int | None = None, 
         UsageError: if there is no such file, or the network needs another crop.
         WorkError: if the file is damaged.
     """
-    location = export_of(path)
+    location = export_location(path)
     try:
         with downloaded(location) as file:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -169,12 +169,6 @@ def open_checkpoint(path: str, *, name: str, key: str, crop: int | None = None, 
         pretraining=pretraining_of(metadata),
         metadata=metadata,
     )
-
-
-def export_of(run: str) -> str:
-    """The backbone's file of a run, or `run` itself if it is a file. A URL that ends in .safetensors is a file."""
-    is_file = run.endswith(".safetensors") if is_url(run) else not Path(run).is_dir()
-    return run if is_file else join_location(run, BACKBONE_NAME)
 
 
 def network_config(metadata: Mapping[str, Any]) -> NetworkConfig:
@@ -224,7 +218,7 @@ def _changes_to_the_recipe(metadata: Mapping[str, Any], task: str) -> dict[str, 
     return {
         key: value
         for key, value in metadata.items()
-        if key.startswith(("data.", "task.", "optimizer.")) and not key.startswith("data.reader.")
+        if key.startswith(("data.", "task.", "optimizer.", "init.")) and not key.startswith("data.reader.")
         if key not in told_anyway and value != usual.get(key, value)
     }
 
@@ -241,7 +235,7 @@ def _architecture_of(
 
 def _open_torchvision(name: str, entry: TorchvisionWeights, crop: int) -> Network:
     config = entry.network.model_copy(update={"input_statistics": "kinetics400"})
-    state, digest = _read_torchvision(entry)
+    state, digest = read_torchvision(entry.weights, entry.network)
     backbone = build_backbone(config, crop=crop, num_frames=CLIP_LENGTH)
     load_torchvision(backbone, state)
     return Network(
@@ -252,36 +246,3 @@ def _open_torchvision(name: str, entry: TorchvisionWeights, crop: int) -> Networ
         weights=digest,
         pretraining={"question": "torchvision", "data_set": "kinetics400", "weights": entry.weights},
     )
-
-
-def _torchvision_weights(entry: TorchvisionWeights) -> Any:
-    """torchvision's weights of a name. Raises UsageError if there are none."""
-    function = {"r3d18": "r3d_18", "r2plus1d18": "r2plus1d_18"}.get(entry.network.kind, entry.network.kind)
-    try:
-        return torchvision.models.get_model_weights(function)[entry.weights]
-    except (KeyError, ValueError):
-        raise UsageError(
-            f"{entry.weights} is neither a file nor weights of torchvision's {function}; give the path of a state "
-            "dict, or a name such as KINETICS400_V1"
-        ) from None
-
-
-def _read_torchvision(entry: TorchvisionWeights) -> tuple[dict[str, Tensor], str]:
-    path = Path(entry.weights)
-    if not path.is_file():
-        chosen = _torchvision_weights(entry)
-        try:
-            state: dict[str, Tensor] = chosen.get_state_dict(progress=False, check_hash=True)
-        except (OSError, RuntimeError) as error:
-            raise WorkError(
-                f"torchvision's {entry.weights} cannot be downloaded ({one_line(error)}); download {chosen.url} "
-                "elsewhere and give the file's path"
-            ) from None
-        return state, str(chosen)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 (torch.load raises many types for a foreign file)
-        raise WorkError(f"{path} is no file of weights that torch loads ({one_line(error)[:200]})") from None
-    if not isinstance(state, dict):
-        raise WorkError(f"{path} holds a {type(state).__name__}, not a state dict")
-    return state, hashlib.sha256(path.read_bytes()).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from shardify.storage.locations import WritableLocation, absolute_location
 class BuildConfig(StrictModel):
     """One data set, from the location of its videos to the location of its shards."""
 
+    recipes: ClassVar[str] = "shards"
     source: SourceConfig
     """The videos and their lists."""
     out: WritableLocation

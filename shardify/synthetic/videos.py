@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import ffmpeg
 import numpy as np
@@ -42,6 +42,7 @@ NUM_SPLITS = 3
 class SyntheticConfig(StrictModel):
     """A data set of moving shapes."""
 
+    recipes: ClassVar[str] = "shards"
     out: LocalFolder
     """Folder of this machine for the videos and lists; made if absent."""
     seed: int = Field(default=0, ge=0, lt=2**63)

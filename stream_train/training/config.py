@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from shardify.config import StrictModel
-from shardify.storage.locations import WritableLocation
+from shardify.storage.locations import Location, WritableLocation
 from stream_train.data.config import DataConfig
 from stream_train.networks.config import NetworkConfig
 from stream_train.tasks.config import TaskConfig, TransformationsConfig
@@ -28,6 +28,8 @@ NEUTRAL_KEYS = (
     "checkpoint",
     "validation",
     "accept_changed_data",
+    "init.path",
+    "init.weights",
     "data.num_workers",
     "data.prefetch_batches",
     "data.reader.access",
@@ -140,11 +142,56 @@ class TrainConfig(RunConfig):
         return flatten(values | {"sync_batchnorm": self.sync_batchnorm is True})
 
 
+class InitOptions(StrictModel):
+    """The keys of all initial weights. A continued run reads the file again; the run's identity holds its sha256."""
+
+    parts: Literal["all", "convolutions"] = "all"
+    """`convolutions` leaves the fully connected layers random, for a network that was trained on another crop."""
+
+
+class InitCheckpoint(InitOptions):
+    """A network that this program trained."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    path: Location
+    """File or URL of its backbone.safetensors, or the folder or URL of the run that holds it."""
+
+
+class InitTorchvision(InitOptions):
+    """Weights of torchvision's r3d_18 or r2plus1d_18. They expect `network.input_statistics=kinetics400`."""
+
+    kind: Literal["torchvision"]
+    weights: str
+    """A file with the state dict, or a name such as KINETICS400_V1 that torchvision downloads."""
+
+
+class InitSafetensors(InitOptions):
+    """Weights of another program, as safetensors."""
+
+    kind: Literal["safetensors"]
+    path: Location
+    """File or URL."""
+    rename: dict[str, str] = Field(default_factory=dict)
+    """Regular expressions and their replacements, applied in order to each tensor's name, to get the names of our
+    network; a tensor whose name becomes empty is dropped. Example: `{"^encoder[.]": "", "^head[.].*": ""}`."""
+
+
+InitConfig = Annotated[InitCheckpoint | InitTorchvision | InitSafetensors, Field(discriminator="kind")]
+
+
 class PretrainConfig(TrainConfig):
     """One pre-training run."""
 
+    recipes: ClassVar[str] = "pretrain"
     task: TaskConfig = TransformationsConfig()
     network: NetworkConfig
+    init: InitConfig | None = None
+    """Weights to begin with, instead of random ones. The heads of the task are always new."""
+
+    @field_validator("init", mode="before")
+    @classmethod
+    def _usual_kind(cls, init: Any) -> Any:
+        return {"kind": "checkpoint"} | init if isinstance(init, dict) else init
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import partial
 from typing import Any, NoReturn
 
 import torch
@@ -24,10 +23,12 @@ from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.data.order import slots_of_rank
 from stream_train.tasks import build_model, build_task
+from stream_train.tasks.base import ClipModel
 from stream_train.training.checkpoint import Checkpoint
 from stream_train.training.config import PretrainConfig
 from stream_train.training.distributed import World, joined_world
 from stream_train.training.exports import BACKBONE_NAME, NETWORK_NAME, export_weights
+from stream_train.training.initial_weights import read_initial
 from stream_train.training.metrics import METRICS_NAME, Interval, Record, metrics_log, read_metrics, sum_traffic
 from stream_train.training.objective import Objective, combine
 from stream_train.training.optim import learning_rate, set_learning_rate
@@ -63,8 +64,19 @@ def build_pretraining(config: PretrainConfig, world: World, say: Say) -> Run:
     """The run of a config; errors as `stream_train.training.run.build_run`."""
     data = open_data(config.shards, config.split, config.data)
     task = build_task(config.task, data.classes)
-    make_model = partial(build_model, config.network, task, crop=config.data.crop)
-    return build_run(config, data, task, config.network, make_model, world=world, say=say)
+    initial = read_initial(config.init, config.network) if config.init is not None else None
+
+    def make_model() -> ClipModel:
+        model = build_model(config.network, task, crop=config.data.crop)
+        if initial is not None:
+            initial.load_into(model.backbone)
+        return model
+
+    run = build_run(config, data, task, config.network, make_model, world=world, say=say)
+    if initial is not None:
+        run.started_from = {"init.digest": initial.digest}
+        run.say(f"the network begins with {initial.origin}")
+    return run
 
 
 def fit(run: Run, opening: str | None = None) -> str | None:

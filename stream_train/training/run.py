@@ -69,6 +69,8 @@ class Run:
     """Holds everything but the checkpoints; only the main process publishes it."""
     checkpoints: CheckpointFolder
     num_steps: int
+    started_from: dict[str, str] = field(default_factory=dict)
+    """Identity of the weights that the network began with, if they were not random."""
     step: int = 0
     """Optimiser steps done."""
     saved_step: int = 0
@@ -95,12 +97,16 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """Settings and data that define this run, as dotted keys; saved in each checkpoint."""
         height, width = self.data.geometry
-        return self.config.identity() | {
-            "data_set.fingerprint": self.data.fingerprint,
-            "data_set.num_samples": self.data.num_samples,
-            "data_set.height": height,
-            "data_set.width": width,
-        }
+        return (
+            self.config.identity()
+            | self.started_from
+            | {
+                "data_set.fingerprint": self.data.fingerprint,
+                "data_set.num_samples": self.data.num_samples,
+                "data_set.height": height,
+                "data_set.width": width,
+            }
+        )
 
     def checkpoint_is_due(self) -> bool:
         return self.step == self.num_steps or self.step % self.config.checkpoint.every_steps == 0

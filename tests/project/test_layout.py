@@ -24,7 +24,16 @@ PACKAGES = ("shardify", "stream_train", "eval")
 """Lowest first: a package may import those before it, never those after it."""
 TOP_LEVEL = {
     *("pyproject.toml", "shardify", "stream_train", "eval", "configs", "tests", "Makefile"),
-    *("README.md", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", "constraints.txt", "docs", "mkdocs.yml"),
+    *(
+        "README.md",
+        "LICENSE",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "constraints.txt",
+        "docs",
+        "mkdocs.yml",
+    ),
 }
 GENERATED = {"data", "runs", "site", "build", "dist", "__pycache__"}
 """What commands make in a checkout; .gitignore names them too."""
@@ -80,7 +89,7 @@ def test_the_top_level_is_the_fixed_one() -> None:
 
 def test_packages_are_listed_explicitly_and_completely() -> None:
     found = {name_of(path.parent).replace("/", ".") for path in SOURCES}
-    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == found
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == found | {"shardify.configs"}
     assert all((ROOT / package.replace(".", "/") / "__init__.py").is_file() for package in found)
 
 

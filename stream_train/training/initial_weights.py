@@ -1,0 +1,159 @@
+"""Weights that a run begins with, instead of random ones: this program's, torchvision's, or any safetensors file.
+
+In: the config's `init` section. Out: a state dict of the backbone, and the sha256 that the run's identity records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from shardify.errors import UsageError, WorkError, one_line
+from shardify.storage.locations import is_url, join_location
+from shardify.storage.work_folder import downloaded
+from stream_train.networks.base import BEHIND_CONVOLUTIONS, Backbone
+from stream_train.networks.config import NetworkConfig
+from stream_train.networks.torchvision_weights import CLASSIFIER_KEYS
+from stream_train.training.config import InitCheckpoint, InitConfig, InitTorchvision
+from stream_train.training.exports import BACKBONE_NAME, load_backbone
+
+TORCHVISION_NAMES = {"r3d18": "r3d_18", "r2plus1d18": "r2plus1d_18"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitialWeights:
+    """A state dict for a backbone."""
+
+    state: Mapping[str, Tensor]
+    digest: str
+    """sha256 of the file, or torchvision's name of the weights."""
+    origin: str
+    """What messages call them."""
+    convolutions_only: bool = False
+
+    def load_into(self, backbone: Backbone) -> None:
+        """Copy the weights. Raises UsageError if one is missing, left over or of another shape; names the first."""
+        wanted, given = self._chosen(backbone.state_dict()), self._chosen(self.state)
+        for name, value in wanted.items():
+            if name not in given:
+                raise UsageError(f"{self.origin} has no {name}, which the network needs; {self._advice()}")
+            if given[name].shape != value.shape:
+                shapes = f"{tuple(given[name].shape)}, but the network needs {tuple(value.shape)}"
+                raise UsageError(f"{self.origin}: {name} has shape {shapes}; {self._advice()}")
+        left_over = next((name for name in given if name not in wanted), None)
+        if left_over is not None:
+            raise UsageError(f"{self.origin} holds {left_over}, which the network does not have; {self._advice()}")
+        backbone.load_state_dict(given, strict=not self.convolutions_only)
+
+    def _chosen(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        left_out = BEHIND_CONVOLUTIONS if self.convolutions_only else ()
+        return {name: value for name, value in state.items() if name.partition(".")[0] not in left_out}
+
+    @staticmethod
+    def _advice() -> str:
+        return (
+            "give `network` and data.crop as in that training, init.parts=convolutions to leave out the fully "
+            "connected layers, or, for weights of another program, init.rename"
+        )
+
+
+def read_initial(config: InitConfig, network: NetworkConfig) -> InitialWeights:
+    """Read the weights that a config names.
+
+    Raises:
+        UsageError: if there is no such file, or a pattern of `rename` is wrong.
+        WorkError: if the file is damaged.
+    """
+    convolutions_only = config.parts == "convolutions"
+    if isinstance(config, InitTorchvision):
+        state, digest = read_torchvision(config.weights, network)
+        state = {name: value for name, value in state.items() if name not in CLASSIFIER_KEYS}
+        return InitialWeights(state=state, digest=digest, origin=config.weights, convolutions_only=convolutions_only)
+    location = config.path
+    if isinstance(config, InitCheckpoint):
+        location = export_location(location)
+    try:
+        with downloaded(location) as path:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            if isinstance(config, InitCheckpoint):
+                state = dict(load_backbone(path, name=location)[0].state_dict())
+            else:
+                state = renamed(load_file(path), config.rename)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise UsageError(
+            f"init.path = {config.path}: there is no file {location}; give a run, its {BACKBONE_NAME}, or its URL"
+        ) from None
+    except SafetensorError as error:
+        raise WorkError(f"{location} is damaged, or no safetensors file ({one_line(error)[:200]})") from None
+    return InitialWeights(state=state, digest=digest, origin=location, convolutions_only=convolutions_only)
+
+
+def renamed(state: Mapping[str, Tensor], rename: Mapping[str, str]) -> dict[str, Tensor]:
+    """Apply every pattern, in order, to each tensor's name; a name that becomes empty is dropped.
+
+    Raises UsageError for a wrong pattern, or if two tensors get the same name.
+    """
+    result: dict[str, Tensor] = {}
+    for old, tensor in state.items():
+        new = old
+        for pattern, replacement in rename.items():
+            try:
+                new = re.sub(pattern, replacement, new)
+            except (re.error, IndexError) as error:
+                raise UsageError(f"init.rename: {pattern!r} -> {replacement!r} cannot be applied: {error}") from None
+        if new in result:
+            raise UsageError(f"init.rename gives two tensors the name {new}, one of them is {old}; make it stricter")
+        if new:
+            result[new] = tensor
+    return result
+
+
+def export_location(run: str) -> str:
+    """The backbone's file of a run, or `run` itself if it is a file. A URL that ends in .safetensors is a file."""
+    is_file = run.endswith(".safetensors") if is_url(run) else not Path(run).is_dir()
+    return run if is_file else join_location(run, BACKBONE_NAME)
+
+
+def find_torchvision(weights: str, network: NetworkConfig) -> Any:
+    """torchvision's weights of a name. Raises UsageError if there are none."""
+    import torchvision
+
+    function = TORCHVISION_NAMES.get(network.kind, network.kind)
+    try:
+        return torchvision.models.get_model_weights(function)[weights]
+    except (KeyError, ValueError):
+        raise UsageError(
+            f"{weights} is neither a file nor weights of torchvision's {function}; give the path of a state "
+            "dict, or a name such as KINETICS400_V1"
+        ) from None
+
+
+def read_torchvision(weights: str, network: NetworkConfig) -> tuple[dict[str, Tensor], str]:
+    """torchvision's state dict, from a file or by name, and its sha256 or name."""
+    path = Path(weights)
+    if not path.is_file():
+        chosen = find_torchvision(weights, network)
+        try:
+            state: dict[str, Tensor] = chosen.get_state_dict(progress=False, check_hash=True)
+        except (OSError, RuntimeError) as error:
+            raise WorkError(
+                f"torchvision's {weights} cannot be downloaded ({one_line(error)}); download {chosen.url} "
+                "elsewhere and give the file's path"
+            ) from None
+        return state, str(chosen)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 (torch.load raises many types for a foreign file)
+        raise WorkError(f"{path} is no file of weights that torch loads ({one_line(error)[:200]})") from None
+    if not isinstance(state, dict):
+        raise WorkError(f"{path} holds a {type(state).__name__}, not a state dict")
+    return state, hashlib.sha256(path.read_bytes()).hexdigest()

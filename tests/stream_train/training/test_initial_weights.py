@@ -1,0 +1,152 @@
+"""Runs that begin with weights: which weights, what the run records, exact resume, refusals."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers_training import assert_same_run, run_tiny, tiny_config
+from safetensors.torch import save_file
+from torch import Tensor
+
+from shardify.errors import UsageError, WorkError
+from stream_train.networks import build_backbone
+from stream_train.networks.base import BEHIND_CONVOLUTIONS, Backbone
+from stream_train.networks.config import C3DConfig, R3D18Config
+from stream_train.networks.torchvision_weights import to_torchvision
+from stream_train.training.config import InitCheckpoint, InitSafetensors, InitTorchvision
+from stream_train.training.exports import load_backbone
+from stream_train.training.initial_weights import InitialWeights, read_initial, renamed
+from stream_train.training.run import Run, build_run
+
+TINY = C3DConfig(width=0.05)
+
+
+def tiny_backbone(seed: int = 5, crop: int = 16) -> Backbone:
+    torch.manual_seed(seed)
+    return build_backbone(TINY, crop=crop)
+
+
+def assert_equal_state(backbone: Backbone, state: dict[str, Tensor]) -> None:
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
+    """The backbone's weights with which each run began."""
+    states: list[dict[str, Tensor]] = []
+    build = build_run
+
+    def build_and_note(*arguments: Any, **named: Any) -> Run:
+        run = build(*arguments, **named)
+        states.append({name: value.clone() for name, value in run.model.backbone.state_dict().items()})
+        return run
+
+    monkeypatch.setattr("stream_train.training.loop.build_run", build_and_note)
+    return states
+
+
+def test_a_run_begins_with_another_run_s_weights_records_them_and_continues_exactly(
+    whole_run: Path, small_dataset: Path, tmp_path: Path, begun: list[dict[str, Tensor]]
+) -> None:
+    file = whole_run / "backbone.safetensors"
+    once = tmp_path / "once"
+    said = run_tiny(small_dataset, once, init={"path": str(whole_run)})
+    assert f"the network begins with {file}" in said
+    assert_equal_state(load_backbone(file)[0], begun[0])
+    _, metadata = load_backbone(once / "backbone.safetensors")
+    assert metadata["init.digest"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert metadata["init.kind"] == "checkpoint"
+    copy = tmp_path / "moved.safetensors"
+    copy.write_bytes(file.read_bytes())
+    (once / "checkpoint-00000010.pt").unlink()
+    run_tiny(small_dataset, once, init={"path": str(copy)})  # the same bytes at another location
+    twice = tmp_path / "twice"
+    run_tiny(small_dataset, twice, init={"path": str(copy)})
+    assert_same_run(once, twice)
+
+
+def test_a_run_does_not_continue_with_other_initial_weights(
+    whole_run: Path, small_dataset: Path, tmp_path: Path
+) -> None:
+    save_file(tiny_backbone().state_dict(), tmp_path / "other.safetensors")
+    out = tmp_path / "run"
+    run_tiny(small_dataset, out, init={"path": str(whole_run)})
+    with pytest.raises(UsageError, match=r"init.digest was .* now .*init.kind was 'checkpoint', now 'safetensors'"):
+        run_tiny(small_dataset, out, init={"kind": "safetensors", "path": str(tmp_path / "other.safetensors")})
+    with pytest.raises(UsageError, match=r"init.digest was .*, now not set"):
+        run_tiny(small_dataset, out)
+
+
+def test_names_of_another_program_are_mapped(tmp_path: Path) -> None:
+    backbone = tiny_backbone()
+    foreign = {f"encoder.{name}": value for name, value in backbone.state_dict().items()} | {"head.bias": torch.ones(3)}
+    save_file(foreign, tmp_path / "foreign.safetensors")
+    rename = {"^encoder[.]": "", "^head[.].*": ""}
+    config = InitSafetensors(kind="safetensors", path=str(tmp_path / "foreign.safetensors"), rename=rename)
+    fresh = tiny_backbone(seed=6)
+    read_initial(config, TINY).load_into(fresh)
+    assert_equal_state(fresh, backbone.state_dict())
+    unmapped = config.model_copy(update={"rename": {"^encoder[.]": ""}})
+    with pytest.raises(UsageError, match=r"foreign.safetensors holds head.bias, which the network does not have"):
+        read_initial(unmapped, TINY).load_into(fresh)
+
+
+def test_torchvision_s_weights_are_read_without_their_classifier(tmp_path: Path) -> None:
+    network = R3D18Config()
+    torch.manual_seed(0)
+    backbone = build_backbone(network, crop=16)
+    head = torch.nn.Linear(512, 3)
+    torch.save(to_torchvision(backbone, head), tmp_path / "r3d.pt")
+    config = InitTorchvision(kind="torchvision", weights=str(tmp_path / "r3d.pt"))
+    initial = read_initial(config, network)
+    fresh = build_backbone(network, crop=16)
+    initial.load_into(fresh)
+    assert_equal_state(fresh, backbone.state_dict())
+    assert initial.digest == hashlib.sha256((tmp_path / "r3d.pt").read_bytes()).hexdigest()
+
+
+def test_convolutions_alone_serve_a_network_for_another_crop() -> None:
+    backbone, larger = tiny_backbone(), tiny_backbone(seed=6, crop=48)
+    before = {name: value.clone() for name, value in larger.state_dict().items()}
+    weights = InitialWeights(state=backbone.state_dict(), digest="", origin="the file")
+    with pytest.raises(UsageError, match=r"the file: fully_connected.fc1.linear.weight has shape .*init.parts"):
+        weights.load_into(larger)
+    replace(weights, convolutions_only=True).load_into(larger)
+    for name, value in larger.state_dict().items():
+        is_behind = name.startswith(BEHIND_CONVOLUTIONS)
+        assert torch.equal(value, (before if is_behind else backbone.state_dict())[name])
+
+
+def test_a_missing_weight_is_named() -> None:
+    state = dict(tiny_backbone().state_dict())
+    name = next(iter(state))
+    del state[name]
+    with pytest.raises(UsageError, match=f"the file has no {name}"):
+        InitialWeights(state=state, digest="", origin="the file").load_into(tiny_backbone())
+
+
+@pytest.mark.parametrize(
+    ("rename", "words"),
+    [({"(": ""}, "init.rename: '\\('"), ({"a": "\\2"}, "init.rename: 'a'"), ({".": "x"}, "two tensors the name x")],
+)
+def test_a_wrong_mapping_is_refused(rename: dict[str, str], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        renamed({"a": torch.ones(1), "b": torch.ones(1)}, rename)
+
+
+def test_files_that_are_absent_or_damaged(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"init.path = .*nowhere: there is no file"):
+        read_initial(InitCheckpoint(path=str(tmp_path / "nowhere")), TINY)
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing")
+    with pytest.raises(WorkError, match=r"bad.safetensors is damaged, or no safetensors"):
+        read_initial(InitSafetensors(kind="safetensors", path=str(tmp_path / "bad.safetensors")), TINY)
+
+
+def test_the_usual_kind_needs_no_name(small_dataset: Path, tmp_path: Path) -> None:
+    assert tiny_config(small_dataset, tmp_path, init={"path": "runs/x"}).init == InitCheckpoint(path="runs/x")
