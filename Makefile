@@ -160,7 +160,7 @@ test: install ## the quick tests; lists the ten slowest
 	$(BIN)/python -m pytest -m 'not slow' -n $(PYTEST_WORKERS) --dist worksteal --durations=10
 
 test-slow: install ## the tests that start and kill real processes, or take long
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n $(PYTEST_WORKERS) --dist worksteal --durations=10
 
 bench: install ## speed as ratios: building against bare ffmpeg, loading against bare JPEG decoding
 	$(BIN)/python tests/benchmarks/bench_build.py $(call option,videos,$(VIDEOS))

@@ -29,7 +29,7 @@ from shardify.config import dump_config
 from shardify.errors import UsageError, WorkError
 from shardify.storage import open_store
 
-END_SECONDS = 60
+END_SECONDS = 300
 
 pytestmark = [
     pytest.mark.slow,

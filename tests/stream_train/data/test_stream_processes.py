@@ -23,7 +23,7 @@ from shardify.storage import open_store
 pytestmark = pytest.mark.slow
 
 NUM_BATCHES = 24
-SECONDS = 120
+SECONDS = 600
 LENGTHS = [[40, 16, 150, 17, 60], [33, 61, 35], [130, 20, 16, 90, 31, 48], [18, 64, 22], [140, 16]]
 
 

@@ -23,7 +23,7 @@ from stream_train.training.checkpoint import CheckpointFolder
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 240
+SECONDS = 900
 VIDEOS = 7
 """In a batch: 4 and 3 over two ranks."""
 

@@ -273,9 +273,9 @@ def test_a_fork_server_ignores_signals_and_ends_with_its_program() -> None:
         os.kill(int(server.name), number)
     time.sleep(0.5)
     assert "forkserver" in (server / "cmdline").read_text()
-    process.communicate("\n", timeout=30)
+    process.communicate("\n", timeout=300)
     assert process.returncode == 0
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while server.exists() and "Z" not in (server / "stat").read_text().rpartition(")")[2].split()[0]:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -51,7 +51,7 @@ def whole_runs(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def wait_for(path: Path, process: Any) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not path.exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
