@@ -155,7 +155,8 @@ def joined_world(choice: DeviceChoice, threads: int = 0) -> Iterator[World]:
     `choice` and `threads` are those of `RunConfig`.
 
     Raises:
-        UsageError: if `choice` is cuda without a GPU, or there are more local processes than GPUs.
+        UsageError: if `choice` is cuda without a GPU, there are more local processes than GPUs, or this PyTorch fails
+            at 3D convolutions (:func:`check_convolutions`).
         WorkError: if another process is gone.
     """
     rank, size, local_rank = rank_of_process(), _from_torchrun("WORLD_SIZE", 1), _from_torchrun("LOCAL_RANK", 0)
@@ -206,4 +207,18 @@ def _choose_device(choice: DeviceChoice, local_rank: int, num_local: int) -> tor
             f"{num_local} processes of this machine would share its {torch.cuda.device_count()} GPUs; start at most "
             "one process a GPU (torchrun --nproc_per_node, make GPUS=...)"
         )
+    check_convolutions(torch.__version__, torch.backends.cudnn.version() or 0)  # type: ignore[no-untyped-call]
     return torch.device("cuda", local_rank)
+
+
+def check_convolutions(torch_version: str, cudnn_version: int) -> None:
+    """Refuse PyTorch 2.9 with a cuDNN (91500 is 9.15.0) whose 3D convolutions it cannot use on GPUs.
+
+    It then computes them without cuDNN: 4 to 20 times slower, and once wrong. Raises UsageError.
+    """
+    if torch_version.startswith("2.9.") and (torch_version.startswith("2.9.0") or cudnn_version < 91500):
+        raise UsageError(
+            f"PyTorch {torch_version} with cuDNN {cudnn_version // 10000}.{cudnn_version // 100 % 100} computes 3D "
+            "convolutions on GPUs many times slower, and once gave wrong results; install another PyTorch, or 2.9.1 "
+            "with cuDNN 9.15 or later (pip install 'nvidia-cudnn-cu12>=9.15'), or set device to cpu"
+        )

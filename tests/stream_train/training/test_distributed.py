@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from stream_train.data.batch import Batch
 from stream_train.data.order import slots_of_rank
 from stream_train.tasks.base import ClipModel, HeadWidth
 from stream_train.training.checkpoint import checkpoint_name
-from stream_train.training.distributed import World, joined_world
+from stream_train.training.distributed import World, check_convolutions, joined_world
 from stream_train.training.objective import combine
 
 pytestmark = pytest.mark.slow
@@ -194,3 +195,19 @@ def test_more_processes_than_gpus_are_refused_by_each_of_them(local_rank: int, m
     message = "3 processes of this machine would share its 2 GPUs; start at most one process a GPU"
     with pytest.raises(UsageError, match=message), joined_world("auto"):
         pass
+
+
+def test_pytorch_that_fails_at_3d_convolutions_is_refused_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    for version in ("2.9.0+cu130", "2.9.1"):
+        monkeypatch.setattr(torch, "__version__", version)
+        with pytest.raises(UsageError, match=rf"PyTorch {re.escape(version)} with cuDNN 9.10 "), joined_world("auto"):
+            pass
+        with joined_world("cpu"):
+            pass
+    with pytest.raises(UsageError):
+        check_convolutions("2.9.0", 91500)
+    for version, cudnn in (("2.9.1", 91500), ("2.8.0", 91002), ("2.11.0+cu130", 91002)):
+        check_convolutions(version, cudnn)
