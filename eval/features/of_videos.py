@@ -24,8 +24,8 @@ from eval.judging.setting import Say
 from shardify.build.config import BuildConfig
 from shardify.build.run import build
 from shardify.catalogs import read_catalog
-from shardify.catalogs.files import is_video, scan_files
 from shardify.catalogs.folder import FlatConfig, FolderConfig
+from shardify.catalogs.scanning import scan_files
 from shardify.errors import UsageError
 from shardify.frames.ffmpeg_command import FramesConfig
 from shardify.shards.format import MANIFEST_NAME, REJECTED_NAME
@@ -135,7 +135,7 @@ def is_dataset(source: str) -> bool:
 def _source_of(config: VideoFeaturesConfig) -> FolderConfig | FlatConfig:
     labelled = config.labels == "folder"
     if config.labels == "auto":
-        videos = [path for path in scan_files(config.source) if is_video(path)]
+        videos = scan_files(config.source).videos
         labelled = bool(videos) and all("/" in path for path in videos)
     if labelled:
         return FolderConfig(kind="folder", videos=config.source)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from shardify.build.archives.windows import (
     LISTED_NAME,
     SHARDS_PER_WINDOW,
+    PackedWindows,
     Window,
     WindowRecord,
     listed_lines,
@@ -28,6 +29,8 @@ from shardify.build.description import BuildDescription
 from shardify.build.work import Built, Work, finished_shards, read_records
 from shardify.catalogs.base import Catalog
 from shardify.errors import UnfinishedError, UsageError
+from shardify.shards.record import ShardRecord
+from shardify.shards.seen import Seen, merged
 from shardify.storage.store import Store
 
 
@@ -112,13 +115,22 @@ def collect_windows(store: Store, description: BuildDescription) -> Built:
     notes = [f"went without what is lost of it: {line}" for line in packed.damage]
     if packed.num_copies:
         notes.append(f"{packed.num_copies} videos are copies of a listed one; each is a sample of its own")
-    known = replace(
-        description,
-        num_videos=sum(record.num_samples + len(record.rejected) for record in records),
-        num_shards=len(records),
-        missing=packed.missing,
-    )
-    return Built(description=known, records=records, num_unlisted=packed.num_unlisted, notes=tuple(notes))
+    return Built(description=settled(description, packed, records), records=records, notes=tuple(notes))
+
+
+def settled(description: BuildDescription, packed: PackedWindows, records: Sequence[ShardRecord]) -> BuildDescription:
+    """The description with what the archives have shown; `records` are those of all shards."""
+    num_videos = sum(record.num_samples + len(record.rejected) for record in records)
+    seen = description.seen
+    if seen is not None:
+        labels = range(len(description.classes)) if packed.labels is None else packed.labels
+        seen = Seen(
+            num_taken=num_videos,
+            left_out=merged((*seen.left_out, *packed.not_taken)),
+            empty_classes=tuple(name for i, name in enumerate(description.classes) if i not in labels),
+            num_classes=len(description.classes),
+        )
+    return replace(description, num_videos=num_videos, num_shards=len(records), missing=packed.missing, seen=seen)
 
 
 def _changed(store: Store, record: WindowRecord, window: Window) -> str:

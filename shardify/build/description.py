@@ -1,7 +1,8 @@
 """The description of a build (`build.json`), and the files that follow from it when all shards exist.
 
 `build.json` is written before the first shard. It holds only what affects the bytes (settings, ffmpeg's version, the
-plan's sha256): no absolute paths, worker counts or time limits. A rerun with another description is an error.
+plan's sha256): no absolute paths, worker counts or time limits. A rerun with another description is an error. Beside
+that it keeps what was seen below the source; a rerun renews this.
 `manifest.json`, `rejected.jsonl` and `missing.jsonl` depend only on the description and the shards' records.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from shardify.build.archives.windows import Window, windows_sha256
@@ -21,6 +22,7 @@ from shardify.frames.ffmpeg_command import ffmpeg_binary, ffmpeg_version, filter
 from shardify.shards.format import FORMAT_VERSION, MANIFEST_NAME, MISSING_NAME, REJECTED_NAME
 from shardify.shards.manifest import Manifest
 from shardify.shards.record import ShardRecord, dump_json
+from shardify.shards.seen import Seen
 from shardify.storage.store import Store
 
 DESCRIPTION_NAME = "build.json"
@@ -41,6 +43,8 @@ class BuildDescription:
     missing: tuple[Missing, ...]
     archives: tuple[tuple[str, ...], ...] = ()
     """Paths of the videos' archives, by window; if set, `num_videos`, `num_shards` and `missing` are unknown."""
+    seen: Seen | None = field(default=None, compare=False)
+    """Everything that lay below `source.videos` when the build last began; None in builds of earlier versions."""
 
     @property
     def noun(self) -> str:
@@ -61,7 +65,8 @@ class BuildDescription:
             missing = tuple(Missing(name=line["name"], splits=tuple(line["splits"])) for line in values.pop("missing"))
             classes, splits = tuple(values.pop("classes")), tuple(values.pop("splits"))
             archives = tuple(tuple(paths) for paths in values.pop("archives", ()))
-            return cls(classes=classes, splits=splits, missing=missing, archives=archives, **values)
+            seen = Seen.from_json(said) if (said := values.pop("seen", None)) else None
+            return cls(classes=classes, splits=splits, missing=missing, archives=archives, seen=seen, **values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise WorkError(
                 f"{origin} is damaged ({type(error).__name__}: {error}); build into another folder, or delete this one"
@@ -95,6 +100,7 @@ def describe_build(
         plan_sha256=windows_sha256(windows, catalog) if windows else plan_sha256(tuple(plan)),
         missing=catalog.missing,
         archives=tuple(tuple(archive.path for archive in window.archives) for window in windows),
+        seen=catalog.seen(),
     )
 
 
@@ -140,6 +146,7 @@ def manifest_of(description: BuildDescription, records: Iterable[ShardRecord]) -
         build={**settings, "plan_sha256": description.plan_sha256},
         num_rejected=sum(len(record.rejected) for record in records),
         num_missing=len(description.missing),
+        seen=description.seen,
     )
 
 

@@ -120,7 +120,6 @@ def _build(config: BuildConfig, part: Part | None, retry_failed: bool, engine: E
         num_written=sum(work.writes(record.number) for record in built.records if record.num_samples),
         seconds=progress.seconds if work.num_tasks else 0.0,
         frames=progress.num_frames,
-        num_unlisted=built.num_unlisted + catalog.num_unlisted,
     )
 
 
@@ -150,7 +149,7 @@ def finish(config: BuildConfig) -> BuildSummary:
         except FileNotFoundError:
             raise UsageError(f"{store.location} holds no {DESCRIPTION_NAME}: run `shardify build` first") from None
         built = write_final_objects(store, description)
-    return summarise_build(config, built, num_written=0, seconds=0.0, frames=0, num_unlisted=built.num_unlisted)
+    return summarise_build(config, built, num_written=0, seconds=0.0, frames=0)
 
 
 def write_final_objects(store: Store, description: BuildDescription) -> Built:
@@ -202,7 +201,7 @@ def _read_if_there(store: Store, name: str) -> bytes | None:
 
 
 def settle_description(store: Store, description: BuildDescription) -> None:
-    """Write build.json, or check that an existing one describes this build."""
+    """Write build.json, or check that an existing one describes this build; what was seen is renewed."""
     if not store.exists(DESCRIPTION_NAME):
         foreign = [name for name in store.names() if name.startswith("shard-") or name == MANIFEST_NAME]
         if foreign and not store.exists(DESCRIPTION_NAME):  # another part may have written it meanwhile
@@ -218,6 +217,8 @@ def settle_description(store: Store, description: BuildDescription) -> None:
             f"{store.location} was built differently: {'; '.join(differences(earlier, description))}; "
             "build into another folder (--set out=...) or delete this one"
         )
+    if earlier.seen != description.seen:
+        store.write(DESCRIPTION_NAME, description.to_json())
 
 
 def _say_what_is_there(store: Store, catalog: Catalog, description: BuildDescription, work: Work) -> None:

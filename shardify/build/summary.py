@@ -11,8 +11,10 @@ from typing import Any
 from shardify.build.config import BuildConfig
 from shardify.build.progress import format_seconds
 from shardify.build.work import Built
+from shardify.catalogs.reasons import num_videos
 from shardify.errors import counted
 from shardify.shards.format import MISSING_NAME, REJECTED_NAME
+from shardify.shards.seen import Seen, seen_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,8 @@ class BuildSummary:
     num_bytes: int
     """Size of all tars."""
     num_missing: int
-    num_unlisted: int
+    seen: Seen | None
+    """Everything below `source.videos`; None after `finish` of a build of an earlier version."""
     reasons: dict[str, int]
     """Rejected videos by reason, most frequent first."""
     num_transient: int
@@ -48,8 +51,13 @@ class BuildSummary:
     def num_rejected(self) -> int:
         return sum(self.reasons.values())
 
+    @property
+    def num_unlisted(self) -> int:
+        """Videos that do not belong to the data set."""
+        return num_videos(self.seen.left_out) if self.seen else 0
+
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "num_rejected": self.num_rejected}
+        return {**asdict(self), "num_rejected": self.num_rejected, "num_unlisted": self.num_unlisted}
 
     def lines(self) -> list[str]:
         size = f"{self.num_frames:,} frames, {self.num_bytes / 1e6:,.1f} MB in {counted(self.num_shards, 'shard')}"
@@ -59,13 +67,13 @@ class BuildSummary:
             lines.append(f"wrote {counted(self.num_shards_written, 'shard')} in {time}")
         else:
             lines.append("all shards were there already; none was written")
-        if self.num_missing or self.num_unlisted:
-            lines.append(f"{self.num_missing} listed videos are missing, {self.num_unlisted} videos are in no list")
+        if self.num_missing:
+            lines.append(f"{counted(self.num_missing, 'listed video')} missing (see {MISSING_NAME})")
         for reason, count in self.reasons.items():
             lines.append(f"rejected {count}: {reason}")
         if self.num_transient:
             lines.append(f"{self.num_transient} of the rejects may go better with --retry-failed")
-        return [*lines, *self.notes]
+        return [*lines, *(seen_lines(self.seen) if self.seen else ()), *self.notes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +114,11 @@ class PartSummary:
 
 
 def summarise_build(
-    config: BuildConfig, built: Built, *, num_written: int, seconds: float, frames: int, num_unlisted: int
+    config: BuildConfig, built: Built, *, num_written: int, seconds: float, frames: int
 ) -> BuildSummary:
     """Sum up a finished build and compare its losses with the config's limits.
 
-    `num_written` shards of the manifest are from this run, with `frames` in `seconds`; `num_unlisted` videos are in no
-    list.
+    `num_written` shards of the manifest are from this run, with `frames` in `seconds`.
     """
     description, records = built.description, built.records
     rejected = [line for record in records for line in record.rejected]
@@ -141,7 +148,7 @@ def summarise_build(
         num_frames=sum(record.num_frames for record in records),
         num_bytes=sum(record.tar_bytes for record in records),
         num_missing=num_missing,
-        num_unlisted=num_unlisted,
+        seen=description.seen,
         reasons=group_reasons([line.reason for line in rejected]),
         num_transient=sum(line.status == "transient" for line in rejected),
         seconds=seconds,

@@ -36,8 +36,6 @@ class Built:
     """With the counts and missing videos that the archives have shown."""
     records: Sequence[ShardRecord]
     """Of all shards, by number."""
-    num_unlisted: int = 0
-    """Videos in archives that do not belong to the data set."""
     notes: tuple[str, ...] = ()
 
 

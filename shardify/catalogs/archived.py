@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from shardify.catalogs.files import ARCHIVE_SUFFIXES, is_archive, is_video, names_archive
+from shardify.catalogs.content import ARCHIVE_SUFFIXES
+from shardify.catalogs.scanning import Found, names_archive
 from shardify.errors import UsageError
 from shardify.storage.locations import is_url, split_location
 
@@ -44,9 +45,9 @@ class Member:
     listed: Listed
 
 
-MemberRule = Callable[[str], Member | None]
-"""Path of a member -> its facts; None if it does not belong to the data set. The path begins with the archive's path
-without its ending: an archive counts as a folder."""
+MemberRule = Callable[[str, bool], Member | None]
+"""Path of a member, and whether it is a video by its name or content -> its facts; None if it does not belong to the
+data set. The path begins with the archive's path without its ending: an archive counts as a folder."""
 
 
 def listed_members(listed: Mapping[str, Listed]) -> MemberRule:
@@ -55,7 +56,7 @@ def listed_members(listed: Mapping[str, Listed]) -> MemberRule:
     So an archive may start at the lists' folder or above it, or hold only the files of the folder it is named after.
     """
 
-    def find(path: str) -> Member | None:
+    def find(path: str, _: bool) -> Member | None:
         while path:
             if path in listed:
                 return Member(name=path, listed=listed[path])
@@ -69,8 +70,8 @@ def folder_members(classes: Sequence[str]) -> MemberRule:
     """The rule for class folders: a member's class is the nearest folder above it that has the name of a class."""
     labels = {name: label for label, name in enumerate(classes)}
 
-    def find(path: str) -> Member | None:
-        if is_video(path):
+    def find(path: str, is_video: bool) -> Member | None:
+        if is_video:
             for folder in reversed(PurePosixPath(path).parts[:-1]):
                 if folder in labels:
                     return Member(name="", listed=Listed(label=labels[folder], splits=()))
@@ -79,22 +80,22 @@ def folder_members(classes: Sequence[str]) -> MemberRule:
     return find
 
 
-def find_archives(videos: str | Path, found: Sequence[str]) -> tuple[str, tuple[Archive, ...]] | None:
+def find_archives(videos: str | Path, found: Found) -> tuple[str, tuple[Archive, ...]] | None:
     """Root and archives of `source.videos`, sorted by path; None if its videos are not in archives.
 
-    `found` are its files, from :func:`shardify.catalogs.files.scan_files`. Raises UsageError if the source holds both
+    `found` is what :func:`shardify.catalogs.scanning.scan_files` found. Raises UsageError if the source holds both
     archives and videos, or the archives are shards.
     """
-    names = sorted(path for path in found if is_archive(path))
+    names = found.archives
     if not names:
         return None
     is_shard = re.compile(r"(.*/)?shard-\d{6}\.tar").fullmatch
-    if shards := [name for name in names if is_shard(name) and f"{name.removesuffix('.tar')}.idx.npz" in found]:
+    if shards := [name for name in names if is_shard(name) and f"{name.removesuffix('.tar')}.idx.npz" in found.others]:
         raise UsageError(
             f"source.videos = {videos}: it holds shards that were built already ({shards[0]} ...), not only videos; "
             "give the folder of the videos, and keep the shards elsewhere"
         )
-    if loose := [path for path in found if is_video(path)]:
+    if loose := found.videos:
         raise UsageError(
             f"source.videos = {videos}: it holds archives ({names[0]} ...) and videos beside them ({loose[0]} ...); "
             "give a folder that holds one kind only, or the archive itself"

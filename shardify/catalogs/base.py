@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import Field
 
 from shardify.catalogs.archived import Archive, Listed, MemberRule, find_archives, listed_members
-from shardify.catalogs.files import OTHER_ARCHIVE_SUFFIXES, is_video
 from shardify.catalogs.keys import make_keys
+from shardify.catalogs.reasons import OTHER_ARCHIVE, UNLISTED, num_videos
+from shardify.catalogs.scanning import Found
 from shardify.config import StrictModel
 from shardify.errors import UsageError
+from shardify.shards.seen import LeftOut, Seen, merged, tally
 from shardify.storage.locations import Location, join_location
 
 
@@ -78,22 +80,37 @@ class Catalog:
     """Class names by label; empty for a source without labels."""
     splits: tuple[str, ...] = ()
     """All split names, e.g. ("train1", "test1", "train2", ...)."""
-    num_unlisted: int = 0
-    """Number of videos in the folder that are in no list; they are left out."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Everything else that was seen; of archives, what lies beside them."""
+
+    @property
+    def num_unlisted(self) -> int:
+        """Number of videos in the folder that are in no list; they are left out."""
+        return num_videos(self.left_out)
+
+    def seen(self) -> Seen:
+        """The account of everything that was seen; the members of archives are not in it."""
+        taken = {video.label for video in self.videos}
+        empty = tuple(name for label, name in enumerate(self.classes) if label not in taken)
+        return Seen(
+            num_taken=len(self.videos), left_out=self.left_out, empty_classes=empty, num_classes=len(self.classes)
+        )
 
 
 def make_catalog(
     root: str | Path,
     listed: Mapping[str, Listed],
-    found: Collection[str],
+    found: Found,
     *,
     classes: Sequence[str] = (),
     splits: Sequence[str] = (),
+    unlisted: str = UNLISTED,
 ) -> Catalog:
     """Compare the lists with the folder; :func:`listed_members` finds the members of archives.
 
-    `root` is `source.videos`; `listed` are the listed videos, and `found` all files, by path relative to it. `classes`
-    are in label order, `splits` in the order of the catalog.
+    `root` is `source.videos`; `listed` are the listed videos by path relative to it, and `found` is what lies there.
+    `classes` are in label order, `splits` in the order of the catalog. `unlisted` is the reason why other videos are
+    left out.
 
     Raises:
         UsageError: if the folder holds none of the listed videos, or both archives and videos.
@@ -101,10 +118,10 @@ def make_catalog(
     rule = listed_members(listed)
     if archived := make_archived_catalog(root, found, rule, listed, classes=classes, splits=splits):
         return archived
-    present = set(found)
-    keys = make_keys(path for path in listed if path in present)
+    reasons = {**dict.fromkeys(found.videos, unlisted), **found.others}
+    keys = make_keys(path for path in listed if path in reasons)
     if not keys:
-        packed = sorted(path for path in present if path.lower().endswith(OTHER_ARCHIVE_SUFFIXES))
+        packed = [path for path, reason in found.others.items() if reason == OTHER_ARCHIVE]
         question = (
             f"Are they in {packed[0]}? Unpack it, or pack it as .tar"
             if packed
@@ -122,16 +139,18 @@ def make_catalog(
     return Catalog(
         root=str(root),
         videos=tuple(sorted(videos)),
-        missing=tuple(Missing(name=path, splits=splits_of(path)) for path in sorted(listed) if path not in present),
+        missing=tuple(Missing(name=path, splits=splits_of(path)) for path in sorted(listed) if path not in reasons),
         classes=tuple(classes),
         splits=tuple(splits),
-        num_unlisted=sum(is_video(path) for path in present.difference(listed)),
+        left_out=merged(
+            (*found.left_out, *tally((reason, path) for path, reason in reasons.items() if path not in listed))
+        ),
     )
 
 
 def make_archived_catalog(
     videos: str | Path,
-    found: Collection[str],
+    found: Found,
     members: MemberRule,
     listed: Mapping[str, Listed] | None = None,
     *,
@@ -139,7 +158,7 @@ def make_archived_catalog(
     splits: Sequence[str] = (),
 ) -> Catalog | None:
     """The catalog of a source whose videos are in archives; None if they are not. See :func:`make_catalog`."""
-    place = find_archives(videos, sorted(found))
+    place = find_archives(videos, found)
     if place is None:
         return None
     root, archives = place
@@ -149,4 +168,5 @@ def make_archived_catalog(
         archived=Archived(archives=archives, members=members, listed=listed or {}),
         classes=tuple(classes),
         splits=tuple(splits),
+        left_out=merged((*found.left_out, *tally((reason, path) for path, reason in found.others.items()))),
     )

@@ -18,7 +18,8 @@ from typing import Literal
 
 from shardify.catalogs.archived import Listed
 from shardify.catalogs.base import Catalog, VideosConfig, make_catalog
-from shardify.catalogs.files import Row, read_csv, read_label_map, scan_files
+from shardify.catalogs.files import Row, read_csv, read_label_map
+from shardify.catalogs.scanning import scan_files
 from shardify.errors import UsageError
 from shardify.shards.format import NO_LABEL
 from shardify.storage.locations import Location

@@ -7,12 +7,14 @@ splits; use a `csv` source for splits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 from shardify.catalogs.archived import Listed, Member, folder_members
 from shardify.catalogs.base import Catalog, VideosConfig, make_archived_catalog, make_catalog
-from shardify.catalogs.files import ARCHIVE_SUFFIXES, is_video, read_label_map, scan_files
+from shardify.catalogs.content import ARCHIVE_SUFFIXES
+from shardify.catalogs.files import read_label_map
+from shardify.catalogs.reasons import NO_CLASS
+from shardify.catalogs.scanning import Found, scan_files
 from shardify.errors import UsageError
 from shardify.shards.format import NO_LABEL
 from shardify.storage.locations import Location
@@ -49,19 +51,19 @@ def read_folder(config: FolderConfig) -> Catalog:
                 "read; name the classes, one a line, in a text file, and give it with --set source.label_map=FILE"
             )
         return archived
-    videos = _require_videos(config.videos, found)
-    class_names = {path: path.split("/", 1)[0] for path in videos if "/" in path}
+    _require_videos(config.videos, found)
+    class_names = {path: path.split("/", 1)[0] for path in found.videos if "/" in path}
     if not class_names:
         raise UsageError(
-            f"source.videos = {config.videos}: its {len(videos)} videos lie directly in it, not in class folders; "
-            "for videos without labels use --set source.kind=flat"
+            f"source.videos = {config.videos}: its {len(found.videos)} videos lie directly in it, not in class "
+            "folders; for videos without labels use --set source.kind=flat"
         )
     there = sorted(set(class_names.values()))
     if config.label_map is not None and (unknown := sorted(set(there).difference(classes))):
         raise UsageError(f"source.videos = {config.videos}: folder {unknown[0]!r} is not in {config.label_map}")
     labels = {name: label for label, name in enumerate(classes or there)}
     listed = {path: Listed(label=labels[name], splits=()) for path, name in class_names.items()}
-    return make_catalog(config.videos, listed, videos, classes=tuple(labels))
+    return make_catalog(config.videos, listed, found, classes=tuple(labels), unlisted=NO_CLASS)
 
 
 def read_flat(config: FlatConfig) -> Catalog:
@@ -69,20 +71,18 @@ def read_flat(config: FlatConfig) -> Catalog:
     found = scan_files(config.videos)
     unlabelled = Listed(label=NO_LABEL, splits=())
 
-    def find_member(path: str) -> Member | None:
-        return Member(name="", listed=unlabelled) if is_video(path) else None
+    def find_member(_: str, is_video: bool) -> Member | None:
+        return Member(name="", listed=unlabelled) if is_video else None
 
     if archived := make_archived_catalog(config.videos, found, find_member):
         return archived
-    videos = _require_videos(config.videos, found)
-    return make_catalog(config.videos, dict.fromkeys(videos, unlabelled), videos)
+    _require_videos(config.videos, found)
+    return make_catalog(config.videos, dict.fromkeys(found.videos, unlabelled), found)
 
 
-def _require_videos(root: str, files: Sequence[str]) -> list[str]:
-    videos = [path for path in files if is_video(path)]
-    if not videos:
+def _require_videos(root: str, found: Found) -> None:
+    if not found.videos:
         raise UsageError(
-            f"source.videos = {root}: none of its {len(files)} files ends like a video (.avi, .mp4, .mkv, .webm ...) "
-            f"or like an archive that is read ({', '.join(ARCHIVE_SUFFIXES)})"
+            f"source.videos = {root}: none of its {len(found.others)} files is a video (.avi, .mp4, .mkv, .webm ...) "
+            f"or an archive that is read ({', '.join(ARCHIVE_SUFFIXES)})"
         )
-    return videos

@@ -14,7 +14,8 @@ from typing import Literal
 
 from shardify.catalogs.archived import Listed
 from shardify.catalogs.base import Catalog, VideosConfig, make_catalog
-from shardify.catalogs.files import list_names, read_lines, scan_files
+from shardify.catalogs.files import list_names, read_lines
+from shardify.catalogs.scanning import scan_files
 from shardify.errors import UsageError
 from shardify.storage.locations import Location, join_location
 

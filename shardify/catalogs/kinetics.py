@@ -20,7 +20,8 @@ from typing import Literal
 
 from shardify.catalogs.archived import Listed, Member, MemberRule
 from shardify.catalogs.base import Catalog, VideosConfig, make_archived_catalog, make_catalog
-from shardify.catalogs.files import Row, is_archive, is_video, list_names, read_csv, read_label_map, scan_files
+from shardify.catalogs.files import Row, list_names, read_csv, read_label_map
+from shardify.catalogs.scanning import scan_files
 from shardify.errors import UsageError
 from shardify.shards.format import NO_LABEL
 from shardify.storage.locations import Location, is_url, join_location
@@ -71,7 +72,7 @@ def read_kinetics(config: KineticsConfig) -> Catalog:
         UsageError: if the folder or a list is missing, empty or malformed, a label is not in the label map, the lists
             name more classes than the release has, or no listed video is there.
     """
-    files = scan_files(config.videos)
+    found = scan_files(config.videos)
     cuts = list(dict.fromkeys(cut for path in _find_lists(config.lists) for cut in _read_list(path)))
     classes = _order_classes(config, {cut.class_name for cut in cuts if cut.class_name})
     labels = {name: label for label, name in enumerate(classes)} | {"": NO_LABEL}
@@ -80,14 +81,13 @@ def read_kinetics(config: KineticsConfig) -> Catalog:
     kinds = {(cut.class_name, cut.split) for cut in cuts}
     said = {(name, split): Listed(label=labels[name], splits=(split,)) for name, split in kinds}
     facts = {cut: said[cut.class_name, cut.split] for cut in cuts}
-    if any(map(is_archive, files)):
+    if found.archives:
         names = {cut.name: listed for cut, listed in facts.items()}
         rule = _member_rule(facts, classes)
-        archived = make_archived_catalog(config.videos, files, rule, names, classes=classes, splits=order)
+        archived = make_archived_catalog(config.videos, found, rule, names, classes=classes, splits=order)
         assert archived is not None, "there are archives"
         return archived
-    found = [path for path in files if is_video(path)]
-    finder = _FileFinder(found, classes)
+    finder = _FileFinder(found.videos, classes)
     listed = {finder.take(cut) or cut.name: facts[cut] for cut in cuts}
     return make_catalog(config.videos, listed, found, classes=classes, splits=order)
 
@@ -173,10 +173,10 @@ def _member_rule(facts: Mapping[Cut, Listed], classes: Sequence[str]) -> MemberR
     for stem, cut in [(cut.stem, cut) for cut in facts] + [(cut.youtube_id, cut) for cut in facts]:  # full names first
         cuts_by_stem[stem] = (*cuts_by_stem.get(stem, ()), cut)
 
-    def find(path: str) -> Member | None:
+    def find(path: str, is_video: bool) -> Member | None:
         parsed = PurePosixPath(path)
         above = _classes_above(parsed, known)
-        for cut in cuts_by_stem.get(parsed.stem, ()) if is_video(path) else ():
+        for cut in cuts_by_stem.get(parsed.stem, ()) if is_video else ():
             if above in ({_folder_name(cut.class_name)}, set()):
                 return Member(name=cut.name, listed=facts[cut])
         return None

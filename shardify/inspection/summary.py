@@ -7,6 +7,7 @@ import io
 import json
 import tarfile
 from collections import Counter
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +21,7 @@ from shardify.shards.format import NO_LABEL, REJECTED_NAME, shard_name
 from shardify.shards.index import TAR_BLOCK_BYTES, ShardIndex, read_index
 from shardify.shards.manifest import Manifest, read_manifest
 from shardify.shards.record import ShardRecord
+from shardify.shards.seen import Seen, seen_lines
 from shardify.storage.store import Store
 
 
@@ -53,6 +55,7 @@ def summarise_dataset(store: Store, pixels: int = 0) -> dict[str, Any]:
         "lengths": _length_histogram(lengths),
         "rejected": group_reasons([line["reason"] for line in rejected]),
         "num_missing": manifest.num_missing,
+        "seen": asdict(manifest.seen) if manifest.seen else None,
     } | ({"disturbances": count_disturbances(store, manifest, pixels)} if pixels else {})
 
 
@@ -68,6 +71,8 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         f"  {counted(num_rejected, 'video')} rejected, {summary['num_missing']} listed ones missing",
     ]
     lines += [f"    rejected {count}: {reason}" for reason, count in summary["rejected"].items()]
+    if summary["seen"]:
+        lines += [f"  {line}" for line in seen_lines(Seen.from_json(summary["seen"]))]
     if "disturbances" in summary:
         lines += _disturbance_lines(summary["disturbances"])
     if summary["splits"]:

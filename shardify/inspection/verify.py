@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
@@ -17,6 +17,7 @@ import numpy as np
 import simplejpeg
 
 from shardify.arrays import ImageArray
+from shardify.build.archived import settled
 from shardify.build.archives.windows import sum_up
 from shardify.build.description import final_objects, read_description
 from shardify.errors import WorkError
@@ -114,13 +115,15 @@ def verify(store: Store, *, deep: bool = False, on_shard: Callable[[], None] = l
 
 def _check_descriptions(store: Store, manifest: Manifest) -> list[Problem]:
     """Compare the manifest with the shards' records; with build.json, also all files that follow from them."""
-    records, problems = [], []
+    records: list[ShardRecord] = []
+    problems: list[Problem] = []
+    packed = None
     try:
         description = read_description(store)
         numbers: Sequence[int] = range(description.num_shards)
         if description.archives:
             packed = sum_up(store, description.archives)
-            description, numbers = replace(description, missing=packed.missing), packed.shards
+            numbers = packed.shards
     except WorkError as error:
         return [Problem(text=str(error))]
     except FileNotFoundError:  # a copied data set may lack it
@@ -140,12 +143,17 @@ def _check_descriptions(store: Store, manifest: Manifest) -> list[Problem]:
         if (replace(record, rejected=()) if record.num_samples else None) != entry:
             problems.append(Problem(shard=number, text=f"{MANIFEST_NAME} and {shard_name(number, 'json')} disagree"))
     if description is not None and not problems:
-        for name, data in final_objects(description, records).items():
-            if not store.exists(name):
-                problems.append(Problem(text=f"{name} is missing"))
-            elif store.read(name) != data:
-                problems.append(Problem(text=f"{name} does not follow from build.json and the shards' records"))
+        known = description if packed is None else settled(description, packed, records)
+        problems += _check_final_objects(store, final_objects(known, records))
     return problems
+
+
+def _check_final_objects(store: Store, objects: Mapping[str, bytes]) -> Iterator[Problem]:
+    for name, data in objects.items():
+        if not store.exists(name):
+            yield Problem(text=f"{name} is missing")
+        elif store.read(name) != data:
+            yield Problem(text=f"{name} does not follow from build.json and the shards' records")
 
 
 def _check_names(store: Store, manifest: Manifest) -> list[Problem]:

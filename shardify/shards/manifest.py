@@ -11,6 +11,7 @@ from shardify.errors import UsageError, WorkError
 from shardify.shards.format import FORMAT_VERSION, MANIFEST_NAME, shard_name
 from shardify.shards.index import Packing
 from shardify.shards.record import ShardRecord, dump_json
+from shardify.shards.seen import Seen
 from shardify.storage.store import Store
 
 
@@ -33,6 +34,8 @@ class Manifest:
     """The settings that affect the bytes."""
     num_rejected: int = 0
     num_missing: int = 0
+    seen: Seen | None = None
+    """The account of everything below the source; None in data sets of earlier versions."""
 
     def shards_of(self, split: str | None) -> tuple[ShardRecord, ...]:
         """The split's shards, in order; None means all. Raises UsageError if the split is unknown or has no samples."""
@@ -68,7 +71,7 @@ class Manifest:
             }
             for shard in self.shards
         ]
-        own = {key: value for key, value in asdict(self).items() if key != "shards"}
+        own = {key: value for key, value in asdict(self).items() if key != "shards" and value is not None}
         counts = {
             split: sum(shard.num_samples for shard in self.shards if split in shard.splits) for split in self.splits
         }
@@ -115,9 +118,10 @@ class Manifest:
             )
             for entry in values["shardlist"]
         )
-        names = [name for name in cls.__dataclass_fields__ if name != "shards"]
+        names = [name for name in cls.__dataclass_fields__ if name not in ("shards", "seen")]
         own: dict[str, Any] = {name: tuple(v) if isinstance(v := values[name], list) else v for name in names}
-        return cls(shards=shards, **own)
+        seen = Seen.from_json(said) if (said := values.get("seen")) else None
+        return cls(shards=shards, seen=seen, **own)
 
 
 def read_manifest(store: Store) -> Manifest:

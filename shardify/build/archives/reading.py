@@ -1,7 +1,11 @@
-"""A tar archive, plain or gzipped, read once from first to last: its regular files, the wanted ones into memory.
+"""A tar archive, plain or gzipped, read once from first to last: its files, the wanted ones into memory.
 
 In: an archive, and a choice of files. Out: paths and files in memory, in the archive's order. For tarfile, a cut,
 damaged or absent header is the archive's end; here an archive without its end mark is damaged.
+
+An archive holds the files that tar would unpack: of several members with one name the last, and a link is the file it
+leads to. What a name has in the end is known only when the whole archive was read (:class:`Contents`). So an archive
+with such names is read twice.
 
 A plain tar has checksums only of its headers, so the files before the damage are good. Many zeros behind its end mark
 are damage too: its space was reserved and only partly written. (The last file may then end in zeros.) A gzipped tar has
@@ -12,15 +16,17 @@ and only partly written. Zeros decompress too, so none of it is good.)
 
 from __future__ import annotations
 
+import functools
 import io
 import tarfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
-from pathlib import PurePosixPath
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import IO, Any, Self, cast
 
+from shardify.build.archives.contents import Contents
 from shardify.build.sources import open_archive
 from shardify.catalogs.archived import Archive
+from shardify.catalogs.content import HEAD_BYTES
 from shardify.errors import WorkError, one_line
 from shardify.frames.memory_file import MemoryFile
 from shardify.shards.index import MAX_TAR_PADDING_BYTES
@@ -32,6 +38,9 @@ _PACKED_BLOCK_BYTES = 1 << 14
 _TAIL_BYTES = 512
 _GZIP_MAGIC = b"\x1f\x8b"
 
+Wants = Callable[[str, Callable[[], bytes]], bool]
+"""Path of a file, and a function that reads its first HEAD_BYTES -> whether all its bytes are needed."""
+
 
 class ArchiveDamageError(Exception):
     """An archive is not whole. The text names the archive, the damage, and the last file before the damage."""
@@ -42,9 +51,12 @@ class ArchiveDamageError(Exception):
         """Whether the files before the damage may be wrong too."""
 
 
-def read_members(root: str, archive: Archive, wants: Callable[[str], bool]) -> Iterator[tuple[str, MemoryFile | None]]:
-    """Yield the regular files of an archive, without hidden ones; of several files with one path, the first.
+def read_members(
+    root: str, archive: Archive, wants: Wants, contents: Contents, earlier: Contents | None = None
+) -> Iterator[tuple[str, MemoryFile | None]]:
+    """Yield the files of an archive, without hidden ones; of several with one path, the first.
 
+    With the `earlier` contents of a whole reading: exactly the files that tar would unpack. `contents` is filled.
     `wants` is called once for each path: whether the file's bytes are needed.
 
     Yields:
@@ -59,29 +71,27 @@ def read_members(root: str, archive: Archive, wants: Callable[[str], bool]) -> I
     where = join_location(root, archive.path)
     with open_archive(root, archive.path, archive.num_bytes) as packed:
         try:
-            yield from _read(packed, archive.path, wants)
+            yield from _read(packed, archive.path, wants, contents, earlier)
         except OSError as error:
             raise WorkError(f"{where} cannot be read: {error.strerror or error}") from None
 
 
 def _read(
-    packed: io.BufferedReader[Any], name: str, wants: Callable[[str], bool]
+    packed: io.BufferedReader[Any], name: str, wants: Wants, contents: Contents, earlier: Contents | None
 ) -> Iterator[tuple[str, MemoryFile | None]]:
     last = "its beginning"
-    seen: set[str] = set()
     is_gzipped = packed.peek(2)[:2] == _GZIP_MAGIC
     unpacked = cast("IO[bytes]", PieceReader(_gunzip(packed)) if is_gzipped else packed)
     try:
         with _Tar.open(fileobj=unpacked, mode="r|", bufsize=_BLOCK_BYTES, tarinfo=_StrictInfo) as tar:
             while (info := tar.next()) is not None:
                 tar.members.clear()  # otherwise it keeps every header
-                path = _visible_path(info)
-                if path is None or path in seen:
-                    continue
-                seen.add(path)
-                memory = _read_file(tar, info, path) if wants(path) else None
-                yield path, memory
-                last = f"{path} (byte {info.offset_data} of the tar)"
+                paths = contents.add(info)
+                if earlier is not None:
+                    paths = earlier.paths_of(contents.num_members - 1)
+                if paths:
+                    yield from _read_file(tar, info, paths, wants)
+                    last = f"{paths[0]} (byte {info.offset_data} of the tar)"
             _require_end(cast("IO[bytes]", tar.fileobj), MAX_TAR_PADDING_BYTES if not is_gzipped else None)
     except (tarfile.TarError, _NotWholeError, _SpoiltError) as error:
         if isinstance(error, _SpoiltError) or (is_gzipped and not _has_sound_rest(unpacked)):
@@ -164,25 +174,26 @@ def _has_sound_rest(unpacked: IO[bytes]) -> bool:
     return True
 
 
-def _visible_path(info: tarfile.TarInfo) -> str | None:
-    """The cleaned path of a regular file; None for hidden files (macOS adds a `._name` to every file) and others."""
-    parts = [part for part in PurePosixPath(info.name).parts if part not in ("/", "..")]
-    if not info.isreg() or not parts or any(part.startswith(".") for part in parts):
-        return None
-    return "/".join(parts)
-
-
-def _read_file(tar: tarfile.TarFile, info: tarfile.TarInfo, path: str) -> MemoryFile:
-    memory = MemoryFile(path)
+def _read_file(
+    tar: tarfile.TarFile, info: tarfile.TarInfo, paths: Sequence[str], wants: Wants
+) -> Iterator[tuple[str, MemoryFile | None]]:
+    """A member's bytes under each of its paths."""
+    file = tar.extractfile(info)
+    assert file is not None, "regular files have contents"
+    head = functools.cache(lambda: file.read(HEAD_BYTES))
+    memories = {path: MemoryFile(path) if wants(path, head) else None for path in paths}
+    wanted = [memory for memory in memories.values() if memory is not None]
     try:
-        file = tar.extractfile(info)
-        assert file is not None, "regular files have contents"
-        while block := file.read(_BLOCK_BYTES):
-            memory.write(block)
+        block = head() if wanted else b""
+        while block:
+            for memory in wanted:
+                memory.write(block)
+            block = file.read(_BLOCK_BYTES)
     except BaseException:
-        memory.close()
+        for memory in wanted:
+            memory.close()
         raise
-    return memory
+    yield from memories.items()
 
 
 def _require_end(rest: IO[bytes], max_zeros: int | None) -> None:

@@ -21,6 +21,7 @@ from shardify.catalogs.archived import Archive, Listed
 from shardify.catalogs.base import Catalog, Missing
 from shardify.errors import UnfinishedError, UsageError, WorkError, one_line
 from shardify.shards.record import RECORD_THREADS, dump_json
+from shardify.shards.seen import LeftOut, merged
 from shardify.storage.store import Store
 
 LISTED_NAME = "listed.jsonl"
@@ -57,6 +58,10 @@ class WindowRecord:
     unlisted_example: str = ""
     damage: tuple[str, ...] = ()
     """The damage of its archives, one line each; accepted if the state is complete."""
+    not_taken: tuple[LeftOut, ...] = ()
+    """Everything in its archives that is no video of the data set."""
+    labels: tuple[int, ...] | None = None
+    """The labels of its videos, each once; None in records of earlier versions."""
 
     def to_json(self) -> bytes:
         return dump_json(asdict(self))
@@ -73,6 +78,9 @@ class PackedWindows:
     """Additional copies of listed videos; each copy is a separate sample."""
     damage: tuple[str, ...]
     """Damage that was accepted."""
+    not_taken: tuple[LeftOut, ...]
+    labels: frozenset[int] | None
+    """The labels of all videos; None if a record is of an earlier version."""
 
 
 def window_name(number: int) -> str:
@@ -131,6 +139,7 @@ def read_window(store: Store, number: int) -> WindowRecord | None:
             for key, value in json.loads(store.read(name)).items()
         }
         values["archives"] = tuple(Archive(**archive) for archive in values["archives"])
+        values["not_taken"] = tuple(LeftOut(**part) for part in values.get("not_taken", ()))
         # earlier versions had records of windows that were only begun, and a second key for damage
         values["damage"] = tuple(sorted((*values["damage"], *values.pop("left_out", {}).values())))
         return None if values["state"] == "begun" else WindowRecord(**values)
@@ -162,12 +171,15 @@ def sum_up(store: Store, archives: Sequence[Sequence[str]]) -> PackedWindows:
     listed: list[tuple[str, list[str]]] = []
     if store.exists(LISTED_NAME):
         listed = [json.loads(line) for line in store.read(LISTED_NAME).splitlines()]
+    labels = [record.labels for record in records]
     packed = PackedWindows(
         shards=tuple(number for record in records for number in record.shards),
         missing=tuple(Missing(name=name, splits=tuple(splits)) for name, splits in listed if name not in found),
         num_unlisted=sum(record.num_unlisted for record in records),
         num_copies=found.total() - len(found),
         damage=tuple(line for record in records for line in record.damage),
+        not_taken=merged(part for record in records for part in record.not_taken),
+        labels=None if None in labels else frozenset(label for some in labels for label in some or ()),
     )
     if not packed.shards:
         example = next((f", such as {r.unlisted_example}" for r in records if r.num_unlisted), "")

@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from shardify.build.archives.contents import Contents
 from shardify.build.archives.reading import ArchiveDamageError, read_members
 from shardify.build.archives.windows import (
     SHARDS_PER_WINDOW,
@@ -30,13 +31,15 @@ from shardify.build.shard_writer import OpenShard, Recipe, Report, decode_source
 from shardify.catalogs import SourceConfig, read_catalog
 from shardify.catalogs.archived import Archive, Member, MemberRule, folder_of
 from shardify.catalogs.base import Video
-from shardify.catalogs.files import is_video
+from shardify.catalogs.content import is_archive, is_video, looks_like_video, why_no_video
 from shardify.catalogs.keys import member_key
+from shardify.catalogs.reasons import OTHER_ARCHIVE, OTHER_CONTENT, UNLISTED
 from shardify.errors import WorkError
 from shardify.frames.decoding import Frames, VideoError, stop_decoding
 from shardify.frames.memory_file import MemoryFile
 from shardify.shards.format import MANIFEST_NAME
 from shardify.shards.record import ShardRecord
+from shardify.shards.seen import LeftOut, tally
 from shardify.storage import open_store
 from shardify.storage.store import Store
 
@@ -78,12 +81,14 @@ class WindowTask(Recipe):
         accepts = self.source.accept_damaged_archives and not self.kept
         damage: dict[str, ArchiveDamageError] = {}
         left_out: set[str] = set()
+        earlier: dict[str, Contents] = {}
         while True:
-            with _Packer(self, store, members, report, accepts=accepts) as packer:
+            with _Packer(self, store, members, report, accepts=accepts, earlier=earlier) as packer:
                 packer.read_all(left_out)
             damage |= packer.damage
-            if packer.is_sound or not accepts:
+            if not packer.must_repeat and (packer.is_sound or not accepts):
                 break
+            earlier = packer.contents
             left_out |= {path for path, error in damage.items() if error.spoils_all}
         for shard in packer.records if packer.is_sound else ():
             write_record(store, shard)
@@ -96,6 +101,8 @@ class WindowTask(Recipe):
             num_unlisted=packer.num_unlisted,
             unlisted_example=packer.unlisted_example,
             damage=tuple(sorted(map(str, damage.values()))),
+            not_taken=packer.not_taken(),
+            labels=tuple(sorted(packer.labels)),
         )
         _drop_others(store, record)
         store.write(window_name(record.number), record.to_json())
@@ -105,7 +112,16 @@ class WindowTask(Recipe):
 class _Packer:
     """Packs members of archives, one after the other, into shards without records."""
 
-    def __init__(self, task: WindowTask, store: Store, members: MemberRule, report: Report, *, accepts: bool) -> None:
+    def __init__(
+        self,
+        task: WindowTask,
+        store: Store,
+        members: MemberRule,
+        report: Report,
+        *,
+        accepts: bool,
+        earlier: Mapping[str, Contents],
+    ) -> None:
         self.found: Counter[str] = Counter()
         self.num_unlisted = 0
         self.unlisted_example = ""
@@ -113,6 +129,11 @@ class _Packer:
         """By the archive's path."""
         self.is_sound = True
         """False after damage that makes this attempt unusable; nothing is packed after that."""
+        self.contents: dict[str, Contents] = {}
+        """By the archive's path."""
+        self.labels: set[int] = set()
+        self.must_repeat = False
+        """Whether the contents show that this attempt took wrong bytes for a name; nothing is packed after that."""
         self.records: list[ShardRecord] = []
         """Of the shards whose tar and index are in the store."""
         self._task = task
@@ -120,6 +141,10 @@ class _Packer:
         self._members = members
         self._report = report
         self._accepts = accepts
+        self._earlier = earlier
+        """The contents of the archives, from an earlier attempt."""
+        self._others: list[tuple[str, str]] = []
+        """Reason and path of files that do not belong to the data set."""
         self._first = task.window.number * SHARDS_PER_WINDOW
         self._placed: list[int] = []
         """Number of videos of each shard so far, by its number within the window."""
@@ -150,8 +175,16 @@ class _Packer:
         """Numbers of all shards, including kept ones."""
         return tuple(range(self._first, self._first + len(self._placed)))
 
+    def not_taken(self) -> tuple[LeftOut, ...]:
+        """Everything in the archives that is no video of the data set."""
+        beside = ((why, f"{name}/{path}") for name, one in self.contents.items() for why, path in one.left_out())
+        return tally((*self._others, *beside))
+
     def read_all(self, left_out: Collection[str]) -> None:
-        """Pack all archives except `left_out`; after damage that stops the packing, only search for more damage."""
+        """Pack all archives except `left_out`.
+
+        After damage that stops the packing, only search for more damage.
+        """
         for archive in self._task.window.archives:
             if archive.path in left_out:
                 continue
@@ -160,29 +193,52 @@ class _Packer:
             except ArchiveDamageError as error:
                 self.damage[archive.path] = error
                 self.is_sound &= self._accepts and not error.spoils_all
+            self.must_repeat |= self.is_sound and self._took_wrong_bytes(archive)
         while self._waiting:
             self._pack_next()
-        for number in sorted(self._open) if self.is_sound else ():
+        for number in sorted(self._open) if self._packs else ():
             self._put(number)
+
+    @property
+    def _packs(self) -> bool:
+        return self.is_sound and not self.must_repeat
 
     def _read(self, archive: Archive) -> None:
         folder = folder_of(archive.path)
         known: dict[str, Member] = {}
+        contents = self.contents[archive.path] = Contents()
 
-        def wants(path: str) -> bool:
-            known.clear()
-            member = self._members(f"{folder}/{path}") if self.is_sound else None
+        def wants(path: str, head: Callable[[], bytes]) -> bool:
+            if not self._packs:
+                return False
+            why = _why_no_video(path, head)
+            member = self._members(f"{folder}/{path}", not why)
             if member is None:
+                self._leave_out(why, f"{archive.path}/{path}")
                 return False
             known[path] = member
             return self._first + self._next_shard(self._splits(member)) not in self._task.kept
 
-        for path, memory in read_members(self._task.root, archive, wants):
+        files = read_members(self._task.root, archive, wants, contents, self._earlier.get(archive.path))
+        for path, memory in files:
             if path in known:
-                self._place(f"{archive.path}/{path}", member_key(archive.path, path), known[path], memory)
-            elif is_video(path) and self.is_sound:
-                self.num_unlisted += 1
-                self.unlisted_example = self.unlisted_example or f"{archive.path}/{path}"
+                self._place(f"{archive.path}/{path}", member_key(archive.path, path), known.pop(path), memory)
+
+    def _leave_out(self, why: str, path: str) -> None:
+        self._others.append((why or UNLISTED, path))
+        if not why:
+            self.num_unlisted += 1
+            self.unlisted_example = self.unlisted_example or path
+
+    def _took_wrong_bytes(self, archive: Archive) -> bool:
+        """Whether a video of the data set is a link, or comes several times, and this was not known before."""
+        if archive.path in self._earlier:
+            return False
+        folder = folder_of(archive.path)
+        return any(
+            self._members(f"{folder}/{path}", not why_no_video(path)) is not None
+            for path in self.contents[archive.path].changed
+        )
 
     def _splits(self, member: Member) -> tuple[str, ...]:
         return tuple(split for split in self._task.splits if split in member.listed.splits)
@@ -207,6 +263,7 @@ class _Packer:
             self._placed.append(0)
         self._filling[splits] = number
         self._placed[number] += 1
+        self.labels.add(member.listed.label)
         if member.name:
             self.found[member.name] += 1
         if memory is None:
@@ -239,6 +296,15 @@ class _Packer:
         self.records.append(shard.put())
         del self._open[number]
         shard.__exit__(None, None, None)
+
+
+def _why_no_video(path: str, head: Callable[[], bytes]) -> str:
+    """The reason why a file of an archive is not a video; blank if it is one."""
+    if is_video(path):
+        return ""
+    if is_archive(path):
+        return OTHER_ARCHIVE
+    return why_no_video(path) or ("" if looks_like_video(head()) else OTHER_CONTENT)
 
 
 @functools.lru_cache(maxsize=1)

@@ -319,7 +319,7 @@ def test_videos_without_labels_serve_the_questions_about_time_alone(world: tuple
         ("shards", ("--split", "nope"), 2, "no split 'nope'; its splits: test1, test2, train1, train2"),
         ("nowhere", (), 2, "nowhere does not exist; give a folder of videos or of shards"),
         ("a file", (), 2, "is a file; give a folder of videos or of shards"),
-        ("empty", (), 2, "none of its 0 files ends like a video"),
+        ("empty", (), 2, "none of its 0 files is a video"),
         ("broken", (), 2, "holds no samples"),
         ("shards", ("--set", "crop=32"), 2, "which its fully connected layers demand, but crop is 32; set crop=16"),
         ("shards", ("--set", "resize=[12, 12]"), 2, "crop = 16 does not fit into frames of 12x12"),

@@ -142,7 +142,7 @@ def test_folders_without_videos(tmp_path: Path) -> None:
     put(tmp_path / "texts", ["a/b.txt"])
     put(tmp_path / "loose", ["a.mp4"])
     for kind in ("folder", "flat"):
-        with pytest.raises(UsageError, match=r"none of its 1 files ends like a video \(.avi.*archive that is read"):
+        with pytest.raises(UsageError, match=r"none of its 1 files is a video \(.avi.*archive that is read"):
             catalog_of(kind=kind, videos=tmp_path / "texts")
     with pytest.raises(UsageError, match=r"its 1 videos lie directly in it, .* use --set source.kind=flat"):
         catalog_of(kind="folder", videos=tmp_path / "loose")

@@ -11,8 +11,10 @@ import pytest
 from helpers_catalogs import UCF_LISTS, by_path, catalog_of, put, ucf101
 
 from shardify.catalogs.base import Catalog, Missing, Video
+from shardify.catalogs.reasons import HIDDEN, OTHER_NAME, UNLISTED
 from shardify.errors import UsageError
 from shardify.shards.format import NO_LABEL
+from shardify.shards.seen import LeftOut
 
 # UCF101
 
@@ -28,7 +30,11 @@ def test_ucf101(tmp_path: Path) -> None:
         missing=(Missing(name="YoYo/v_YoYo_g01_c01.avi", splits=("test1", "train2")),),
         classes=("Punch", "YoYo"),
         splits=("train1", "test1", "train2", "test2"),
-        num_unlisted=1,
+        left_out=(
+            LeftOut(reason=HIDDEN, count=1, example="YoYo/._v_YoYo_g01_c01.avi"),
+            LeftOut(reason=OTHER_NAME, count=1, example="YoYo/notes.txt"),
+            LeftOut(reason=UNLISTED, count=1, example="YoYo/v_YoYo_g09_c09.avi"),
+        ),
     )
 
 

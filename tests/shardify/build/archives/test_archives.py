@@ -12,20 +12,30 @@ from pathlib import Path
 import pytest
 from helpers_archives import write_tar
 
+from shardify.build.archives.contents import Contents
 from shardify.build.archives.reading import ArchiveDamageError, read_members
 from shardify.catalogs.archived import Archive, Listed, find_archives, folder_members, folder_of, listed_members
 from shardify.catalogs.keys import MAX_KEY_LENGTH, member_key
+from shardify.catalogs.reasons import HIDDEN, NOWHERE, OVERWRITTEN, SPECIAL
+from shardify.catalogs.scanning import Found
 from shardify.errors import UsageError, WorkError
 
 FILES = {f"d/{i}.avi": bytes([i]) * (30_000 + i) for i in range(5)}
 
 
-def read(path: Path, wants: Callable[[str], bool] = lambda _: True) -> dict[str, bytes | None]:
+def read(
+    path: Path,
+    wants: Callable[[str], bool] = lambda _: True,
+    *,
+    names: Contents | None = None,
+    earlier: Contents | None = None,
+) -> dict[str, bytes | None]:
     """What comes out of an archive; of damaged ones up to the damage, which is under the key `damage` (`spoilt`)."""
     contents: dict[str, bytes | None] = {}
+    names = Contents() if names is None else names
     archive = Archive(path=path.name, num_bytes=path.stat().st_size)
     try:
-        for name, memory in read_members(str(path.parent), archive, wants):
+        for name, memory in read_members(str(path.parent), archive, lambda name, _: wants(name), names, earlier):
             assert name not in contents
             contents[name] = None
             if memory is not None:
@@ -68,6 +78,38 @@ def test_paths_are_cleaned_and_what_is_no_plain_file_is_left_out(tmp_path: Path)
         info.size = 4
         tar.addfile(info, io.BytesIO(b"long"))
     assert read(path) == {"a/1.avi": b"1", "x/3.avi": b"3", "long" * 40 + ".avi": b"long"}
+
+
+def test_a_second_reading_gives_what_tar_unpacks(tmp_path: Path) -> None:
+    path = tmp_path / "a.tgz"
+    members: list[tuple[str, bytes, str]] = [
+        ("a.avi", tarfile.REGTYPE, "old"),
+        (".cache/1", tarfile.REGTYPE, "hidden"),
+        ("before.avi", tarfile.LNKTYPE, "a.avi"),
+        ("./a.avi", tarfile.REGTYPE, "new"),
+        ("after.avi", tarfile.LNKTYPE, "./a.avi"),
+        ("b/up.avi", tarfile.SYMTYPE, "../after.avi"),
+        ("b/again.avi", tarfile.SYMTYPE, "up.avi"),
+        ("c.avi", tarfile.LNKTYPE, ".cache/1"),
+        ("gone.avi", tarfile.LNKTYPE, "nobody.avi"),
+        ("loop.avi", tarfile.SYMTYPE, "loop.avi"),
+        ("pipe", tarfile.FIFOTYPE, ""),
+        ("folder", tarfile.DIRTYPE, ""),
+    ]
+    with tarfile.open(path, "w:gz") as tar:
+        for name, kind, words in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, words if kind in (tarfile.LNKTYPE, tarfile.SYMTYPE) else ""
+            data = words.encode() if kind == tarfile.REGTYPE else b""
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    first = Contents()
+    assert read(path, names=first) == {"a.avi": b"old"}
+    assert first.changed == {"a.avi", "before.avi", "after.avi", "b/up.avi", "b/again.avi", "c.avi", "loop.avi"}
+    unpacked = {"before.avi": b"old", "a.avi": b"new", "after.avi": b"new", "b/up.avi": b"new", "b/again.avi": b"new"}
+    assert read(path, earlier=first) == unpacked | {"c.avi": b"hidden"}
+    left_out = [(NOWHERE, "gone.avi"), (NOWHERE, "loop.avi"), (HIDDEN, ".cache/1"), (SPECIAL, "pipe")]
+    assert sorted(first.left_out()) == sorted([*left_out, (OVERWRITTEN, "a.avi")])
 
 
 def _cut(length: int) -> Callable[[bytes], bytes]:
@@ -175,7 +217,7 @@ def test_an_extended_header_that_makes_no_sense_is_damage(tmp_path: Path) -> Non
 
 def test_an_archive_that_is_gone_is_a_work_error(tmp_path: Path) -> None:
     with pytest.raises(WorkError, match=r"/a.tar cannot be read: No such file"):
-        next(read_members(str(tmp_path), Archive(path="a.tar", num_bytes=5), lambda _: True))
+        next(read_members(str(tmp_path), Archive(path="a.tar", num_bytes=5), lambda *_: True, Contents()))
 
 
 # Which members are videos of the data set
@@ -184,13 +226,14 @@ def test_an_archive_that_is_gone_is_a_work_error(tmp_path: Path) -> None:
 def test_listed_members_are_found_by_the_longest_end_of_their_path() -> None:
     rule = listed_members({name: Listed(label=0, splits=()) for name in ["b/1.avi", "1.avi", "a/b/1.avi"]})
     paths = ["x/a/b/1.avi", "x/b/1.avi", "x/c/1.avi", "xb/1.avi", "x/1.avi.txt"]
-    names = [member and member.name for member in map(rule, paths)]
+    names = [member and member.name for member in map(rule, paths, [True] * 5)]
     assert names == ["a/b/1.avi", "b/1.avi", "1.avi", "1.avi", None]
 
 
 def test_the_class_of_a_member_is_the_nearest_folder_that_is_one() -> None:
     paths = ["dog/x/cat/deep/1.avi", "dog/1.avi", "mine/cat/dog/1.mp4", "fish/1.avi", "cat/notes.txt", "cat.avi"]
-    labels = [member and member.listed.label for member in map(folder_members(["cat", "dog"]), paths)]
+    members = [folder_members(["cat", "dog"])(path, not path.endswith(".txt")) for path in paths]
+    labels = [member and member.listed.label for member in members]
     assert labels == [0, 1, 1, None, None, None]
 
 
@@ -204,11 +247,14 @@ def test_archives_are_found_with_their_sizes(tmp_path: Path) -> None:
     (tmp_path / "sub" / "b.tgz").write_bytes(b"12")
     (tmp_path / "a.tar").write_bytes(b"123")
     archives = (Archive(path="a.tar", num_bytes=3), Archive(path="sub/b.tgz", num_bytes=2))
-    assert find_archives(tmp_path, ["sub/b.tgz", "notes.txt", "a.tar"]) == (str(tmp_path), archives)
-    assert find_archives(tmp_path / "a.tar", ["a.tar"]) == (str(tmp_path), archives[:1])
-    assert find_archives(tmp_path, ["1.avi", "notes.txt"]) is None
+    assert find_archives(tmp_path, Found(archives=("a.tar", "sub/b.tgz"), others={"notes.txt": "text"})) == (
+        str(tmp_path),
+        archives,
+    )
+    assert find_archives(tmp_path / "a.tar", Found(archives=("a.tar",))) == (str(tmp_path), archives[:1])
+    assert find_archives(tmp_path, Found(videos=("1.avi",), others={"notes.txt": "text"})) is None
     with pytest.raises(UsageError, match=r"holds archives \(a.tar ...\) and videos beside them \(1.avi ...\); give a"):
-        find_archives(tmp_path, ["a.tar", "1.avi"])
+        find_archives(tmp_path, Found(archives=("a.tar",), videos=("1.avi",)))
 
 
 def test_keys_of_members_differ_between_archives() -> None:

@@ -1,0 +1,133 @@
+"""Nothing that was seen below the videos is lost in silence: it is taken, or counted with its reason and named."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+from helpers_archives import files_below, samples, write_tar
+from helpers_shards import build_config, contents
+
+from shardify.build.run import build, finish
+from shardify.catalogs.reasons import (
+    HALF,
+    HIDDEN,
+    NOWHERE,
+    OTHER_ARCHIVE,
+    OTHER_CONTENT,
+    OTHER_NAME,
+    OVERWRITTEN,
+    UNLISTED,
+)
+from shardify.inspection.summary import summarise_dataset, summary_lines
+from shardify.inspection.verify import verify
+from shardify.shards.manifest import Manifest, read_manifest
+from shardify.shards.record import dump_json
+from shardify.shards.seen import LeftOut, Seen
+from shardify.storage import open_store
+
+
+def test_the_manifest_and_the_summaries_tell_what_was_seen(source: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(source, tmp_path / "in"))
+    for name in ("notes.txt", "Fall/v_Fall_g09_c09.avi.part", "Fall/v_Fall_g09_c08.avi"):
+        (root / "videos" / name).write_text("text")
+    (root / "videos" / "Zoom" / "old.avi").symlink_to("/nowhere")
+    with (root / "lists" / "classInd.txt").open("a") as file:
+        file.write("4 Ropeclimb\n5 Yo_yo\n")
+    summary = build(build_config(root, tmp_path / "out"))
+    lines = [
+        "of 28 files seen, 4 left out:",
+        "      1  link that leads nowhere                Zoom/old.avi",
+        "      1  not a video, by its name               notes.txt",
+        "      1  unfinished download or temporary file  Fall/v_Fall_g09_c09.avi.part",
+        "      1  video in no list                       Fall/v_Fall_g09_c08.avi",
+        "no video of 2 of 5 classes: Ropeclimb, Yo_yo",
+    ]
+    assert "\n".join(lines) in "\n".join(line.rstrip() for line in summary.lines())
+    manifest = read_manifest(open_store(tmp_path / "out"))
+    assert manifest.seen == summary.seen
+    assert summary.seen is not None
+    assert [part.reason for part in summary.seen.left_out] == [NOWHERE, OTHER_NAME, HALF, UNLISTED]
+    inspected = summary_lines(summarise_dataset(open_store(tmp_path / "out")))
+    assert all(f"  {line}" in inspected for line in lines)
+    assert finish(build_config(root, tmp_path / "out")).seen == summary.seen
+
+
+def test_other_files_do_not_make_it_another_source(source: Path, built: dict[str, bytes], tmp_path: Path) -> None:
+    """A rerun renews what was seen; every other byte stays."""
+    root = Path(shutil.copytree(source, tmp_path / "in"))
+    config = build_config(root, tmp_path / "out")
+    build(config)
+    assert contents(tmp_path / "out") == built
+    (root / "videos" / "notes.txt").write_text("text")
+    summary = build(config)
+    expected = (LeftOut(reason=OTHER_NAME, count=1, example="notes.txt"),)
+    assert (summary.num_shards_written, summary.seen) == (0, Seen(num_taken=24, left_out=expected, num_classes=3))
+    now = contents(tmp_path / "out")
+    assert {name for name in now if now[name] != built.get(name)} == {"build.json", "manifest.json"}
+
+
+def test_data_sets_of_earlier_versions_have_no_account_and_get_one(
+    built_folder: Path, source: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(built_folder, tmp_path / "out"))
+    for name in ("build.json", "manifest.json"):
+        values = json.loads((out / name).read_bytes())
+        del values["seen"]
+        (out / name).write_bytes(dump_json(values, indent=1))
+    assert verify(open_store(out)).problems == ()
+    assert read_manifest(open_store(out)).seen is None
+    assert "files seen" not in "\n".join(summary_lines(summarise_dataset(open_store(out))))
+    assert build(build_config(source, out)).num_shards_written == 0
+    assert contents(out) == contents(built_folder)
+    assert Manifest.from_json((out / "manifest.json").read_bytes()).seen == Seen(num_taken=24, num_classes=3)
+
+
+def test_names_have_the_bytes_that_tar_would_unpack(archived_source: Path, tmp_path: Path) -> None:
+    """Links lead to their file, the later of two members of one name wins, and everything else is counted."""
+    videos = list(files_below(archived_source / "videos").values())
+    members = {"cat/1.avi": videos[0], "cat/2.avi": videos[1], "cat/no ending": videos[2], "readme": b"text"}
+    path = write_tar(tmp_path / "in" / "mine.tar", members)
+    with tarfile.open(path, "a") as tar:
+        link = tarfile.TarInfo("dog/3.avi")
+        link.type, link.linkname = tarfile.LNKTYPE, "cat/1.avi"
+        tar.addfile(link)
+        again = tarfile.TarInfo("cat/1.avi")
+        again.size = len(videos[3])
+        tar.addfile(again, io.BytesIO(videos[3]))
+        for name in ("fish/4.avi", "cat/3.mp4.part", "a.zip", "cat/._1.avi"):
+            tar.addfile(tarfile.TarInfo(name))
+    (tmp_path / "classes.txt").write_text("cat\ndog\nbird\n")
+    (tmp_path / "in" / "notes.txt").write_text("beside the archive")
+    source = {"kind": "folder", "videos": str(tmp_path / "in"), "label_map": str(tmp_path / "classes.txt")}
+    summary = build(build_config(archived_source, tmp_path / "out", source=source))
+    for name, data in {"1.avi": videos[3], "2.avi": videos[1], "no ending": videos[2], "3.avi": videos[0]}.items():
+        (tmp_path / "loose" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "loose" / name).write_bytes(data)
+    build(build_config(archived_source, tmp_path / "flat", source={"kind": "flat", "videos": str(tmp_path / "loose")}))
+    packed, loose = samples(tmp_path / "out"), samples(tmp_path / "flat")
+    assert {name: frames for name, (_, frames, *_) in packed.items()} == {
+        name: frames for name, (_, frames, *_) in loose.items()
+    }
+    assert {name: label for name, (*_, label) in packed.items()} == {"1.avi": 0, "2.avi": 0, "no ending": 0, "3.avi": 1}
+    assert summary.seen == Seen(
+        num_taken=4,
+        left_out=tuple(
+            LeftOut(reason=reason, count=count, example=example)
+            for reason, count, example in [
+                (OTHER_ARCHIVE, 1, "mine.tar/a.zip"),
+                (HIDDEN, 1, "mine.tar/cat/._1.avi"),
+                (OTHER_CONTENT, 1, "mine.tar/readme"),
+                (OTHER_NAME, 1, "notes.txt"),
+                (OVERWRITTEN, 1, "mine.tar/cat/1.avi"),
+                (HALF, 1, "mine.tar/cat/3.mp4.part"),
+                (UNLISTED, 1, "mine.tar/fish/4.avi"),
+            ]
+        ),
+        empty_classes=("bird",),
+        num_classes=3,
+    )
+    assert read_manifest(open_store(tmp_path / "out")).seen == summary.seen
