@@ -14,30 +14,31 @@ extras := $(sort $(subst $(comma), ,$(EXTRAS)))
 all_extras := $(subst $(space),$(comma),$(strip $(TOOLS) $(extras)))
 INSTALLED := .venv/.installed$(subst $(space),,$(addprefix -,$(extras)))# a mark for each choice of extras
 
-# Values are quoted. An empty value gives no option. SET's words come last, so they override.
+# Values are quoted, and paths are taken as they are given, also with a $. An empty value gives
+# no option. SET's words come last, so they override.
 quote = '$(subst ','\'',$(1))'
 set = $(if $(strip $(2)),--set $(call quote,$(1)=$(2)))
 option = $(if $(strip $(2)),--$(1) $(call quote,$(2)))
-SETS = $(foreach word,$(SET),--set $(call quote,$(word)))
-shards_sets = $(call set,out,$(OUT)) $(call set,seed,$(SEED)) $(call set,source.videos,$(VIDEOS)) \
-    $(call set,source.lists,$(LISTS)) $(call set,workers,$(WORKERS)) $(SETS)
-pretrain_sets = $(call set,out,$(OUT)) $(call set,seed,$(SEED)) $(call set,shards,$(SHARDS)) $(call set,split,$(SPLIT)) \
+SETS = $(foreach word,$(value SET),--set $(call quote,$(word)))
+shards_sets = $(call set,out,$(value OUT)) $(call set,seed,$(SEED)) $(call set,source.videos,$(value VIDEOS)) \
+    $(call set,source.lists,$(value LISTS)) $(call set,workers,$(WORKERS)) $(SETS)
+pretrain_sets = $(call set,out,$(value OUT)) $(call set,seed,$(SEED)) $(call set,shards,$(value SHARDS)) $(call set,split,$(SPLIT)) \
     $(call set,data.num_workers,$(WORKERS)) $(SETS)
-eval_sets = $(call set,out,$(OUT)) $(if $(SEED),$(call set,seeds,[$(SEED)])) $(call set,shards,$(SHARDS)) \
-    $(if $(SPLIT),$(call set,splits,[$(SPLIT)])) $(call set,networks.pretrained.path,$(CHECKPOINT)) \
+eval_sets = $(call set,out,$(value OUT)) $(if $(SEED),$(call set,seeds,[$(SEED)])) $(call set,shards,$(value SHARDS)) \
+    $(if $(SPLIT),$(call set,splits,[$(SPLIT)])) $(call set,networks.pretrained.path,$(value CHECKPOINT)) \
     $(call set,data.num_workers,$(WORKERS)) $(SETS)
 
 # The config is CONFIG, or that of DATASET; pretraining has one config for all data sets without their own.
-config = $(call quote,$(or $(CONFIG),configs/$(1)/$(DATASET).yaml))
+config = $(call quote,$(or $(value CONFIG),configs/$(1)/$(DATASET).yaml))
 recipe = $(firstword $(wildcard configs/pretrain/$(DATASET).yaml configs/pretrain/c3d_$(DATASET).yaml \
     $(if $(wildcard configs/shards/$(DATASET).yaml),configs/pretrain/c3d.yaml)) configs/pretrain/$(DATASET).yaml)
-pretrain_config = $(call quote,$(or $(CONFIG),$(recipe)))
+pretrain_config = $(call quote,$(or $(value CONFIG),$(recipe)))
 # By default a stage works on the demo, and first makes the parts of the demo that it needs.
-is_demo = $(filter configs/$(1)/demo.yaml,$(or $(CONFIG),configs/$(1)/$(DATASET).yaml))
-demo_shards = $(if $(call is_demo,pretrain),$(if $(SHARDS),,data/demo/shards/manifest.json))
+is_demo = $(if $(subst configs/$(1)/demo.yaml,,$(or $(value CONFIG),configs/$(1)/$(DATASET).yaml)),,yes)
+demo_shards = $(if $(call is_demo,pretrain),$(if $(value SHARDS),,data/demo/shards/manifest.json))
 synthetic = $(BIN)/python -m shardify synthetic configs/shards/synthetic_demo.yaml
 build_demo = $(BIN)/python -m shardify build configs/shards/demo.yaml
-demo_run = $(if $(call is_demo,eval),$(if $(SHARDS)$(CHECKPOINT),,runs/demo/backbone.safetensors))
+demo_run = $(if $(call is_demo,eval),$(if $(value SHARDS)$(value CHECKPOINT),,runs/demo/backbone.safetensors))
 
 # torchrun starts several processes: on this machine (GPUS), or on several machines (NODES) with the same target.
 master = $(subst :, ,$(or $(MASTER),$(error NODES=$(NODES) needs MASTER=host:port of node 0)))
@@ -107,20 +108,20 @@ runs/demo/backbone.safetensors: | install
 	@$(MAKE) --no-print-directory demo
 
 shards: install ## videos -> shards
-	$(if $(call is_demo,shards),$(if $(VIDEOS),,$(synthetic)))
+	$(if $(call is_demo,shards),$(if $(value VIDEOS),,$(synthetic)))
 	$(BIN)/python -m shardify build $(call config,shards) $(shards_sets) $(call option,part,$(PART)) $(call option,engine,$(ENGINE))
 
 finish: install ## write the manifest of shards built in parts (PART=i/n), if the last part has not written it
 	$(BIN)/python -m shardify finish $(call config,shards) $(shards_sets)
 
 verify: install ## check every count, size and checksum of shards: SHARDS=folder or URL
-	$(BIN)/python -m shardify verify $(if $(SHARDS),$(call quote,$(SHARDS)))
+	$(BIN)/python -m shardify verify $(if $(value SHARDS),$(call quote,$(value SHARDS)))
 
 pretrain: install $(demo_shards) ## shards -> a pretrained network
 	$(launch) stream_train pretrain $(pretrain_config) $(pretrain_sets)
 
 audit: install ## ask whether a run's pretext score comes from motion: RUN=folder or URL
-	$(BIN)/python -m stream_train audit $(call quote,$(RUN)) $(SETS)
+	$(BIN)/python -m stream_train audit $(call quote,$(value RUN)) $(SETS)
 
 transfer: ## fine-tune the network, and a network of random weights, to recognise actions (Table 2)
 probe: ## new classifiers on frozen features, with all labels or few (Table 1)
@@ -137,12 +138,12 @@ demo-eval: install runs/demo/backbone.safetensors ## every evaluation, table and
 	$(BIN)/temporal-ssl demo-eval
 
 features: install ## feature vectors of your videos: VIDEOS=folder CHECKPOINT=run OUT=vectors.npz
-	$(launch) eval features $(call quote,$(or $(VIDEOS),$(SHARDS))) $(call quote,$(CHECKPOINT)) --out $(call quote,$(OUT)) $(SETS)
+	$(launch) eval features $(call quote,$(or $(value VIDEOS),$(value SHARDS))) $(call quote,$(value CHECKPOINT)) --out $(call quote,$(value OUT)) $(SETS)
 
 tables: ## print the paper's tables, with measured and reported numbers
 report: ## one HTML page of a run: tables, curves, pictures, configs
 tables report: install
-	$(BIN)/python -m eval $@ $(call quote,$(RUN)) $(call option,out,$(OUT))
+	$(BIN)/python -m eval $@ $(call quote,$(value RUN)) $(call option,out,$(value OUT))
 
 check: install ## formatting, lint and types
 	$(BIN)/ruff format --check
@@ -163,8 +164,8 @@ test-slow: install ## the tests that start and kill real processes, or take long
 	$(BIN)/python -m pytest -m slow -n $(PYTEST_WORKERS) --dist worksteal --durations=10
 
 bench: install ## speed as ratios: building against bare ffmpeg, loading against bare JPEG decoding
-	$(BIN)/python tests/benchmarks/bench_build.py $(call option,videos,$(VIDEOS))
-	$(BIN)/python tests/benchmarks/bench_loader.py $(call option,videos,$(VIDEOS))
+	$(BIN)/python tests/benchmarks/bench_build.py $(call option,videos,$(value VIDEOS))
+	$(BIN)/python tests/benchmarks/bench_loader.py $(call option,videos,$(value VIDEOS))
 
 clean: ## remove caches and the demo's videos, shards and run; keep .venv and everything else
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build site data/demo runs/demo

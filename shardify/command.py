@@ -11,7 +11,7 @@ import click
 from pydantic import BaseModel
 
 from shardify.config import dump_config, load_config
-from shardify.errors import UsageError, UserFacingError, WorkError, one_line
+from shardify.errors import UsageError, UserFacingError, WorkError, one_line, system_error
 from shardify.process import answer_interrupt, as_command, is_first_process, terminable
 from shardify.recipes import recipe_names, recipe_path, recipe_title
 
@@ -50,8 +50,7 @@ class CommandGroup(click.Group):
         except OSError as error:
             if error.errno in (None, errno.EPIPE):  # a closed pipe (`| head`) is handled by click
                 raise
-            where = f"{error.filename}: " if error.filename else ""
-            self._end(ctx, f"error: {where}{error.strerror}", WorkError.exit_code)
+            self._end(ctx, f"error: {system_error(error)}", WorkError.exit_code)
 
     @staticmethod
     def _end(ctx: click.Context, message: str, exit_code: int) -> None:

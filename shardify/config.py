@@ -41,19 +41,22 @@ class StrictModel(BaseModel):
 
 
 Model = TypeVar("Model", bound=BaseModel)
+_QUOTES = ("'", '"', "|", ">", "!", "&")
+"""A YAML text that starts so is more than its plain characters."""
 
 
 def load_config(model: type[Model], path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Model:
     """Read a YAML file that holds one mapping, apply the overrides in order, and validate.
 
     `path` is a file, a URL or, if the model has recipes, the name of one of them; a file comes first. An override is
-    `dotted.key=value`; its value is parsed as YAML (`1e-3`, `[a, b]`, `null` ...). Raises UsageError if the file cannot
-    be read or parsed, an override is malformed, or validation fails.
+    `dotted.key=value`; its value is parsed as YAML (`1e-3`, `[a, b]`, `{a: 1}`, `null` ...), and plain text stays as it
+    is, also with ` #` or `: ` in it. Raises UsageError if the file cannot be read or parsed, an override is malformed,
+    or validation fails.
     """
     text = _read_text(os.fspath(path), getattr(model, "recipes", ""))
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not valid YAML: {one_line(error)}") from None
     if values is None:
         values = {}
@@ -112,8 +115,12 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         raise UsageError(f"--set {override}: write it as dotted.key=value, for example --set min_frames=1")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"--set {override}: the value is not valid YAML: {one_line(error)}") from None
+    if isinstance(value, str) and not text.lstrip().startswith(_QUOTES):
+        value = text.strip()  # YAML would take ` #` for the start of a comment
+    elif isinstance(value, dict) and not text.lstrip().startswith("{"):
+        value = text.strip()  # a path with `: ` in it, or one that ends with `:`
     node = values
     for part in parts[:-1]:
         child = node.get(part)

@@ -18,6 +18,25 @@ Errors that the code catches itself; no user sees them:
 
 from __future__ import annotations
 
+import errno
+
+ADVICE = {
+    errno.ENOSPC: "free some space, or give another folder, and run the same command again",
+    errno.EDQUOT: "free some of your quota, or give another folder, and run the same command again",
+    errno.EROFS: "give a folder that can be written",
+    errno.EACCES: "change its permissions, or give another place",
+    errno.EPERM: "change its permissions, or give another place",
+    errno.EMFILE: "raise the limit of open files (ulimit -n 4096), or use fewer workers",
+    errno.ENFILE: "the whole machine has too many open files; end other programs, or use fewer workers",
+    errno.ENOMEM: "there is too little memory; use fewer workers or smaller batches",
+    errno.EAGAIN: "the limit of processes or threads is reached (ulimit -u); use fewer workers",
+    errno.ENAMETOOLONG: "give a shorter path",
+    errno.ELOOP: "a link there leads to itself",
+    errno.EIO: "the disk or the network mount failed; look at its log, and run the same command again",
+    errno.ESTALE: "the network mount has changed; mount it again, and run the same command again",
+}
+"""What to do about the system's errors."""
+
 
 class UserFacingError(Exception):
     """An error whose message is written for users."""
@@ -56,3 +75,10 @@ def counted(number: int, noun: str) -> str:
 def one_line(text: object) -> str:
     """Text of another program as one line: each run of spaces and line breaks becomes one space."""
     return " ".join(str(text).split())
+
+
+def system_error(error: OSError) -> str:
+    """An error of the system with its place and what to do about it."""
+    where = f"{error.filename}: " if error.filename else ""
+    advice = f"; {ADVICE[error.errno]}" if error.errno in ADVICE else ""
+    return f"{where}{error.strerror or error}{advice}"

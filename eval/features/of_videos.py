@@ -28,6 +28,7 @@ from shardify.catalogs.folder import FlatConfig, FolderConfig
 from shardify.catalogs.scanning import scan_files
 from shardify.errors import UsageError
 from shardify.frames.ffmpeg_command import FramesConfig
+from shardify.inspection.summary import sample_paths
 from shardify.shards.format import MANIFEST_NAME, REJECTED_NAME
 from shardify.storage import open_store
 from shardify.storage.locations import is_url, split_location
@@ -120,8 +121,11 @@ def _samples(
         for line in rejected:
             say(f"{line['path']}: left out, {line['reason']}")
         samples = open_samples(folder, None, data)
-        paths = {video.key: video.path for video in read_catalog(source).videos}  # videos in archives are not listed
-        yield replace(samples, keys=tuple(paths.get(key, key) for key in samples.keys)), len(rejected)
+        catalog = read_catalog(source)
+        paths = {video.key: video.path for video in catalog.videos}
+        if catalog.archived:  # which videos they hold is known only from the shards
+            paths = dict(zip(samples.keys, sample_paths(samples.shard_set.store), strict=True))
+        yield replace(samples, keys=tuple(paths[key] for key in samples.keys)), len(rejected)
 
 
 def is_dataset(source: str) -> bool:

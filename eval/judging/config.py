@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from shardify.config import StrictModel
-from shardify.storage.locations import Location, is_url, join_location, split_location
+from shardify.storage.locations import HomeExpanded, Location, is_url, join_location, split_location
 from stream_train.data.config import DataConfig, IndexedReaderConfig
 from stream_train.networks.config import NetworkConfig
 from stream_train.training.config import OptimizerConfig, RunConfig, TrainConfig
@@ -109,7 +109,7 @@ WeightsConfig = Annotated[
 class JudgingConfig(RunConfig):
     """The config keys that all evaluations share: data, networks, and how results are computed."""
 
-    test_shards: str | None = None
+    test_shards: HomeExpanded | None = None
     """The data set of the test splits, if it differs from `shards`; it must have the same classes."""
     splits: tuple[SplitPair, ...] = (SplitPair(train="train1", test="test1"),)
     """Pairs of splits to train and test on, one after the other; `[1, 2]` is short for train1/test1, train2/test2."""

@@ -11,6 +11,7 @@ writes the manifest at its end. Only if both are killed can a wrong manifest rem
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import click
@@ -39,6 +40,7 @@ from shardify.errors import UnfinishedError, UsageError, WorkError
 from shardify.process import usable_cores
 from shardify.shards.format import MANIFEST_NAME, MISSING_NAME, REJECTED_NAME
 from shardify.storage import open_store
+from shardify.storage.locations import is_url
 from shardify.storage.lock import locked
 from shardify.storage.store import Store
 
@@ -77,6 +79,7 @@ def build_part(
 def _build(config: BuildConfig, part: Part | None, retry_failed: bool, engine: Engine) -> BuildSummary | PartSummary:
     if engine == "ray":
         config = config.with_absolute_paths()
+    _require_apart(config)
     catalog = read_catalog(config.source)
     plan = () if catalog.archived else make_plan(catalog, config.videos_per_shard, config.seed)
     windows = plan_windows(catalog.archived.archives, config.source.archives_per_window) if catalog.archived else ()
@@ -121,6 +124,26 @@ def _build(config: BuildConfig, part: Part | None, retry_failed: bool, engine: E
         seconds=progress.seconds if work.num_tasks else 0.0,
         frames=progress.num_frames,
     )
+
+
+def _require_apart(config: BuildConfig) -> None:
+    """Raises UsageError if the shards would lie among the videos, where the next scan would find them.
+
+    A hidden folder is never scanned.
+    """
+    videos, out = config.source.videos, config.out
+    if is_url(videos) or is_url(out):
+        below = f"{out.rstrip('/')}/".startswith(f"{videos.rstrip('/')}/")
+        parts = out[len(videos) :].split("/")
+    else:
+        folder, target = Path(videos).resolve(), Path(out).resolve()
+        below = target.is_relative_to(folder)
+        parts = list(target.relative_to(folder).parts) if below else []
+    if below and not any(part.startswith(".") for part in parts):
+        raise UsageError(
+            f"out = {out} lies in source.videos = {videos}, so shards and videos would be mixed; give another folder "
+            "with --set out=..."
+        )
 
 
 def _run(config: BuildConfig, catalog: Catalog, store: Store, work: Work, engine: Engine) -> BuildProgress:

@@ -14,6 +14,7 @@ from pydantic import Field
 from shardify.config import StrictModel
 from shardify.errors import UsageError
 from shardify.frames.ffmpeg_log import LOG_LEVEL
+from shardify.storage.locations import HomeExpanded
 
 _OLDEST_FFMPEG = (5, 1)
 """First release with -fps_mode."""
@@ -38,7 +39,7 @@ class FramesConfig(StrictModel):
     """Larger pictures (with the decoder's padding) are rejected: a damaged header could demand too much memory."""
     time_limit_seconds: float = Field(default=600.0, gt=0, le=86_400)
     """How long decoding one video may take; at most a day."""
-    ffmpeg: str = "bundled"
+    ffmpeg: HomeExpanded = "bundled"
     """`bundled` (imageio-ffmpeg's binary), `system` (the one on PATH) or the path of a binary."""
 
 

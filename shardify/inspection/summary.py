@@ -111,6 +111,16 @@ def sample_record(store: Store, key: str) -> dict[str, Any]:
     raise UsageError(f"{store.location} has no sample {key!r}{hint}")
 
 
+def sample_paths(store: Store) -> list[str]:
+    """The path of each sample's video below its source, in the order of the shards; for archives: archive/member."""
+    paths: list[str] = []
+    for shard in read_manifest(store).shards:
+        index = read_index(store, shard)
+        records = (read_member(store, shard, index, position, "json") for position in range(len(index)))
+        paths += [json.loads(record)["path"] for record in records]
+    return paths
+
+
 def read_member(store: Store, shard: ShardRecord, index: ShardIndex, position: int, extension: str) -> bytes:
     """A sample's `KEY.cls` or `KEY.json`; both lie between the previous sample and this sample's first frame."""
     start = 0

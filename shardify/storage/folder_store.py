@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -13,6 +14,9 @@ from uuid import uuid4
 from shardify.errors import WorkError
 from shardify.storage.full_disk import full_disk_reported
 from shardify.storage.store import Store
+
+NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""How file systems refuse to sync: shared folders of virtual machines, some SMB and FUSE mounts."""
 
 
 class FolderStore(Store):
@@ -118,10 +122,20 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
+def can_sync(folder: Path) -> bool:
+    """Whether the file system can make sure that a folder's new names are on the disk."""
+    return _sync(folder)
+
+
+def _sync(path: Path) -> bool:
+    """Wait until a file, or a folder's list of names, is on the disk; False if the file system cannot say."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+        return False
     finally:
         os.close(descriptor)
+    return True

@@ -6,6 +6,7 @@ suggests a correction.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -51,9 +52,18 @@ def check_url(url: str) -> str:
     return scheme
 
 
+def expand_home(location: str | Path) -> str:
+    """A leading `~` or `~name` as the home folder; UsageError if there is no such home."""
+    text = os.path.expanduser(str(location))  # noqa: PTH111 - a Path would change URLs
+    if text.startswith("~"):
+        home = text.partition("/")[0]
+        raise UsageError(f"{text}: there is no home folder {home}; for a folder of this name, write ./{text}")
+    return text
+
+
 def check_location(location: str | Path) -> str:
-    """A folder as given, a URL with its scheme in lower case; UsageError for an unsupported or misspelt URL."""
-    text = str(location)
+    """A folder without `~`, a URL with its scheme in lower case; UsageError for an unsupported or misspelt URL."""
+    text = expand_home(location)
     if is_url(text):
         scheme = check_url(text)
         return scheme + text[len(scheme) :]
@@ -123,6 +133,8 @@ def _checked(check: Callable[[str], str]) -> Callable[[object], str]:
     return checked
 
 
+HomeExpanded = Annotated[str, BeforeValidator(_checked(expand_home))]
+"""A config key that may name other things than locations too, such as a program or a pattern of tars."""
 Location = Annotated[str, BeforeValidator(_checked(check_location))]
 """A config key that names a local folder, or a location in an object store."""
 WritableLocation = Annotated[str, BeforeValidator(_checked(check_writable))]

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 import click
 
 from shardify.errors import WorkError, one_line
-from shardify.storage.folder_store import FolderStore
+from shardify.storage.folder_store import FolderStore, can_sync
 from shardify.storage.store import Store
 
 LOCK_NAME = ".lock"
@@ -45,6 +45,12 @@ def locked(store: Store, *, doing: str, together: bool = False) -> Iterator[None
             click.echo(
                 f"{store.location}: its file system has no locks ({error.strerror}); start only one process that is "
                 f"{doing} there",
+                err=True,
+            )
+        if not can_sync(store.path):
+            click.echo(
+                f"warning: {store.location}: its file system cannot sync folders; if the machine fails, check "
+                "the newest files there",
                 err=True,
             )
         with suppress(OSError):  # a full disk

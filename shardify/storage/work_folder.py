@@ -39,7 +39,7 @@ class WorkFolder:
         self.location = check_location(location)
         self._last = last
         self._store = ObjectStore(self.location) if is_url(location) else None
-        self._path = None if self._store else Path(location)
+        self._path = None if self._store else Path(self.location)
         self._published: dict[str, _Stamp] = {}
 
     @property
@@ -171,7 +171,7 @@ def require_writable(location: str | Path) -> None:
         store.write(name, b"")
         store.delete(name)
         return
-    path = Path(location).absolute()
+    path = Path(checked).absolute()
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         reason = "is read-only" if existing.is_dir() else "is a file"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -12,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from shardify.arrays import FloatArray, ImageArray
+from shardify.errors import ADVICE, WorkError
 from stream_train.data.clips import ClipView, shown_frames
 from stream_train.data.plans import ClipPlan
 
@@ -78,6 +82,11 @@ class Batch:
         """Called by the DataLoader."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    def share(self) -> Batch:
+        """Move to shared memory, for another process. Raises WorkError if that is too small."""
+        with shared_memory_reported():
+            return self._map(lambda tensor: tensor.share_memory_())  # type: ignore[no-untyped-call]
+
     def part(self, start: int, stop: int) -> Batch:
         """The clips from `start` up to `stop`."""
         return self._map(lambda tensor: tensor[start:stop])
@@ -91,6 +100,24 @@ class Batch:
         changed = {name: function(tensor) for name, tensor in self.tensors()}
         targets = {name: changed.pop(name) for name in self.targets}
         return replace(self, targets=targets, **changed)
+
+
+@contextmanager
+def shared_memory_reported() -> Iterator[None]:
+    """Turn torch's error for memory that cannot be shared into a WorkError."""
+    try:
+        yield
+    except RuntimeError as error:
+        match = re.search(r"shared memory.*: (.*) \((\d+)\)$", str(error))
+        if match is None:
+            raise
+        advice = ADVICE.get(int(match[2]), "")
+        if int(match[2]) == errno.ENOSPC:
+            advice = (
+                "enlarge /dev/shm (Docker: --shm-size=8g; Kubernetes: an emptyDir of medium Memory), or lower "
+                "data.num_workers (0 needs none) or data.prefetch_batches"
+            )
+        raise WorkError(f"a loader process cannot share its batches in /dev/shm: {match[1]}; {advice}") from None
 
 
 class BatchBuilder:
@@ -157,5 +184,6 @@ def _empty_frames(shape: tuple[int, ...]) -> Tensor:
     """Uint8 memory for frames. A worker allocates shared memory, as torch's own collate does, to save a copy."""
     if get_worker_info() is None:
         return torch.from_numpy(np.empty(shape, dtype=np.uint8))  # numpy asks for huge pages
-    storage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]  # noqa: SLF001
+    with shared_memory_reported():
+        storage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]  # noqa: SLF001
     return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)

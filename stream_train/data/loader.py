@@ -15,7 +15,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from torch.utils.data import Dataset
 
 from shardify.arrays import IntArray
-from shardify.errors import UserFacingError
+from shardify.errors import UserFacingError, WorkError, system_error
 from stream_train.data.batch import Batch, BatchBuilder
 from stream_train.data.clips import centre_view, decode_clips, draw_views
 from stream_train.data.config import DataConfig
@@ -87,11 +87,11 @@ class VideoClips(Dataset[WorkerResult]):
     def __getitem__(self, request: BatchRequest) -> WorkerResult:
         try:
             return worker_result(self._load(request))
-        except UserFacingError as error:
+        except (UserFacingError, OSError) as error:
             if self._prefetcher is not None:
                 self._prefetcher[1].close()  # do not wait for other samples
             self._prefetcher = None
-            return worker_result(error)
+            return worker_result(WorkError(system_error(error)) if isinstance(error, OSError) else error)
 
     def _load(self, request: BatchRequest) -> Batch:
         stored = self.shard_set.geometry

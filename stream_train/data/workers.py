@@ -9,6 +9,7 @@ import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.util
 import os
+import resource
 import signal
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,11 +21,16 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from shardify.errors import UserFacingError, WorkError, one_line
+from shardify.errors import UsageError, UserFacingError, WorkError, one_line
 from shardify.process import SIGNALS, end_with_parent, outlive_stop_signals, start_resource_tracker
 from shardify.storage.traffic import Traffic, count, take
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
+
+FILES_PER_BATCH = 12
+"""Each tensor of a batch that waits is an open file."""
+OTHER_OPEN_FILES = 128
+"""Of a process: its programs' files, its pipes, the shards it reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +48,10 @@ class WorkerResult:
 
 
 def worker_result(item: Batch | UserFacingError) -> WorkerResult:
-    """An item, with this worker's traffic."""
-    return WorkerResult(item=item) if get_worker_info() is None else WorkerResult(item=item, traffic=take())
+    """An item, with this worker's traffic; a batch in shared memory, where torch's queue would fail in silence."""
+    if get_worker_info() is None:
+        return WorkerResult(item=item)
+    return WorkerResult(item=item.share() if isinstance(item, Batch) else item, traffic=take())
 
 
 def load_batches(
@@ -57,6 +65,7 @@ def load_batches(
     """
     num_workers = config.workers_of_rank
     if num_workers:
+        _allow_open_files(OTHER_OPEN_FILES + FILES_PER_BATCH * num_workers * config.prefetch_batches)
         multiprocessing.util.get_temp_dir()  # shared with workers: a killed one would leave its own behind
     if is_remote and num_workers:
         _start_fork_server()
@@ -95,6 +104,22 @@ def batches_of(loader: Iterable[WorkerResult]) -> Iterator[Batch]:
         f"a loader process died ({reason}); out of memory or shared memory? Lower data.num_workers or "
         "data.prefetch_batches, and run the same command again to continue"
     )
+
+
+def _allow_open_files(needed: int) -> None:
+    """Raise this process's limit of open files, if it is lower; with too few, torch's queues hang.
+
+    Raises UsageError if the system does not allow that many.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise UsageError(
+            f"at most {hard} open files are allowed here, but the loader processes need {needed}; raise the limit "
+            f"(ulimit -n {needed}), or lower data.num_workers or data.prefetch_batches"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _begin(loader: Iterable[WorkerResult]) -> Iterator[WorkerResult]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from shardify.config import StrictModel
-from shardify.storage.locations import Location, WritableLocation
+from shardify.storage.locations import HomeExpanded, Location, WritableLocation
 from stream_train.data.config import DataConfig
 from stream_train.networks.config import NetworkConfig
 from stream_train.tasks.config import TaskConfig, TransformationsConfig
@@ -84,7 +84,7 @@ class ValidationConfig(StrictModel):
 class RunConfig(StrictModel):
     """The keys that training runs and evaluations share: location of data and results, and how to compute."""
 
-    shards: str
+    shards: HomeExpanded
     """The data set: the folder or URL that `shardify build` wrote."""
     out: WritableLocation
     """Folder, or URL such as s3://bucket/run, for all results; the same command continues there."""
@@ -100,13 +100,6 @@ class RunConfig(StrictModel):
     log_every_steps: PositiveInt = 20
     """Steps in each line of metrics.jsonl."""
     checkpoint: CheckpointConfig = CheckpointConfig()
-
-    @field_validator("shards")
-    @classmethod
-    def _not_empty(cls, shards: str) -> str:
-        if not shards.strip():
-            raise ValueError("give the folder that holds the data set's manifest.json")
-        return shards
 
     def run_keys(self) -> dict[str, Any]:
         """The values of all these keys."""

@@ -37,6 +37,8 @@ DEMO = [".venv/bin/temporal-ssl", "demo"]
 DATASETS = ("demo", "ucf101", "hmdb51", "kinetics400", "kinetics600", "kinetics700", "folder", "flat", "csv")
 VARIABLES = re.findall(r"^#: ([A-Z]+)", MAKEFILE, flags=re.MULTILINE)
 
+KEYS = ("out", "shards", "source.videos", "source.lists", "networks.pretrained.path")
+
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
@@ -140,6 +142,15 @@ def test_every_documented_variable_changes_the_targets_it_names(variable: str, c
 # What the stages run
 
 
+def test_any_path_reaches_the_command_as_it_is_given(checkout: Path) -> None:
+    odd = """/my "runs"/it's #2, $HOME $(OUT) `x`; y/configs/shards/demo.yaml"""
+    paths = ("OUT", "VIDEOS", "LISTS", "SHARDS", "CHECKPOINT", "CONFIG", "RUN")
+    given = [f"{name}={odd}" for name in paths]
+    for target, times in {"shards": 4, "pretrain": 3, "transfer": 4, "features": 3, "verify": 1, "report": 2}.items():
+        (command,) = commands(target, *given, cwd=checkout)
+        assert sum(word in (odd, *(f"{key}={odd}" for key in KEYS)) for word in command) == times, command
+
+
 def test_stages_work_on_the_demo_without_any_variable(checkout: Path) -> None:
     synthetic = [".venv/bin/python", "-m", "shardify", "synthetic", "configs/shards/synthetic_demo.yaml"]
     build = [".venv/bin/python", "-m", "shardify", "build", "configs/shards/demo.yaml"]
@@ -158,7 +169,7 @@ def test_pretrain_builds_the_demo_shards_only_where_they_are_absent(checkout: Pa
 
 
 def test_values_reach_the_command_whole() -> None:
-    words = ["VIDEOS=/Bob's  own", "OUT=$$HOME, too", "SEED=7", "SET=seed=8 task.sampling.motions=[random,warp]"]
+    words = ["VIDEOS=/Bob's  own", "OUT=$HOME, too", "SEED=7", "SET=seed=8 task.sampling.motions=[random,warp]"]
     (build,) = commands("shards", "DATASET=ucf101", *words)
     given = ["source.videos=/Bob's  own", "out=$HOME, too", "seed=7", "seed=8", "task.sampling.motions=[random,warp]"]
     assert sorted(overrides(build)) == sorted(given)

@@ -46,6 +46,13 @@ def test_overrides_are_yaml_values_applied_in_order(path: Path) -> None:
     assert dog == Dog(kind="dog", tricks=("sit",))
 
 
+@pytest.mark.parametrize("text", ["/my runs #2/a", "a: b", "a:", "it's", 'say "hi"', "$HOME", "50%", "a, [b]"])
+def test_plain_text_stays_as_it_is(path: Path, text: str) -> None:
+    assert load_config(House, path, [f"address={text} "]).address == text
+    quoted = "'" + text.replace("'", "''") + "'"
+    assert load_config(House, path, [f"address={quoted}"]).address == text
+
+
 def test_a_section_without_a_kind_has_the_default_kind(tmp_path: Path) -> None:
     path = tmp_path / "house.yaml"
     path.write_text("address: here\n")

@@ -17,7 +17,7 @@ from helpers_shards import NUM_VIDEOS, build_values
 
 from shardify.cli import main
 from shardify.command import CommandGroup
-from shardify.errors import UsageError, WorkError
+from shardify.errors import ADVICE, UsageError, WorkError
 
 
 @pytest.fixture
@@ -214,8 +214,8 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error(config: Path, tmp_path: P
         (UsageError("two\n  lines"), 2, "error: two lines"),
         (WorkError("it failed"), 1, "error: it failed"),
         (KeyboardInterrupt(), 130, "interrupted; the same command goes on from what is saved"),
-        (OSError(errno.ENOSPC, "No space left on device", "/data/x"), 1, "error: /data/x: No space left on device"),
-        (PermissionError(errno.EACCES, "Permission denied"), 1, "error: Permission denied"),
+        (OSError(errno.EDOM, "Out of domain"), 1, "error: Out of domain"),
+        *((OSError(code, "No", "/x"), 1, f"error: /x: No; {advice}") for code, advice in ADVICE.items()),
     ],
 )
 def test_errors_end_with_one_line_and_their_exit_code(error: BaseException, exit_code: int, line: str) -> None:

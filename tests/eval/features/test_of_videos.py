@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -271,6 +272,17 @@ def test_kept_shards_are_made_once(
     assert contents(kept) == before
     assert features(kept, world[1], tmp_path / "z.npz").exit_code == 0  # as the data set that they are
     assert np.array_equal(read_vectors(tmp_path / "z.npz").values, read_vectors(tmp_path / "x.npz").values)
+
+
+def test_videos_in_archives_have_their_paths_as_names(world: tuple[Path, Path], videos: Path, tmp_path: Path) -> None:
+    _, run = world
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        with tarfile.open(tmp_path / "in" / f"{name}.tar", "w") as tar:
+            tar.add(videos / "walk" / "one.avi", "deep/one (1).avi")
+    result = features(tmp_path / "in", run, tmp_path / "x.npz")
+    assert result.exit_code == 0, result.output
+    assert sorted(read_npz(tmp_path / "x.npz")["names"].tolist()) == [f"{n}.tar/deep/one (1).avi" for n in ("a", "b")]
 
 
 def test_kept_shards_of_other_videos_are_not_taken(world: tuple[Path, Path], videos: Path, tmp_path: Path) -> None:

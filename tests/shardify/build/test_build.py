@@ -21,8 +21,10 @@ import shardify.build.description
 import shardify.build.run
 import shardify.build.shard_writer
 import shardify.catalogs
+from shardify.build.config import BuildConfig
 from shardify.build.run import build
 from shardify.build.summary import group_reasons
+from shardify.catalogs.folder import FlatConfig
 from shardify.errors import UsageError, WorkError
 from shardify.frames.decoding import Frames, VideoError, decode_video
 from shardify.shards.format import shard_name
@@ -270,6 +272,22 @@ def test_shards_of_unknown_origin_are_not_touched(source: Path, tmp_path: Path) 
     with pytest.raises(UsageError, match=r"holds shard-000000.tar but no build\.json"):
         build(build_config(source, tmp_path))
     assert contents(tmp_path) == {"shard-000000.tar": b"someone else's"}
+
+
+@pytest.mark.parametrize("place", ["", "shards", "../linked/deep/shards"])
+def test_shards_among_the_videos_are_refused(source: Path, tmp_path: Path, place: str) -> None:
+    """At once: the first build would do, and the second would take the shards for archives of videos."""
+    videos = Path(shutil.copytree(source / "videos", tmp_path / "videos"))
+    (tmp_path / "linked").symlink_to(videos)
+    with pytest.raises(UsageError, match=r"out = .* lies in source\.videos = .*videos"):
+        build(BuildConfig(source=FlatConfig(kind="flat", videos=str(videos)), out=str(videos / place), workers=1))
+    assert len(list(videos.rglob("*"))) == len(list((source / "videos").rglob("*"))), "nothing was written"
+
+
+def test_a_hidden_folder_among_the_videos_is_never_scanned(tmp_path: Path) -> None:
+    make_video(tmp_path / "one.avi", 16)
+    config = BuildConfig(source=FlatConfig(kind="flat", videos=str(tmp_path)), out=str(tmp_path / ".shards"), workers=1)
+    assert build(config).num_videos == build(config).num_videos == 1
 
 
 def test_damaged_description_is_a_work_error(source: Path, copy: Path) -> None:

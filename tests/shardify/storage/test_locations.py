@@ -76,3 +76,13 @@ def test_configs_name_the_key(key: str, value: str, words: str) -> None:
 def test_configs_hold_the_usual_form() -> None:
     locations = validate_config(Locations, {"anywhere": "HTTPS://host/X", "written": "AZ://c/X", "here": "x/y"}, "file")
     assert locations == Locations(anywhere="https://host/X", written="az://c/X", here=Path("x/y"))
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    locations = validate_config(Locations, {"anywhere": "~", "written": "~/a/~b", "here": "~/x"}, "file")
+    assert locations == Locations(anywhere="/home/me", written="/home/me/a/~b", here=Path("/home/me/x"))
+    with pytest.raises(
+        UsageError, match=r"written = '~nobody-here/x': there is no home folder ~nobody-here; .*\./~nob"
+    ):
+        validate_config(Locations, {"anywhere": "x", "written": "~nobody-here/x", "here": "x"}, "file")

@@ -13,7 +13,7 @@ import pytest
 
 from shardify.errors import UsageError, WorkError
 from shardify.storage import open_store
-from shardify.storage.folder_store import FolderStore, whole_file
+from shardify.storage.folder_store import NO_SYNC, FolderStore, whole_file
 from shardify.storage.lock import locked, this_process
 
 
@@ -102,6 +102,30 @@ def test_a_lock_keeps_a_second_writer_out_and_deletes_leftovers(tmp_path: Path) 
     assert not leftover.exists()
     with locked(store, doing="building"):
         pass
+
+
+@pytest.mark.parametrize("code", NO_SYNC)
+def test_a_file_system_that_cannot_sync_is_reported_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int
+) -> None:
+    def no_sync(_: int) -> None:
+        raise OSError(code, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", no_sync)
+    with locked(FolderStore(tmp_path), doing="building"):
+        FolderStore(tmp_path).write("a", b"1")
+        assert FolderStore(tmp_path).create("b", b"2")
+    assert (tmp_path / "a").read_bytes() + (tmp_path / "b").read_bytes() == b"12"
+    assert capsys.readouterr().err.count(f"{tmp_path}: its file system cannot sync") == 1
+
+
+def test_a_disk_that_fails_to_sync_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        FolderStore(tmp_path).write("a", b"1")
 
 
 def test_a_file_system_without_locks_is_reported(

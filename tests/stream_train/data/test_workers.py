@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from shardify.errors import DamageError, WorkError
+from shardify.errors import DamageError, UsageError, WorkError
 from shardify.storage.traffic import Traffic, take
-from stream_train.data.batch import Batch
-from stream_train.data.workers import WorkerResult, batches_of
+from stream_train.data.batch import Batch, shared_memory_reported
+from stream_train.data.config import DataConfig
+from stream_train.data.workers import WorkerResult, batches_of, load_batches
 
 BATCH = cast(Batch, object())
 
@@ -69,3 +71,52 @@ def test_what_workers_moved_is_counted_here() -> None:
     moved = (Traffic(bytes_read=5), Traffic(bytes_read=2, refetches=1))
     assert len(list(batches_of(results(*(WorkerResult(item=BATCH, traffic=traffic) for traffic in moved))))) == 2
     assert take() == Traffic(bytes_read=7, refetches=1)
+
+
+def limit_open_files(monkeypatch: pytest.MonkeyPatch, soft: int, hard: int) -> list[tuple[int, int]]:
+    """Pretend these limits; returns what is set later."""
+    changes: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: changes.append(limits))
+    return changes
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "changes"),
+    [(1024, 1024, []), (32, 1024, [(176, 1024)]), (32, resource.RLIM_INFINITY, [(176, resource.RLIM_INFINITY)])],
+)
+def test_the_limit_of_open_files_is_raised_where_workers_need_it(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, changes: list[tuple[int, int]]
+) -> None:
+    set_later = limit_open_files(monkeypatch, soft, hard)
+    assert next(load_batches(cast(Any, [WorkerResult(item=BATCH)]), [0], DataConfig(num_workers=0), is_remote=False))
+    assert set_later == [], "without workers, nothing waits"
+    batches = load_batches(cast(Any, []), [], DataConfig(num_workers=2), is_remote=False)
+    assert list(batches) == []
+    assert set_later == changes
+
+
+def test_too_few_open_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_open_files(monkeypatch, 32, 64)
+    with pytest.raises(UsageError, match=r"at most 64 open files .* need 176; .*ulimit -n 176"):
+        next(load_batches(cast(Any, []), [], DataConfig(num_workers=2), is_remote=False))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)",
+            "/dev/shm.*--shm-size",
+        ),
+        ("unable to open shared memory object </torch_1> in read-write mode: Too many open files (24)", "ulimit -n"),
+    ],
+)
+def test_memory_that_cannot_be_shared_is_one_line(text: str, words: str) -> None:
+    with pytest.raises(WorkError, match=words), shared_memory_reported():
+        raise RuntimeError(text)
+
+
+def test_other_errors_of_torch_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="CUDA"), shared_memory_reported():
+        raise RuntimeError("CUDA error: out of memory")
