@@ -129,6 +129,7 @@ def settled(description: BuildDescription, packed: PackedWindows, records: Seque
             left_out=merged((*seen.left_out, *packed.not_taken)),
             empty_classes=tuple(name for i, name in enumerate(description.classes) if i not in labels),
             num_classes=len(description.classes),
+            notes=seen.notes,
         )
     return replace(description, num_videos=num_videos, num_shards=len(records), missing=packed.missing, seen=seen)
 

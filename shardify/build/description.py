@@ -52,7 +52,8 @@ class BuildDescription:
         return "windows of archives" if self.archives else "shards"
 
     def to_json(self) -> bytes:
-        return dump_json({"format_version": FORMAT_VERSION, **asdict(self)}, indent=1)
+        missing = [video.to_dict() for video in self.missing]
+        return dump_json({"format_version": FORMAT_VERSION, **asdict(self), "missing": missing}, indent=1)
 
     @classmethod
     def from_json(cls, data: bytes, origin: str = DESCRIPTION_NAME) -> BuildDescription:
@@ -62,7 +63,7 @@ class BuildDescription:
             version = values.pop("format_version")
             if version != FORMAT_VERSION:
                 raise WorkError(f"{origin} has format version {version}, this program reads {FORMAT_VERSION}")
-            missing = tuple(Missing(name=line["name"], splits=tuple(line["splits"])) for line in values.pop("missing"))
+            missing = tuple(Missing(**line | {"splits": tuple(line["splits"])}) for line in values.pop("missing"))
             classes, splits = tuple(values.pop("classes")), tuple(values.pop("splits"))
             archives = tuple(tuple(paths) for paths in values.pop("archives", ()))
             seen = Seen.from_json(said) if (said := values.pop("seen", None)) else None
@@ -153,7 +154,7 @@ def manifest_of(description: BuildDescription, records: Iterable[ShardRecord]) -
 def final_objects(description: BuildDescription, records: Sequence[ShardRecord]) -> dict[str, bytes]:
     """The last objects of a build, when every shard has its record: name -> bytes, the manifest last."""
     rejected = [dump_json({"shard": record.number, **asdict(line)}) for record in records for line in record.rejected]
-    missing = [dump_json(asdict(line)) for line in description.missing]
+    missing = [dump_json(line.to_dict()) for line in description.missing]
     return {
         REJECTED_NAME: b"".join(rejected),
         MISSING_NAME: b"".join(missing),

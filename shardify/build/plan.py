@@ -70,7 +70,7 @@ def plan_sha256(plan: tuple[PlannedShard, ...]) -> str:
     """Identity of a plan; any change of a key, path, label, split or position changes it."""
     digest = hashlib.sha256()
     for shard in plan:
-        videos = [[video.key, video.path, video.label] for video in shard.videos]
+        videos = [[video.key, video.path, video.label, *video.copies] for video in shard.videos]
         digest.update(dump_json([shard.number, shard.splits, videos]))
     return digest.hexdigest()
 

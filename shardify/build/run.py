@@ -240,7 +240,7 @@ def settle_description(store: Store, description: BuildDescription) -> None:
             f"{store.location} was built differently: {'; '.join(differences(earlier, description))}; "
             "build into another folder (--set out=...) or delete this one"
         )
-    if earlier.seen != description.seen:
+    if earlier.to_json() != description.to_json():
         store.write(DESCRIPTION_NAME, description.to_json())
 
 

@@ -12,7 +12,7 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -66,10 +66,22 @@ class ShardTask(Recipe):
             OpenShard(self, store, shard.number, shard.splits) as open_shard,
         ):
             for video, source in zip(shard.videos, sources, strict=True):
-                report(open_shard.add(video, decode_source(source, self)))
+                report(open_shard.add(*self._decode(video, source)))
             record = open_shard.put()
         write_record(store, record)
         return record
+
+    def _decode(self, video: Video, source: Path | MemoryFile | VideoError) -> tuple[Video, Frames | VideoError]:
+        """The first file of a video that is whole, else the one with the most frames."""
+        best = video, decode_source(source, self)
+        for path in video.copies:
+            if _is_whole(best[1]):
+                break
+            with closing(open_videos(self.root, [path])) as copies:
+                result = decode_source(next(copies), self)
+            if _num_frames(result) > _num_frames(best[1]):
+                best = replace(video, path=path), result
+        return best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +115,14 @@ def decode_source(source: Path | MemoryFile | VideoError, recipe: Recipe) -> Fra
         reason = f"{len(frames.jpegs)} {noun}, but min_frames is {recipe.min_frames}"
         return VideoError(status="rejected", reason=reason, ffmpeg="; ".join(frames.warnings))
     return frames
+
+
+def _num_frames(result: Frames | VideoError) -> int:
+    return len(result.jpegs) if isinstance(result, Frames) else 0
+
+
+def _is_whole(result: Frames | VideoError) -> bool:
+    return isinstance(result, Frames) and not result.is_short
 
 
 class OpenShard:

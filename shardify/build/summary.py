@@ -11,6 +11,7 @@ from typing import Any
 from shardify.build.config import BuildConfig
 from shardify.build.progress import format_seconds
 from shardify.build.work import Built
+from shardify.catalogs.base import Missing
 from shardify.catalogs.reasons import num_videos
 from shardify.errors import counted
 from shardify.shards.format import MISSING_NAME, REJECTED_NAME
@@ -46,6 +47,8 @@ class BuildSummary:
     problems: tuple[str, ...]
     """Shares above their limits; empty for a good build."""
     notes: tuple[str, ...] = ()
+    hint: str = ""
+    """A file that may be a missing video: `PATH for NAME, and 3 more`."""
 
     @property
     def num_rejected(self) -> int:
@@ -68,7 +71,8 @@ class BuildSummary:
         else:
             lines.append("all shards were there already; none was written")
         if self.num_missing:
-            lines.append(f"{counted(self.num_missing, 'listed video')} missing (see {MISSING_NAME})")
+            hint = f"; did you mean {self.hint}?" if self.hint else ""
+            lines.append(f"{counted(self.num_missing, 'listed video')} missing (see {MISSING_NAME}){hint}")
         for reason, count in self.reasons.items():
             lines.append(f"rejected {count}: {reason}")
         if self.num_transient:
@@ -155,7 +159,15 @@ def summarise_build(
         frames_per_second=frames / seconds if seconds else 0.0,
         problems=tuple(problems),
         notes=built.notes,
+        hint=_hint([video for video in description.missing if video.did_you_mean]),
     )
+
+
+def _hint(videos: Sequence[Missing]) -> str:
+    if not videos:
+        return ""
+    more = f", and {len(videos) - 1} more" if videos[1:] else ""
+    return f"{videos[0].did_you_mean} for {videos[0].name}{more}"
 
 
 def _rounded_up(number: int, whole: int) -> float:

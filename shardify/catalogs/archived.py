@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from shardify.catalogs.content import ARCHIVE_SUFFIXES
 from shardify.catalogs.scanning import Found, names_archive
+from shardify.catalogs.words import split_of
 from shardify.errors import UsageError
 from shardify.storage.locations import is_url, split_location
 
@@ -66,16 +67,20 @@ def listed_members(listed: Mapping[str, Listed]) -> MemberRule:
     return find
 
 
-def folder_members(classes: Sequence[str]) -> MemberRule:
-    """The rule for class folders: a member's class is the nearest folder above it that has the name of a class."""
+def folder_members(classes: Sequence[str], splits: Sequence[str] = ()) -> MemberRule:
+    """The rule for class folders: a member's class is the nearest folder above it that has the name of a class.
+
+    If there are splits, its split is the first folder that has the name of one.
+    """
     labels = {name: label for label, name in enumerate(classes)}
 
     def find(path: str, is_video: bool) -> Member | None:
-        if is_video:
-            for folder in reversed(PurePosixPath(path).parts[:-1]):
-                if folder in labels:
-                    return Member(name="", listed=Listed(label=labels[folder], splits=()))
-        return None
+        folders = PurePosixPath(path).parts[:-1]
+        name = next((folder for folder in reversed(folders) if folder in labels), None)
+        if name is None or not is_video:
+            return None
+        split = next((split for folder in folders if (split := split_of(folder)) in splits), None)
+        return Member(name="", listed=Listed(label=labels[name], splits=(split,) if split else ()))
 
     return find
 

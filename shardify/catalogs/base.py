@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from shardify.catalogs.archived import Archive, Listed, MemberRule, find_archives, listed_members
 from shardify.catalogs.keys import make_keys
-from shardify.catalogs.reasons import OTHER_ARCHIVE, UNLISTED, num_videos
+from shardify.catalogs.near_misses import find_near_misses
+from shardify.catalogs.reasons import COPY, OTHER_ARCHIVE, SPARE, UNLISTED, num_videos
 from shardify.catalogs.scanning import Found
 from shardify.config import StrictModel
-from shardify.errors import UsageError
+from shardify.errors import UsageError, counted
 from shardify.shards.seen import LeftOut, Seen, merged, tally
 from shardify.storage.locations import Location, join_location
 
@@ -43,6 +45,8 @@ class Video:
     """Index into Catalog.classes, or NO_LABEL."""
     splits: tuple[str, ...]
     """The splits of the video, in the order of Catalog.splits; may be empty."""
+    copies: tuple[str, ...] = ()
+    """Paths of other files of this video; they are used where the first is broken or not whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,13 @@ class Missing:
 
     name: str
     splits: tuple[str, ...]
+    did_you_mean: str = field(default="", compare=False)
+    """Path of a file that may be this video; blank if there is none."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its line in `missing.jsonl`; a blank hint is left out."""
+        hint = {"did_you_mean": self.did_you_mean} if self.did_you_mean else {}
+        return {"name": self.name, "splits": self.splits, **hint}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +93,8 @@ class Catalog:
     """All split names, e.g. ("train1", "test1", "train2", ...)."""
     left_out: tuple[LeftOut, ...] = ()
     """Everything else that was seen; of archives, what lies beside them."""
+    notes: tuple[str, ...] = ()
+    """Sentences about the source that the user should read."""
 
     @property
     def num_unlisted(self) -> int:
@@ -93,7 +106,11 @@ class Catalog:
         taken = {video.label for video in self.videos}
         empty = tuple(name for label, name in enumerate(self.classes) if label not in taken)
         return Seen(
-            num_taken=len(self.videos), left_out=self.left_out, empty_classes=empty, num_classes=len(self.classes)
+            num_taken=len(self.videos),
+            left_out=self.left_out,
+            empty_classes=empty,
+            num_classes=len(self.classes),
+            notes=self.notes,
         )
 
 
@@ -105,12 +122,13 @@ def make_catalog(
     classes: Sequence[str] = (),
     splits: Sequence[str] = (),
     unlisted: str = UNLISTED,
+    copies: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Catalog:
     """Compare the lists with the folder; :func:`listed_members` finds the members of archives.
 
     `root` is `source.videos`; `listed` are the listed videos by path relative to it, and `found` is what lies there.
     `classes` are in label order, `splits` in the order of the catalog. `unlisted` is the reason why other videos are
-    left out.
+    left out; `copies` are other files of a listed video, by its path.
 
     Raises:
         UsageError: if the folder holds none of the listed videos, or both archives and videos.
@@ -119,12 +137,20 @@ def make_catalog(
     if archived := make_archived_catalog(root, found, rule, listed, classes=classes, splits=splits):
         return archived
     reasons = {**dict.fromkeys(found.videos, unlisted), **found.others}
-    keys = make_keys(path for path in listed if path in reasons)
+    copies = copies or {}
+    reasons |= {path: SPARE for paths in copies.values() for path in paths}
+    missing = [path for path in listed if path not in reasons]
+    free = [path for path in found.videos if path not in listed and reasons[path] != SPARE]
+    near = find_near_misses(listed, missing, free)
+    names = {near.used.get(name, name): name for name in listed if name in reasons or name in near.used}
+    keys = make_keys(names)
     if not keys:
         packed = [path for path, reason in found.others.items() if reason == OTHER_ARCHIVE]
         question = (
             f"Are they in {packed[0]}? Unpack it, or pack it as .tar"
             if packed
+            else f"Did you mean {next(iter(near.hints.values()))}?"
+            if near.hints
             else "Is source.videos the right folder?"
         )
         raise UsageError(
@@ -132,20 +158,43 @@ def make_catalog(
             f"{join_location(root, min(listed))}. {question}"
         )
 
-    def splits_of(path: str) -> tuple[str, ...]:
-        return tuple(name for name in splits if name in listed[path].splits)
+    def splits_of(name: str) -> tuple[str, ...]:
+        return tuple(split for split in splits if split in listed[name].splits)
 
-    videos = [Video(key=key, path=path, label=listed[path].label, splits=splits_of(path)) for path, key in keys.items()]
+    others = ((COPY if path in near.copies else reason, path) for path, reason in reasons.items() if path not in names)
     return Catalog(
         root=str(root),
-        videos=tuple(sorted(videos)),
-        missing=tuple(Missing(name=path, splits=splits_of(path)) for path in sorted(listed) if path not in reasons),
+        videos=tuple(
+            sorted(
+                Video(
+                    key=key,
+                    path=path,
+                    label=listed[names[path]].label,
+                    splits=splits_of(names[path]),
+                    copies=copies.get(path, ()),
+                )
+                for path, key in keys.items()
+            )
+        ),
+        missing=tuple(
+            Missing(name=name, splits=splits_of(name), did_you_mean=near.hints.get(name, ""))
+            for name in sorted(missing)
+            if name not in near.used
+        ),
         classes=tuple(classes),
         splits=tuple(splits),
-        left_out=merged(
-            (*found.left_out, *tally((reason, path) for path, reason in reasons.items() if path not in listed))
-        ),
+        left_out=merged((*found.left_out, *tally(others))),
+        notes=_notes(near.used),
     )
+
+
+def _notes(used: Mapping[str, str]) -> tuple[str, ...]:
+    """What the user should know about files that are used under another name."""
+    if not used:
+        return ()
+    name = min(used)
+    count = counted(len(used), "listed video")
+    return (f"{count} found under nearly the same name (case, ending, folders above ...): {name} is {used[name]}",)
 
 
 def make_archived_catalog(

@@ -5,8 +5,9 @@
     dogs/0007.mp4,dog,train;small
 
 `label` and `split` may be absent or blank; semicolons separate several splits. All labels are whole numbers, or all are
-names. A number is also its own class name; -1 means no label. Names are numbered in alphabetical order, or in the order
-of `label_map`.
+names. A number is also its own class name; -1 means no label, and 7.0 is 7 (pandas writes it so beside blank cells).
+Names are numbered in alphabetical order, or in the order of `label_map`; names that differ only in spaces and
+underscores are one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from shardify.catalogs.archived import Listed
 from shardify.catalogs.base import Catalog, VideosConfig, make_catalog
 from shardify.catalogs.files import Row, read_csv, read_label_map
 from shardify.catalogs.scanning import scan_files
+from shardify.catalogs.words import one_spelling
 from shardify.errors import UsageError
 from shardify.shards.format import NO_LABEL
 from shardify.storage.locations import Location
@@ -89,10 +91,11 @@ def _number_classes(config: CSVConfig, names: Mapping[str, int]) -> tuple[tuple[
     """Class names by label, and the label of each name in the list; `names` gives each name's first line."""
     if config.label_map is not None:
         classes = read_label_map(config.label_map)
+        spelling = one_spelling(names, classes)
         for name, line in names.items():
-            if name not in classes:
+            if spelling[name] not in classes:
                 raise UsageError(f"{config.lists} line {line}: label {name!r} is not in {config.label_map}")
-    elif numerals := [name for name in names if re.fullmatch(r"-?\d+", name, re.ASCII)]:
+    elif numerals := [name for name in names if re.fullmatch(r"-?\d+(\.0*)?", name, re.ASCII)]:
         for name, line in names.items():
             if name not in numerals:
                 raise UsageError(
@@ -102,12 +105,14 @@ def _number_classes(config: CSVConfig, names: Mapping[str, int]) -> tuple[tuple[
         numbers = {name: _parse_number(config.lists, name, names[name]) for name in numerals}
         return tuple(str(number) for number in range(max(numbers.values()) + 1)), numbers
     else:
-        classes = tuple(sorted(names))
-    return classes, {name: label for label, name in enumerate(classes)}
+        spelling = one_spelling(names)
+        classes = tuple(sorted(set(spelling.values())))
+    labels = {name: label for label, name in enumerate(classes)}
+    return classes, {name: labels[spelling[name]] for name in names}
 
 
 def _parse_number(file: str, name: str, line: int) -> int:
-    number = int(name[:20])  # longer numbers are too large anyway
+    number = int(name.partition(".")[0][:20])  # longer numbers are too large anyway
     if not NO_LABEL <= number <= _MAX_NUMBER:
         raise UsageError(
             f"{file} line {line}: label {name[:20]}; numeric labels go from 0 to {_MAX_NUMBER}, -1 or blank is none"

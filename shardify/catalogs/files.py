@@ -36,6 +36,14 @@ class Row:
     """Cell by column name, without surrounding whitespace."""
 
 
+class NoColumnError(UsageError):
+    """A CSV file lacks columns, so it may be another kind of list."""
+
+    def __init__(self, text: str, *, columns: str) -> None:
+        super().__init__(text)
+        self.columns = columns
+
+
 def list_names(folder: str) -> list[str]:
     """Sorted names of the files directly in `source.lists`, a folder or URL; UsageError if there is no such folder."""
     if not is_url(folder) and not Path(folder).is_dir():
@@ -61,16 +69,18 @@ def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -
     """The rows of a CSV list with a header line, local or at a URL.
 
     `required` columns need a value in every row; `optional` ones may be absent or blank, and are then "". Other columns
-    are ignored. Raises UsageError if the file cannot be read, lacks a column or any row, or a row is malformed.
+    are ignored. Raises NoColumnError if the file lacks a column, UsageError if it cannot be read or lacks any row, or
+    a row is malformed.
     """
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         lacking = [name for name in required if name not in header]
         if lacking:
-            raise UsageError(
+            raise NoColumnError(
                 f"{path}: no column {', '.join(lacking)} in its first line {','.join(header)!r}; "
-                f"required: {', '.join(required)}" + (f"; optional: {', '.join(optional)}" if optional else "")
+                f"required: {', '.join(required)}" + (f"; optional: {', '.join(optional)}" if optional else ""),
+                columns=", ".join(lacking),
             )
         is_empty = True
         for cells in reader:

@@ -1,20 +1,24 @@
 """Videos without lists: a folder per class, or just a folder.
 
 `folder`: the first folder of a video's path is its class (deeper folders are searched too); classes are numbered in
-alphabetical order, or in the order of `label_map`. `flat`: every video at any depth, no labels. Neither kind has
-splits; use a `csv` source for splits.
+alphabetical order, or in the order of `label_map`. If all first folders are called train, val, test or the like, and
+hold folders, they are splits, and the classes lie below them. `flat`: every video at any depth, no labels or splits. A
+`csv` source gives other splits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Literal
 
-from shardify.catalogs.archived import Listed, Member, folder_members
+from shardify.catalogs.archived import Listed, Member, folder_members, folder_of
 from shardify.catalogs.base import Catalog, VideosConfig, make_archived_catalog, make_catalog
 from shardify.catalogs.content import ARCHIVE_SUFFIXES
 from shardify.catalogs.files import read_label_map
 from shardify.catalogs.reasons import NO_CLASS
 from shardify.catalogs.scanning import Found, scan_files
+from shardify.catalogs.words import one_spelling, ordered_splits, split_of
 from shardify.errors import UsageError
 from shardify.shards.format import NO_LABEL
 from shardify.storage.locations import Location
@@ -43,7 +47,9 @@ def read_folder(config: FolderConfig) -> Catalog:
     """
     found = scan_files(config.videos)
     classes = () if config.label_map is None else read_label_map(config.label_map)
-    archived = make_archived_catalog(config.videos, found, folder_members(classes), classes=classes)
+    splits = _splits_of([folder_of(path).split("/") for path in found.archives])
+    rule = folder_members(classes, splits)
+    archived = make_archived_catalog(config.videos, found, rule, classes=classes, splits=splits)
     if archived is not None:
         if config.label_map is None:
             raise UsageError(
@@ -52,18 +58,44 @@ def read_folder(config: FolderConfig) -> Catalog:
             )
         return archived
     _require_videos(config.videos, found)
-    class_names = {path: path.split("/", 1)[0] for path in found.videos if "/" in path}
+    folders = {path: path.split("/")[:-1] for path in found.videos}
+    splits = _splits_above(folders.values())
+    depth = 1 if splits else 0  # of the class folders
+    class_names = {path: parts[depth] for path, parts in folders.items() if parts[depth:]}
     if not class_names:
         raise UsageError(
             f"source.videos = {config.videos}: its {len(found.videos)} videos lie directly in it, not in class "
             "folders; for videos without labels use --set source.kind=flat"
         )
-    there = sorted(set(class_names.values()))
+    spelling = one_spelling(class_names.values(), classes)
+    there = sorted({spelling[name] for name in class_names.values()})
     if config.label_map is not None and (unknown := sorted(set(there).difference(classes))):
         raise UsageError(f"source.videos = {config.videos}: folder {unknown[0]!r} is not in {config.label_map}")
     labels = {name: label for label, name in enumerate(classes or there)}
-    listed = {path: Listed(label=labels[name], splits=()) for path, name in class_names.items()}
-    return make_catalog(config.videos, listed, found, classes=tuple(labels), unlisted=NO_CLASS)
+    said = [split_of(folders[path][0]) if splits else None for path in class_names]
+    listed = {
+        path: Listed(label=labels[spelling[name]], splits=(split,) if split else ())
+        for (path, name), split in zip(class_names.items(), said, strict=True)
+    }
+    catalog = make_catalog(config.videos, listed, found, classes=tuple(labels), splits=splits, unlisted=NO_CLASS)
+    if not splits:
+        return catalog
+    note = f"the first folders are splits ({', '.join(splits)}), the classes are the folders below them"
+    return replace(catalog, notes=(*catalog.notes, note))
+
+
+def _splits_above(folders: Collection[Sequence[str]]) -> tuple[str, ...]:
+    """The splits, if all first folders are called so and most videos lie in folders below them; else none."""
+    num_deep = sum(len(parts) > 1 for parts in folders)
+    splits = {split_of(parts[0]) for parts in folders if parts}
+    named = ordered_splits(split for split in splits if split)
+    return named if len(named) == len(splits) and 2 * num_deep > len(folders) else ()
+
+
+def _splits_of(archives: Collection[Sequence[str]]) -> tuple[str, ...]:
+    """The splits, if each archive is called so or lies in a folder that is; else none."""
+    said = [next((split for part in parts if (split := split_of(part))), None) for parts in archives]
+    return ordered_splits(split for split in said if split) if all(said) else ()
 
 
 def read_flat(config: FlatConfig) -> Catalog:

@@ -5,7 +5,8 @@
             folder per class, a folder per split, in archives ...
 
 A file belongs to the first row that its name matches; a folder with a class's name also limits its files to that class.
-Other rows, such as a second cut of a video stored as `<youtube_id>.mp4`, count as missing.
+Other rows, such as a second cut of a video stored as `<youtube_id>.mp4`, count as missing. Of several files with the
+full name of a cut (Kinetics has replacements for broken files), the first that is whole is used.
 """
 
 from __future__ import annotations
@@ -14,20 +15,18 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from shardify.catalogs.archived import Listed, Member, MemberRule
 from shardify.catalogs.base import Catalog, VideosConfig, make_archived_catalog, make_catalog
-from shardify.catalogs.files import Row, list_names, read_csv, read_label_map
+from shardify.catalogs.files import NoColumnError, Row, list_names, read_csv, read_label_map
 from shardify.catalogs.scanning import scan_files
+from shardify.catalogs.words import one_spelling, ordered_splits, split_of
 from shardify.errors import UsageError
 from shardify.shards.format import NO_LABEL
-from shardify.storage.locations import Location, is_url, join_location
-
-_SPLIT_WORDS = {"training": "train", "validate": "val", "validation": "val", "testing": "test"}
-_SPLIT_ORDER = ("train", "val", "test")
+from shardify.storage.locations import Location, is_url, join_location, split_location
 
 
 class KineticsConfig(VideosConfig):
@@ -73,11 +72,11 @@ def read_kinetics(config: KineticsConfig) -> Catalog:
             name more classes than the release has, or no listed video is there.
     """
     found = scan_files(config.videos)
-    cuts = list(dict.fromkeys(cut for path in _find_lists(config.lists) for cut in _read_list(path)))
-    classes = _order_classes(config, {cut.class_name for cut in cuts if cut.class_name})
+    rows, notes = _read_lists(config.lists)
+    classes, spelling = _order_classes(config, {cut.class_name for cut in rows if cut.class_name})
+    cuts = list(dict.fromkeys(replace(cut, class_name=spelling.get(cut.class_name, "")) for cut in rows))
     labels = {name: label for label, name in enumerate(classes)} | {"": NO_LABEL}
-    splits = {cut.split for cut in cuts}
-    order = [*(split for split in _SPLIT_ORDER if split in splits), *sorted(splits.difference(_SPLIT_ORDER))]
+    order = ordered_splits(cut.split for cut in cuts)
     kinds = {(cut.class_name, cut.split) for cut in cuts}
     said = {(name, split): Listed(label=labels[name], splits=(split,)) for name, split in kinds}
     facts = {cut: said[cut.class_name, cut.split] for cut in cuts}
@@ -86,24 +85,47 @@ def read_kinetics(config: KineticsConfig) -> Catalog:
         rule = _member_rule(facts, classes)
         archived = make_archived_catalog(config.videos, found, rule, names, classes=classes, splits=order)
         assert archived is not None, "there are archives"
-        return archived
+        return replace(archived, notes=notes)
     finder = _FileFinder(found.videos, classes)
-    listed = {finder.take(cut) or cut.name: facts[cut] for cut in cuts}
-    return make_catalog(config.videos, listed, found, classes=classes, splits=order)
+    files = {cut: finder.take(cut) for cut in cuts}
+    listed = {files[cut] or cut.name: facts[cut] for cut in cuts}
+    copies = {path: finder.copies(cut) for cut, path in files.items() if path is not None}
+    catalog = make_catalog(config.videos, listed, found, classes=classes, splits=order, copies=copies)
+    return replace(catalog, notes=(*catalog.notes, *notes))
 
 
-def _find_lists(path: str) -> list[str]:
+def _read_lists(path: str) -> tuple[list[Cut], tuple[str, ...]]:
+    """The rows of one list, or of all lists in a folder; and a note if other files lie beside them."""
     if path.endswith(".csv") if is_url(path) else not Path(path).is_dir():
-        return [path]
-    lists = [join_location(path, name) for name in list_names(path) if name.endswith(".csv")]
-    if not lists:
+        return list(_read_list(path)), ()
+    cuts: list[Cut] = []
+    others: dict[str, NoColumnError | None] = {}
+    for name in list_names(path):
+        try:
+            if name.endswith(".csv"):
+                cuts += _read_list(join_location(path, name))
+            else:
+                others[name] = None
+        except NoColumnError as error:
+            others[name] = error
+    if not cuts:
+        for problem in others.values():
+            if problem is not None:
+                raise problem
         raise UsageError(f"source.lists = {path}: the folder holds no *.csv")
-    return lists
+    named = ", ".join(f"{name} (no column {problem.columns})" if problem else name for name, problem in others.items())
+    return cuts, (f"not read, because they are no CSV lists of cuts: {named}",) if others else ()
 
 
 def _read_list(path: str) -> Iterator[Cut]:
-    rows = read_csv(path, required=("youtube_id", "time_start", "time_end", "split"), optional=("label",))
+    rows = read_csv(path, required=("youtube_id", "time_start", "time_end"), optional=("label", "split"))
     return (_parse_row(path, row) for row in rows)
+
+
+def _split_in(path: str) -> str | None:
+    """The split that the file name of a list tells: `kinetics_train.csv`."""
+    words = re.split(r"[^a-z]+", split_location(path)[1].lower())
+    return next((split for word in words if (split := split_of(word))), None)
 
 
 def _parse_row(path: str, row: Row) -> Cut:
@@ -116,7 +138,9 @@ def _parse_row(path: str, row: Row) -> Cut:
         seconds[name] = int(float(values[name]))
     if "/" in values["youtube_id"]:
         raise UsageError(f"{where}: youtube_id {values['youtube_id']!r} holds a slash")
-    split = values["split"].lower()
+    split = values["split"].lower() or _split_in(path)
+    if split is None:
+        raise UsageError(f"{where}: no split is given, and the list's name tells none either (train, val, test)")
     if re.fullmatch(r"[a-z0-9_-]+", split) is None:
         raise UsageError(f"{where}: split {values['split']!r}; write it as one word: train, val, test ...")
     return Cut(
@@ -124,20 +148,23 @@ def _parse_row(path: str, row: Row) -> Cut:
         start_seconds=seconds["time_start"],
         end_seconds=seconds["time_end"],
         class_name=sys.intern(values["label"]),  # lists are long, and each process that reads archives has a copy
-        split=sys.intern(_SPLIT_WORDS.get(split, split)),
+        split=sys.intern(split_of(split) or split),
     )
 
 
-def _order_classes(config: KineticsConfig, names: set[str]) -> tuple[str, ...]:
-    classes = tuple(sorted(names)) if config.label_map is None else read_label_map(config.label_map)
-    if unknown := sorted(names.difference(classes)):
+def _order_classes(config: KineticsConfig, names: set[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The classes in label order, and the spelling of each label in the lists."""
+    mapped = () if config.label_map is None else read_label_map(config.label_map)
+    spelling = one_spelling(names, mapped)
+    classes = mapped or tuple(sorted(set(spelling.values())))
+    if unknown := sorted(set(spelling.values()).difference(classes)):
         raise UsageError(f"{config.lists}: label {unknown[0]!r} is not in {config.label_map}")
     if len(classes) > config.release:
         raise UsageError(
             f"{config.label_map or config.lists} names {len(classes)} classes, but source.release is {config.release}; "
             "give the lists of one release only"
         )
-    return classes
+    return classes, spelling
 
 
 class _FileFinder:
@@ -164,6 +191,11 @@ class _FileFinder:
                         paths.remove(path)
                         return path
         return None
+
+    def copies(self, cut: Cut) -> tuple[str, ...]:
+        """The files that are free when each cut has one, and have this cut's full name."""
+        allowed = ({_folder_name(cut.class_name)}, set[str]())
+        return tuple(path for path in self._paths_by_stem.get(cut.stem, ()) if self._folder_classes[path] in allowed)
 
 
 def _member_rule(facts: Mapping[Cut, Listed], classes: Sequence[str]) -> MemberRule:

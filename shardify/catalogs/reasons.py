@@ -17,10 +17,11 @@ OTHER_CONTENT = "not a video, by its content"
 OTHER_ARCHIVE = "archive of a kind that is not read"
 UNLISTED = "video in no list"
 COPY = "video of the same name as one that is taken"
+SPARE = "copy of a video, used only if the first file is broken"
 NO_CLASS = "video outside the class folders"
 OVERWRITTEN = "older file of a name that comes again in its archive"
 
-_VIDEOS = (UNLISTED, COPY, NO_CLASS)
+_VIDEOS = (UNLISTED, COPY, SPARE, NO_CLASS)
 """Reasons that concern videos, not other files."""
 
 

@@ -23,6 +23,8 @@ from shardify.frames.ffmpeg_log import FfmpegLog
 from shardify.frames.jpeg import split_jpegs
 from shardify.frames.memory_file import MemoryFile
 
+_SHORT_SHARE = 0.8
+"""A video with a smaller share of the announced frames is short; rounded durations and rates cost a few frames."""
 _SAMPLE_ENTRY_BYTES = 4096
 """In an encrypted MP4, the box `sinf` follows `encv` within this distance."""
 _REFUSED_OPTIONS = (
@@ -54,6 +56,16 @@ class Frames:
     """From the container; None if unknown."""
     warnings: tuple[str, ...]
     """ffmpeg's complaints: at most 5 distinct lines of at most 200 characters, without paths or addresses."""
+
+    @property
+    def num_announced(self) -> int:
+        """Number of frames that the container announces by its duration and rate; 0 if unknown."""
+        return round((self.duration_seconds or 0.0) * self.fps)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the video gave far fewer frames than its container announces, like half a download."""
+        return len(self.jpegs) < _SHORT_SHARE * self.num_announced - 1
 
 
 class VideoError(Exception):

@@ -34,12 +34,15 @@ class Seen:
     empty_classes: tuple[str, ...] = ()
     """The classes without a video."""
     num_classes: int = 0
+    notes: tuple[str, ...] = ()
+    """Sentences about the source that the user should read."""
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Seen:
         """Raises TypeError if the values are of another form."""
         left_out = tuple(LeftOut(**part) for part in values["left_out"])
-        return cls(**{**values, "left_out": left_out, "empty_classes": tuple(values["empty_classes"])})
+        lists = {name: tuple(values[name]) for name in ("empty_classes", "notes")}
+        return cls(**{**values, **lists, "left_out": left_out})
 
 
 def tally(pairs: Iterable[tuple[str, str]]) -> tuple[LeftOut, ...]:
@@ -72,7 +75,7 @@ def seen_lines(seen: Seen) -> list[str]:
     if seen.empty_classes:
         named = ", ".join(seen.empty_classes[:_NUM_NAMED]) + (" ..." if seen.empty_classes[_NUM_NAMED:] else "")
         lines.append(f"no video of {len(seen.empty_classes)} of {seen.num_classes} classes: {_printable(named)}")
-    return lines
+    return [*lines, *map(_printable, seen.notes)]
 
 
 def _printable(text: str) -> str:

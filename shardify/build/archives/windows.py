@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from shardify.catalogs.archived import Archive, Listed
@@ -62,6 +62,8 @@ class WindowRecord:
     """Everything in its archives that is no video of the data set."""
     labels: tuple[int, ...] | None = None
     """The labels of its videos, each once; None in records of earlier versions."""
+    hints: Mapping[str, str] = field(default_factory=dict)
+    """Listed name -> path of an unlisted video in its archives that has nearly this name."""
 
     def to_json(self) -> bytes:
         return dump_json(asdict(self))
@@ -172,9 +174,14 @@ def sum_up(store: Store, archives: Sequence[Sequence[str]]) -> PackedWindows:
     if store.exists(LISTED_NAME):
         listed = [json.loads(line) for line in store.read(LISTED_NAME).splitlines()]
     labels = [record.labels for record in records]
+    hints = {name: path for record in reversed(records) for name, path in record.hints.items()}
     packed = PackedWindows(
         shards=tuple(number for record in records for number in record.shards),
-        missing=tuple(Missing(name=name, splits=tuple(splits)) for name, splits in listed if name not in found),
+        missing=tuple(
+            Missing(name=name, splits=tuple(splits), did_you_mean=hints.get(name, ""))
+            for name, splits in listed
+            if name not in found
+        ),
         num_unlisted=sum(record.num_unlisted for record in records),
         num_copies=found.total() - len(found),
         damage=tuple(line for record in records for line in record.damage),

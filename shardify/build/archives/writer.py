@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -30,9 +30,10 @@ from shardify.build.archives.windows import (
 from shardify.build.shard_writer import OpenShard, Recipe, Report, decode_source, write_record
 from shardify.catalogs import SourceConfig, read_catalog
 from shardify.catalogs.archived import Archive, Member, MemberRule, folder_of
-from shardify.catalogs.base import Video
+from shardify.catalogs.base import Archived, Video
 from shardify.catalogs.content import is_archive, is_video, looks_like_video, why_no_video
 from shardify.catalogs.keys import member_key
+from shardify.catalogs.near_misses import loose_form
 from shardify.catalogs.reasons import OTHER_ARCHIVE, OTHER_CONTENT, UNLISTED
 from shardify.errors import WorkError
 from shardify.frames.decoding import Frames, VideoError, stop_decoding
@@ -76,7 +77,7 @@ class WindowTask(Recipe):
             WorkError: if an archive is gone or cannot be read, the disk is full, or the window has too many shards.
         """
         store = open_store(self.location)
-        members = _read_members_once(self.source, self.members_sha256)
+        members = _read_lists_once(self.source, self.members_sha256).members
         # kept shards hold videos from the part that is damaged now, so the window cannot leave them out
         accepts = self.source.accept_damaged_archives and not self.kept
         damage: dict[str, ArchiveDamageError] = {}
@@ -103,6 +104,7 @@ class WindowTask(Recipe):
             damage=tuple(sorted(map(str, damage.values()))),
             not_taken=packer.not_taken(),
             labels=tuple(sorted(packer.labels)),
+            hints={name: path for name, path in packer.hints.items() if name not in packer.found},
         )
         _drop_others(store, record)
         store.write(window_name(record.number), record.to_json())
@@ -132,6 +134,8 @@ class _Packer:
         self.contents: dict[str, Contents] = {}
         """By the archive's path."""
         self.labels: set[int] = set()
+        self.hints: dict[str, str] = {}
+        """Listed name -> path of an unlisted video of nearly this name."""
         self.must_repeat = False
         """Whether the contents show that this attempt took wrong bytes for a name; nothing is packed after that."""
         self.records: list[ShardRecord] = []
@@ -229,6 +233,8 @@ class _Packer:
         if not why:
             self.num_unlisted += 1
             self.unlisted_example = self.unlisted_example or path
+            for name in _near_names(self._task.source, self._task.members_sha256).get(loose_form(path), ()):
+                self.hints.setdefault(name, path)
 
     def _took_wrong_bytes(self, archive: Archive) -> bool:
         """Whether a video of the data set is a link, or comes several times, and this was not known before."""
@@ -308,15 +314,24 @@ def _why_no_video(path: str, head: Callable[[], bytes]) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _read_members_once(source: SourceConfig, members_sha256: str) -> MemberRule:
-    """The lists' rule for members, read once per process; WorkError if the lists have changed during the build."""
+def _read_lists_once(source: SourceConfig, members_sha256: str) -> Archived:
+    """The lists' facts about members, read once per process; WorkError if the lists have changed during the build."""
     catalog = read_catalog(source)
     if catalog.archived is None or members_digest(catalog) != members_sha256:
         raise WorkError(
             "the lists of source have changed since this build began; restore them and run the same "
             "command again, or build into another folder (--set out=...)"
         )
-    return catalog.archived.members
+    return catalog.archived
+
+
+@functools.lru_cache(maxsize=1)
+def _near_names(source: SourceConfig, members_sha256: str) -> Mapping[str, list[str]]:
+    """The listed names by :func:`shardify.catalogs.near_misses.loose_form`."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for name in _read_lists_once(source, members_sha256).listed:
+        names[loose_form(name)].append(name)
+    return names
 
 
 def _drop_others(store: Store, record: WindowRecord) -> None:

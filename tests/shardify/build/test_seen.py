@@ -7,9 +7,11 @@ import json
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
+import pytest
 from helpers_archives import files_below, samples, write_tar
-from helpers_shards import build_config, contents
+from helpers_shards import build_config, contents, make_video
 
 from shardify.build.run import build, finish
 from shardify.catalogs.reasons import (
@@ -131,3 +133,41 @@ def test_names_have_the_bytes_that_tar_would_unpack(archived_source: Path, tmp_p
         num_classes=3,
     )
     assert read_manifest(open_store(tmp_path / "out")).seen == summary.seen
+
+
+def test_missing_videos_have_hints(source: Path, tmp_path: Path) -> None:
+    """Beside the list, and in an archive, where they are known only when it was read."""
+    videos = files_below(source / "videos")
+    packed = {name.replace("Zoom_g02", "Zoom_g2"): data for name, data in videos.items()}
+    for name, data in packed.items():
+        (tmp_path / "loose" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "loose" / name).write_bytes(data)
+    write_tar(tmp_path / "packed" / "all.tar", packed)
+    for place, start in (("loose", ""), ("packed", "all.tar/")):
+        lists = {"kind": "ucf101", "videos": str(tmp_path / place), "lists": str(source / "lists")}
+        summary = build(build_config(source, tmp_path / "out" / place, source=lists))
+        hint = f"{start}Zoom/v_Zoom_g2_c01.avi"
+        assert f"did you mean {hint} for Zoom/v_Zoom_g02_c01.avi, and 1 more?" in "\n".join(summary.lines())
+        missing = (tmp_path / "out" / place / "missing.jsonl").read_text().splitlines()
+        assert json.loads(missing[0])["did_you_mean"] == hint
+        assert verify(open_store(tmp_path / "out" / place)).problems == ()
+
+
+@pytest.mark.parametrize("broken", ["a_download", "z_download"])
+@pytest.mark.parametrize("damage", ["noise", "cut"])
+def test_the_whole_file_of_a_video_is_used_wherever_it_sorts(tmp_path: Path, broken: str, damage: str) -> None:
+    name = "ccccccccccc_000100_000110.avi"
+    make_video(tmp_path / "videos" / "fixed" / name, num_frames=40)
+    good = (tmp_path / "videos" / "fixed" / name).read_bytes()
+    (tmp_path / "videos" / broken).mkdir()
+    (tmp_path / "videos" / broken / name).write_bytes(b"noise" * 100 if damage == "noise" else good[: len(good) // 2])
+    (tmp_path / "list.csv").write_text("label,youtube_id,time_start,time_end,split\nyoga,ccccccccccc,100,110,train\n")
+    lists = {"videos": str(tmp_path / "videos"), "lists": str(tmp_path / "list.csv")}
+    source: dict[str, Any] = {"kind": "kinetics", "release": 400, **lists}
+    summary = build(build_config(tmp_path, tmp_path / "out", source=source))
+    assert (summary.num_samples, summary.num_frames, summary.num_rejected) == (1, 40, 0)
+    assert list(samples(tmp_path / "out")) == [name]
+    with tarfile.open(tmp_path / "out" / "shard-000000.tar") as tar:
+        file = tar.extractfile(next(member for member in tar if member.name.endswith(".json")))
+        assert file is not None
+        assert json.loads(file.read())["path"] == f"fixed/{name}"

@@ -11,6 +11,7 @@ import pytest
 from helpers_catalogs import by_path, catalog_of, put, ucf101
 
 from shardify.build.config import BuildConfig
+from shardify.catalogs.archived import Listed
 from shardify.catalogs.base import Catalog, Missing
 from shardify.catalogs.keys import MAX_KEY_LENGTH, make_keys
 from shardify.config import load_config
@@ -99,6 +100,45 @@ def test_folder(tmp_path: Path) -> None:
     assert (catalog.classes, catalog.splits, catalog.num_unlisted) == (("a", "b"), (), 1)
 
 
+def test_train_val_test_above_the_classes_are_splits(tmp_path: Path) -> None:
+    """The layout of torchvision's Kinetics."""
+    put(tmp_path, ["validation/air drumming/1.mp4", "Train/air_drumming/2.mp4", "Train/zumba/deep/3.mp4"])
+    put(tmp_path, ["test/yoga/4.mp4", "Train/stray.mp4", "stray.mp4"])
+    catalog = catalog_of(kind="folder", videos=tmp_path)
+    assert (catalog.classes, catalog.splits) == (("air drumming", "yoga", "zumba"), ("train", "val", "test"))
+    assert {path: (label, splits) for path, (_, label, splits) in by_path(catalog).items()} == {
+        "validation/air drumming/1.mp4": (0, ("val",)),
+        "Train/air_drumming/2.mp4": (0, ("train",)),
+        "Train/zumba/deep/3.mp4": (2, ("train",)),
+        "test/yoga/4.mp4": (1, ("test",)),
+    }
+    assert catalog.num_unlisted == 2
+    assert catalog.notes == ("the first folders are splits (train, val, test), the classes are the folders below them",)
+
+
+@pytest.mark.parametrize("names", [["train/1.mp4", "bus/2.mp4"], ["train/1.mp4"], ["train/x/1.mp4", "bus/x/2.mp4"]])
+def test_a_class_may_be_called_train(tmp_path: Path, names: list[str]) -> None:
+    put(tmp_path, names)
+    catalog = catalog_of(kind="folder", videos=tmp_path)
+    assert (catalog.classes, catalog.splits) == (tuple(sorted({name.split("/")[0] for name in names})), ())
+
+
+def test_archives_called_train_and_val_are_splits(tmp_path: Path) -> None:
+    put(tmp_path / "videos", ["train/part_0.tar", "val.tar.gz"])
+    put(tmp_path, {"classes.txt": "cat\ndog\n"})
+    source: dict[str, Any] = {"kind": "folder", "videos": tmp_path / "videos", "label_map": tmp_path / "classes.txt"}
+    catalog = catalog_of(**source)
+    assert catalog.splits == ("train", "val")
+    assert catalog.archived is not None
+    members = [catalog.archived.members(path, True) for path in ("train/part_0/dog/1.mp4", "val/cat/2.mp4")]
+    assert [member and member.listed for member in members] == [
+        Listed(label=1, splits=("train",)),
+        Listed(label=0, splits=("val",)),
+    ]
+    put(tmp_path / "videos", ["more.tar"])
+    assert catalog_of(**source).splits == ()
+
+
 def test_flat(tmp_path: Path) -> None:
     put(tmp_path, ["b/1.mp4", "2.mp4", "notes.txt"])
     catalog = catalog_of(kind="flat", videos=tmp_path)
@@ -177,6 +217,19 @@ def test_csv_numbers_are_labels_as_they_stand(tmp_path: Path) -> None:
     catalog = csv_list(tmp_path, "path,label\na/1.mp4,10\na/2.mp4,02\n")
     assert [video.label for video in catalog.videos] == [10, 2]
     assert catalog.classes == tuple(str(i) for i in range(11))
+
+
+def test_csv_numbers_that_pandas_wrote_as_floats_keep_their_values(tmp_path: Path) -> None:
+    catalog = csv_list(tmp_path, "path,label\na/1.mp4,2.0\na/2.mp4,-1.0\nb 3.strange,0.00\n")
+    assert [video.label for video in catalog.videos] == [2, NO_LABEL, 0]
+    assert catalog.classes == ("0", "1", "2")
+    with pytest.raises(UsageError, match=r"line 3: label '0.5', but line 2 has the number 1.0"):
+        csv_list(tmp_path, "path,label\na/1.mp4,1.0\na/2.mp4,0.5\n")
+
+
+def test_csv_labels_are_one_however_they_are_spelt(tmp_path: Path) -> None:
+    catalog = csv_list(tmp_path, "path,label\na/1.mp4,ice_skating\na/2.mp4,ice skating\nb 3.strange,Ice skating\n")
+    assert ([video.label for video in catalog.videos], catalog.classes) == ([1, 1, 0], ("Ice skating", "ice skating"))
 
 
 def test_csv_minus_one_is_no_label(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from helpers_catalogs import UCF_LISTS, by_path, catalog_of, put, ucf101
 
 from shardify.catalogs.base import Catalog, Missing, Video
-from shardify.catalogs.reasons import HIDDEN, OTHER_NAME, UNLISTED
+from shardify.catalogs.reasons import HIDDEN, OTHER_NAME, SPARE, UNLISTED
 from shardify.errors import UsageError
 from shardify.shards.format import NO_LABEL
 from shardify.shards.seen import LeftOut
@@ -171,6 +171,42 @@ def test_kinetics_prefers_the_cuts_own_name_and_the_classs_own_folder(tmp_path: 
     assert list(by_path(kinetics(tmp_path / "two", copies[::2]))) == ["zumba/ccccccccccc.mp4"]
 
 
+def test_kinetics_keeps_further_files_of_a_cut(tmp_path: Path) -> None:
+    """Its set of replacements holds files under the names of broken ones, and may come before or after them."""
+    name = "ccccccccccc_000100_000110.mp4"
+    videos = [f"a_download/{name}", f"replacement/{name}", f"yoga/{name}", f"air drumming/{name}", "b/ccccccccccc.mp4"]
+    catalog = kinetics(tmp_path, videos)
+    (video,) = catalog.videos
+    assert (video.path, video.key) == (f"a_download/{name}", "a_download__ccccccccccc_000100_000110")
+    assert video.copies == (f"replacement/{name}", f"yoga/{name}")  # yoga is no class of these lists
+    reasons = {part.reason: (part.count, part.example) for part in catalog.left_out}
+    assert reasons[SPARE] == (2, f"replacement/{name}")
+    assert sum(count for count, _ in reasons.values()) == 5
+
+
+def test_kinetics_labels_are_one_however_they_are_spelt(tmp_path: Path) -> None:
+    put(tmp_path / "lists", {"more.csv": KINETICS_VAL.replace("air drumming,eeeeeeeeeee", "air_drumming,ggggggggggg")})
+    catalog = kinetics(tmp_path, ["ggggggggggg.mp4", "-abcdefghi_.mp4"])
+    assert catalog.classes == ("air drumming", "passing American football (in game)", "zumba")
+    assert {video.label for video in catalog.videos} == {0}
+    (tmp_path / "map.txt").write_text("zumba\nair_drumming\npassing_American_football_(in_game)\n")
+    mapped = kinetics(tmp_path, [], label_map=tmp_path / "map.txt")
+    assert (mapped.classes[1], {video.label for video in mapped.videos}) == ("air_drumming", {1})
+
+
+def test_kinetics_lists_beside_other_files(tmp_path: Path) -> None:
+    """Other files in the folder of the lists are named; a list without splits has its split in its name."""
+    put(tmp_path / "lists", {"classes.csv": "id,name\n0,zumba\n", "train.txt": "a.mp4 0\n"})
+    put(tmp_path / "lists", {"k400_validate.csv": "youtube_id,time_start,time_end\nhhhhhhhhhhh,1,11\n"})
+    catalog = kinetics(tmp_path, ["hhhhhhhhhhh.mp4"])
+    assert [(video.splits, video.label) for video in catalog.videos] == [(("val",), NO_LABEL)]
+    (note,) = catalog.notes
+    assert note.endswith(": classes.csv (no column youtube_id, time_start, time_end), train.txt")
+    (tmp_path / "lists" / "k400_validate.csv").rename(tmp_path / "lists" / "more.csv")
+    with pytest.raises(UsageError, match=r"more.csv line 2: no split is given, and the list's name tells none"):
+        kinetics(tmp_path, [])
+
+
 def test_kinetics_labels_come_from_the_map(tmp_path: Path) -> None:
     label_map = (
         put(tmp_path, {"map.txt": "zumba\nair drumming\nyoga\npassing American football (in game)\n"}) / "map.txt"
@@ -185,7 +221,7 @@ def test_kinetics_labels_come_from_the_map(tmp_path: Path) -> None:
     [
         ("label,youtube_id,split\nx,y,train\n", r"l.csv: no column time_start, time_end in its first line .*required:"),
         ("label,youtube_id,time_start,time_end,split\n", r"l.csv: the list is empty"),
-        ("", r"l.csv: no column youtube_id, time_start, time_end, split in its first line ''"),
+        ("", r"l.csv: no column youtube_id, time_start, time_end in its first line ''"),
         ("youtube_id,time_start,time_end,split\nx,1,2\n", r"l.csv line 2: 3 cells, but the header has 4"),
         ("youtube_id,time_start,time_end,split\n\nx,a,2,val\n", r"l.csv line 3: time_start 'a' is not a number of"),
         ("youtube_id,time_start,time_end,split\n,1,2,val\n", r"l.csv line 2: column youtube_id is blank"),

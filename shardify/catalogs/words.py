@@ -1,0 +1,42 @@
+"""Splits and labels, however lists and folders spell them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+SPLIT_ORDER = ("train", "val", "test")
+_SPLIT_WORDS = {name: name for name in SPLIT_ORDER} | {
+    "training": "train",
+    "valid": "val",
+    "validate": "val",
+    "validation": "val",
+    "testing": "test",
+}
+
+
+def split_of(word: str) -> str | None:
+    """`Validation` -> `val`; None if the word is not the usual name of a split."""
+    return _SPLIT_WORDS.get(word.lower())
+
+
+def ordered_splits(names: Iterable[str]) -> tuple[str, ...]:
+    """Each split once: train, val, test, then others in alphabetical order."""
+    known = set(names)
+    return (*(name for name in SPLIT_ORDER if name in known), *sorted(known.difference(SPLIT_ORDER)))
+
+
+def one_spelling(names: Iterable[str], preferred: Iterable[str] = ()) -> dict[str, str]:
+    """Each label -> its spelling; labels that differ only in spaces and underscores are one.
+
+    The spelling is that of `preferred`, else the first in alphabetical order: `air drumming`, not `air_drumming`.
+    """
+    names, preferred = set(names), tuple(preferred)
+    spellings: dict[str, str] = {}
+    for name in (*preferred, *sorted(names)):
+        spellings.setdefault(_form(name), name)
+    return {name: spellings[_form(name)] for name in names} | {name: name for name in preferred}
+
+
+def _form(label: str) -> str:
+    return re.sub(r"[\s_]+", " ", label).strip()
