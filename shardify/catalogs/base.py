@@ -11,7 +11,7 @@ from pydantic import Field
 
 from shardify.catalogs.archived import Archive, Listed, MemberRule, find_archives, listed_members
 from shardify.catalogs.keys import make_keys
-from shardify.catalogs.near_misses import find_near_misses
+from shardify.catalogs.near_misses import NearMisses, find_near_misses
 from shardify.catalogs.reasons import COPY, OTHER_ARCHIVE, SPARE, UNLISTED, num_videos
 from shardify.catalogs.scanning import Found
 from shardify.config import StrictModel
@@ -145,37 +145,19 @@ def make_catalog(
     names = {near.used.get(name, name): name for name in listed if name in reasons or name in near.used}
     keys = make_keys(names)
     if not keys:
-        packed = [path for path, reason in found.others.items() if reason == OTHER_ARCHIVE]
-        question = (
-            f"Are they in {packed[0]}? Unpack it, or pack it as .tar"
-            if packed
-            else f"Did you mean {next(iter(near.hints.values()))}?"
-            if near.hints
-            else "Is source.videos the right folder?"
-        )
-        raise UsageError(
-            f"{root}: none of the {len(listed)} listed videos is there; the first would be "
-            f"{join_location(root, min(listed))}. {question}"
-        )
+        raise UsageError(f"{_none_is_there(root, listed)}. {_question(found, near)}")
 
     def splits_of(name: str) -> tuple[str, ...]:
         return tuple(split for split in splits if split in listed[name].splits)
 
     others = ((COPY if path in near.copies else reason, path) for path, reason in reasons.items() if path not in names)
+    videos = [
+        Video(key=keys[path], path=path, label=listed[name].label, splits=splits_of(name), copies=copies.get(path, ()))
+        for path, name in names.items()
+    ]
     return Catalog(
         root=str(root),
-        videos=tuple(
-            sorted(
-                Video(
-                    key=key,
-                    path=path,
-                    label=listed[names[path]].label,
-                    splits=splits_of(names[path]),
-                    copies=copies.get(path, ()),
-                )
-                for path, key in keys.items()
-            )
-        ),
+        videos=tuple(sorted(videos)),
         missing=tuple(
             Missing(name=name, splits=splits_of(name), did_you_mean=near.hints.get(name, ""))
             for name in sorted(missing)
@@ -186,6 +168,19 @@ def make_catalog(
         left_out=merged((*found.left_out, *tally(others))),
         notes=_notes(near.used),
     )
+
+
+def _none_is_there(root: str | Path, listed: Mapping[str, Listed]) -> str:
+    first = join_location(root, min(listed))
+    return f"{root}: none of the {len(listed)} listed videos is there; the first would be {first}"
+
+
+def _question(found: Found, near: NearMisses) -> str:
+    """What may be the reason why no listed video is there."""
+    packed = [path for path, reason in found.others.items() if reason == OTHER_ARCHIVE]
+    if packed:
+        return f"Are they in {packed[0]}? Unpack it, or pack it as .tar"
+    return f"Did you mean {min(near.hints.values())}?" if near.hints else "Is source.videos the right folder?"
 
 
 def _notes(used: Mapping[str, str]) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from shardify.catalogs.reasons import HALF, OTHER_ARCHIVE, OTHER_NAME
+from shardify.catalogs.reasons import HALF, OTHER_ARCHIVE, OTHER_CONTENT, OTHER_NAME
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -88,3 +89,12 @@ def why_no_video(path: str) -> str:
 def looks_like_video(head: bytes) -> bool:
     """Whether a file that begins with these bytes is of a video format; HEAD_BYTES of them are enough."""
     return _SIGNATURES.match(head) is not None
+
+
+def why_not_a_video(path: str, head: Callable[[], bytes]) -> str:
+    """The reason why a file of an archive is not a video, blank if it is one; `head` reads its first bytes."""
+    if is_video(path):
+        return ""
+    if is_archive(path):
+        return OTHER_ARCHIVE
+    return why_no_video(path) or ("" if looks_like_video(head()) else OTHER_CONTENT)

@@ -31,10 +31,10 @@ from shardify.build.shard_writer import OpenShard, Recipe, Report, decode_source
 from shardify.catalogs import SourceConfig, read_catalog
 from shardify.catalogs.archived import Archive, Member, MemberRule, folder_of
 from shardify.catalogs.base import Archived, Video
-from shardify.catalogs.content import is_archive, is_video, looks_like_video, why_no_video
+from shardify.catalogs.content import why_no_video, why_not_a_video
 from shardify.catalogs.keys import member_key
 from shardify.catalogs.near_misses import loose_form
-from shardify.catalogs.reasons import OTHER_ARCHIVE, OTHER_CONTENT, UNLISTED
+from shardify.catalogs.reasons import UNLISTED
 from shardify.errors import WorkError
 from shardify.frames.decoding import Frames, VideoError, stop_decoding
 from shardify.frames.memory_file import MemoryFile
@@ -215,7 +215,7 @@ class _Packer:
         def wants(path: str, head: Callable[[], bytes]) -> bool:
             if not self._packs:
                 return False
-            why = _why_no_video(path, head)
+            why = why_not_a_video(path, head)
             member = self._members(f"{folder}/{path}", not why)
             if member is None:
                 self._leave_out(why, f"{archive.path}/{path}")
@@ -302,15 +302,6 @@ class _Packer:
         self.records.append(shard.put())
         del self._open[number]
         shard.__exit__(None, None, None)
-
-
-def _why_no_video(path: str, head: Callable[[], bytes]) -> str:
-    """The reason why a file of an archive is not a video; blank if it is one."""
-    if is_video(path):
-        return ""
-    if is_archive(path):
-        return OTHER_ARCHIVE
-    return why_no_video(path) or ("" if looks_like_video(head()) else OTHER_CONTENT)
 
 
 @functools.lru_cache(maxsize=1)
