@@ -38,6 +38,7 @@ is_demo = $(if $(subst configs/$(1)/demo.yaml,,$(or $(value CONFIG),configs/$(1)
 demo_shards = $(if $(call is_demo,pretrain),$(if $(value SHARDS),,data/demo/shards/manifest.json))
 synthetic = $(BIN)/python -m shardify synthetic configs/shards/synthetic_demo.yaml
 build_demo = $(BIN)/python -m shardify build configs/shards/demo.yaml
+demo_study = $(if $(call is_demo,study),data/demo/shards/manifest.json)
 demo_run = $(if $(call is_demo,eval),$(if $(value SHARDS)$(value CHECKPOINT),,runs/demo/backbone.safetensors))
 
 # torchrun starts several processes: on this machine (GPUS), or on several machines (NODES) with the same target.
@@ -58,7 +59,7 @@ $(foreach name,GPUS NODES NODE,$(if $(shell printf %s $(call quote,$($(name))) |
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 EVALUATIONS := transfer probe retrieval sync before-after still saliency eval-all
-.PHONY: help install demo demo-eval shards finish verify pretrain audit $(EVALUATIONS) features tables report check docs test test-slow bench clean
+.PHONY: help install demo demo-eval shards finish verify pretrain audit $(EVALUATIONS) features tables report ablation compare plan check docs test test-slow bench clean
 
 help: ## list the targets and variables
 	@printf 'usage: make TARGET [VARIABLE=value ...]\n\ntargets\n'
@@ -71,19 +72,19 @@ help: ## list the targets and variables
 #: LISTS      shards, finish: the lists of the data set: a folder, a CSV file, or the URL of either
 #: PART       shards: the part i/n to build, for arrays of jobs (3/16)
 #: ENGINE     shards: ray builds on a Ray cluster (RAY_ADDRESS), instead of this machine's processes
-#: OUT        shards, finish, pretrain, transfer, eval-all: folder or URL for the result (s3://bucket/path); features: the file; tables: folder for CSV files; report: the page
+#: OUT        shards, finish, pretrain, transfer, eval-all: folder or URL for the result (s3://bucket/path); ablation, compare: as in all commands of one study; features: the file; tables: folder for CSV files; report: the page
 #: SHARDS     pretrain, transfer, eval-all, verify: folder or URL of the shards; features: shards instead of VIDEOS
 #: SPLIT      pretrain: split to train on, such as train1; transfer, eval-all: numbers of splits, such as 1 or 1,2,3
-#: CONFIG     shards, pretrain, transfer, eval-all: a config file, instead of that of DATASET
+#: CONFIG     shards, pretrain, transfer, eval-all, ablation, compare, plan: a config file, instead of that of DATASET
 #: CHECKPOINT transfer, eval-all, features: the network to evaluate: folder or URL of its run, or its backbone.safetensors
 #: RUN        audit, tables, report: folder or URL of the results (runs/demo)
 #: SEED       shards, pretrain, transfer, eval-all: seed of all random draws
 #: WORKERS    shards: processes; pretrain, transfer, eval-all: data workers per rank
-#: GPUS       pretrain, transfer, eval-all, features: processes under torchrun, one per GPU
+#: GPUS       pretrain, transfer, eval-all, features: processes under torchrun, one per GPU; ablation, compare: jobs at a time
 #: NODES      pretrain, transfer, eval-all: number of machines that run this together, each with GPUS processes
 #: NODE       pretrain, transfer, eval-all: number of this machine, from 0
 #: MASTER     pretrain, transfer, eval-all: host:port of machine 0
-#: SET        shards, pretrain, transfer, eval-all, features: any other keys of the config: SET="frames.quality=2 min_frames=1"
+#: SET        shards, pretrain, transfer, eval-all, features, ablation, compare, plan: any other keys of the config: SET="frames.quality=2 min_frames=1"
 #: EXTRAS     install: optional parts to install, of aws, docs and ray: EXTRAS=ray,aws
 #: PYTHON     install: the interpreter that makes .venv (python3)
 
@@ -144,6 +145,14 @@ tables: ## print the paper's tables, with measured and reported numbers
 report: ## one HTML page of a run: tables, curves, pictures, configs
 tables report: install
 	$(BIN)/python -m eval $@ $(call quote,$(value RUN)) $(call option,out,$(value OUT))
+
+ablation: ## pre-train and evaluate a study's rows, in one table: CONFIG=configs/study/table1.yaml
+compare: ## the same for any tasks, networks and evaluations: CONFIG=configs/study/table2.yaml
+ablation compare: install $(demo_study)
+	$(BIN)/python -m eval study $(call config,study) $(call set,out,$(value OUT)) $(SETS) $(call option,at-once,$(GPUS))
+
+plan: install ## what a config costs, before it runs: CONFIG=configs/study/table1.yaml
+	$(BIN)/python -m eval plan $(call config,study) $(call set,out,$(value OUT)) $(SETS)
 
 check: install ## formatting, lint and types
 	$(BIN)/ruff format --check

@@ -160,3 +160,58 @@ def report_command(run: str, out: str | None) -> None:
     from eval.report.page import write_report
 
     click.echo(write_report(run, out))
+
+
+@main.command("plan")
+@click.argument("config")
+@set_option
+@click.option("--seconds", default=60.0, type=click.FloatRange(min=1), help="How long to measure speeds here.")
+@click.option(
+    "--teraflops", type=click.FloatRange(min=0, min_open=True), help="Do not measure: a GPU's real 10^12 operations/s."
+)
+@click.option("--cores", type=click.IntRange(min=1), help="With --teraflops: cores that decode for it.")
+@json_option
+def plan_command(
+    config: str,
+    overrides: tuple[str, ...],
+    *,
+    seconds: float,
+    teraflops: float | None,
+    cores: int | None,
+    as_json: bool,
+) -> None:
+    """Say what CONFIG (of a pre-training, evaluations or a study) costs: clips, hours, and bytes to keep and to fetch.
+
+    Speeds are measured on this machine, with the config's data. For another machine, give its --teraflops: 320 is about
+    40 % of an H100's peak.
+    """
+    from eval.planning.command import plan_config
+    from eval.planning.plan import plan_text
+    from eval.planning.speed import Figures
+
+    figures = None if teraflops is None else Figures(teraflops=teraflops)
+    plan, out = plan_config(config, overrides, seconds=seconds, figures=figures, cores=cores)
+    click.echo(json.dumps(plan.values(), indent=2) if as_json else plan_text(plan, out), nl=as_json)
+
+
+@main.command("study")
+@click.argument("config")
+@set_option
+@click.option(
+    "--at-once", default=1, type=click.IntRange(1, 64), help="Processes, each with a job; with GPUs, one each."
+)
+@click.option("--tables-only", is_flag=True, help="Do no job; print the tables of what is done so far.")
+def study_command(config: str, overrides: tuple[str, ...], *, at_once: int, tables_only: bool) -> None:
+    """Pre-train and evaluate all rows of CONFIG (configs/study/*.yaml), then print one table of them.
+
+    Start it as often as you like, also on several machines, if `out` is a folder or URL that all can write: no job is
+    done twice, and the job of a process that died is taken over. Failed jobs are named at the end (exit code 1).
+    """
+    from eval.study.config import StudyConfig
+
+    study = load_config(StudyConfig, config, overrides)
+    from eval.study.command import run_study  # after the config, so that its errors come quickly
+
+    words = [config, *(word for override in overrides for word in ("--set", override))]
+    for text in run_study(study, words, lambda line: click.echo(line, err=True), at_once=at_once, work=not tables_only):
+        click.echo(text, nl=False)

@@ -5,7 +5,7 @@ The declaring files import nothing slow, so `--help` is quick. The computing is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eval.config import EvalConfig
     from eval.judging.setting import Say
     from eval.results.rows import Row
+    from shardify.arrays import IntArray
     from stream_train.training.distributed import World
 
     Run = Callable[[EvalConfig, World, Say], list[Row]]
@@ -45,6 +46,39 @@ class FrozenSection(FitSection):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Clips:
+    """Clips that an evaluation of one network, with one pair of splits and one seed, uses: what it costs."""
+
+    trained: int = 0
+    """In training all layers."""
+    frozen: int = 0
+    """In training new layers on frozen convolutions."""
+    tested: int = 0
+    """In tests of what was trained."""
+    features: int = 0
+    """Only for their features, without training."""
+    num_trainings: int = 0
+    num_results: int = 0
+
+    def __bool__(self) -> bool:
+        return any((self.trained, self.frozen, self.tested, self.features))
+
+    def __add__(self, other: Clips) -> Clips:
+        return Clips(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+
+    def __mul__(self, times: int) -> Clips:
+        return Clips(**{name: value * times for name, value in vars(self).items()})
+
+    def only_features(self) -> Clips:
+        """The clips of features without a network, which take no part in trainings."""
+        return Clips(features=self.features, num_results=self.num_results - self.num_trainings)
+
+    def only_trained(self) -> Clips:
+        """The clips of a network with its own learning rate, which takes part only where all layers are trained."""
+        return self if self.trained else Clips()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """One evaluation, for the command line, `video-eval all` and the report."""
 
@@ -60,6 +94,9 @@ class Evaluation:
     """Its section of the config."""
     load: Callable[[], Run]
     """Imports the slow code and returns the function that runs the evaluation."""
+    clips: Callable[[EvalConfig, IntArray, IntArray, Container[str]], Clips] = lambda *_: Clips()
+    """What one network costs. From a config, the lengths of the training and of the test videos, int64 (V,), and the
+    names of the evaluations that run in the same place."""
     makes_rows: bool = True
     """False for an evaluation that only draws."""
     has_all_clips: bool = False

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt
 
-from eval.evaluations.base import Evaluation, FrozenSection
+from eval.evaluations.base import Clips, Evaluation, FrozenSection
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from eval.config import EvalConfig
     from eval.evaluations.base import Run
+    from shardify.arrays import IntArray
 
 
 GapRule = Literal["spread", "near", "matched"]
@@ -34,6 +38,12 @@ def _load() -> Run:
     return evaluate_before_after
 
 
+def _clips(config: EvalConfig, train: IntArray, test: IntArray, _: Container[str]) -> Clips:
+    section = config.before_after
+    trained = {"frozen" if section.frozen else "trained": section.epochs * len(train)}
+    return Clips(**trained, tested=2 * section.tests_per_video * len(test), num_trainings=1, num_results=1)
+
+
 BEFORE_AFTER = Evaluation(
     name="before_after",
     title="Before or after: which piece comes first?",
@@ -42,4 +52,5 @@ BEFORE_AFTER = Evaluation(
     help="Which of two pieces of a video comes first (Table 3).",
     section=BeforeAfterSection,
     load=_load,
+    clips=_clips,
 )

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from eval.evaluations.base import Evaluation, FrozenSection
-from eval.features.config import FeatureConfig, LabelBudget, LinearConfig, NeighboursConfig
+from eval.evaluations.base import Clips, Evaluation, FrozenSection
+from eval.features.config import FeatureConfig, LabelBudget, LinearConfig, NeighboursConfig, features_clips
 from stream_train.transformations.config import ShortRule
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from eval.config import EvalConfig
     from eval.evaluations.base import Run
+    from shardify.arrays import IntArray
 
 ALL_LABELS = LabelBudget.parse("100%")
 BUDGETS = tuple(LabelBudget.parse(value) for value in ("100%", "10%", 10, 5, 1))
@@ -45,6 +49,21 @@ def _load() -> Run:
     return evaluate_probe
 
 
+def _clips(config: EvalConfig, train: IntArray, test: IntArray, _: Container[str]) -> Clips:
+    from eval.judging.subsequences import num_test_clips
+
+    section, clips = config.probe, Clips()
+    for _budget in section.fc:  # fewer labels train more epochs, so that the steps are as many
+        tested = num_test_clips(test, section.stride, all_starts=section.all_clips)
+        clips += Clips(frozen=section.epochs * len(train), tested=tested, num_trainings=1, num_results=1)
+    budgets = [*section.linear, *section.knn]
+    if budgets:
+        few = sum(budget != ALL_LABELS for budget in budgets)
+        num_results = len(budgets) - few + few * len(section.low_label_seeds)
+        clips += Clips(features=features_clips(section.features, train, test), num_results=num_results)
+    return clips
+
+
 PROBE = Evaluation(
     name="probe",
     title="Probes: what frozen features know about actions",
@@ -54,5 +73,6 @@ PROBE = Evaluation(
     help="New classifiers on frozen features, with all labels or few (Table 1).",
     section=ProbeSection,
     load=_load,
+    clips=_clips,
     has_all_clips=True,
 )

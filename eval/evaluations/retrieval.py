@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt
 
-from eval.evaluations.base import Evaluation, Section
-from eval.features.config import FeatureConfig
+from eval.evaluations.base import Clips, Evaluation, Section
+from eval.features.config import FeatureConfig, features_clips
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from eval.config import EvalConfig
     from eval.evaluations.base import Run
+    from shardify.arrays import IntArray
 
 
 class RetrievalSection(Section):
@@ -28,6 +32,10 @@ def _load() -> Run:
     return evaluate_retrieval
 
 
+def _clips(config: EvalConfig, train: IntArray, test: IntArray, _: Container[str]) -> Clips:
+    return Clips(features=features_clips(config.retrieval.features, train, test), num_results=1)
+
+
 RETRIEVAL = Evaluation(
     name="retrieval",
     title="Retrieval: nearest neighbours",
@@ -37,4 +45,5 @@ RETRIEVAL = Evaluation(
     help="Nearest neighbours of test videos among training videos (Table 4, Figure 5).",
     section=RetrievalSection,
     load=_load,
+    clips=_clips,
 )

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eval.evaluations.base import Evaluation, Section
+from eval.evaluations.base import Clips, Evaluation, Section
+from eval.evaluations.probe import ALL_LABELS, PROBE
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from eval.config import EvalConfig
     from eval.evaluations.base import Run
+    from shardify.arrays import IntArray
 
 
 class StillSection(Section):
@@ -20,6 +25,15 @@ def _load() -> Run:
     return evaluate_still
 
 
+def _clips(config: EvalConfig, train: IntArray, test: IntArray, also: Container[str]) -> Clips:
+    """The probe on still clips; and on moving ones, unless `probe` runs in the same place."""
+    from eval.judging.subsequences import num_test_clips
+
+    tested = num_test_clips(test, config.probe.stride, all_starts=config.probe.all_clips)
+    one = Clips(frozen=config.probe.epochs * len(train), tested=tested, num_trainings=1, num_results=1)
+    return one if PROBE.name in also and ALL_LABELS in config.probe.fc else one * 2
+
+
 STILL = Evaluation(
     name="still",
     title="Still videos: what is known without motion",
@@ -29,5 +43,6 @@ STILL = Evaluation(
     help="The probe on clips that repeat one frame, beside the moving one.",
     section=StillSection,
     load=_load,
+    clips=_clips,
     has_all_clips=True,
 )

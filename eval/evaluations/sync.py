@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import PositiveInt
 
-from eval.evaluations.base import Evaluation, FrozenSection
+from eval.evaluations.base import Clips, Evaluation, FrozenSection
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from eval.config import EvalConfig
     from eval.evaluations.base import Run
+    from shardify.arrays import IntArray
 
 
 class SyncSection(FrozenSection):
@@ -27,6 +31,13 @@ def _load() -> Run:
     return evaluate_sync
 
 
+def _clips(config: EvalConfig, train: IntArray, test: IntArray, _: Container[str]) -> Clips:
+    from eval.evaluations.sync_rows import OFFSETS
+
+    trained = {"frozen" if config.sync.frozen else "trained": 2 * config.sync.epochs * len(train)}
+    return Clips(**trained, tested=2 * len(OFFSETS) * len(test), num_trainings=1, num_results=1)
+
+
 SYNC = Evaluation(
     name="sync",
     title="Synchronisation: by how many frames are two clips shifted?",
@@ -35,4 +46,5 @@ SYNC = Evaluation(
     help="By how many frames two overlapping clips are shifted (Table 3).",
     section=SyncSection,
     load=_load,
+    clips=_clips,
 )

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from eval.evaluations.base import Evaluation, FitSection
+from eval.evaluations.base import Clips, Evaluation, FitSection
 from stream_train.transformations.config import ShortRule
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from eval.config import EvalConfig
     from eval.evaluations.base import Run
+    from shardify.arrays import IntArray
 
 
 class TransferSection(FitSection):
@@ -34,6 +38,14 @@ def _load() -> Run:
     return evaluate_transfer
 
 
+def _clips(config: EvalConfig, train: IntArray, test: IntArray, _: Container[str]) -> Clips:
+    from eval.judging.subsequences import num_test_clips
+
+    section = config.transfer
+    tested = num_test_clips(test, section.stride, all_starts=section.all_clips)
+    return Clips(trained=section.epochs * len(train), tested=tested, num_trainings=1, num_results=1)
+
+
 TRANSFER = Evaluation(
     name="transfer",
     title="Transfer: action recognition by fine-tuning",
@@ -42,5 +54,6 @@ TRANSFER = Evaluation(
     help="Fine-tune all layers to recognise actions (Table 2).",
     section=TransferSection,
     load=_load,
+    clips=_clips,
     has_all_clips=True,
 )

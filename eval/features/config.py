@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, GetCoreSchemaHandler, PositiveFloat, PositiveInt
 from pydantic_core import CoreSchema, core_schema
@@ -15,6 +15,9 @@ from pydantic_core import CoreSchema, core_schema
 from shardify.config import StrictModel, override_values, validate_config
 from shardify.storage.locations import Location
 from stream_train.training.config import DeviceChoice, Precision
+
+if TYPE_CHECKING:
+    from shardify.arrays import IntArray
 
 Layer = Literal["pooled", "features"]
 
@@ -27,6 +30,17 @@ class FeatureConfig(StrictModel):
     stride: PositiveInt = 4
     clips_per_video: PositiveInt = 10
     """Clips at even distances over a video."""
+
+
+def features_clips(config: FeatureConfig, *lengths: IntArray) -> int:
+    """The number of clips that the vectors of some videos need; each int64 (V,) holds the videos' lengths."""
+    from eval.judging.subsequences import even_starts
+
+    return sum(
+        len(even_starts(frames, config.stride, config.clips_per_video))
+        for videos in lengths
+        for frames in videos.tolist()
+    )
 
 
 class LinearConfig(StrictModel):

@@ -24,6 +24,11 @@ def subsequence_starts(
     return np.arange(0, starts, 1 if all_starts else max(1, starts // NUM_SPACED_STARTS), dtype=np.int64)
 
 
+def num_test_clips(num_frames: IntArray, stride: int, *, all_starts: bool = False) -> int:
+    """The number of test clips of all videos, whose lengths are int64 (V,)."""
+    return sum(len(subsequence_starts(frames, stride, all_starts=all_starts)) for frames in num_frames.tolist())
+
+
 def even_starts(num_frames: int, stride: int, count: int) -> IntArray:
     """int64 (min(count, M),): distinct starts at even distances, the first and the last included."""
     starts = num_starts(num_frames, stride)

@@ -37,7 +37,7 @@ class Combined:
     row: Row
     """One of the rows, for the fields that all share."""
     root: Path
-    """The folder of the run of evaluations that wrote `row`."""
+    """The folder of the run of evaluations that wrote `row`, or of the study."""
     metrics: dict[str, Metric]
     """Means over splits of means over seeds; those of a single row are unchanged."""
     num_splits: int
@@ -76,10 +76,11 @@ class Combined:
         return (row.network, row.architecture, _training_of_weights(row), weights)
 
 
-def combine(roots: Iterable[Path]) -> list[Combined]:
+def combine(roots: Iterable[Path], *, study: Path | None = None) -> list[Combined]:
     """All results below some folders: first this method, then other training, random weights, no network.
 
-    Of rows with the same network, settings, data, split and seed, only the first counts.
+    Of rows with the same network, settings, data, split and seed, only the first counts. `study` is the folder of a
+    study: there, each seed has a network of its own, so rows of one name belong together although the weights differ.
 
     Raises:
         UsageError: if a folder does not exist.
@@ -89,13 +90,15 @@ def combine(roots: Iterable[Path]) -> list[Combined]:
     seen = set()
     for folder in {folder.resolve(): folder for root in roots for folder in find_rows(root)}.values():
         row = read_row(folder)
-        key = _what_is_shared(folder, row)
+        key = _what_is_shared(row, weights=row.weights or str(_root_of(folder.resolve())) if study is None else "")
         seeds = (row.seed, *(row.config.get(name) for name in SEED_KEYS))
-        own = (key, split_of(row), _data_of(row), seeds)
+        own = (key, split_of(row), _data_of(row), seeds, row.weights)
         if own not in seen:
             seen.add(own)
             together[key].append((folder, row))
-    results = [_combine(rows) for group in together.values() for rows in _of_one_data(group)]
+    results = [
+        _combine(rows, study or _root_of(rows[0][0])) for group in together.values() for rows in _of_one_data(group)
+    ]
     return sorted(results, key=lambda result: _rank(result.row))
 
 
@@ -105,11 +108,11 @@ def _rank(row: Row) -> int:
     return {"transformations": 0, "transfer": 1}.get(str(row.pretraining["question"]), 2)
 
 
-def _what_is_shared(folder: Path, row: Row) -> tuple[str, ...]:
+def _what_is_shared(row: Row, weights: str) -> tuple[str, ...]:
     settings = {name: value for name, value in row.config.items() if name not in (*DATA_KEYS, *SEED_KEYS)}
     return (
         *(row.evaluation, row.variant, row.network, row.architecture, row.data_set),
-        row.weights or str(_root_of(folder.resolve())),
+        weights,
         _training_of_weights(row),
         json.dumps(settings, sort_keys=True),
     )
@@ -138,15 +141,15 @@ def _data_of(row: Row) -> tuple[str, ...]:
     return (row.fingerprint, *(str(row.config.get(key)) for key in DATA_KEYS))
 
 
-def _combine(rows: Sequence[tuple[Path, Row]]) -> Combined:
-    folder, row = rows[0]
+def _combine(rows: Sequence[tuple[Path, Row]], root: Path) -> Combined:
+    row = rows[0][1]
     splits: dict[str, list[Row]] = defaultdict(list)
     for _, other in rows:
         splits[split_of(other)].append(other)
     shared: dict[str, Any] = {
         "row": row,
         "rows": tuple(rows),
-        "root": _root_of(folder),
+        "root": root,
         "num_splits": len(splits),
         "num_seeds": max(map(len, splits.values())),
         "num_left_out": sum(others[0].num_left_out for others in splits.values()),

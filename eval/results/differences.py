@@ -18,9 +18,10 @@ from eval.results.rows import Metric, VideoScores, read_scores
 def paired_difference(one: Combined, other: Combined, metric: str) -> Metric | None:
     """`one` minus `other`: the mean over splits, seeds and videos of the difference on each video.
 
-    Runs of a split are paired by equal seeds, or in the order of their seeds if they share none; runs without a partner
-    and videos that only one of them has are left out. The interval is that of
-    :func:`~eval.results.intervals.combined_interval`: over source groups, and over seeds where several ran.
+    Runs of a split are paired by equal seeds, or in the order of their seeds if they share none; several runs of one
+    seed (with other networks, in a study) in their order. Runs without a partner, and videos that only one of them has,
+    are left out. The interval is that of :func:`~eval.results.intervals.combined_interval`: over source groups, and
+    over seeds where several ran.
     None if the two share no video of a split.
     """
     runs = []
@@ -36,19 +37,26 @@ def paired_difference(one: Combined, other: Combined, metric: str) -> Metric | N
     return Metric(value=combined_mean(runs), low=low, high=high)
 
 
-def _folders_by_split(result: Combined) -> dict[str, dict[int, Path]]:
-    """Split -> seed -> folder."""
-    found: dict[str, dict[int, Path]] = defaultdict(dict)
+Folders = dict[int, list[Path]]
+"""Seed -> folders of results."""
+
+
+def _folders_by_split(result: Combined) -> dict[str, Folders]:
+    found: dict[str, Folders] = defaultdict(lambda: defaultdict(list))
     for folder, row in result.rows:
-        found[split_of(row)][row.seed] = folder
+        found[split_of(row)][row.seed].append(folder)
     return found
 
 
-def _pairs(mine: dict[int, Path], theirs: dict[int, Path]) -> list[tuple[Path, Path]]:
+def _pairs(mine: Folders, theirs: Folders) -> list[tuple[Path, Path]]:
     shared = sorted(mine.keys() & theirs.keys())
     if shared:
-        return [(mine[seed], theirs[seed]) for seed in shared]
-    return list(zip((mine[s] for s in sorted(mine)), (theirs[s] for s in sorted(theirs)), strict=False))
+        return [pair for seed in shared for pair in zip(mine[seed], theirs[seed], strict=False)]
+    return list(zip(_in_order(mine), _in_order(theirs), strict=False))
+
+
+def _in_order(folders: Folders) -> list[Path]:
+    return [folder for seed in sorted(folders) for folder in folders[seed]]
 
 
 def _difference(split: str, one: VideoScores, other: VideoScores, metric: str) -> ScoredRun | None:

@@ -36,8 +36,12 @@ def build_tables(roots: Iterable[Path]) -> list[Table]:
         WorkError: if a result is damaged.
     """
     results = combine(roots)
-    tables = [_table(layout, target, results) for layout in LAYOUTS for target in targets_of(layout, results)]
-    return [*tables, *probe_tables(results), *difference_tables(results)]
+    return [*paper_tables(results), *probe_tables(results), *difference_tables(results)]
+
+
+def paper_tables(results: Results) -> list[Table]:
+    """The paper's tables, for all data sets with results; without results the paper's."""
+    return [_table(layout, target, results) for layout in LAYOUTS for target in targets_of(layout, results)]
 
 
 def tables_of(locations: Iterable[str]) -> list[Table]:

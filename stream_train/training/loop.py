@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from shardify.errors import WorkError
+from shardify.errors import WorkError, counted
 from shardify.storage import open_store
 from shardify.storage.lock import locked
 from shardify.storage.traffic import traffic
@@ -22,6 +22,7 @@ from stream_train.data import build_stream, open_data, reading_line
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.data.order import slots_of_rank
+from stream_train.draws import SampleDraws
 from stream_train.tasks import build_model, build_task
 from stream_train.tasks.base import ClipModel
 from stream_train.training.checkpoint import Checkpoint
@@ -38,6 +39,7 @@ from stream_train.training.preemption import Aside, Stopped, StopRequest, promis
 from stream_train.training.progress import Progress, describe_accuracies, describe_traffic
 from stream_train.training.run import Run, Say, build_run, publish, resume
 from stream_train.training.validation import validate, write_validation
+from stream_train.transformations.sequences import CLIP_LENGTH
 
 Write = Callable[[Record], None]
 """Writes a record to metrics.jsonl and TensorBoard."""
@@ -54,7 +56,7 @@ def pretrain(config: PretrainConfig, say: Say) -> None:
     before = traffic()
     with joined_world(config.device, config.threads) as world:
         run = build_pretraining(config, world, say)
-        fit(run, reading_line(run.data))
+        fit(run, opening_line(run))
         moved = describe_traffic(sum_traffic(traffic() - before, world))
         if moved:
             run.say(f"in all: {', '.join(moved)}")
@@ -77,6 +79,13 @@ def build_pretraining(config: PretrainConfig, world: World, say: Say) -> Run:
         run.started_from = {"init.digest": initial.digest}
         run.say(f"the network begins with {initial.origin}")
     return run
+
+
+def opening_line(run: Run) -> str:
+    """A line that tells the user what is read, and how much work it is."""
+    clips_per_video = len(run.task.draw_clips(max(run.task.min_frames, CLIP_LENGTH), SampleDraws(0, 0, 0)))
+    num_clips = run.num_steps * run.config.data.videos_per_batch * clips_per_video
+    return f"{reading_line(run.data)}; {counted(run.num_steps, 'step')} with {counted(num_clips, 'clip')}"
 
 
 def fit(run: Run, opening: str | None = None) -> str | None:

@@ -31,7 +31,7 @@ TARGETS = (
         *EVALUATIONS,
         "features",
     ),
-    *("tables", "report", "check", "docs", "test", "test-slow", "bench", "clean"),
+    *("tables", "report", "ablation", "compare", "plan", "check", "docs", "test", "test-slow", "bench", "clean"),
 )
 DEMO = [".venv/bin/temporal-ssl", "demo"]
 DATASETS = ("demo", "ucf101", "hmdb51", "kinetics400", "kinetics600", "kinetics700", "folder", "flat", "csv")

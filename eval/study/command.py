@@ -1,0 +1,53 @@
+"""What `video-eval study` does: the jobs, then the tables, then a word on failures.
+
+In: a config. Out: the tables as text and, in the study's `out`, as Markdown and CSV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from eval.planning.plan import plan_line
+from eval.planning.work import work_of_job
+from eval.study.at_once import work_at_once
+from eval.study.config import StudyConfig
+from eval.study.jobs import jobs_of
+from eval.study.running import Progress, Say, open_claims, progress_of, work_on
+from eval.study.tables import study_tables
+from eval.tables.build import tables_markdown, write_tables
+from shardify.errors import WorkError
+
+
+def run_study(
+    config: StudyConfig, words: Sequence[str], say: Say, *, at_once: int = 1, work: bool = True
+) -> Iterator[str]:
+    """Do the jobs (unless `work` is False), and yield the tables; `words` start the same command in other processes.
+
+    First says how much work is left. Raises UsageError if the config or a data set is wrong, WorkError at the end if
+    jobs failed or a process died, and as `eval.study.running.work_on`.
+    """
+    jobs, claims = jobs_of(config), open_claims(config)
+    if work:
+        newest = claims.newest()
+        undone = [job for job in jobs if job.name not in newest or not newest[job.name].holds(job.digest, "done")]
+        say(plan_line([part for job in undone for part in work_of_job(job)]))
+    codes: list[int] = []
+    if work and at_once > 1:
+        codes = work_at_once(at_once, words)
+    elif work:
+        work_on(config, say)
+    tables = study_tables(config)
+    if tables:
+        yield tables_markdown(tables)
+        say(write_tables(tables, config.out)[-1])
+    progress = progress_of(jobs, claims)
+    say(progress.line())
+    progress.require_success()
+    _require_whole(progress, codes)
+
+
+def _require_whole(progress: Progress, codes: Sequence[int]) -> None:
+    """Raises WorkError if a process of this machine ended early, and left jobs undone."""
+    early = [code for code in codes if code]
+    if early and progress.num_done < progress.num_jobs:
+        raise WorkError(f"a process ended early, with exit code {early[0]}; the same command goes on")
