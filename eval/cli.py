@@ -202,7 +202,7 @@ def plan_command(
 )
 @click.option("--tables-only", is_flag=True, help="Do no job; print the tables of what is done so far.")
 def study_command(config: str, overrides: tuple[str, ...], *, at_once: int, tables_only: bool) -> None:
-    """Pre-train and evaluate all rows of CONFIG (configs/study/*.yaml), then print one table of them.
+    """Pre-train and evaluate all rows of CONFIG (such as demo, table1, or a YAML file), then print one table of them.
 
     Start it as often as you like, also on several machines, if `out` is a folder or URL that all can write: no job is
     done twice, and the job of a process that died is taken over. Failed jobs are named at the end (exit code 1).

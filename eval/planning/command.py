@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
+from pydantic import BaseModel, ConfigDict
 
 from eval.config import EvalConfig
 from eval.planning.plan import Plan, make_plan
@@ -19,11 +19,14 @@ from eval.planning.work import Setup, Work, work_of_evaluations, work_of_job, wo
 from eval.study.config import StudyConfig
 from eval.study.jobs import jobs_of
 from eval.suite import EVALUATIONS
-from shardify.config import load_config
+from shardify.config import StrictModel, load_config
 from shardify.errors import UsageError
 from shardify.process import usable_cores
+from shardify.recipes import recipe_names
 from stream_train.training.config import DeviceChoice, PretrainConfig
 
+KINDS: dict[str, type[StrictModel]] = {"rows": StudyConfig, "networks": EvalConfig, "network": PretrainConfig}
+"""A key that only one kind of config has -> the kind."""
 LEAST_SECONDS = 4.0
 """Of the measurement of each setup."""
 
@@ -41,30 +44,38 @@ class Planned:
 
 def read_planned(path: str, overrides: Sequence[str]) -> Planned:
     """The work of a config of any kind. Raises UsageError if it is of no known kind, or names missing data."""
-    keys = _keys_of(path)
-    if "rows" in keys:
+    kind = _kind_of(path)
+    if kind is StudyConfig:
         study = load_config(StudyConfig, path, overrides)
         jobs = jobs_of(study)
         works = [work for job in jobs for work in work_of_job(job)]
         return Planned(out=study.out, works=works, num_processes=1, device=study.device, threads=study.threads)
-    if "networks" in keys:
+    if kind is EvalConfig:
         judging = load_config(EvalConfig, path, overrides)
         works = list(work_of_evaluations(judging, (e for e in EVALUATIONS if e.makes_rows)))
         return Planned(out=judging.out, works=works, num_processes=1, device=judging.device, threads=judging.threads)
-    if "network" in keys:
-        config = load_config(PretrainConfig, path, overrides)
-        works = [work_of_pretraining(config)]
-        return Planned(out=config.out, works=works, num_processes=1, device=config.device, threads=config.threads)
-    raise UsageError(f"{path} is no config of a pre-training, of evaluations or of a study; give one of these")
+    config = load_config(PretrainConfig, path, overrides)
+    works = [work_of_pretraining(config)]
+    return Planned(out=config.out, works=works, num_processes=1, device=config.device, threads=config.threads)
 
 
-def _keys_of(path: str) -> set[str]:
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        load_config(StudyConfig, path)  # says what is wrong
-        raise
-    return set(values) if isinstance(values, dict) else set()
+class _AnyConfig(BaseModel):
+    """A config of any kind, unchecked."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def _kind_of(path: str) -> type[StrictModel]:
+    """What a file or URL configures, by its keys; of recipes with one name, a study's comes first."""
+    if not Path(path).is_file():
+        for kind in KINDS.values():
+            if path in recipe_names(kind.recipes):
+                return kind
+    keys = load_config(_AnyConfig, path).model_extra or {}
+    found = next((kind for key, kind in KINDS.items() if key in keys), None)
+    if found is None:
+        raise UsageError(f"{path} is no config of a pre-training, of evaluations or of a study; give one of these")
+    return found
 
 
 def plan_config(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeInt, field_validator, model_validator
 
@@ -25,12 +25,12 @@ Match = Literal["videos", "clips"]
 
 
 class BaseConfig(StrictModel):
-    """A config file, and what is different here."""
+    """A config of the program or of a file, and what is different here."""
 
     config: str | None = None
-    """The file; null: all keys are in `changes`."""
+    """Name of a recipe, file or URL; null: all keys are in `changes`."""
     changes: dict[str, Any] = Field(default={})
-    """Keys that differ from the file, nested as there. A section with another `kind` replaces the file's section."""
+    """Keys that differ, nested as there. A section with another `kind` replaces the whole section."""
 
 
 class EvaluateConfig(BaseConfig):
@@ -62,6 +62,7 @@ class RowConfig(BaseConfig):
 class StudyConfig(StrictModel):
     """One study. A row with one seed is a job; processes and machines share the jobs through `out`."""
 
+    recipes: ClassVar[str] = "study"
     out: WritableLocation
     """Folder or URL for all runs, results and claims; everyone who works on the study has the same."""
     pretrain: BaseConfig = BaseConfig()

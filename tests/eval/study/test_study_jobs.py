@@ -112,18 +112,19 @@ def test_a_wrong_study_is_refused_with_what_is_wrong(changes: dict[str, Any], pa
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_the_studies_that_come_along_are_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def test_the_studies_that_come_along_are_whole_in_any_folder(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     jobs = jobs_of(load_config(StudyConfig, path))
     assert len({job.digest for job in jobs}) == len(jobs)
     names = {"demo": 5, "table1": 18, "table2": 12, "table3": 5}
     assert len(jobs) >= names.get(path.stem, 1)
 
 
-def test_table_1_has_each_line_of_the_paper_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_1_has_each_line_of_the_paper_once() -> None:
     from eval.results.paper_tables import TABLE_1
 
-    monkeypatch.chdir(ROOT)
     rows = yaml.safe_load((ROOT / "configs/study/table1.yaml").read_text())["rows"]
     tasks = [row["changes"].get("task", {}) for row in rows.values() if "changes" in row] + [{}]
     learnt = [
