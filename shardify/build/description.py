@@ -19,7 +19,7 @@ from shardify.build.plan import PlannedShard, plan_sha256
 from shardify.catalogs.base import Catalog, Missing
 from shardify.errors import WorkError
 from shardify.frames.ffmpeg_command import ffmpeg_binary, ffmpeg_version, filter_chain
-from shardify.shards.format import FORMAT_VERSION, MANIFEST_NAME, MISSING_NAME, REJECTED_NAME
+from shardify.shards.format import FORMAT_VERSION, MANIFEST_NAME, MISSING_NAME, REJECTED_NAME, SHORT_NAME
 from shardify.shards.manifest import Manifest
 from shardify.shards.record import ShardRecord, dump_json
 from shardify.shards.seen import Seen
@@ -147,6 +147,7 @@ def manifest_of(description: BuildDescription, records: Iterable[ShardRecord]) -
         build={**settings, "plan_sha256": description.plan_sha256},
         num_rejected=sum(len(record.rejected) for record in records),
         num_missing=len(description.missing),
+        num_short=sum(len(record.short) for record in records),
         seen=description.seen,
     )
 
@@ -155,9 +156,11 @@ def final_objects(description: BuildDescription, records: Sequence[ShardRecord])
     """The last objects of a build, when every shard has its record: name -> bytes, the manifest last."""
     rejected = [dump_json({"shard": record.number, **asdict(line)}) for record in records for line in record.rejected]
     missing = [dump_json(line.to_dict()) for line in description.missing]
+    short = [dump_json({"shard": record.number, **asdict(line)}) for record in records for line in record.short]
     return {
         REJECTED_NAME: b"".join(rejected),
         MISSING_NAME: b"".join(missing),
+        **({SHORT_NAME: b"".join(short)} if short else {}),
         MANIFEST_NAME: manifest_of(description, records).to_json(),
     }
 

@@ -38,7 +38,7 @@ from shardify.catalogs import read_catalog
 from shardify.catalogs.base import Catalog
 from shardify.errors import UnfinishedError, UsageError, WorkError
 from shardify.process import usable_cores
-from shardify.shards.format import MANIFEST_NAME, MISSING_NAME, REJECTED_NAME
+from shardify.shards.format import FINAL_NAMES, MANIFEST_NAME
 from shardify.storage import open_store
 from shardify.storage.locations import is_url
 from shardify.storage.lock import locked
@@ -150,7 +150,7 @@ def _run(config: BuildConfig, catalog: Catalog, store: Store, work: Work, engine
     with BuildProgress(work.num_videos) as progress:
         if not work.num_tasks:
             return progress
-        for name in (MANIFEST_NAME, REJECTED_NAME, MISSING_NAME):
+        for name in FINAL_NAMES:
             store.delete(name)
         if engine == "ray":
             common = Surroundings.here(videos=catalog.root, location=config.out, ffmpeg=config.frames.ffmpeg)
@@ -183,7 +183,7 @@ def write_final_objects(store: Store, description: BuildDescription) -> Built:
     """
     has_created = False
     while True:
-        there = {name: _read_if_there(store, name) for name in (MANIFEST_NAME, MISSING_NAME, REJECTED_NAME)}
+        there = {name: data for name in FINAL_NAMES if (data := _read_if_there(store, name)) is not None}
         try:
             built = _collect(store, description)
         except WorkError:
@@ -196,10 +196,10 @@ def write_final_objects(store: Store, description: BuildDescription) -> Built:
         if there == objects:
             return built
         for name, data in there.items():
-            if data is not None and data != objects[name]:
+            if data != objects.get(name):
                 store.delete(name)
         for name, data in objects.items():
-            if data != there[name]:
+            if data != there.get(name):
                 has_created |= store.create(name, data) and name == MANIFEST_NAME
 
 

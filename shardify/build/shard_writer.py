@@ -27,7 +27,7 @@ from shardify.frames.ffmpeg_command import FramesConfig
 from shardify.frames.memory_file import MemoryFile
 from shardify.shards.format import MANIFEST_NAME, NO_LABEL, shard_name
 from shardify.shards.index import TAR_BLOCK_BYTES, Packing, SampleEntry, ShardIndex
-from shardify.shards.record import Reject, ShardRecord, dump_json
+from shardify.shards.record import Reject, ShardRecord, Short, dump_json
 from shardify.storage import open_store
 from shardify.storage.folder_store import file_sha256
 from shardify.storage.store import Store
@@ -136,6 +136,7 @@ class OpenShard:
         self._store = store
         self._splits = splits
         self._rejected: list[Reject] = []
+        self._short: list[Short] = []
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -164,6 +165,16 @@ class OpenShard:
                 )
             )
             return VideoDone(num_frames=0)
+        if result.is_short:
+            self._short.append(
+                Short(
+                    key=video.key,
+                    path=video.path,
+                    splits=video.splits,
+                    num_frames=len(result.jpegs),
+                    num_announced=result.num_announced,
+                )
+            )
         self._tar.add(video, result, _sample_json(video, result, self._recipe))
         return VideoDone(num_frames=len(result.jpegs))
 
@@ -188,6 +199,7 @@ class OpenShard:
             index_sha256=hashlib.sha256(index_data).hexdigest() if len(index) else "",
             splits=self._splits,
             rejected=tuple(self._rejected),
+            short=tuple(self._short),
         )
         if self._holds(record):
             return record

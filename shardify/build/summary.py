@@ -14,7 +14,7 @@ from shardify.build.work import Built
 from shardify.catalogs.base import Missing
 from shardify.catalogs.reasons import num_videos
 from shardify.errors import counted
-from shardify.shards.format import MISSING_NAME, REJECTED_NAME
+from shardify.shards.format import MISSING_NAME, REJECTED_NAME, SHORT_NAME
 from shardify.shards.seen import Seen, seen_lines
 
 
@@ -47,6 +47,9 @@ class BuildSummary:
     problems: tuple[str, ...]
     """Shares above their limits; empty for a good build."""
     notes: tuple[str, ...] = ()
+    num_short: int = 0
+    """Samples with far fewer frames than their videos announce."""
+    short_example: str = ""
     hint: str = ""
     """A file that may be a missing video: `PATH for NAME, and 3 more`."""
 
@@ -77,6 +80,8 @@ class BuildSummary:
             lines.append(f"rejected {count}: {reason}")
         if self.num_transient:
             lines.append(f"{self.num_transient} of the rejects may go better with --retry-failed")
+        if self.num_short:
+            lines.append(f"{short_words(self.num_short)}: {self.short_example}")
         return [*lines, *(seen_lines(self.seen) if self.seen else ()), *self.notes]
 
 
@@ -126,6 +131,7 @@ def summarise_build(
     """
     description, records = built.description, built.records
     rejected = [line for record in records for line in record.rejected]
+    short = [line for record in records for line in record.short]
     num_videos, num_missing = description.num_videos, len(description.missing)
     num_listed = num_videos + num_missing
     problems = []
@@ -159,8 +165,15 @@ def summarise_build(
         frames_per_second=frames / seconds if seconds else 0.0,
         problems=tuple(problems),
         notes=built.notes,
+        num_short=len(short),
+        short_example=next((f"{s.path} gave {s.num_frames} of {s.num_announced} frames" for s in short), ""),
         hint=_hint([video for video in description.missing if video.did_you_mean]),
     )
+
+
+def short_words(number: int) -> str:
+    """The number of short videos, in words."""
+    return f"{counted(number, 'video')} far shorter than announced, but taken (see {SHORT_NAME})"
 
 
 def _hint(videos: Sequence[Missing]) -> str:

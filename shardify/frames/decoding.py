@@ -88,9 +88,10 @@ def decode_video(
 ) -> Frames:
     """Decode one video into JPEG frames.
 
-    The result holds every frame that ffmpeg decodes from the first video stream that is not a cover picture, rotated
-    upright. Timestamps do not drop or repeat frames. A damaged video gives all frames that can be decoded and warnings.
-    A local file's name may hold any characters. `cpu_flags` is ffmpeg's -cpuflags, for tests ("0" switches SIMD off).
+    The result holds every frame that ffmpeg decodes from one video stream, rotated upright: the default one, else the
+    first that is not a cover picture. Timestamps do not drop or repeat frames. A damaged video gives all frames that
+    can be decoded and warnings. A local file's name may hold any characters. `cpu_flags` is ffmpeg's -cpuflags, for
+    tests ("0" switches SIMD off).
     Raises VideoError if there are no frames, too many, or ffmpeg was stopped from outside; UsageError without ffmpeg.
     """
     if isinstance(video, MemoryFile):
@@ -108,15 +109,22 @@ def stop_decoding() -> None:
 def _decode(source: str, descriptors: tuple[int, ...], config: FramesConfig, cpu_flags: str | None) -> Frames:
     """Decode the file at an absolute path; ffmpeg inherits `descriptors` to open it."""
     _require_content(source)
-    command = ffmpeg_command(source, config, cpu_flags=cpu_flags)
-    log = FfmpegLog(source=source)
-    with _run(command, log, config.time_limit_seconds, descriptors) as (process, timed_out):
-        assert process.stdout is not None
-        stream = process.stdout.read()
+
+    def run(number: int | None) -> tuple[FfmpegLog, threading.Event, int, bytes]:
+        log = FfmpegLog(source=source)
+        command = ffmpeg_command(source, config, cpu_flags=cpu_flags, stream=number)
+        with _run(command, log, config.time_limit_seconds, descriptors) as (process, timed_out):
+            assert process.stdout is not None
+            stream = process.stdout.read()
+        return log, timed_out, process.returncode, stream
+
+    log, timed_out, returncode, stream = run(None)
+    if log.mapped is not None and log.default_video != log.mapped and not timed_out.is_set():  # known only now
+        log, timed_out, returncode, stream = run(log.default_video)
     if timed_out.is_set():
         reason = f"not decoded within {config.time_limit_seconds:g} s (frames.time_limit_seconds)"
         raise VideoError(status="transient", reason=reason)
-    _require_own_end(process.returncode, log)
+    _require_own_end(returncode, log)
     if log.complaints:
         _require_readable(source, log)
     try:

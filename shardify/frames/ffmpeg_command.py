@@ -89,8 +89,13 @@ def filter_chain(config: FramesConfig) -> str:
     return f"{scale},format=pix_fmts=yuv420p,setsar=sar=1"
 
 
-def ffmpeg_command(source: str, config: FramesConfig, *, cpu_flags: str | None = None) -> list[str]:
-    """The whole command line: `source` (an absolute path) in, Motion-JPEG on stdout, the log on stderr."""
+def ffmpeg_command(
+    source: str, config: FramesConfig, *, cpu_flags: str | None = None, stream: int | None = None
+) -> list[str]:
+    """The whole command line: `source` (an absolute path) in, Motion-JPEG on stdout, the log on stderr.
+
+    `stream` is the number of the video stream; None: the first that is not a cover picture.
+    """
     global_options = ["-hide_banner", "-nostdin", "-nostats", "-loglevel", LOG_LEVEL, "-filter_threads", "1"]
     if cpu_flags is not None:
         global_options += ["-cpuflags", cpu_flags]
@@ -104,7 +109,7 @@ def ffmpeg_command(source: str, config: FramesConfig, *, cpu_flags: str | None =
     )
     output = video.output(
         "pipe:1",
-        map="0:V:0",
+        map="0:V:0" if stream is None else f"0:{stream}",
         vf=filter_chain(config),
         format="mjpeg",
         vcodec="mjpeg",

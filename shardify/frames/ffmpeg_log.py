@@ -85,6 +85,11 @@ class Stream:
         return "(attached pic)" in self.description
 
     @property
+    def is_default(self) -> bool:
+        """Whether players choose it if there are several of its medium."""
+        return "(default)" in self.description
+
+    @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels after rotation; (0, 0) if unknown."""
         match = _SIZE.search(self.description)
@@ -119,6 +124,16 @@ class FfmpegLog:
     def video(self) -> Stream | None:
         """The stream that was decoded."""
         return None if self.mapped is None else self.streams.get(self.mapped)
+
+    @property
+    def default_video(self) -> int | None:
+        """Index of the video stream to decode: the first default one, else the first; None if there is none."""
+        videos = [
+            (not stream.is_default, index)
+            for index, stream in self.streams.items()
+            if stream.medium == "Video" and not stream.is_attached_picture
+        ]
+        return min(videos)[1] if videos else None
 
     @property
     def complaints(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from shardify.arrays import IntArray
-from shardify.build.summary import group_reasons
+from shardify.build.summary import group_reasons, short_words
 from shardify.errors import UsageError, counted
 from shardify.inspection.disturbances import count_disturbances
 from shardify.shards.format import NO_LABEL, REJECTED_NAME, shard_name
@@ -55,6 +55,7 @@ def summarise_dataset(store: Store, pixels: int = 0) -> dict[str, Any]:
         "lengths": _length_histogram(lengths),
         "rejected": group_reasons([line["reason"] for line in rejected]),
         "num_missing": manifest.num_missing,
+        "num_short": manifest.num_short,
         "seen": asdict(manifest.seen) if manifest.seen else None,
     } | ({"disturbances": count_disturbances(store, manifest, pixels)} if pixels else {})
 
@@ -71,6 +72,8 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         f"  {counted(num_rejected, 'video')} rejected, {summary['num_missing']} listed ones missing",
     ]
     lines += [f"    rejected {count}: {reason}" for reason, count in summary["rejected"].items()]
+    if summary["num_short"]:
+        lines.append(f"  {short_words(summary['num_short'])}")
     if summary["seen"]:
         lines += [f"  {line}" for line in seen_lines(Seen.from_json(summary["seen"]))]
     if "disturbances" in summary:

@@ -9,6 +9,7 @@ A data set is a store (usually a folder) that holds
     shard-NNNNNN.json          the shard's record: manifest entry and ledger lines; written last, it commits the shard
     rejected.jsonl             unusable videos, with the reason
     missing.jsonl              listed videos that were not found
+    short.jsonl                samples with far fewer frames than their videos announce; absent if there are none
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 REJECTED_NAME = "rejected.jsonl"
 MISSING_NAME = "missing.jsonl"
+SHORT_NAME = "short.jsonl"
+FINAL_NAMES = (MANIFEST_NAME, REJECTED_NAME, MISSING_NAME, SHORT_NAME)
+"""The objects that are written last, when all shards exist."""
 NO_LABEL = -1
 
 ShardPart = Literal["tar", "idx.npz", "json"]

@@ -34,6 +34,8 @@ class Manifest:
     """The settings that affect the bytes."""
     num_rejected: int = 0
     num_missing: int = 0
+    num_short: int = 0
+    """Samples with far fewer frames than their videos announce."""
     seen: Seen | None = None
     """The account of everything below the source; None in data sets of earlier versions."""
 
@@ -72,6 +74,8 @@ class Manifest:
             for shard in self.shards
         ]
         own = {key: value for key, value in asdict(self).items() if key != "shards" and value is not None}
+        if not self.num_short:  # as in earlier versions
+            del own["num_short"]
         counts = {
             split: sum(shard.num_samples for shard in self.shards if split in shard.splits) for split in self.splits
         }
@@ -119,6 +123,7 @@ class Manifest:
             for entry in values["shardlist"]
         )
         names = [name for name in cls.__dataclass_fields__ if name not in ("shards", "seen")]
+        values = {"num_short": 0} | values  # earlier versions lack it
         own: dict[str, Any] = {name: tuple(v) if isinstance(v := values[name], list) else v for name in names}
         seen = Seen.from_json(said) if (said := values.get("seen")) else None
         return cls(shards=shards, seen=seen, **own)

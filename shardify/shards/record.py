@@ -36,6 +36,23 @@ class Reject:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Short:
+    """A ledger line: a sample with far fewer frames than its video announces, like half a download."""
+
+    key: str
+    path: str
+    splits: tuple[str, ...]
+    num_frames: int
+    num_announced: int
+    """From the container's duration and frame rate."""
+
+    def __post_init__(self) -> None:
+        _require(self, str, "key", "path")
+        _require(self, int, "num_frames", "num_announced")
+        _require_names(self.splits)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShardRecord:
     """A shard's record. If all its videos were rejected, num_samples is 0 and there is neither tar nor index."""
 
@@ -49,6 +66,8 @@ class ShardRecord:
     splits: tuple[str, ...]
     """The splits of the shard's samples; all its samples have the same."""
     rejected: tuple[Reject, ...] = ()
+    short: tuple[Short, ...] = ()
+    """Samples that lack many of the frames that their videos announce."""
 
     def __post_init__(self) -> None:
         _require(self, int, "number", "num_samples", "num_frames", "tar_bytes", "index_bytes")
@@ -56,14 +75,19 @@ class ShardRecord:
         _require_names(self.splits)
 
     def to_json(self) -> bytes:
-        return dump_json(asdict(self))
+        values = asdict(self)
+        if not self.short:  # as in earlier versions
+            del values["short"]
+        return dump_json(values)
 
     @classmethod
     def from_json(cls, data: bytes, origin: str = "the shard's record") -> ShardRecord:
         """Raises WorkError if the bytes are not such a record."""
         try:
             values = json.loads(data, object_hook=_with_tuples)
-            return cls(**values | {"rejected": tuple(Reject(**line) for line in values["rejected"])})
+            rejected = tuple(Reject(**line) for line in values["rejected"])
+            short = tuple(Short(**line) for line in values.get("short", ()))
+            return cls(**values | {"rejected": rejected, "short": short})
         except (ValueError, TypeError, KeyError) as error:
             reason = one_line(error)
             raise WorkError(f"{origin} is damaged ({reason}); delete it and run `shardify build` again") from None
@@ -73,7 +97,7 @@ def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-def _require(record: ShardRecord | Reject, kind: type[int | str], *names: str) -> None:
+def _require(record: ShardRecord | Reject | Short, kind: type[int | str], *names: str) -> None:
     """Raise TypeError unless the fields are strings, or whole numbers of at least 0."""
     for name in names:
         value = getattr(record, name)

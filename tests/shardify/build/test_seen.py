@@ -171,3 +171,27 @@ def test_the_whole_file_of_a_video_is_used_wherever_it_sorts(tmp_path: Path, bro
         file = tar.extractfile(next(member for member in tar if member.name.endswith(".json")))
         assert file is not None
         assert json.loads(file.read())["path"] == f"fixed/{name}"
+
+
+def test_videos_far_shorter_than_announced_are_taken_and_listed(tmp_path: Path) -> None:
+    make_video(tmp_path / "videos" / "whole.mkv", num_frames=80)
+    whole = (tmp_path / "videos" / "whole.mkv").read_bytes()
+    (tmp_path / "videos" / "half.mkv").write_bytes(whole[: len(whole) // 2])
+    config = build_config(tmp_path, tmp_path / "out", source={"kind": "flat", "videos": str(tmp_path / "videos")})
+    summary = build(config)
+    assert (summary.num_samples, summary.num_rejected, summary.num_short) == (2, 0, 1)
+    (line,) = (tmp_path / "out" / "short.jsonl").read_text().splitlines()
+    short = json.loads(line)
+    assert (short["path"], short["num_announced"], short["key"], short["shard"]) == ("half.mkv", 80, "half", 0)
+    assert 16 <= short["num_frames"] <= 64
+    said = "1 video far shorter than announced, but taken (see short.jsonl)"
+    assert f"{said}: half.mkv gave {short['num_frames']} of 80 frames" in summary.lines()
+    store = open_store(tmp_path / "out")
+    assert read_manifest(store).num_short == 1
+    assert f"  {said}" in summary_lines(summarise_dataset(store))
+    assert verify(store).problems == ()
+
+    (tmp_path / "videos" / "half.mkv").write_bytes(whole)  # downloaded again: a new shard has no short video
+    (tmp_path / "out" / "shard-000000.json").unlink()
+    assert build(config).num_short == 0
+    assert not store.exists("short.jsonl")

@@ -359,3 +359,16 @@ def test_real_frames_show_what_pyav_shows(data_dir: Path) -> None:
     theirs = np.stack([np.asarray(image.resize(size)) for image in images]).astype(np.float32)
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).mean(axis=(1, 2, 3)).max() < 4.0
+
+
+@pytest.mark.parametrize(("defaults", "start"), [(("0", "default"), 100), (("default", "0"), 0), (("0", "0"), 0)])
+def test_of_several_video_streams_the_default_one_is_taken(
+    tmp_path: Path, defaults: tuple[str, str], start: int
+) -> None:
+    for name, first in (("a.mkv", 0), ("b.mkv", 100)):
+        write_numbered_video(tmp_path / name, 5, start=first)
+    dispositions = [word for i, word in enumerate(defaults) for word in (f"-disposition:v:{i}", word)]
+    sources = ("-i", tmp_path / "a.mkv", "-i", tmp_path / "b.mkv", "-map", "0", "-map", "1", "-c", "copy")
+    run_ffmpeg(*sources, *dispositions, "-default_mode", "passthrough", tmp_path / "both.mkv")
+    frames = decode_video(tmp_path / "both.mkv", FramesConfig())
+    assert read_numbers(frames.jpegs) == list(range(start, start + 5))
