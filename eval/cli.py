@@ -117,7 +117,7 @@ add_recipe_commands(main, "eval", _config_model)
 @main.command("features")
 @click.argument("source")
 @click.argument("checkpoint")
-@click.option("--out", required=True, help="File for the vectors: .npz or .safetensors.")
+@click.option("--out", required=True, help="File for the vectors: .npz, .safetensors or .parquet.")
 @click.option("--split", default=None, help="Split of the shards; by default every sample.")
 @set_option
 @json_option
@@ -134,7 +134,8 @@ def features_command(
 
     summary = write_features(config, lambda line: click.echo(line, err=True))
     if rank_of_process() == 0:
-        line = "{out}: {num_videos} videos, {num_dimensions} dimensions each, {num_rejected} rejected"
+        windows = ", {num_windows} windows" if config.windows else ""
+        line = "{out}: {num_videos} videos" + windows + ", {num_dimensions} dimensions each, {num_rejected} rejected"
         click.echo(json.dumps(summary, indent=2) if as_json else line.format(**summary))
 
 

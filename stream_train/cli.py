@@ -71,6 +71,19 @@ def audit_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
     click.echo(json.dumps(asdict(audit)) if as_json else "\n".join(audit_lines(audit)))
 
 
+@main.command("export")
+@click.argument("run")
+@click.option("--out", required=True, help="Folder or URL for the network, its config and its results.")
+@click.option("--card", is_flag=True, help="Also write a model card, README.md.")
+@click.option("--licence", default="mit", show_default=True, help="The licence of the weights, in the card.")
+@click.option("--upload", help="Also upload the folder: hf://user/name. A new repository is private.")
+def export_command(run: str, out: str, card: bool, licence: str, upload: str | None) -> None:
+    """Copy the finished RUN (a folder or URL) into a small folder for others, which `from_pretrained` loads."""
+    from stream_train.training.sharing import export_run
+
+    click.echo("\n".join(export_run(run, out, card=card, licence=licence, upload=upload)))
+
+
 @main.command("preview")
 @click.argument("dataset")
 @click.option("--out", required=True, help="Folder or URL for the picture.")

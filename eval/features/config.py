@@ -67,6 +67,15 @@ class NeighboursConfig(StrictModel):
     """A neighbour votes with weight exp(similarity / temperature)."""
 
 
+class WindowsConfig(StrictModel):
+    """Windows along a video, for a vector each, instead of one vector for the whole video."""
+
+    seconds: PositiveFloat
+    """Length of a window. A shorter video is one window; the last window ends with the video."""
+    hop_seconds: PositiveFloat | None = None
+    """From the start of one window to the next; null is their length, so that they do not overlap."""
+
+
 class VideoFeaturesConfig(StrictModel):
     """The settings of `video-eval features`; only the first three keys are required."""
 
@@ -75,13 +84,20 @@ class VideoFeaturesConfig(StrictModel):
     checkpoint: Location
     """File or URL of a backbone.safetensors, or the folder of the run that holds it."""
     out: Location
-    """File or URL of the vectors: .npz or .safetensors."""
+    """File or URL of the vectors: .npz, .safetensors or .parquet."""
     split: str | None = None
     """Split of the shards; null is every sample."""
     labels: Literal["auto", "folder", "none"] = "auto"
     """Labels of videos. `folder`: the first folder of a video's path is its class. `auto`: `folder` if every video lies
     in a folder, else `none`."""
     features: FeatureConfig = FeatureConfig()
+    """Of each video, or of each window."""
+    windows: WindowsConfig | None = None
+    layer: str | None = None
+    """Any module of the network, such as `convolutions.conv3`, instead of `features.layer`; its maps are averaged over
+    time and space. A wrong name lists all."""
+    dtype: Literal["float32", "float16"] = "float32"
+    """Numbers in the file; float16 takes half the space."""
     crop: int | None = Field(default=None, ge=1, le=4096)
     """Size of the centre crop, in pixels; null is as in training."""
     resize: tuple[PositiveInt, PositiveInt] | None = None

@@ -5,19 +5,22 @@ In: a split and a network. Out: :class:`eval.features.vectors.Vectors`.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
-from eval.features.config import FeatureConfig, Layer
+from eval.features.config import FeatureConfig, Layer, WindowsConfig
 from eval.features.trivial import colour_features, difference_features
 from eval.features.vectors import Vectors
+from eval.features.windows import WindowClips, window_vectors
 from eval.judging.samples import Samples
 from eval.judging.setting import Setting, weights_of
 from eval.judging.subsequences import EvenClips
-from eval.judging.testing import RowsOf, per_video_means
+from eval.judging.testing import RowsOf, per_video_means, per_video_rows
+from shardify.errors import UsageError
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
 from stream_train.data.device_ops import prepare_clips
@@ -71,8 +74,22 @@ def extract(
     world: World,
     precision: Precision,
     metadata: dict[str, Any],
+    windows: WindowsConfig | None = None,
 ) -> Vectors:
-    """Average the features over the clips of each sample."""
+    """Average the features over the clips of each sample, or of each window of each sample."""
+    if windows is not None:
+        clips = WindowClips.of(samples.shard_set, windows, config)
+        rows = per_video_rows(
+            rows_of,
+            samples.shard_set,
+            data,
+            clips,
+            positions=samples.positions,
+            max_clips=max_clips,
+            world=world,
+            precision=precision,
+        )
+        return window_vectors(rows, samples, clips, metadata)
     values = per_video_means(
         rows_of,
         samples.shard_set,
@@ -90,6 +107,35 @@ def extract(
         classes=samples.classes,
         metadata=metadata,
     )
+
+
+def layer_rows(backbone: Backbone, name: str) -> RowsOf:
+    """A function from a batch to the output of any module of the network, averaged over time and space.
+
+    Raises UsageError if there is no such module.
+    """
+    modules = {module_name: module for module_name, module in backbone.named_modules() if module_name}
+    if name not in modules:
+        close = difflib.get_close_matches(name, modules, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise UsageError(f"layer = {name}: the network has no such module{hint}; it has {', '.join(modules)}")
+    outputs: list[Tensor] = []
+
+    def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+        """Averages at once: the next layer may change the output in place."""
+        output = output.float()
+        outputs.append(output.flatten(start_dim=2).mean(dim=2) if output.ndim > 2 else output.clone())
+
+    modules[name].register_forward_hook(keep)
+
+    def rows_of(batch: Batch) -> tuple[Tensor, Tensor]:
+        outputs.clear()
+        backbone(prepare_clips(batch))
+        if not outputs:
+            raise UsageError(f"layer = {name}: the network does not use this module on its own; give another")
+        return outputs[-1], batch.sample
+
+    return rows_of
 
 
 def backbone_rows(backbone: Backbone, layer: Layer) -> RowsOf:

@@ -1,7 +1,7 @@
 """Feature vectors of your own videos, by a checkpoint, in one file.
 
-In: a :class:`VideoFeaturesConfig`. Out: names, labels and vectors as `.npz` or `.safetensors`. Videos first become
-shards (kept or temporary), so their frames are decoded exactly as in training.
+In: a :class:`VideoFeaturesConfig`. Out: names, labels and vectors as `.npz`, `.safetensors` or `.parquet`. Videos first
+become shards (kept or temporary), so their frames are decoded exactly as in training.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from eval.features.config import VideoFeaturesConfig
-from eval.features.extraction import backbone_rows, extract
+from eval.features.extraction import backbone_rows, extract, layer_rows
 from eval.features.vectors import check_file_name, write_vectors
 from eval.judging.config import EvalDataConfig
 from eval.judging.networks import Network, open_checkpoint
@@ -60,8 +60,10 @@ def _write(
 ) -> dict[str, Any]:
     backbone = network.build(seed=0)
     place_model(backbone, world.device)
+    backbone.eval()
+    layer = config.layer or config.features.layer
     vectors = extract(
-        backbone_rows(backbone.eval(), config.features.layer),
+        layer_rows(backbone, layer) if config.layer else backbone_rows(backbone, config.features.layer),
         samples,
         config.features,
         data=data,
@@ -70,6 +72,8 @@ def _write(
         precision=config.precision,
         metadata={
             **config.features.model_dump(mode="json"),
+            "layer": layer,
+            "windows": config.windows.model_dump(mode="json") if config.windows else None,
             "crop": data.crop,
             "resize": data.resize,
             "data_set": samples.shard_set.name,
@@ -79,14 +83,16 @@ def _write(
             "weights": network.weights,
             "pretraining": network.pretraining,
         },
+        windows=config.windows,
     )
 
     def write() -> None:
         with uploaded(config.out) as path:
-            write_vectors(path, vectors)
+            write_vectors(path, vectors, dtype=config.dtype)
 
     world.do_on_main(write)
-    return {"out": config.out, "num_videos": len(vectors), "num_dimensions": vectors.values.shape[1]}
+    summary = {"out": config.out, "num_videos": len(samples), "num_dimensions": vectors.values.shape[1]}
+    return summary | ({"num_windows": len(vectors)} if config.windows else {})
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from stream_train.networks.config import C3DConfig, NetworkConfig
 from stream_train.networks.torchvision_weights import load_torchvision
 from stream_train.tasks.config import TaskConfig
 from stream_train.training.config import PretrainConfig
-from stream_train.training.exports import BACKBONE_NAME, load_backbone
+from stream_train.training.exports import BACKBONE_NAME, frame_size_of, load_backbone
 from stream_train.training.initial_weights import export_location, find_torchvision, read_torchvision
 from stream_train.transformations.sequences import CLIP_LENGTH
 
@@ -67,14 +67,6 @@ class Network:
         if self.state is not None:
             backbone.load_state_dict(dict(self.state))
         return backbone.train()
-
-
-def frame_size_of(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
-    """:attr:`Network.frame_size` from the metadata of an export."""
-    if metadata.get("data.scale") or "data_set.height" not in metadata:
-        return None
-    height, width = metadata.get("data.resize") or (metadata["data_set.height"], metadata["data_set.width"])
-    return height, width
 
 
 def open_network(name: str, networks: Mapping[str, WeightsConfig], *, crop: int) -> Network:

@@ -10,7 +10,7 @@ from shardify.arrays import IntArray
 from stream_train.data.plans import ClipPlan
 from stream_train.draws import SampleDraws
 from stream_train.transformations.config import ShortRule
-from stream_train.transformations.subsequences import num_starts, plan_of, subsequence
+from stream_train.transformations.subsequences import even_starts, num_starts, plan_of, subsequence
 
 NUM_SPACED_STARTS = 32
 """The released code takes every floor(M / 32)-th of a video's M starts."""
@@ -27,12 +27,6 @@ def subsequence_starts(
 def num_test_clips(num_frames: IntArray, stride: int, *, all_starts: bool = False) -> int:
     """The number of test clips of all videos, whose lengths are int64 (V,)."""
     return sum(len(subsequence_starts(frames, stride, all_starts=all_starts)) for frames in num_frames.tolist())
-
-
-def even_starts(num_frames: int, stride: int, count: int) -> IntArray:
-    """int64 (min(count, M),): distinct starts at even distances, the first and the last included."""
-    starts = num_starts(num_frames, stride)
-    return np.unique(np.linspace(0, starts - 1, min(count, starts)).round().astype(np.int64))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,53 @@ def per_video_means(
     """
     sums: dict[int, Tensor] = {}
     counts: dict[int, int] = {}
+    with _rows_of_batches(rows_of, shard_set, data, draw, positions, max_clips, world, precision, seed) as batches:
+        for rows, samples in batches:
+            numbers, inverse, repeats = torch.unique(samples, return_inverse=True, return_counts=True)
+            totals = torch.zeros(len(numbers), rows.shape[1], dtype=torch.float64)
+            totals.index_add_(0, inverse, rows)
+            for sample, total, count in zip(numbers.tolist(), totals, repeats.tolist(), strict=True):
+                sums[sample] = sums[sample] + total if sample in sums else total
+                counts[sample] = counts.get(sample, 0) + count
+    means = {sample: (total / counts[sample]).numpy() for sample, total in sums.items()}
+    merged = _merged(means, world)
+    return np.stack([merged[position] for position in cast("list[int]", positions.tolist())])
+
+
+def per_video_rows(
+    rows_of: RowsOf,
+    shard_set: ShardSet,
+    data: DataConfig,
+    draw: DrawClips,
+    *,
+    positions: IntArray,
+    max_clips: int,
+    world: World,
+    precision: Precision = "auto",
+) -> list[FloatArray]:
+    """For each video float64 (R, D): its rows in the order of its clips; arguments as of :func:`per_video_means`."""
+    found: dict[int, list[Tensor]] = {}
+    with _rows_of_batches(rows_of, shard_set, data, draw, positions, max_clips, world, precision, 0) as batches:
+        for rows, samples in batches:
+            for row, sample in zip(rows, samples.tolist(), strict=True):
+                found.setdefault(sample, []).append(row)
+    merged = _merged({sample: torch.stack(rows).numpy() for sample, rows in found.items()}, world)
+    return [merged[position] for position in cast("list[int]", positions.tolist())]
+
+
+@contextmanager
+def _rows_of_batches(
+    rows_of: RowsOf,
+    shard_set: ShardSet,
+    data: DataConfig,
+    draw: DrawClips,
+    positions: IntArray,
+    max_clips: int,
+    world: World,
+    precision: Precision,
+    seed: int,
+) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
+    """Each batch's rows, float64 on the CPU, and their samples; a video's rows come in the order of its clips."""
     batches = each_video_whole(
         shard_set,
         data,
@@ -58,18 +105,13 @@ def per_video_means(
         world_size=world.size,
     )
     with torch.inference_mode(), _unequal_batches(), autocast(choose_precision(precision, world.device), world.device):
-        for batch in batches:
-            rows, samples = rows_of(batch.to(world.device))
-            numbers, inverse, repeats = torch.unique(samples.cpu(), return_inverse=True, return_counts=True)
-            totals = torch.zeros(len(numbers), rows.shape[1], dtype=torch.float64)
-            totals.index_add_(0, inverse, rows.detach().double().cpu())
-            for sample, total, count in zip(numbers.tolist(), totals, repeats.tolist(), strict=True):
-                sums[sample] = sums[sample] + total if sample in sums else total
-                counts[sample] = counts.get(sample, 0) + count
-    means = {sample: (total / counts[sample]).numpy() for sample, total in sums.items()}
-    everyone = world.gather(means)
-    merged = {sample: mean for share in everyone for sample, mean in share.items()}
-    return np.stack([merged[position] for position in cast("list[int]", positions.tolist())])
+        outputs = (rows_of(batch.to(world.device)) for batch in batches)
+        yield ((rows.detach().double().cpu(), samples.cpu()) for rows, samples in outputs)
+
+
+def _merged(mine: dict[int, FloatArray], world: World) -> dict[int, FloatArray]:
+    """What all ranks computed, by sample."""
+    return {sample: values for share in world.gather(mine) for sample, values in share.items()}
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -52,6 +54,17 @@ class Backbone(nn.Module, ABC):
         self.num_frames = num_frames
         self.conv_dim = conv_dim
         self.feature_dim = feature_dim
+        self.metadata: Mapping[str, Any] = {}
+        """The metadata of the file that the weights come from; empty for random weights."""
+
+    @property
+    def num_features(self) -> int:
+        """`feature_dim`, under the name that it has in timm."""
+        return self.feature_dim
+
+    def forward_features(self, clips: Tensor) -> Tensor:
+        """`conv_features`, under the name that it has in timm: maps (N, *conv_dim)."""
+        return self.conv_features(clips)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips float (N, 3, num_frames, crop, crop) in [-1, 1] -> features float (N, feature_dim).

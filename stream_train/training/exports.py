@@ -55,6 +55,7 @@ def load_backbone(location: str | Path, name: str | None = None) -> tuple[Backbo
     with _reading_export(location, BACKBONE_NAME, name) as (metadata, state):
         backbone = _described_backbone(metadata)
         backbone.load_state_dict(state)
+    backbone.metadata = metadata
     return backbone.eval(), metadata
 
 
@@ -69,6 +70,14 @@ def load_model(location: str | Path) -> tuple[ClipModel, dict[str, Any]]:
         model = _described_model(metadata, state)
         model.load_state_dict(state)
     return model.eval(), metadata
+
+
+def frame_size_of(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width of the training frames before the crop, from the metadata of an export; None if they varied."""
+    if metadata.get("data.scale") or "data_set.height" not in metadata:
+        return None
+    height, width = metadata.get("data.resize") or (metadata["data_set.height"], metadata["data_set.width"])
+    return height, width
 
 
 def _described_model(metadata: Mapping[str, Any], state: Mapping[str, Tensor]) -> ClipModel:

@@ -45,8 +45,10 @@ Write = Callable[[Record], None]
 """Writes a record to metrics.jsonl and TensorBoard."""
 
 
-def pretrain(config: PretrainConfig, say: Say) -> None:
+def pretrain(config: PretrainConfig, say: Say = lambda _: None) -> None:
     """Train a network, or continue; for a complete run, only write the exports and pictures again.
+
+    `say` is called with each line for the user.
 
     Raises:
         UsageError: if the config does not fit the data, the machine, or the run in the folder.

@@ -28,6 +28,12 @@ def num_starts(num_frames: int, stride: int, rule: ShortRule = "exact") -> int:
     return max(num_frames, CLIP_LENGTH) - (CLIP_LENGTH - 1) * stride_that_fits(num_frames, stride, rule)
 
 
+def even_starts(num_frames: int, stride: int, count: int) -> IntArray:
+    """int64 (min(count, M),): distinct starts at even distances, the first and the last included."""
+    starts = num_starts(num_frames, stride)
+    return np.unique(np.linspace(0, starts - 1, min(count, starts)).round().astype(np.int64))
+
+
 def subsequence(start: int, num_frames: int, stride: int, rule: ShortRule = "exact") -> IntArray:
     """int64 (16,): the frames of the clip at a start, at the stride that fits; short videos loop."""
     return (start + np.arange(CLIP_LENGTH, dtype=np.int64) * stride_that_fits(num_frames, stride, rule)) % num_frames

@@ -162,6 +162,8 @@ def test_the_feature_example_gives_the_vector_of_the_features_command(
     write_features(features_config(words, ["num_workers=0", "device=cpu", "threads=1"]), lambda _: None)
     (vector,) = read_vectors(Path("vectors.npz")).values
     torch.testing.assert_close(values["vector"], torch.from_numpy(vector))
+    exec(python_of("README.md")[0], values)
+    assert values["features"].shape == (1, values["network"].num_features)
 
 
 def test_the_examples_of_extending_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

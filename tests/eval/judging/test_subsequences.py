@@ -12,12 +12,12 @@ from scipy.stats import chisquare
 from eval.judging.subsequences import (
     EvenClips,
     TestClips,
-    even_starts,
     subsequence_starts,
 )
 from stream_train.draws import SampleDraws
 from stream_train.transformations.subsequences import (
     draw_subsequence,
+    even_starts,
     num_starts,
     plan_of,
     stride_that_fits,

@@ -1,0 +1,123 @@
+"""Finished shards as a sequence of videos, for other programs. Training has a faster reader of its own.
+
+In: the location of shards. Out: samples with their labels, and their frames as arrays.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import simplejpeg
+
+from shardify.arrays import ImageArray
+from shardify.errors import DamageError
+from shardify.shards.format import shard_name
+from shardify.shards.index import SampleEntry, ShardIndex, read_index
+from shardify.shards.manifest import Manifest, read_manifest
+from shardify.shards.record import ShardRecord
+from shardify.storage import open_store
+from shardify.storage.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One video in a shard."""
+
+    key: str
+    label: int
+    """-1 without a label."""
+    fps: float
+    """Frames per second of the source; 0 if unknown."""
+    num_frames: int
+    _entry: SampleEntry = field(repr=False)
+    _shard: int = field(repr=False)
+    _dataset: Shards = field(repr=False)
+
+    def frames(self, indices: Sequence[int] | None = None) -> ImageArray:
+        """Decode frames (all, or those of some indices): uint8 (frames, height, width, 3), RGB.
+
+        Raises DamageError if a frame does not match its checksum, IndexError for a frame that does not exist.
+        """
+        name, store = shard_name(self._shard, "tar"), self._dataset.store
+        offsets = self._entry.frame_offsets(self._dataset.manifest.packing)
+        pictures = []
+        for frame in range(self.num_frames) if indices is None else indices:
+            if not 0 <= frame < self.num_frames:
+                raise IndexError(f"frame {frame} of {self.key}, which has {self.num_frames}")
+            start = int(offsets[frame])
+            jpeg = store.read_range(name, start, int(self._entry.frame_bytes[frame]))
+            self._entry.check(frame, jpeg, start, name)
+            try:
+                pictures.append(simplejpeg.decode_jpeg(jpeg, colorspace="RGB"))
+            except ValueError as error:
+                raise DamageError(f"{name}: frame {frame} of {self.key} is no JPEG ({error})") from None
+        return np.stack(pictures)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shards(Sequence[Sample]):
+    """The videos of a data set or of one of its splits, in the order of the shards."""
+
+    store: Store
+    manifest: Manifest
+    records: tuple[ShardRecord, ...]
+    """The shards, in order."""
+    _ends: tuple[int, ...] = field(repr=False)
+    _indexes: dict[int, ShardIndex] = field(repr=False, default_factory=dict)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the labels; empty without labels."""
+        return self.manifest.classes
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of all splits of the data set."""
+        return tuple(self.manifest.splits)
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, position: int) -> Sample: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[Sample]: ...
+    def __getitem__(self, position: int | slice) -> Sample | list[Sample]:
+        if isinstance(position, slice):
+            return [self[number] for number in range(*position.indices(len(self)))]
+        if position < 0:
+            position += len(self)
+        if not 0 <= position < len(self):
+            raise IndexError(f"sample {position} of {len(self)}")
+        number = bisect_right(self._ends, position)
+        record = self.records[number]
+        if number not in self._indexes:
+            self._indexes[number] = read_index(self.store, record)
+        entry = self._indexes[number][position - (self._ends[number] - record.num_samples)]
+        return Sample(
+            key=entry.key,
+            label=entry.label,
+            fps=entry.fps,
+            num_frames=entry.num_frames,
+            _entry=entry,
+            _shard=record.number,
+            _dataset=self,
+        )
+
+
+def open_shards(location: str | Path, split: str | None = None) -> Shards:
+    """Open finished shards in a folder or at a URL; without a split, all samples.
+
+    Raises UsageError if there is no data set or no such split, WorkError if the manifest is damaged.
+    """
+    store = open_store(location)
+    manifest = read_manifest(store)
+    records = manifest.shards_of(split)
+    ends = tuple(accumulate(record.num_samples for record in records))
+    return Shards(store=store, manifest=manifest, records=records, _ends=ends)
