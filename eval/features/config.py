@@ -34,7 +34,7 @@ class FeatureConfig(StrictModel):
 
 def features_clips(config: FeatureConfig, *lengths: IntArray) -> int:
     """The number of clips that the vectors of some videos need; each int64 (V,) holds the videos' lengths."""
-    from eval.judging.subsequences import even_starts
+    from stream_train.transformations.subsequences import even_starts
 
     return sum(
         len(even_starts(frames, config.stride, config.clips_per_video))
