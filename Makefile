@@ -67,7 +67,7 @@ help: ## list the targets and variables
 	@printf '\nvariables\n'
 	@awk '/^#: [A-Z]/ { name = $$2; sub(/^#: [A-Z]+ +/, ""); printf "  %-14s%s\n", name, $$0 }' Makefile
 
-#: DATASET    shards, pretrain: demo (default), ucf101, hmdb51, kinetics400, kinetics600, kinetics700, folder, flat, csv; transfer, eval-all: demo, ucf101, hmdb51, csv
+#: DATASET    shards, pretrain: demo (default), ucf101, hmdb51, kinetics400, kinetics600, kinetics700, something_something_v2, diving48, finegym, folder, flat, csv; transfer, eval-all: demo, ucf101, hmdb51, csv
 #: VIDEOS     shards, features: folder or URL of the video files, or of their archives; bench: videos to measure on, instead of synthetic ones
 #: LISTS      shards, finish: the lists of the data set: a folder, a CSV file, or the URL of either
 #: PART       shards: the part i/n to build, for arrays of jobs (3/16)

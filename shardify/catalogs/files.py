@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-from shardify.errors import UsageError
+from shardify.errors import UsageError, one_line
 from shardify.storage import open_store
 from shardify.storage.locations import is_url, split_location
+
+Json = TypeVar("Json", list[Any], dict[str, Any])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +113,17 @@ def read_label_map(path: str) -> tuple[str, ...]:
             raise UsageError(f"{path} line {line.number}: class {line.text!r} is already on line {names[line.text]}")
         names[line.text] = line.number
     return tuple(names)
+
+
+def read_json(path: str, kind: type[Json]) -> Json:
+    """A JSON file whose top is a list or a map; UsageError if it is unreadable or something else."""
+    try:
+        values = json.loads(_read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not valid JSON: {one_line(error)}") from None
+    if not isinstance(values, kind):
+        raise UsageError(f"{path}: it holds no JSON {kind.__name__}")
+    return values
 
 
 def _read_text(path: str) -> str:
