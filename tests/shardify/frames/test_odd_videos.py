@@ -294,6 +294,14 @@ def test_only_local_files_are_opened(tmp_path: Path) -> None:
             server.accept()
 
 
+@pytest.mark.parametrize("name", ["{folder}/other.avi", "../other.avi"])
+def test_a_list_of_files_opens_none_outside_its_folder(tmp_path: Path, name: str) -> None:
+    write_numbered_video(tmp_path / "other.avi", 17)
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_text(f"ffconcat version 1.0\nfile '{name.format(folder=tmp_path)}'\n")
+    reason_of(tmp_path / "videos" / "a.mp4")
+
+
 def fake_ffmpeg(folder: Path, script: str, **settings: object) -> FramesConfig:
     """A config whose ffmpeg is a shell script."""
     path = folder / "fake-ffmpeg"
