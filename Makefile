@@ -116,7 +116,7 @@ finish: install ## write the manifest of shards built in parts (PART=i/n), if th
 	$(BIN)/python -m shardify finish $(call config,shards) $(shards_sets)
 
 verify: install ## check every count, size and checksum of shards: SHARDS=folder or URL
-	$(BIN)/python -m shardify verify $(if $(value SHARDS),$(call quote,$(value SHARDS)))
+	$(BIN)/python -m shardify verify $(call quote,$(or $(value SHARDS),data/demo/shards))
 
 pretrain: install $(demo_shards) ## shards -> a pretrained network
 	$(launch) stream_train pretrain $(pretrain_config) $(pretrain_sets)

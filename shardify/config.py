@@ -99,7 +99,13 @@ def validate_config(model: type[Model], values: dict[str, Any], origin: str) -> 
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = [_describe(model, problem) for problem in error.errors(include_url=False)]
+        found = error.errors(include_url=False)
+        unknown: dict[tuple[str | int, ...], list[str | int]] = {}  # the keys of each section
+        for problem in found:
+            if problem["type"] == "extra_forbidden":
+                unknown.setdefault(problem["loc"][:-1], []).append(problem["loc"][-1])
+        problems = [_describe(model, problem) for problem in found if problem["type"] != "extra_forbidden"]
+        problems += [_describe_unknown(model, section, keys) for section, keys in unknown.items()]
         raise UsageError(f"{origin}: " + "; ".join(problems)) from None
 
 
@@ -135,9 +141,6 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 def _describe(model: type[BaseModel], problem: Any) -> str:
     location = problem["loc"]
     path = ".".join(_key_of(model, location))
-    if problem["type"] == "extra_forbidden":
-        allowed = sorted({name for branch in _models_at(model, location[:-1]) for name in branch.model_fields})
-        return f"unknown key {path}{_similar(location[-1], allowed)}; allowed: {', '.join(allowed)}"
     if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
         kinds = [str(kind) for branch in _models_at(model, location) for kind in _kinds(branch)]
         if problem["type"] == "union_tag_not_found":
@@ -147,10 +150,24 @@ def _describe(model: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{path} is missing; set it in the file or with --set {path}=..."
     if problem["type"] in ("model_type", "model_attributes_type"):
-        allowed = sorted({name for branch in _models_at(model, location) for name in branch.model_fields})
-        return f"{path} = {problem['input']!r}: it is a section with keys of its own: {', '.join(allowed)}"
+        models = _models_at(model, location)
+        words = f"it is a section with keys of its own: {', '.join(_fields_of(models))}"
+        if len(models) > 1:
+            kinds = [str(kind) for branch in models for kind in _kinds(branch)]
+            words = f"it is a section; set {path}.kind to one of: {', '.join(kinds)}"
+        return f"{path} = {problem['input']!r}: {words}"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{path or 'the config'} = {problem['input']!r}: {message}" if path else message
+
+
+def _describe_unknown(model: type[BaseModel], section: Sequence[str | int], keys: Sequence[str | int]) -> str:
+    allowed = _fields_of(_models_at(model, section))
+    named = [".".join([*_key_of(model, section), str(key)]) + _similar(key, allowed) for key in keys]
+    return f"unknown key{'s' * (len(keys) > 1)} {', '.join(named)}; allowed: {', '.join(allowed)}"
+
+
+def _fields_of(models: Sequence[type[BaseModel]]) -> list[str]:
+    return sorted({name for model in models for name in model.model_fields})
 
 
 def _similar(given: object, allowed: Sequence[str]) -> str:

@@ -19,6 +19,8 @@ from shardify.storage.locations import is_url, split_location
 
 Json = TypeVar("Json", list[Any], dict[str, Any])
 
+_WANTED = "check source.lists, and source.label_map if it is set"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
@@ -135,6 +137,6 @@ def _read_text(path: str) -> str:
             data = Path(path).read_bytes()
         return data.decode("utf-8-sig")  # read_text would change line ends
     except UnicodeDecodeError:
-        raise UsageError(f"cannot read list {path}: it is not a UTF-8 text file") from None
+        raise UsageError(f"cannot read list {path}: it is not a UTF-8 text file; {_WANTED}") from None
     except OSError as error:
-        raise UsageError(f"cannot read list {path}: {error.strerror}") from None
+        raise UsageError(f"cannot read list {path}: {error.strerror}; {_WANTED}") from None

@@ -198,7 +198,9 @@ def long_enough(data: DataSet, task: ClipTask, say: Say) -> tuple[DataSet, IntAr
         return data, None
     left_out = f"{len(lengths) - len(positions):,} of {len(lengths):,} videos have fewer than {task.min_frames} frames"
     if not len(positions):
-        raise UsageError(f"{left_out}, which the task needs; the longest has {lengths.max()}; take longer videos")
+        raise UsageError(
+            f"{left_out}, which the task needs; the longest has {lengths.max()}; take longer videos or another task"
+        )
     say(f"{left_out}, which the task needs, and are left out")
     if not isinstance(data, TarSet):
         return data, positions

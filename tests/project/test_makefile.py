@@ -117,7 +117,6 @@ VALUES = {
 }
 NEEDED = {
     "features": {"SHARDS": "shards", "CHECKPOINT": "run", "OUT": "vectors.npz"},
-    "verify": {"SHARDS": "shards"},
 }
 MACHINES = {"NODES": {"NODE": "0", "MASTER": "here:1"}, "NODE": {"NODES": "3", "NODE": "0", "MASTER": "here:1"}}
 MACHINES["MASTER"] = MACHINES["NODE"]
@@ -225,6 +224,7 @@ def test_parts_and_engines_reach_the_build() -> None:
     assert command[3:] == ["finish", "configs/shards/ucf101.yaml", "--set", "out=gs://bucket/set"]
     (command,) = commands("verify", "SHARDS=gs://bucket/set")
     assert command[3:] == ["verify", "gs://bucket/set"]
+    assert commands("verify")[-1][3:] == ["verify", "data/demo/shards"]
 
 
 def test_a_misspelt_data_set_reaches_the_command_which_refuses_it() -> None:

@@ -52,7 +52,7 @@ def test_ucf101(tmp_path: Path) -> None:
         ({"classInd": "1 Punch\n3 YoYo\n"}, r"classInd.txt line 2: '3 YoYo'; distinct classes count 1, 2, 3"),
         ({"classInd": "1 Punch\n2 Punch\n"}, r"classInd.txt line 2: '2 Punch'; distinct classes count 1, 2, 3"),
         ({"classInd": "Punch\n"}, r"classInd.txt line 1: 'Punch' is not `number class`"),
-        ({"classInd": ""}, r"cannot read list .*classInd.txt: No such file or directory"),
+        ({"classInd": ""}, r"cannot read list .*classInd.txt: No such file or directory; check source.lists"),
         ({"testlist02": ""}, r"testlist02.txt is missing, but the other list of its pair is there"),
         (dict.fromkeys((n[:-4] for n in UCF_LISTS if n != "classInd.txt"), ""), r"holds no trainlist01.txt and"),
     ],

@@ -51,10 +51,6 @@ def lengths_of(batch: Batch) -> Tensor:
     return torch.tensor(LENGTHS)[batch.sample]
 
 
-def test_there_are_fifteen() -> None:
-    assert len(set(KINDS)) == 15
-
-
 @every_kind
 def test_workers_draw_the_same_clips(kind: str) -> None:
     task, _ = tiny(kind)
