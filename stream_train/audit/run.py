@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.data.evaluation_pass import each_sample_once, sample_lengths
 from stream_train.data.reader import FrameReader, ShardSet, open_shard_set
-from stream_train.tasks.base import ClipModel
+from stream_train.tasks.base import ClipModel, ClipTask
 from stream_train.tasks.dense_prediction import DensePrediction
 from stream_train.tasks.transformations import Transformations
 from stream_train.training.distributed import joined_world
@@ -81,6 +81,20 @@ def audit_run(run: str | Path, overrides: tuple[str, ...] = (), *, say: Say, tra
     return audit
 
 
+def seen_part(task: ClipTask, batch: Batch) -> Batch:
+    """The batch with those of its frames that the network sees: treatments and observers get no other."""
+    frames = task.select_frames(batch.frames.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
+    indices = task.select_frames(batch.indices[:, None, :, None, None])[:, 0, :, 0, 0]
+    return replace(batch, frames=frames, indices=indices)  # held-out clips keep their colours
+
+
+def _videos_of(batch: Batch) -> list[Batch]:
+    """The clips of each video of a batch; all have the same number."""
+    num_videos = int((batch.sample[1:] != batch.sample[:-1]).sum()) + 1
+    clips = len(batch) // num_videos
+    return [batch.part(video * clips, (video + 1) * clips) for video in range(num_videos)]
+
+
 @dataclass(eq=False)
 class _Auditor:
     """Collects the sums of each line, video by video."""
@@ -99,12 +113,14 @@ class _Auditor:
         self.say(f"learning the observers from up to {self.train_videos} training videos")
         observers, seen = self._learn()
         self.say(f"testing {len(treatments(task.num_frames))} kinds of clips on {held_out.num_samples} held-out videos")
-        features = self._features_of(held_out)
+        features, lengths = self._features_of(held_out), sample_lengths(held_out)
         for batch in self._batches(held_out, config.validation.draws_per_video):
-            clips = prepare_clips(batch.to(self.device))
+            seen_batch = seen_part(task, batch)
+            clips = prepare_clips(seen_batch.to(self.device))
             self._test_network(batch, clips)
+            self._count_baselines(batch, lengths)
             for name, observer in observers.items():
-                scores = observer.scores(self._joined(features[name](batch)))
+                scores = observer.scores(self._joined(features[name](seen_batch)))
                 self._add(("observer", name), OBSERVERS[name], scores, batch)
             if isinstance(task, Transformations):
                 ideal = ideal_answers(batch.indices.numpy(), task.motions)
@@ -112,7 +128,6 @@ class _Auditor:
             if seen is not None:
                 seen.test(clips, self._vectors, self._first_answers(batch))
         _, untouched = self.lines[UNTOUCHED]
-        self._count_baselines(untouched)
         self.say("looking for repeated frames and frame rates")
         rows = [make_row(task, *line, counts, reading) for line, (reading, counts) in self.lines.items()]
         rows += [make_row(task, "videos", *part) for part in parts_of(held_out, untouched)]
@@ -143,9 +158,10 @@ class _Auditor:
         for batch in self._batches(shard_set, 1, chosen):
             for name, answers in task.answers(batch).items():
                 right[name].append(answers.numpy())
+            seen_batch = seen_part(task, batch)
             for name, measure in features.items():
-                rows[name].append(self._joined(measure(batch)))
-            seen.add(prepare_clips(batch.to(self.device)), self._vectors, self._first_answers(batch))
+                rows[name].append(self._joined(measure(seen_batch)))
+            seen.add(prepare_clips(seen_batch.to(self.device)), self._vectors, self._first_answers(batch))
         seen.learn()
         known = {name: np.concatenate(parts) for name, parts in right.items()}
         return {name: train_observer(np.concatenate(parts), known, names) for name, parts in rows.items()}, seen
@@ -160,25 +176,17 @@ class _Auditor:
 
     def _add(self, line: tuple[str, str], reading: str, outputs: dict[str, Tensor], batch: Batch) -> None:
         """Add the sums of a batch's videos to a line."""
-        task = self.opened.task
         _, counts = self.lines.setdefault(line, (reading, {}))
-        num_videos = int((batch.sample[1:] != batch.sample[:-1]).sum()) + 1
-        clips = len(batch) // num_videos
-        for video in range(num_videos):
-            part = batch.part(video * clips, (video + 1) * clips)
-            own = {name: value.chunk(num_videos)[video] for name, value in outputs.items()}
-            add_to(counts.setdefault(int(part.sample[0]), {}), task.count(own, part))
+        videos = _videos_of(batch)
+        for number, video in enumerate(videos):
+            own = {name: value.chunk(len(videos))[number] for name, value in outputs.items()}
+            add_to(counts.setdefault(int(video.sample[0]), {}), self.opened.task.count(own, video))
 
-    def _count_baselines(self, counts: Counts) -> None:
+    def _count_baselines(self, batch: Batch, lengths: Tensor) -> None:
         """What guesses get that know a video's length, for the line of the untouched clips."""
-        config, held_out, task = self.opened.config, self.opened.held_out, self.opened.task
-        assert config.validation is not None
-        lengths = sample_lengths(held_out)
-        for batch in self._batches(held_out, 1):
-            for position in dict.fromkeys(batch.sample.tolist()):
-                clips = (batch.sample == position).nonzero().flatten()
-                part = batch.part(int(clips[0]), int(clips[-1]) + 1)
-                add_to(counts[position], task.count_baselines(part, lengths[part.sample]))
+        _, counts = self.lines[UNTOUCHED]
+        for video in _videos_of(batch):
+            add_to(counts[int(video.sample[0])], self.opened.task.count_baselines(video, lengths[video.sample]))
 
     def _usable(self, shard_set: ShardSet) -> IntArray:
         usable: IntArray = np.flatnonzero(sample_lengths(shard_set).numpy() >= self.opened.task.min_frames)
@@ -204,8 +212,9 @@ class _Auditor:
         return answers
 
     def _outputs(self, clips: Tensor) -> dict[str, Tensor]:
+        """The heads' outputs for clips of the frames that the network sees."""
         with torch.inference_mode(), autocast(choose_precision(self.opened.config.precision, self.device), self.device):
-            return {name: value.float().cpu() for name, value in self.model(clips).items()}
+            return {name: value.float().cpu() for name, value in self.model.outputs_of(clips).items()}
 
     def _vectors(self, clips: Tensor) -> FloatArray:
         """Feature vectors, those of a tuple's clips in one row."""

@@ -65,7 +65,7 @@ class ClipTask(abc.ABC):
         """The clips of one video in one epoch, always the same number."""
 
     def select_frames(self, clips: Tensor) -> Tensor:
-        """What the network sees of prepared clips, float32 (N, 3, T, H, W) -> (N, 3, num_frames, H, W)."""
+        """What the network sees of clips (N, C, T, H, W), of any dtype -> (N, C, num_frames, H, W)."""
         return clips
 
     def merge_maps(self, maps: Tensor) -> Tensor:
@@ -159,13 +159,17 @@ class ClipModel(nn.Module):
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """Prepared clips float32 (N, 3, T, H, W) in [-1, 1] -> head name -> output, such as logits (A, K)."""
-        maps = self.conv_features(self._select_frames(clips))
+        return self.outputs_of(self._select_frames(clips))
+
+    def outputs_of(self, seen: Tensor) -> dict[str, Tensor]:
+        """The outputs of :meth:`forward`, from the frames that the network sees: float32 (N, 3, num_frames, H, W)."""
+        maps = self.conv_features(seen)
         vectors = None if all(self._reads_maps.values()) else self.features_from_conv(self._merge_maps(maps))
         return {name: head(maps if self._reads_maps[name] else vectors) for name, head in self.heads.items()}
 
-    def features(self, clips: Tensor) -> Tensor:
-        """The feature vectors that heads read, from prepared clips as in :meth:`forward`: float (A or N, length)."""
-        return self.features_from_conv(self._merge_maps(self.conv_features(self._select_frames(clips))))
+    def features(self, seen: Tensor) -> Tensor:
+        """The feature vectors that heads read, from frames as in :meth:`outputs_of`: float (A or N, length)."""
+        return self.features_from_conv(self._merge_maps(self.conv_features(seen)))
 
     def conv_features(self, clips: Tensor) -> Tensor:
         """The convolutions' maps, float (N, *conv_dim)."""
@@ -180,6 +184,19 @@ def cross_entropy_term(logits: Tensor, targets: Tensor, weight: float = 1.0) -> 
     """Cross-entropy of logits (N, K), in float32, with int64 (N,) targets, without IGNORED targets."""
     total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
     return LossTerm(total=total, count=(targets != IGNORED).sum(), weight=weight)
+
+
+def length_guesses(name: str, table: Tensor) -> dict[str, float]:
+    """The shares of right answers of two guesses that do not look at frames; empty without answers.
+
+    `table` (L, K) counts videos whose length allows the classes 0 to its row's number, by their right class.
+    `..._best_constant` always gives the most frequent class, `..._best_from_length` that of each row.
+    """
+    total = int(table.sum())
+    if not total:
+        return {}
+    constant, by_length = int(table.sum(dim=0).max()), int(table.max(dim=1).values.sum())
+    return {f"{name}_best_constant": constant / total, f"{name}_best_from_length": by_length / total}
 
 
 def count_confusion(targets: Tensor, logits: Tensor) -> Tensor:

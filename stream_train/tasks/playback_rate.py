@@ -20,7 +20,7 @@ from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.data.plans import ClipPlan
 from stream_train.draws import Purpose, SampleDraws
-from stream_train.tasks.base import HeadWidth, LossTerm, cross_entropy_term
+from stream_train.tasks.base import HeadWidth, LossTerm, count_pairs, cross_entropy_term, length_guesses
 from stream_train.tasks.config import PlaybackRateConfig
 from stream_train.tasks.drawing import draw_start
 from stream_train.tasks.heads import DecoderHead
@@ -36,6 +36,11 @@ def half_steps(stride: int) -> np.ndarray:
     return np.arange(NUM_DECODED, dtype=np.int64) * stride // 2
 
 
+def num_rates(num_frames: int) -> int:
+    """How many of STRIDES a video of this length allows."""
+    return len([stride for stride in STRIDES if half_steps(stride)[-1] < num_frames])
+
+
 @dataclass(frozen=True)
 class PlaybackRate(Question):
     """See :class:`PlaybackRateConfig`; the stride is uniform over those that the video's length allows."""
@@ -49,8 +54,7 @@ class PlaybackRate(Question):
         return CLIP_LENGTH
 
     def draw_clips(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
-        possible = [stride for stride in STRIDES if half_steps(stride)[-1] < num_frames]
-        rate = draws.stream(Purpose.TASK_CHOICE).integer(0, len(possible))
+        rate = draws.stream(Purpose.TASK_CHOICE).integer(0, num_rates(num_frames))
         frames = half_steps(STRIDES[rate])
         start = draw_start(num_frames, int(frames[-1]) + 1, draws)
         return (ClipPlan(indices=start + frames, targets={"rate": rate}),)
@@ -72,19 +76,33 @@ class PlaybackRate(Question):
         return {"rate": rate, "frames": frames}
 
     def count(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """The confusion matrix; and the squared errors of the frames, and of each clip's mean colour."""
+        """The confusion matrix; and, of painted frames, the squared errors, and those of each clip's mean colour."""
+        counts = super().count(outputs, batch)
+        if "frames" not in outputs:
+            return counts
         true = self._true_frames(batch)
         means = true.mean(dim=(2, 3, 4), keepdim=True)
         errors = [(guess - true).square().mean(dim=(1, 2, 3, 4)).double().sum() for guess in (outputs["frames"], means)]
-        return super().count(outputs, batch) | {"frames": torch.stack(errors)}
+        return counts | {"frames": torch.stack(errors)}
+
+    def count_baselines(self, batch: Batch, num_frames: Tensor) -> dict[str, Tensor]:
+        fastest = torch.tensor([num_rates(n) - 1 for n in num_frames.tolist()], device=num_frames.device)
+        return {"rate_by_length": count_pairs(fastest, self.targets(batch), len(STRIDES))}
 
     def compute_metrics(self, counts: Mapping[str, Tensor]) -> dict[str, float]:
         """`frames_explained` is 1 minus the error over that of a clip in its mean colour."""
-        error, variance = counts["frames"].tolist()
-        return super().compute_metrics(counts) | ({"frames_explained": 1 - error / variance} if variance else {})
+        metrics = super().compute_metrics(counts)
+        if "frames" in counts:
+            error, variance = counts["frames"].tolist()
+            metrics |= {"frames_explained": 1 - error / variance} if variance else {}
+        if "rate_by_length" in counts:
+            metrics |= length_guesses("rate", counts["rate_by_length"])
+        return metrics
 
     def guesses(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        return super().guesses(metrics) | {"frames_explained": 0.0}
+        """The stride's from the video's length, as far as it was counted: short videos allow the short ones alone."""
+        by_length = {"rate_accuracy": metrics["rate_best_from_length"]} if "rate_best_from_length" in metrics else {}
+        return by_length | {"frames_explained": 0.0}
 
     def _true_frames(self, batch: Batch) -> Tensor:
         """float32 (N, 3, 32, pixels, pixels) in [0, 1], the range in which the authors weigh the two errors."""

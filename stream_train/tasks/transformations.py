@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from stream_train.data.batch import Batch
 from stream_train.data.plans import IGNORED, ClipPlan
 from stream_train.draws import SampleDraws
-from stream_train.tasks.base import ClipTask, HeadWidth, LossTerm, count_confusion, count_pairs, cross_entropy_term
+from stream_train.tasks.base import (
+    ClipTask,
+    HeadWidth,
+    LossTerm,
+    count_confusion,
+    count_pairs,
+    cross_entropy_term,
+    length_guesses,
+)
 from stream_train.tasks.config import MotionSpeedConfig
 from stream_train.transformations.config import Motion
 from stream_train.transformations.sampling import draw_clips, largest_speed
@@ -72,8 +80,7 @@ class Transformations(ClipTask):
 
         `nonrandom_motion_accuracy` counts the clips that are not random, with all classes as possible answers: a
         network that only recognises random clips and guesses the rest gets 1/3 there, but 1/2 over all clips.
-        Two metrics do not look at frames: `speed_best_constant` always answers the most frequent speed,
-        `speed_best_from_length` the most frequent speed of all videos that allow the same speeds.
+        Two metrics do not look at frames, see :func:`length_guesses`.
         """
         shares: dict[str, tuple[Tensor, Tensor]] = {}
         if "motion" in counts:
@@ -84,11 +91,10 @@ class Transformations(ClipTask):
                 shares["nonrandom_motion_accuracy"] = (confusion.diagonal()[others].sum(), confusion[others].sum())
         if "speed" in counts:
             shares["speed_accuracy"] = (counts["speed"].diagonal().sum(), counts["speed"].sum())
+        metrics = {name: int(hits) / int(total) for name, (hits, total) in shares.items() if int(total)}
         if "speed_by_length" in counts:
-            table = counts["speed_by_length"]
-            shares["speed_best_constant"] = (table.sum(dim=0).max(), table.sum())
-            shares["speed_best_from_length"] = (table.max(dim=1).values.sum(), table.sum())
-        return {name: int(hits) / int(total) for name, (hits, total) in shares.items() if int(total)}
+            metrics |= length_guesses("speed", counts["speed_by_length"])
+        return metrics
 
     def guesses(self, metrics: Mapping[str, float]) -> dict[str, float]:
         guesses = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -135,3 +136,29 @@ def test_losses_and_metrics_equal_a_slow_reference() -> None:
     assert metrics["frames_explained"] == pytest.approx(1 - float(squares.sum() / variance), rel=1e-5)
     perfect = task.compute_metrics(task.count(outputs | {"frames": true}, batch))
     assert perfect["frames_explained"] == 1.0
+
+
+def test_the_best_guess_of_the_stride_knows_the_length() -> None:
+    """16 to 31 frames allow stride 1 alone, 63 to 124 strides 1, 2 and 4, more allow all."""
+    task = rate_task()
+    batch = batch_of_task(task, (16,) * 5)
+    lengths, rates = torch.tensor([31, 16, 63, 124, 125]), torch.tensor([0, 0, 2, 2, 3])
+    counts = task.count_baselines(replace(batch, targets={"rate": rates}), lengths)
+    assert counts["rate_by_length"].tolist() == [[2, 0, 0, 0], [0, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]]
+    metrics = task.compute_metrics(counts | {"rate": torch.eye(4)})
+    assert metrics == {"rate_accuracy": 1.0, "rate_best_constant": 0.4, "rate_best_from_length": 1.0}
+    assert task.guesses(metrics) == {"rate_accuracy": 1.0, "frames_explained": 0.0}
+    assert task.guesses({}) == {"frames_explained": 0.0}
+
+
+def test_an_answer_without_painted_frames_is_counted() -> None:
+    """Observers of an audit give no frames."""
+    task = rate_task()
+    batch = batch_with_both(task)
+    counts = task.count({"rate": torch.eye(4)[batch.targets["rate"]]}, batch)
+    assert task.compute_metrics(counts) == {"rate_accuracy": 1.0}
+
+
+def test_the_defaults_are_the_original_s() -> None:
+    config = rate_task().config
+    assert (config.rate_weight, config.mask) == (0.1, (0.8, 2.0))

