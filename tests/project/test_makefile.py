@@ -34,8 +34,10 @@ TARGETS = (
     *("tables", "report", "ablation", "compare", "plan", "check", "docs", "test", "test-slow", "bench", "clean"),
 )
 DEMO = [".venv/bin/temporal-ssl", "demo"]
-DATASETS = ("demo", "ucf101", "hmdb51", "kinetics400", "kinetics600", "kinetics700", "folder", "flat", "csv")
-DATASETS += ("something_something_v2", "diving48", "finegym")
+DATASETS = (
+    *("demo", "ucf101", "hmdb51", "kinetics400", "kinetics600", "kinetics700", "folder", "flat", "csv"),
+    *("something_something_v2", "diving48", "finegym"),
+)
 VARIABLES = re.findall(r"^#: ([A-Z]+)", MAKEFILE, flags=re.MULTILINE)
 
 KEYS = ("out", "shards", "source.videos", "source.lists", "networks.pretrained.path")
