@@ -1,6 +1,6 @@
 """The pictures below a run's folder, as data URIs with captions.
 
-In: PNG files. Out: :class:`Picture`, ready for the page's template.
+In: PNG files. Out: :class:`Picture`, ready for the page's template, as WebP: a page of a demo takes a few megabytes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from PIL import Image
 
 from shardify.errors import WorkError
 
+EXACT_BYTES = 300_000
+"""PNGs of at most this size, most of them charts, keep every pixel; larger ones, most of them frames, lose a little."""
+QUALITY = 80
 WIDE_PIXELS = 800
 """Pictures of at least this width keep it on a phone, to stay readable; their box scrolls."""
 
@@ -106,7 +109,7 @@ class Picture:
     name: str
     """Path relative to the run's folder, with `/`."""
     uri: str
-    """`data:image/png;base64,...`"""
+    """`data:image/webp;base64,...`"""
     width: int
     height: int
     """In pixels of the file."""
@@ -134,16 +137,29 @@ def read_picture(run: Path, name: PurePosixPath) -> Picture:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             width, height = image.size
             image.verify()
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:  # verify leaves an image unusable
+            webp = _as_webp(image, len(data))
     except (OSError, SyntaxError):
         raise WorkError(f"{run / name} is not a whole PNG picture; delete it, or draw it again") from None
     rank = next(i for i, (pattern, _, _) in enumerate(_KINDS) if re.fullmatch(pattern, name.name, re.DOTALL))
     _, alternative, caption = _KINDS[rank]
     return Picture(
         name=str(name),
-        uri="data:image/png;base64," + base64.b64encode(data).decode("ascii"),
+        uri="data:image/webp;base64," + base64.b64encode(webp).decode("ascii"),
         width=width,
         height=height,
         caption=caption,
         alternative=f"{alternative} ({name})",
         rank=rank,
     )
+
+
+def _as_webp(image: Image.Image, num_bytes: int) -> bytes:
+    """The picture as WebP; `num_bytes` is the size of its PNG."""
+    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    buffer = io.BytesIO()
+    if num_bytes <= EXACT_BYTES:
+        image.save(buffer, "WEBP", lossless=True, method=2)
+    else:
+        image.save(buffer, "WEBP", quality=QUALITY)
+    return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The first paragraph of the page: the run, its data, and the main numbers."""
+"""The first paragraph of the page, three sentences: what was trained, what it tells, and whether its features help."""
 
 from __future__ import annotations
 
@@ -10,35 +10,59 @@ from eval.report.words import words_for
 from eval.results.combined import Combined
 from eval.results.words import count_words, number_words
 
+SHOWN_METRICS = 2
+
 
 def summary_sentences(pretraining: Pretraining | None, results: Sequence[Combined]) -> list[str]:
-    """The run, its validation metrics, and the main number of each evaluation."""
+    """At most three sentences; all numbers stand further down on the page."""
     sentences = []
     if pretraining is not None:
         sentences.append(f"{pretraining.headline}.")
-        metrics = [f"{m.name} {m.held_out} (guessing {m.guessing})" for m in pretraining.metrics if m.is_complete]
+        complete = [metric for metric in pretraining.metrics if metric.is_complete]
+        metrics = [f"{m.name} {m.held_out} (guessing {m.guessing})" for m in complete[:SHOWN_METRICS]]
         if metrics:
             sentences.append(f"On held-out videos it reaches {', '.join(metrics)}.")
-    if results:
-        data = dict.fromkeys(result.row.data_set for result in results)
-        networks = {result.network for result in results if result.row.architecture != "none"}
+    pairs = _pairs(results)
+    if pairs:
+        clear = [pair for pair in pairs if _is_clear(*pair)]
         sentences.append(
-            f"{count_words(len(results), 'result')} of {count_words(len(networks), 'network')}, tested on "
-            f"{', '.join(data)}; the figure below has their intervals. The main ones:"
+            f"Its features are clearly better than those of random weights in {len(clear)} of "
+            f"{count_words(len(pairs), 'comparison')} (the intervals do not overlap), for example "
+            f"{_example(*(clear or pairs)[0])}."
         )
-        ordered = sorted(results, key=reading_order)
-        evaluations = dict.fromkeys(result.row.evaluation for result in ordered)
-        parts = [_main_numbers([r for r in ordered if r.row.evaluation == name]) for name in evaluations]
-        sentences.append("; ".join(parts) + ".")
+    elif results:
+        networks = {result.network for result in results if result.row.architecture != "none"}
+        data = ", ".join(dict.fromkeys(result.row.data_set for result in results))
+        counts = f"{count_words(len(results), 'result')} of {count_words(len(networks), 'network')}"
+        sentences.append(f"{counts}, tested on {data}; the figure below has their intervals.")
     return sentences
 
 
-def _main_numbers(results: Sequence[Combined]) -> str:
-    """The main number of an evaluation's first network, and of all random weights in the same variant."""
-    row = results[0].row
-    shown = [results[0]]
-    if row.pretraining is not None:
-        rivals = [r for r in results if r.row.pretraining is None and r.row.architecture != "none"]
-        shown += [r for r in rivals if (r.row.variant, r.row.data_set) == (row.variant, row.data_set)]
-    numbers = [f"{r.row.network} {number_words(r.main_metric, r.metrics[r.main_metric].value)}" for r in shown]
-    return f"{words_for(row.evaluation).short} ({row.variant}): {', '.join(numbers)}"
+def _pairs(results: Sequence[Combined]) -> list[tuple[Combined, Combined]]:
+    """For each evaluation, variant and data set: the first trained network, and the best random weights."""
+    groups: dict[tuple[str, str, str], list[Combined]] = {}
+    for result in sorted(results, key=reading_order):
+        groups.setdefault((result.row.evaluation, result.row.variant, result.row.data_set), []).append(result)
+    pairs = []
+    for group in groups.values():
+        networks = [result for result in group if result.row.architecture != "none"]
+        trained = [result for result in networks if result.row.pretraining is not None]
+        rivals = [result for result in networks if result.row.pretraining is None]
+        if trained and rivals:
+            pairs.append((trained[0], max(rivals, key=_value)))
+    return pairs
+
+
+def _value(result: Combined) -> float:
+    return result.metrics[result.main_metric].value
+
+
+def _is_clear(ours: Combined, rival: Combined) -> bool:
+    """Whether the whole interval of ours lies above the rival's; False if one is unknown."""
+    return ours.metrics[ours.main_metric].low > rival.metrics[rival.main_metric].high
+
+
+def _example(ours: Combined, rival: Combined) -> str:
+    row = ours.row
+    numbers = [number_words(result.main_metric, _value(result)) for result in (ours, rival)]
+    return f"{words_for(row.evaluation).short} ({row.variant}): {numbers[0]} against {numbers[1]}"

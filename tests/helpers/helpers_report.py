@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import zlib
 from dataclasses import asdict, dataclass, field
@@ -137,6 +138,16 @@ class Element:
     text: str = ""
 
 
+Pixels = tuple[tuple[int, int], bytes]
+"""Size and RGB bytes of a picture."""
+
+
+def pixels_of(data: bytes) -> Pixels:
+    """What a PNG or WebP shows."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.size, image.convert("RGB").tobytes()
+
+
 @dataclass
 class Page:
     """What a browser would make of a page's text."""
@@ -151,11 +162,11 @@ class Page:
         """The text of each line of the tables, cells separated by spaces."""
         return [words(row.text) for row in self.all("tr")]
 
-    def pictures(self) -> list[bytes]:
-        """The files inside the page."""
+    def pictures(self) -> list[Pixels]:
+        """The pictures inside the page."""
         sources = [image.attributes["src"].partition("base64,") for image in self.all("img")]
-        assert all(start == "data:image/png;" for start, _, _ in sources)
-        return [base64.b64decode(data, validate=True) for _, _, data in sources]
+        assert all(start == "data:image/webp;" for start, _, _ in sources)
+        return [pixels_of(base64.b64decode(data, validate=True)) for _, _, data in sources]
 
 
 class _Reader(HTMLParser):
