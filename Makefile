@@ -85,7 +85,7 @@ help: ## list the targets and variables
 #: NODE       pretrain, transfer, eval-all: number of this machine, from 0
 #: MASTER     pretrain, transfer, eval-all: host:port of machine 0
 #: SET        shards, pretrain, transfer, eval-all, features, ablation, compare, plan: any other keys of the config: SET="frames.quality=2 min_frames=1"
-#: EXTRAS     install: optional parts to install, of aws, docs and ray: EXTRAS=ray,aws
+#: EXTRAS     install: optional parts to install, of aws, docs, hub, parquet and ray: EXTRAS=ray,aws
 #: PYTHON     install: the interpreter that makes .venv (python3)
 
 install: $(INSTALLED) ## make .venv with the tested versions (does nothing if pyproject.toml and constraints.txt are unchanged)
