@@ -29,7 +29,7 @@ from shardify.storage.lock import this_process
 from shardify.storage.store import Store
 
 BEAT_SECONDS = 15.0
-LEASE_SECONDS = 120.0
+LEASE_SECONDS = 300.0
 FOLDER = "claims"
 
 State = Literal["running", "stopped", "failed", "done"]
@@ -68,11 +68,15 @@ def process_identity() -> str:
     return f"{_machine()} {os.getpid()} {_started(os.getpid())}"
 
 
+def is_here(process: str) -> bool:
+    """Whether this process can see whether that one lives: it belongs to this machine and container."""
+    return process.startswith(f"{_machine()} ")
+
+
 def is_gone(process: str) -> bool:
     """Whether a process of this machine has ended; False for processes of other machines and containers."""
-    machine, _, rest = process.partition(" ")
-    pid, _, started = rest.partition(" ")
-    return machine == _machine() and _started(int(pid)) != started
+    _, pid, started = process.split(" ")
+    return is_here(process) and _started(int(pid)) != started
 
 
 @cache
@@ -122,13 +126,15 @@ class Claims:
 
     def is_dead(self, claim: Claim) -> bool:
         """Whether a running claim's holder has ended, as far as this worker can tell by now."""
-        unchanged_seconds = time.monotonic() - self._seen[claim.job][1]
-        return is_gone(claim.process) or unchanged_seconds >= LEASE_SECONDS
+        if is_here(claim.process):
+            return is_gone(claim.process)
+        return time.monotonic() - self._seen[claim.job][1] >= LEASE_SECONDS
 
     def is_alive(self, claim: Claim) -> bool:
         """Whether a running claim has shown a sign of life: its process is on this machine, or it has changed."""
-        is_here = claim.process.startswith(f"{_machine()} ")
-        return not is_gone(claim.process) if is_here else claim != self._first[claim.file_name]
+        if is_here(claim.process):
+            return not is_gone(claim.process)
+        return claim != self._first[claim.file_name]
 
     def take(self, job: str, digest: str, before: Claim | None) -> Claim | None:
         """Claim a job after its newest claim `before`; None if another worker was quicker."""

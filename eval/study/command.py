@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from eval.planning.plan import plan_line
-from eval.planning.work import work_of_job
+from eval.planning.work import Work, work_of_job
 from eval.study.at_once import work_at_once
 from eval.study.config import StudyConfig
-from eval.study.jobs import jobs_of
+from eval.study.jobs import Job, jobs_of
 from eval.study.running import Progress, Say, open_claims, progress_of, work_on
 from eval.study.tables import study_tables
 from eval.tables.build import tables_markdown, write_tables
-from shardify.errors import WorkError
+from shardify.errors import UsageError, WorkError
 
 
 def run_study(
@@ -23,14 +23,13 @@ def run_study(
 ) -> Iterator[str]:
     """Do the jobs (unless `work` is False), and yield the tables; `words` start the same command in other processes.
 
-    First says how much work is left. Raises UsageError if the config or a data set is wrong, WorkError at the end if
-    jobs failed or a process died, and as `eval.study.running.work_on`.
+    First says how much work is left. Raises UsageError if the config is wrong or no job can be done, WorkError at the
+    end if jobs failed or a process died, and as `eval.study.running.work_on`.
     """
     jobs, claims = jobs_of(config), open_claims(config)
     if work:
         newest = claims.newest()
-        undone = [job for job in jobs if job.name not in newest or not newest[job.name].holds(job.digest, "done")]
-        say(plan_line([part for job in undone for part in work_of_job(job)]))
+        say_plan([j for j in jobs if j.name not in newest or not newest[j.name].holds(j.digest, "done")], say)
     codes: list[int] = []
     if work and at_once > 1:
         codes = work_at_once(at_once, words)
@@ -44,6 +43,23 @@ def run_study(
     say(progress.line())
     progress.require_success()
     _require_whole(progress, codes)
+
+
+def say_plan(jobs: Sequence[Job], say: Say) -> None:
+    """Say how much work some jobs are, and which of them lack their data. Raises UsageError if all do."""
+    works: list[Work] = []
+    problems: dict[str, UsageError] = {}
+    for job in jobs:
+        try:
+            works += work_of_job(job)
+        except UsageError as error:
+            problems[job.name] = error
+    if problems and len(problems) == len(jobs):
+        raise next(iter(problems.values()))
+    for name, problem in problems.items():
+        say(f"{name} will fail: {problem}")
+    if works:
+        say(plan_line(works))
 
 
 def _require_whole(progress: Progress, codes: Sequence[int]) -> None:
