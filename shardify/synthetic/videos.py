@@ -30,7 +30,7 @@ from shardify.frames.ffmpeg_command import ffmpeg_binary
 from shardify.process import usable_cores
 from shardify.shards.record import dump_json
 from shardify.storage.folder_store import FolderStore, whole_file
-from shardify.storage.locations import LocalFolder
+from shardify.storage.locations import HomeExpanded, LocalFolder
 from shardify.synthetic.scenes import MOTIONS, SCENES_VERSION, draw_appearance, render
 
 SETTINGS_NAME = "synthetic.json"
@@ -61,7 +61,7 @@ class SyntheticConfig(StrictModel):
     """Width of the videos in pixels."""
     fps: int = Field(default=25, ge=1, le=120)
     """Frame rate written in the files; the motion per frame does not depend on it."""
-    ffmpeg: str = "bundled"
+    ffmpeg: HomeExpanded = "bundled"
     """`bundled`, `system` or a path."""
     workers: int = Field(default=0, ge=0, le=1024)
     """Threads, each with its own ffmpeg; 0 means one per usable core."""

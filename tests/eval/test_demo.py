@@ -15,9 +15,10 @@ from eval.demo import EVALUATION, PRETRAINING, main, program_group
 def test_a_step_is_a_command_with_a_recipe_that_exists(step: str) -> None:
     program, name, *words = shlex.split(step)
     group = program_group(program)
-    command = group.get_command(click.Context(group), name)
+    parent = click.Context(group, **group.context_settings)  # a command keeps the help options of its first parent
+    command = group.get_command(parent, name)
     assert command is not None
-    context = command.make_context(name, words)
+    context = command.make_context(name, words, parent=parent)
     if "config" in context.params:
         assert CliRunner().invoke(group, ["recipes", context.params["config"]]).exit_code == 0
 

@@ -57,7 +57,8 @@ def test_pretrain_then_validate(config_path: Path) -> None:
     lines = trained.stderr.splitlines()
     shards = yaml.safe_load(config_path.read_text())["shards"]
     size = sum(path.stat().st_size for path in Path(shards).glob("*.tar")) / 1e6
-    assert lines[0] == f"reading {shards}, split train1: 23 videos in 5 shards, {size:.1f} MB, local; writing to {run}"
+    data = f"reading {shards}, split train1: 23 videos in 5 shards, {size:.1f} MB, local"
+    assert lines[0] == f"{data}; 5 steps with 100 clips; writing to {run}"
     assert lines[-3].startswith("step 5/5  epoch 1.09  loss ")
     assert re.fullmatch(r"step 5/5  held out  motion 0\.\d\d  speed 0\.\d\d", lines[-2])
     assert lines[-1] == f"{run}: backbone.safetensors, network.safetensors, curves.png"
