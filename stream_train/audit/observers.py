@@ -91,7 +91,8 @@ def ideal_answers(indices: npt.NDArray[np.int32], motions: Sequence[Motion]) -> 
     """The best answers of who sees only which frames a clip shows, int32 (N, T): scores (N, K) by name.
 
     Rules: equal steps forward are speed, equal steps forward and then backward periodic, steps that never go back warp,
-    everything else random; the step is the speed. Only a warp that happens to look like speed is taken for it.
+    everything else random; the step is the speed. Only a warp that happens to look like speed is taken for it. Without
+    `motions` only the speed is answered.
     """
     motion = torch.zeros(len(indices), len(motions))
     speed = torch.zeros(len(indices), NUM_SPEEDS)
@@ -102,7 +103,7 @@ def ideal_answers(indices: npt.NDArray[np.int32], motions: Sequence[Motion]) -> 
             motion[clip, motions.index(kind)] = 1
         if kind in (Motion.SPEED, Motion.PERIODIC) and abs(int(steps[0])) in (1, 2, 4, 8):
             speed[clip, int(np.log2(abs(int(steps[0]))))] = 1
-    return {"motion": motion, "speed": speed}
+    return {"motion": motion, "speed": speed} if motions else {"speed": speed}
 
 
 def _motion_of(steps: IntArray) -> Motion:

@@ -171,7 +171,7 @@ class _Auditor:
         for treatment in treatments(clips.shape[2]):
             outputs = self._outputs(treatment.change(clips, random))
             self._add(("network", treatment.name), treatment.reading, outputs, batch)
-        with batch_statistics(self.model):
+        with batch_statistics(self.model, len(batch) // self.opened.task.clips_per_answer):
             self._add(("network", "batch statistics"), BATCH_STATISTICS, self._outputs(clips), batch)
 
     def _add(self, line: tuple[str, str], reading: str, outputs: dict[str, Tensor], batch: Batch) -> None:

@@ -95,7 +95,7 @@ def validate(
             clips = prepare_clips(batch)
             add_to(counts, task.count(model(clips), batch))
             if both_modes:
-                with batch_statistics(model):
+                with batch_statistics(model, len(batch) // task.clips_per_answer):
                     add_to(counts_by_batch, task.count(model(clips), batch))
             add_to(counts, task.count_baselines(batch, lengths[cpu_batch.sample].to(world.device)))
     model.train(was_training)
@@ -134,9 +134,12 @@ def begin_pass(
 
 
 @contextmanager
-def batch_statistics(model: nn.Module) -> Iterator[None]:
-    """BatchNorm normalises by each batch; its running statistics stay as they are."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+def batch_statistics(model: nn.Module, num_answers: int) -> Iterator[None]:
+    """BatchNorm normalises by each batch; its running statistics stay as they are.
+
+    A batch of one answer has no statistics of its own, so it is normalised by the running ones.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and num_answers > 1]
     before = [(norm.training, norm.momentum) for norm in norms]
     for norm in norms:
         norm.training, norm.momentum = True, 0.0

@@ -291,8 +291,10 @@ def test_validate_looks_at_every_video_as_often_as_asked(whole_run: Path) -> Non
 def test_batch_statistics_are_those_of_training_and_leave_the_model_as_it_is() -> None:
     model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3)).eval()
     values, before = torch.randn(8, 3) * 5 + 2, {k: v.clone() for k, v in model.state_dict().items()}
-    with batch_statistics(model):
+    with batch_statistics(model, 8):
         normalised = model(values)
+    with batch_statistics(model, 1):  # a single answer has no statistics
+        assert torch.equal(model(values[:1]), model.eval()(values[:1]))
     assert torch.allclose(normalised.mean(dim=0), torch.zeros(3), atol=1e-5)
     assert torch.equal(model(values), nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3)).eval()(values))
     after = model.state_dict()
