@@ -59,6 +59,7 @@ def run(*words: str, exit_code: int = 0) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_a_build_into_a_bucket_has_the_bytes_of_one_into_a_folder(
     source: Path, built: dict[str, bytes], s3_url: str, tmp_path: Path
 ) -> None:

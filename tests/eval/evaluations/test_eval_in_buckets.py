@@ -138,6 +138,7 @@ def test_a_fine_tuning_that_was_killed_goes_on_from_its_checkpoint(
     assert row.read_bytes() == open_store(place).read("row.json")
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_that_was_stopped_goes_on_bit_identically(
     here: tuple[Path, Path], run_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

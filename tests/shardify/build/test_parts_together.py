@@ -168,6 +168,7 @@ def test_one_part_ends_in_the_midst_of_anothers_end(
     assert ends.outcomes["has manifest"] > 10
 
 
+@pytest.mark.slow
 def test_three_parts_end_at_once(ends: Ends, built: dict[str, bytes]) -> None:
     for seed in range(NUM_INTERLEAVINGS):
         ends.begin(has_manifest=seed % 2 == 0)

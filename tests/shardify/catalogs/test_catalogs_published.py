@@ -256,6 +256,7 @@ UCF101_SPLITS = {"train1": 9537, "test1": 3783, "train2": 9586, "test2": 3734, "
 HMDB51_SPLITS = {f"{part}{n}": count for n in (1, 2, 3) for part, count in (("train", 3570), ("test", 1530))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "folder", "lists", "num_found", "num_missing", "num_classes", "splits"),
     [
@@ -284,6 +285,7 @@ def test_real_lists(
         assert catalog.classes[video.label] == video.path.split("/")[0]
 
 
+@pytest.mark.slow
 def test_real_kinetics(data_dir: Path) -> None:
     root = data_dir / "kinetics"
     lists = root / "annotations" / "kinetics-400_val.csv"

@@ -77,6 +77,7 @@ def test_a_short_outage_is_waited_out(
     assert_same(f"{s3_url}/run", validated_run)
 
 
+@pytest.mark.slow
 def test_a_long_outage_is_one_clear_error_and_the_run_continues_later(
     small_dataset: Path, validated_run: Path, s3_url: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
