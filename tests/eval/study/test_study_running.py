@@ -152,11 +152,11 @@ def rows_of(out: Path) -> dict[str, Any]:
 def test_a_study_killed_half_way_and_continued_equals_an_undisturbed_one(tmp_path: Path) -> None:
     shards = write_eval_dataset(tmp_path / "shards")
     whole, broken = (write_study(tmp_path / f"{name}.yaml", shards, tmp_path / name) for name in ("whole", "broken"))
-    undisturbed = start("eval", "study", whole)
+    changes = ("--set", "pretrain.changes.checkpoint.every_steps=1")
+    undisturbed = start("eval", "study", whole, *changes)
     table, said = finish(undisturbed)
     assert undisturbed.returncode == 0, said
     assert "| speed " in table
-    changes = ("--set", "pretrain.changes.checkpoint.every_steps=1")
     for name in ("all/seed0/checkpoint-00000002.pt", "speed/seed0/tiny/probe/knn-all"):
         kill_when(start("eval", "study", broken, *changes), tmp_path / "broken" / name)
     assert {
