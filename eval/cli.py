@@ -184,7 +184,7 @@ def plan_command(
     """Say what CONFIG (of a pre-training, evaluations or a study) costs: clips, hours, and bytes to keep and to fetch.
 
     Speeds are measured on this machine, with the config's data. For another machine, give its --teraflops: 320 is about
-    40 % of an H100's peak.
+    a third of an H100's peak in bfloat16.
     """
     from eval.planning.command import plan_config
     from eval.planning.plan import plan_text

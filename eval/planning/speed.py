@@ -50,9 +50,9 @@ class Figures:
     """A machine that is not here."""
 
     teraflops: float
-    """10^12 operations a second that a network really reaches: about 40 % of an H100's peak in bfloat16 are 320."""
+    """10^12 operations a second that a network really reaches; an H100's peak in bfloat16 is 989, a third of it 330."""
     clips_per_core: float = 550.0
-    """Clips that one core reads and decodes in a second; 128x171 frames, measured with `make bench`."""
+    """Clips that one core reads and decodes in a second; assumed for 128x171 frames; `make bench` measures it."""
 
 
 def computed_speed(setup: Setup, figures: Figures) -> Speed:

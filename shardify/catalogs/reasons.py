@@ -17,7 +17,7 @@ OTHER_CONTENT = "not a video, by its content"
 OTHER_ARCHIVE = "archive of a kind that is not read"
 UNLISTED = "video in no list"
 COPY = "video of the same name as one that is taken"
-SPARE = "copy of a video, used only if the first file is broken"
+SPARE = "further file of a video that needs only one whole file"
 NO_CLASS = "video outside the class folders"
 OVERWRITTEN = "older file of a name that comes again in its archive"
 
