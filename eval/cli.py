@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -202,7 +204,14 @@ def plan_command(
     "--at-once", default=1, type=click.IntRange(1, 64), help="Processes, each with a job; with GPUs, one each."
 )
 @click.option("--tables-only", is_flag=True, help="Do no job; print the tables of what is done so far.")
-def study_command(config: str, overrides: tuple[str, ...], *, at_once: int, tables_only: bool) -> None:
+@click.option(
+    "--rows",
+    type=click.Path(path_type=Path),
+    help="Do no job; make tables and picture from this file, the rows.jsonl of a study.",
+)
+def study_command(
+    config: str, overrides: tuple[str, ...], *, at_once: int, tables_only: bool, rows: Path | None
+) -> None:
     """Pre-train and evaluate all rows of CONFIG (such as demo, table1, or a YAML file), then print one table of them.
 
     Start it as often as you like, also on several machines, if `out` is a folder or URL that all can write: no job is
@@ -214,5 +223,6 @@ def study_command(config: str, overrides: tuple[str, ...], *, at_once: int, tabl
     from eval.study.command import run_study  # after the config, so that its errors come quickly
 
     words = [config, *(word for override in overrides for word in ("--set", override))]
-    for text in run_study(study, words, lambda line: click.echo(line, err=True), at_once=at_once, work=not tables_only):
+    say = partial(click.echo, err=True)
+    for text in run_study(study, words, say, at_once=at_once, work=not tables_only, rows=rows):
         click.echo(text, nl=False)

@@ -6,26 +6,38 @@ In: a config. Out: the tables as text and, in the study's `out`, as Markdown and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from eval.planning.plan import plan_line
 from eval.planning.work import Work, work_of_job
 from eval.study.at_once import work_at_once
 from eval.study.config import StudyConfig
 from eval.study.jobs import Job, jobs_of
+from eval.study.outputs import write_outputs
 from eval.study.running import Progress, Say, open_claims, progress_of, work_on
-from eval.study.tables import study_tables
-from eval.tables.build import tables_markdown, write_tables
+from eval.tables.build import tables_markdown
 from shardify.errors import UsageError, WorkError
 
 
 def run_study(
-    config: StudyConfig, words: Sequence[str], say: Say, *, at_once: int = 1, work: bool = True
+    config: StudyConfig,
+    words: Sequence[str],
+    say: Say,
+    *,
+    at_once: int = 1,
+    work: bool = True,
+    rows: Path | None = None,
 ) -> Iterator[str]:
     """Do the jobs (unless `work` is False), and yield the tables; `words` start the same command in other processes.
+
+    With `rows`, do no job, and take the results from this file.
 
     First says how much work is left. Raises UsageError if the config is wrong or no job can be done, WorkError at the
     end if jobs failed or a process died, and as `eval.study.running.work_on`.
     """
+    if rows is not None:
+        yield from _outputs(config, say, rows)
+        return
     jobs, claims = jobs_of(config), open_claims(config)
     if work:
         newest = claims.newest()
@@ -35,14 +47,18 @@ def run_study(
         codes = work_at_once(at_once, words)
     elif work:
         work_on(config, say)
-    tables = study_tables(config)
-    if tables:
-        yield tables_markdown(tables)
-        say(write_tables(tables, config.out)[-1])
+    yield from _outputs(config, say)
     progress = progress_of(jobs, claims)
     say(progress.line())
     progress.require_success()
     _require_whole(progress, codes)
+
+
+def _outputs(config: StudyConfig, say: Say, rows: Path | None = None) -> Iterator[str]:
+    tables, location = write_outputs(config, rows)
+    if tables:
+        yield tables_markdown(tables)
+        say(location)
 
 
 def say_plan(jobs: Sequence[Job], say: Say) -> None:

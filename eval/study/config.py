@@ -59,6 +59,17 @@ class RowConfig(BaseConfig):
         return self
 
 
+class FindingConfig(StrictModel):
+    """A claim, stated before anything is measured: a row is better than others."""
+
+    claim: str
+    """For the table: "pre-training helps"."""
+    row: Name
+    than: tuple[Name, ...] = Field(min_length=1)
+    judged_by: tuple[str, ...] = Field(min_length=1)
+    """`probe` (all its variants and metrics), `probe/fc-all` or `sync/frozen/mae`."""
+
+
 class StudyConfig(StrictModel):
     """One study. A row with one seed is a job; processes and machines share the jobs through `out`."""
 
@@ -73,6 +84,8 @@ class StudyConfig(StrictModel):
     """The row that the others are compared with; null is the first."""
     evaluate: dict[Name, EvaluateConfig] = Field(min_length=1)
     """Evaluations, by the name of their folder."""
+    findings: tuple[FindingConfig, ...] = ()
+    """Claims that the tables judge by paired differences: holds, does not hold, undecided."""
     shards: dict[str, Location] = Field(default={})
     """Where the data sets of the configs lie here: `{data/ucf101/shards: s3://bucket/ucf101}`."""
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
@@ -99,6 +112,22 @@ class StudyConfig(StrictModel):
     def _reference_is_a_row(self) -> Self:
         if self.reference is not None and self.reference not in self.rows:
             raise ValueError(f"reference is {self.reference!r}, which is no row; rows are: {', '.join(self.rows)}")
+        return self
+
+    @model_validator(mode="after")
+    def _findings_are_about_rows(self) -> Self:
+        evaluations = {name for entry in self.evaluate.values() for name in entry.evaluations}
+        for finding in self.findings:
+            if unknown := [row for row in (finding.row, *finding.than) if row not in self.rows]:
+                raise ValueError(
+                    f"the finding {finding.claim!r} names {unknown[0]!r}, which is no row; rows are: "
+                    f"{', '.join(self.rows)}"
+                )
+            if missing := [asked for asked in finding.judged_by if asked.split("/")[0] not in evaluations]:
+                raise ValueError(
+                    f"the finding {finding.claim!r} is judged by {missing[0]!r}, which is no evaluation of this study; they "
+                    f"are: {', '.join(sorted(evaluations))}"
+                )
         return self
 
     @property

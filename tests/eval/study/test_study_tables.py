@@ -8,7 +8,7 @@ from helpers_results import pretraining_of, write_result
 from helpers_study import study_config
 
 from eval.results.combined import combine
-from eval.study.tables import study_tables
+from eval.study.outputs import write_outputs
 from eval.tables.format import Table
 
 
@@ -32,7 +32,7 @@ def write_seeds(
 
 
 def tables_of(out: Path) -> dict[str, Table]:
-    return {table.name: table for table in study_tables(study_config(out, out))}
+    return {table.name: table for table in write_outputs(study_config(out, out))[0]}
 
 
 def cells_of(table: Table) -> dict[str, tuple[str, ...]]:
@@ -68,7 +68,7 @@ def test_rows_stand_beside_the_paper_and_against_the_reference_on_the_same_seeds
 
 
 def test_missing_results_are_said_and_nothing_is_compared_without_a_reference(tmp_path: Path) -> None:
-    assert study_tables(study_config(tmp_path, tmp_path)) == []
+    assert write_outputs(study_config(tmp_path, tmp_path))[0] == []
     write_seeds(tmp_path, "speed", {0: [0, 1, 1, 0]}, motions=[])
     tables = tables_of(tmp_path)
     assert cells_of(tables["study"])["all"][1] == "not measured"

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from helpers_results import pretraining_of, write_result
+from helpers_study import study_config, write_study
+
+from eval.cli import main
+from eval.results.combined import combine
+from eval.results.rows import find_rows
+from eval.study.outputs import PICTURE_NAME, write_outputs
+from eval.study.rows_file import ROWS_NAME, rows_text, unpack_rows
+from shardify.errors import WorkError
+
+
+def write_two(out: Path) -> None:
+    for seed in (0, 1):
+        values = {"accuracy": [1, 0, 1 / 3, 1], "mae": [0.5, 1, 2, 3]}
+        trained = pretraining_of()
+        write_result(
+            out / "all" / f"seed{seed}" / "x", "sync", "frozen", values, network="all", seed=seed, pretraining=trained
+        )
+    write_result(out / "random" / "seed0" / "x", "probe", "fc-all", [1, 1, 0, 0, 1, 0], network="random")
+
+
+def test_rows_come_back_byte_for_byte(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_two(out)
+    path = tmp_path / "rows.jsonl"
+    path.write_text(rows_text(combine([out], study=out), out))
+    unpack_rows(path, tmp_path / "again")
+    before, after = find_rows(out), find_rows(tmp_path / "again")
+    assert [folder.relative_to(out) for folder in before] == [f.relative_to(tmp_path / "again") for f in after]
+    for one, two in zip(before, after, strict=True):
+        for name in ("row.json", "videos.csv"):
+            assert (one / name).read_bytes() == (two / name).read_bytes()
+    assert sum("keys" in line for line in path.read_text().splitlines()) == 2, "equal test videos stand there once"
+
+
+def test_tables_and_picture_of_the_file_are_those_of_the_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_two(out)
+    tables, _ = write_outputs(study_config(out, out))
+    again = tmp_path / "again"
+    path = write_study(tmp_path / "study.yaml", out, again)
+    result = CliRunner().invoke(main, ["study", str(path), "--rows", str(out / ROWS_NAME)])
+    assert result.exit_code == 0, result.output
+    assert tables
+    assert "All rows of the study" in result.output
+    names = {file.name for file in again.iterdir()}
+    assert names == {file.name for file in out.iterdir() if file.is_file()} - {ROWS_NAME}
+    assert all((out / name).read_bytes() == (again / name).read_bytes() for name in names - {PICTURE_NAME})
+    assert (again / PICTURE_NAME).read_bytes().startswith(b"\x89PNG")
+
+
+def change_folder(line: dict[str, Any]) -> None:
+    line["folder"] = "../../elsewhere"
+
+
+def change_videos(line: dict[str, Any]) -> None:
+    line["videos"] = 7
+
+
+def change_values(line: dict[str, Any]) -> None:
+    line["values"]["accuracy"].pop()
+
+
+@pytest.mark.parametrize("change", [change_folder, change_videos, change_values, dict.clear])
+def test_a_damaged_file_is_refused_and_nothing_is_written_outside(
+    change: Callable[[dict[str, Any]], None], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    write_two(out)
+    lines = [json.loads(line) for line in rows_text(combine([out], study=out), out).splitlines()]
+    change(lines[-1])
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(WorkError, match=r"rows\.jsonl is damaged"):
+        unpack_rows(path, tmp_path / "a" / "b")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WorkError, match=r"nowhere\.jsonl does not exist"):
+        unpack_rows(tmp_path / "nowhere.jsonl", tmp_path)
