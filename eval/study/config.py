@@ -125,8 +125,8 @@ class StudyConfig(StrictModel):
                 )
             if missing := [asked for asked in finding.judged_by if asked.split("/")[0] not in evaluations]:
                 raise ValueError(
-                    f"the finding {finding.claim!r} is judged by {missing[0]!r}, which is no evaluation of this study; they "
-                    f"are: {', '.join(sorted(evaluations))}"
+                    f"the finding {finding.claim!r} is judged by {missing[0]!r}, which is no evaluation of this study; "
+                    f"there are: {', '.join(sorted(evaluations))}"
                 )
         return self
 
