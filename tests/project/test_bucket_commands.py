@@ -21,6 +21,7 @@ import yaml
 from click.testing import CliRunner
 from helpers_processes import descendants, finish, start
 from helpers_shards import build_config
+from helpers_videos import first_clips_of_groups
 
 import shardify.storage.streams
 from eval.cli import main as video_eval
@@ -231,17 +232,13 @@ def test_kill_9_of_a_build_into_a_bucket(source: Path, built: dict[str, bytes], 
 
 
 @pytest.mark.slow
-def test_ucf101_8_from_videos_to_results_in_the_bucket(data_dir: Path, s3_url: str, tmp_path: Path) -> None:
-    """Build 704 real clips into the bucket, verify, pretrain from it into it, judge from it into it."""
+def test_real_clips_from_videos_to_results_in_the_bucket(data_dir: Path, s3_url: str, tmp_path: Path) -> None:
+    """Build 176 real clips into the bucket, verify, pretrain from it into it, judge from it into it."""
     shards = {
-        "source": {
-            "kind": "ucf101",
-            "videos": str(data_dir / "ucf101-8/videos"),
-            "lists": str(data_dir / "ucf101-8/ucfTrainTestlist"),
-        },
+        "source": first_clips_of_groups(data_dir, tmp_path / "lists"),
         "out": f"{s3_url}/shards",
         "frames": {"height": 64, "width": 86},
-        "videos_per_shard": 32,
+        "videos_per_shard": 8,
     }
     training = {
         "shards": f"{s3_url}/shards",
@@ -253,7 +250,7 @@ def test_ucf101_8_from_videos_to_results_in_the_bucket(data_dir: Path, s3_url: s
         "optimizer": {"learning_rate": 1e-3},
         "device": "cpu",
         "threads": 1,
-        "checkpoint": {"every_steps": 40},
+        "checkpoint": {"every_steps": 10},
     }
     judging = {
         "shards": f"{s3_url}/shards",
@@ -272,12 +269,12 @@ def test_ucf101_8_from_videos_to_results_in_the_bucket(data_dir: Path, s3_url: s
         output, errors = finish(process)
         assert process.returncode == 0, errors
         if verb == "build":
-            assert "704 of 704 videos, 119,296 frames" in output
+            assert "176 of 176 videos, " in output
             process = start("shardify", "verify", f"{s3_url}/shards")
             finish(process)
             assert process.returncode == 0
     run_objects = open_store(f"{s3_url}/run").names()
-    assert {"backbone.safetensors", "checkpoint-00000083.pt", "config.yaml", "curves.png", "metrics.jsonl"} <= set(
+    assert {"backbone.safetensors", "checkpoint-00000021.pt", "config.yaml", "curves.png", "metrics.jsonl"} <= set(
         run_objects
     )
     result = CliRunner().invoke(video_eval, ["tables", f"{s3_url}/run"])

@@ -52,14 +52,11 @@ def names_of(folder: Path) -> list[str]:
     return [str(path.relative_to(folder)) for path in find_rows(folder)]
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks_share_the_videos_and_find_the_same(
-    world: tuple[Path, Path], quiet: Path, tmp_path: Path, ranks: int
-) -> None:
+def test_ranks_share_the_videos_and_find_the_same(world: tuple[Path, Path], quiet: Path, tmp_path: Path) -> None:
     """Training with several ranks differs in BatchNorm's statistics; everything else is equal up to rounding."""
     path = config_of(world, tmp_path)
     out = tmp_path / "out"
-    process = start("eval", "all", path, "--json", ranks=ranks)
+    process = start("eval", "all", path, "--json", ranks=3)
     printed, said = finish(process)
     assert process.returncode == 0, said
     rows = json.loads(printed)  # one process prints

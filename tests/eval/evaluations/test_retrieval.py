@@ -219,6 +219,7 @@ def test_videos_for_pictures_are_of_different_classes(labels: list[int], count: 
     assert spread_over_classes(labels, count) == positions
 
 
+@pytest.mark.slow
 def test_splits_seeds_and_another_data_set(world: tuple[Path, Path], tmp_path: Path) -> None:
     path = write_config(
         tmp_path / "c.yaml", world[0], tmp_path / "out", splits=[1, {"train": "train2", "test": "test2"}], seeds=[0, 1]

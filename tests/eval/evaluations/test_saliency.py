@@ -68,6 +68,7 @@ def middle_clip(video: int, num_frames: int, stride: int = 4) -> tuple[list[int]
     return [(start + i * stride) % num_frames for i in range(16)], slow_clips(video, num_frames, [start], stride, CROP)
 
 
+@pytest.mark.slow
 def test_the_files(config: Path, tmp_path: Path) -> None:
     result = invoke("saliency", config, "--set", f"out={tmp_path}", "--set", "saliency.num_videos=1")
     assert result.exit_code == 0, result.output

@@ -218,6 +218,7 @@ def test_a_crop_too_small_is_said_before_anything_is_trained() -> None:
 # torchvision's weights
 
 
+@pytest.mark.slow
 def test_torchvision_s_state_dict_gives_torchvision_s_features(weights_file: Path) -> None:
     """The last feature of one clip, normalised as torchvision normalises clips."""
     network = opened(16, x={"kind": "torchvision", "network": TORCHVISION, "weights": str(weights_file)})

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from helpers_shards import build_config, contents
+from helpers_videos import first_clips_of_groups
 
 from shardify.build import ray_cluster as ray_engine
 from shardify.build.config import BuildConfig
@@ -264,16 +265,12 @@ def command_of(pid: int) -> str:
         return ""
 
 
-def test_a_machine_is_lost_half_way_through_ucf101_8(cluster: Any, data_dir: Path, tmp_path: Path) -> None:
-    source = {
-        "kind": "ucf101",
-        "videos": str(data_dir / "ucf101-8" / "videos"),
-        "lists": str(data_dir / "ucf101-8" / "ucfTrainTestlist"),
-    }
+def test_a_machine_is_lost_half_way_through_real_clips(cluster: Any, data_dir: Path, tmp_path: Path) -> None:
+    source = first_clips_of_groups(data_dir, tmp_path / "lists")
 
     def config(name: str) -> BuildConfig:
         frames = {"height": 64, "width": 86}
-        values = {"source": source, "out": str(tmp_path / name), "videos_per_shard": 32, "frames": frames}
+        values = {"source": source, "out": str(tmp_path / name), "videos_per_shard": 8, "frames": frames}
         return BuildConfig.model_validate(values)
 
     build(config("local"))
@@ -294,5 +291,5 @@ def test_a_machine_is_lost_half_way_through_ucf101_8(cluster: Any, data_dir: Pat
     summary = build(config("ray"), engine="ray")
     assert lost.is_set()
     killer.join()
-    assert summary.num_samples == 704
+    assert summary.num_samples == 176
     assert contents(tmp_path / "ray") == expected

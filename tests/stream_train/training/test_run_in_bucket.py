@@ -64,6 +64,7 @@ def test_what_is_in_the_bucket_is_complete_at_every_checkpoint(
     assert_same(f"{s3_url}/run", validated_run)
 
 
+@pytest.mark.slow
 def test_a_short_outage_is_waited_out(
     small_dataset: Path, validated_run: Path, s3_url: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,11 +164,11 @@ def test_kill_9_at_any_time_and_the_same_command_again_is_bit_identical(
     small_dataset: Path, tmp_path: Path, s3_url: str
 ) -> None:
     """The process is killed while it trains, or while it uploads something."""
-    changes: dict[str, Any] = {"epochs": 20, "checkpoint__every_steps": 2, "validation": VALIDATED}
+    changes: dict[str, Any] = {"epochs": 12, "checkpoint__every_steps": 2, "validation": VALIDATED}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(tiny_values(small_dataset, tmp_path / "run", **changes)))
     run_tiny(small_dataset, tmp_path / "run", **changes)
     url = f"{s3_url}/run"
-    for moment in (0.0, 0.03, 0.1, 0.25):
+    for moment in (0.0, 0.1):
         process = start("stream_train", "pretrain", tmp_path / "config.yaml", "--set", f"out={url}")
         first = (CheckpointFolder(folder=url).steps() or [0])[-1]
         while (CheckpointFolder(folder=url).steps() or [0])[-1] < first + 8:

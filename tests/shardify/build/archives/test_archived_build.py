@@ -133,6 +133,7 @@ def test_a_bucket_of_archives_gives_the_same_bytes_and_is_read_once(
     assert {name: out.read(name) for name in out.names()} == contents(archived_shards)
 
 
+@pytest.mark.slow
 def test_an_outage_is_not_taken_for_damage(
     archived_source: Path,
     archived_shards: Path,
