@@ -209,8 +209,9 @@ def plan_command(
     type=click.Path(path_type=Path),
     help="Do no job; make tables and picture from this file, the rows.jsonl of a study.",
 )
+@click.option("--worker", is_flag=True, hidden=True)
 def study_command(
-    config: str, overrides: tuple[str, ...], *, at_once: int, tables_only: bool, rows: Path | None
+    config: str, overrides: tuple[str, ...], *, at_once: int, tables_only: bool, rows: Path | None, worker: bool
 ) -> None:
     """Pre-train and evaluate all rows of CONFIG (such as demo, table1, or a YAML file), then print one table of them.
 
@@ -221,8 +222,12 @@ def study_command(
 
     study = load_config(StudyConfig, config, overrides)
     from eval.study.command import run_study  # after the config, so that its errors come quickly
+    from eval.study.running import work_on
 
-    words = [config, *(word for override in overrides for word in ("--set", override))]
     say = partial(click.echo, err=True)
+    if worker:  # one of the processes of --at-once, which speaks for all
+        work_on(study, say)
+        return
+    words = [config, *(word for override in overrides for word in ("--set", override))]
     for text in run_study(study, words, say, at_once=at_once, work=not tables_only, rows=rows):
         click.echo(text, nl=False)

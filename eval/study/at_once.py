@@ -16,7 +16,7 @@ from shardify.process import usable_cores
 
 
 def work_at_once(num_workers: int, words: Sequence[str]) -> list[int]:
-    """Start `video-eval study WORDS` several times, and wait for all; a signal ends them too.
+    """Start `video-eval study WORDS --worker` several times, and wait for all; a signal ends them too.
 
     With GPUs, worker i sees only GPU i (the GPUs are shared if there are fewer); without, each worker gets its share
     of the cores. Returns their exit codes.
@@ -40,5 +40,5 @@ def _start(number: int, num_workers: int, words: Sequence[str]) -> subprocess.Po
         environment["CUDA_VISIBLE_DEVICES"] = names[number % num_gpus]
     else:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // num_workers)))
-    command = [sys.executable, "-m", "eval", "study", *words]
+    command = [sys.executable, "-m", "eval", "study", *words, "--worker"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)

@@ -232,7 +232,8 @@ def validate_held_out(run: Run, write: Write, progress: Progress, request: StopR
         write_validation(run.folder.path, result)
     named = {f"{VALIDATION_PREFIX}{name}": value for name, value in result.figures.items()}
     write({"step": run.step, "epoch": run.epoch, **named})
-    progress.tell(f"step {run.step}/{run.num_steps}  held out  {'  '.join(describe_accuracies(result.figures))}")
+    accuracies = describe_accuracies(result.figures, run.task.guesses(result.figures))
+    progress.tell(f"step {run.step}/{run.num_steps}  held out  {'  '.join(accuracies)}")
     run.world.do_on_main(lambda: publish(run))
 
 
@@ -319,7 +320,8 @@ def finish(run: Run) -> None:
     export_weights(out / NETWORK_NAME, run.model, metadata)
     records = read_metrics(out)
     metrics = {name.removeprefix(VALIDATION_PREFIX): value for record in records for name, value in record.items()}
-    title = f"{run.network.kind}, {run.num_samples} videos, {run.config.epochs} epochs"
+    asked = f"{run.config.task.kind.replace('_', ' ')}, " if isinstance(run.config, PretrainConfig) else ""
+    title = f"{asked}{run.network.kind}, {counted(run.num_samples, 'video')}, {counted(run.config.epochs, 'epoch')}"
     draw_curves(records, out / CURVES_NAME, title, run.task.guesses(metrics))
     publish(run)
     run.say(f"{run.config.out}: {BACKBONE_NAME}, {NETWORK_NAME}, {CURVES_NAME}")

@@ -41,7 +41,8 @@ def draw_curves(records: Sequence[Record], path: Path, title: str, guesses: Mapp
     write_title(figure, title)
     losses, accuracies = figure.subplots(1, 2)
     training = [record for record in records if "loss" in record]
-    for name in dict.fromkeys(name for record in training for name in record if name.startswith("loss")):
+    parts = dict.fromkeys(name for record in training for name in record if name.startswith("loss_"))
+    for name in [*(["loss"] if training else []), *(parts if len(parts) > 1 else [])]:  # a single part is the loss
         _curve(losses, training, name, label=name.removeprefix("loss_"))
     for name in metric_names(training, ending=SCORE_ENDINGS):
         colour = _curve(accuracies, training, name, label=_label(name))

@@ -69,10 +69,11 @@ def describe(record: Record) -> list[str]:
     return parts
 
 
-def describe_accuracies(metrics: Mapping[str, float]) -> list[str]:
-    """The accuracies among some metrics, as text."""
+def describe_accuracies(metrics: Mapping[str, float], guesses: Mapping[str, float] | None = None) -> list[str]:
+    """The accuracies among some metrics as text, each with the one of guessing if it is given."""
+    guessing = {name: f" (guessing {value:.2f})" for name, value in (guesses or {}).items()}
     return [
-        f"{name.removesuffix('_accuracy').replace('_', ' ')} {value:.2f}"
+        f"{name.removesuffix('_accuracy').replace('_', ' ')} {value:.2f}{guessing.get(name, '')}"
         for name, value in metrics.items()
         if name.endswith(SCORE_ENDINGS) and not name.startswith("nonrandom")  # only for the curves
     ]

@@ -60,7 +60,9 @@ def test_pretrain_then_validate(config_path: Path) -> None:
     data = f"reading {shards}, split train1: 23 videos in 5 shards, {size:.1f} MB, local"
     assert lines[0] == f"{data}; 5 steps with 100 clips; writing to {run}"
     assert lines[-3].startswith("step 5/5  epoch 1.09  loss ")
-    assert re.fullmatch(r"step 5/5  held out  motion 0\.\d\d  speed 0\.\d\d", lines[-2])
+    assert re.fullmatch(
+        r"step 5/5  held out  motion 0\.\d\d \(guessing 0\.\d\d\)  speed 0\.\d\d \(guessing 0\.\d\d\)", lines[-2]
+    )
     assert lines[-1] == f"{run}: backbone.safetensors, network.safetensors, curves.png"
     assert load_backbone(run / "backbone.safetensors")[1]["step"] == 5
     text = invoke("validate", run)

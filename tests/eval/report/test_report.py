@@ -38,8 +38,6 @@ from eval.report.pretraining import read_pretraining
 from eval.results.combined import combine
 from eval.results.rows import Row, find_rows, read_row
 from shardify.errors import UsageError, WorkError
-from shardify.shards.manifest import read_manifest
-from shardify.storage import open_store
 
 pytestmark = pytest.mark.usefixtures("blank_charts")
 NETWORK_ATTRIBUTES = {"src", "href", "srcset", "action", "formaction", "poster", "data", "xlink:href", "background"}
@@ -412,44 +410,6 @@ def test_settings_of_another_version_do_not_stop_the_report(tmp_path: Path, smal
     page = report_of(tmp_path / "demo")
     assert "unknown key colour_of_the_bike_shed" in page.text
     assert "motion accuracy 46.9 % 56.2 % –" in page.rows()
-
-
-def test_shards_are_described(page: Page, small_dataset: Path) -> None:
-    summary = read_manifest(open_store(small_dataset))
-    num_frames = sum(shard.num_frames for shard in summary.shards)
-    assert f"23, {num_frames:,} frames" in page.text
-    assert any(re.match(rf"train1 23 {num_frames:,} [\d.]+ MB 5$", line) for line in page.rows())
-    assert "Rejected videos None." in page.text
-
-
-def test_rejected_videos_are_counted_by_reason(tmp_path: Path, small_dataset: Path) -> None:
-    shards = tmp_path / "shards"
-    shutil.copytree(small_dataset, shards)
-    manifest = replace(read_manifest(open_store(shards)), num_rejected=3, num_missing=1)
-    (shards / "manifest.json").write_bytes(manifest.to_json())
-    reasons = ["no frames", "9 frames, but min_frames is 16", "no frames"]
-    lines = [f'{{"key": "v{i}", "reason": "{reason}"}}\n' for i, reason in enumerate(reasons)]
-    (shards / "rejected.jsonl").write_text("".join(lines))
-    make_pretraining(tmp_path / "demo", shards)
-    page = report_of(tmp_path / "demo")
-    assert "3 videos rejected, 1 listed but missing" in page.text
-    assert "no frames 2" in page.rows()
-
-
-def test_shards_that_are_gone_are_named(tmp_path: Path) -> None:
-    make_pretraining(tmp_path / "demo", tmp_path / "gone")
-    text = report_of(tmp_path / "demo").text
-    assert f"{tmp_path / 'gone'}, cannot be described: {tmp_path / 'gone'} does not exist" in text
-
-
-def test_shards_that_have_changed_since_are_called_so(tmp_path: Path, small_dataset: Path) -> None:
-    changed = "Its held-out videos are no longer those of the validation."
-    make_pretraining(tmp_path / "demo", small_dataset)
-    assert changed in report_of(tmp_path / "demo").text
-    fingerprint = read_manifest(open_store(small_dataset)).fingerprint("train1")
-    validation = replace(make_validation(fingerprint), split="train1")
-    (tmp_path / "demo" / "validation.json").write_bytes(as_validation(validation))
-    assert changed not in report_of(tmp_path / "demo").text
 
 
 def test_the_report_is_written_where_it_is_wanted(tmp_path: Path) -> None:

@@ -199,5 +199,6 @@ def test_several_workers_are_started_at_once(tmp_path: Path) -> None:
     table, said = finish(command)
     assert command.returncode == 0, said
     assert table.count("## All rows of the study") == 1
+    assert said.count("plan: ") == 1
     claims = open_claims(study_config(shards, tmp_path / "out")).newest().values()
     assert len({claim.process for claim in claims}) == 2
