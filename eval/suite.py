@@ -27,13 +27,17 @@ EVALUATIONS: tuple[Evaluation, ...] = (TRANSFER, PROBE, RETRIEVAL, SYNC, BEFORE_
 
 
 def evaluate_everything(config: EvalConfig, world: World, say: Say) -> list[Row]:
-    """Run all evaluations in their order.
+    """Run all evaluations in their order; first says how much work they are, if none is done yet.
 
     First raises UsageError if a network's file is missing and no evaluation writes it.
     """
     from eval.judging.networks import require_networks
+    from eval.planning.plan import plan_line
+    from eval.planning.work import work_of_evaluations
 
     names = [name for evaluation in EVALUATIONS for name in evaluation.section_of(config).networks or config.networks]
     require_networks(dict.fromkeys(names), config.networks, but_below=config.out)
     wanted = [evaluation for evaluation in EVALUATIONS if evaluation.is_wanted(config)]
+    if world.is_main:
+        say(plan_line(list(work_of_evaluations(config, (e for e in wanted if e.makes_rows)))))
     return [row for evaluation in wanted for row in evaluation.load()(config, world, say)]

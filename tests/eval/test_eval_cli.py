@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def test_all_again_measures_nothing(everything: Path) -> None:
     result = invoke("all", everything, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads((everything.parent / "printed.json").read_text())
+    assert re.search(r"^plan: [\d,.]+ .*clips to train on, .* to test on", result.stderr, re.M)
     after = contents(everything.parent / "out")
     assert {name: data for name, (data, _) in after.items()} == {name: data for name, (data, _) in before.items()}
     drawn_again = {"probe/low_labels-ucf101-tiny.png", "saliency/saliency.png", "saliency/saliency.mp4"}
