@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -31,6 +32,13 @@ Decode = Callable[[Path | MemoryFile, FramesConfig], Frames]
 Decoded = dict[tuple[str, bytes, FramesConfig], Frames]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # OpenMP's threads spin while they wait for a core that others use
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in its background jobs
+gc.disable()  # until all is collected: the many imports are no garbage
+
+
+def pytest_collection_finish() -> None:
+    """Later collections of garbage pass over what was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

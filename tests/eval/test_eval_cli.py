@@ -93,7 +93,7 @@ def test_all_again_measures_nothing(everything: Path) -> None:
     result = invoke("all", everything, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads((everything.parent / "printed.json").read_text())
-    assert re.search(r"^plan: [\d,.]+ .*clips to train on, .* to test on", result.stderr, re.M)
+    assert re.search(r"^plan: [\d,.]+ .*clips to train on, .* to test on", result.stderr, re.MULTILINE)
     after = contents(everything.parent / "out")
     assert {name: data for name, (data, _) in after.items()} == {name: data for name, (data, _) in before.items()}
     drawn_again = {"probe/low_labels-ucf101-tiny.png", "saliency/saliency.png", "saliency/saliency.mp4"}

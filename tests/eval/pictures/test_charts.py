@@ -98,7 +98,7 @@ def test_confusion_of_more_classes_has_the_shares_that_are_not_zero(tmp_path: Pa
     assert_legible(drawn[0])
 
 
-@pytest.mark.parametrize("num_classes", [101, 150])
+@pytest.mark.parametrize("num_classes", [101, pytest.param(150, marks=pytest.mark.slow)])
 def test_confusion_is_legible_for_any_number_of_classes(tmp_path: Path, drawn: list[Figure], num_classes: int) -> None:
     names = class_names(num_classes)
     counts = np.random.default_rng(0).integers(0, 5000, (num_classes, num_classes))

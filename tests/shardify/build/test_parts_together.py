@@ -138,15 +138,9 @@ def ends(source: Path, lacking: Path, tmp_path: Path) -> Ends:
     return Ends(source, lacking, tmp_path / "out")
 
 
-@pytest.mark.parametrize(
-    ("interrupted", "has_manifest"),
-    [
-        ("idle", True),
-        pytest.param("replace", False, marks=pytest.mark.slow),
-        pytest.param("idle", False, marks=pytest.mark.slow),
-        pytest.param("replace", True, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("has_manifest", [False, True])
+@pytest.mark.parametrize("interrupted", ["idle", "replace"])
 def test_one_part_ends_in_the_midst_of_anothers_end(
     ends: Ends, built: dict[str, bytes], interrupted: str, has_manifest: bool
 ) -> None:

@@ -19,9 +19,12 @@ from helpers_processes import descendants, finish, start
 from helpers_s3 import S3Server
 from helpers_training import VALIDATED, assert_same_run, tiny_values
 
+from shardify.config import load_config
 from shardify.process import STOPPED_EXIT_CODE
 from shardify.storage import open_store
 from stream_train.training.checkpoint import CheckpointFolder
+from stream_train.training.config import PretrainConfig
+from stream_train.training.loop import pretrain
 
 pytestmark = pytest.mark.slow
 
@@ -38,16 +41,13 @@ def write_config(folder: Path, shards: Path | str, **changes: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def whole_runs(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """Runs of one process with two loaders, and of two ranks, that nobody stops."""
-    runs = {}
-    for ranks in (1, 2):
-        folder = tmp_path_factory.mktemp("whole")
-        config = write_config(folder, small_dataset, data__num_workers=2 if ranks == 1 else 0)
-        process = start("stream_train", "pretrain", config, ranks=ranks)
-        _, said = finish(process)
-        assert process.returncode == 0, said
-        runs[ranks] = folder / "run"
-    return runs
+    """Runs of one process without loaders, and of two ranks, that nobody stops."""
+    alone, ranks = (tmp_path_factory.mktemp("whole") for _ in range(2))
+    pretrain(load_config(PretrainConfig, str(write_config(alone, small_dataset))))
+    process = start("stream_train", "pretrain", write_config(ranks, small_dataset), ranks=2)
+    _, said = finish(process)
+    assert process.returncode == 0, said
+    return {1: alone / "run", 2: ranks / "run"}
 
 
 def wait_for(path: Path, process: Any) -> None:

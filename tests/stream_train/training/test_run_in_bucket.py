@@ -48,6 +48,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, step: int, action: Any) -> None:
     monkeypatch.setattr("stream_train.training.loop.save", do_and_save)
 
 
+@pytest.mark.slow
 def test_what_is_in_the_bucket_is_complete_at_every_checkpoint(
     small_dataset: Path, validated_run: Path, s3_url: str, proxy: FaultProxy
 ) -> None:

@@ -65,7 +65,8 @@ def test_a_run_from_a_bucket(bucket: str, whole_run: Path, tmp_path: Path) -> No
     assert total(tmp_path / "run", "cache_misses") == 5
 
 
-@pytest.mark.parametrize("access", [pytest.param("ranged", marks=pytest.mark.slow), "cached"])
+@pytest.mark.slow
+@pytest.mark.parametrize("access", ["ranged", "cached"])
 def test_requests_cut_delayed_damaged_and_answered_with_errors(
     proxy: FaultProxy, bucket: str, whole_run: Path, tmp_path: Path, access: str
 ) -> None:

@@ -109,6 +109,7 @@ def test_parts_of_archives_end_in_the_midst_of_each_other(
     assert all(summary.num_shards_written == 0 for summary in idle)
 
 
+@pytest.mark.slow
 def test_a_bucket_of_archives_gives_the_same_bytes_and_is_read_once(
     archived_source: Path, archived_shards: Path, tmp_path: Path, s3_url: str
 ) -> None:
