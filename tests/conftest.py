@@ -41,6 +41,11 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Or modules in C++ complain at the end that they leak."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real clips: TEMPORAL_SSL_TEST_DATA, or `shared/data` beside the checkout.

@@ -82,11 +82,6 @@ class Batch:
         """Called by the DataLoader."""
         return self._map(lambda tensor: tensor.pin_memory())
 
-    def share(self) -> Batch:
-        """Move to shared memory, for another process. Raises WorkError if that is too small."""
-        with shared_memory_reported():
-            return self._map(lambda tensor: tensor.share_memory_())  # type: ignore[no-untyped-call]
-
     def part(self, start: int, stop: int) -> Batch:
         """The clips from `start` up to `stop`."""
         return self._map(lambda tensor: tensor[start:stop])
@@ -123,8 +118,9 @@ def shared_memory_reported() -> Iterator[None]:
 class BatchBuilder:
     """Collects the clips of videos into one Batch; all frames share one array."""
 
-    def __init__(self, crop: int) -> None:
+    def __init__(self, crop: int, allocate: Callable[[tuple[int, ...]], Tensor] | None = None) -> None:
         self._crop = crop
+        self._allocate = allocate or new_frames
         self._frames: Tensor | None = None
         self._plans: list[ClipPlan] = []
         self._views: list[ClipView] = []
@@ -139,7 +135,7 @@ class BatchBuilder:
         All plans have one length. `num_clips` counts the clips of the whole batch, the same at each call.
         """
         if self._frames is None:
-            self._frames = _empty_frames((num_clips, len(plans[0].indices), self._crop, self._crop, 3))
+            self._frames = self._allocate((num_clips, len(plans[0].indices), self._crop, self._crop, 3))
         first = len(self._plans)
         self._plans += plans
         self._views += views
@@ -180,7 +176,7 @@ def _stack(targets: Sequence[Mapping[str, int | FloatArray]]) -> dict[str, Tenso
     return stacked
 
 
-def _empty_frames(shape: tuple[int, ...]) -> Tensor:
+def new_frames(shape: tuple[int, ...]) -> Tensor:
     """Uint8 memory for frames. A worker allocates shared memory, as torch's own collate does, to save a copy."""
     if get_worker_info() is None:
         return torch.from_numpy(np.empty(shape, dtype=np.uint8))  # numpy asks for huge pages

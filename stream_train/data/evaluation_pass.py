@@ -45,7 +45,7 @@ def each_sample_once(
         BatchRequest(number=number, slots=tuple(slots[number * size : (number + 1) * size]))
         for number in range(rank, -(-len(slots) // size), world_size)
     ]
-    return load(VideoClips(shard_set, config, draw, seed, Domain.VALIDATION), iter(requests))
+    return load(VideoClips(shard_set, config, draw, seed, Domain.VALIDATION), iter(requests), max_videos=size)
 
 
 def each_video_whole(
@@ -85,7 +85,7 @@ def each_video_whole(
         num_waiting += num_clips
     if waiting:
         requests.append(BatchRequest(number=0, slots=tuple(waiting)))
-    return load(VideoClips(shard_set, config, draw, seed, Domain.VALIDATION), iter(requests))
+    return load(VideoClips(shard_set, config, draw, seed, Domain.VALIDATION), iter(requests), max_clips=max_clips)
 
 
 def sample_lengths(shard_set: ShardSet) -> Tensor:

@@ -19,12 +19,18 @@ from shardify.errors import UserFacingError, WorkError, system_error
 from stream_train.data.batch import Batch, BatchBuilder
 from stream_train.data.clips import centre_view, decode_clips, draw_views
 from stream_train.data.config import DataConfig
+from stream_train.data.handover import BatchMemory, CarriedBatch, FrameBuffers
 from stream_train.data.order import SampleOrder, slots_of_rank
 from stream_train.data.plans import DrawClips
 from stream_train.data.prefetching import BatchRequest, SamplePrefetcher, look_ahead
 from stream_train.data.reader import MAX_OPEN_SHARDS, OPEN_SHARDS, ShardSet
 from stream_train.data.workers import WorkerResult, load_batches, worker_result
-from stream_train.draws import Domain
+from stream_train.draws import Domain, SampleDraws
+
+HELD_BATCHES = 3
+"""Batches that the main process uses at once: in training this one and the next."""
+LONG_VIDEO = 1000
+"""Frames of a video that has room for the clips of any task."""
 
 
 @dataclass(eq=False)
@@ -55,7 +61,7 @@ class ClipStream:
 
     def __iter__(self) -> Iterator[Batch]:
         clips = VideoClips(self.shard_set, self.config, self.draw, self.seed, Domain.TRAINING, self.positions)
-        return load(clips, self.requests())
+        return load(clips, self.requests(), max_videos=len(self._slots))
 
     def requests(self) -> Iterator[BatchRequest]:
         """The requests for the batches; reads nothing."""
@@ -81,6 +87,8 @@ class VideoClips(Dataset[WorkerResult]):
     seed: int
     domain: Domain
     positions: IntArray | None = None
+    buffers: FrameBuffers | None = field(default=None, init=False)
+    """Where requests with a buffer's number want their frames."""
     _prefetcher: tuple[int, SamplePrefetcher] | None = field(default=None, init=False)
     """With its process's id: another process must not use its files, connections and threads."""
 
@@ -93,11 +101,12 @@ class VideoClips(Dataset[WorkerResult]):
             self._prefetcher = None
             return worker_result(WorkError(system_error(error)) if isinstance(error, OSError) else error)
 
-    def _load(self, request: BatchRequest) -> Batch:
+    def _load(self, request: BatchRequest) -> Batch | CarriedBatch:
         stored = self.shard_set.geometry
         samples = list(self._prefetcher_of_process().samples(request))
         num_clips = sum(len(sample.plans) for sample in samples)
-        builder = BatchBuilder(self.config.crop)
+        memory = BatchMemory(self.buffers, request.buffer)
+        builder = BatchBuilder(self.config.crop, memory.allocate)
         for sample in samples:
             if self.domain is Domain.TRAINING:
                 views = draw_views(sample.plans, sample.draws, request.number, self.config, stored)
@@ -107,7 +116,7 @@ class VideoClips(Dataset[WorkerResult]):
             out = builder.add(sample.plans, views, label=label, sample=position, num_clips=num_clips)
             name = f"{self.shard_set.location}, sample {sample.entry.key}"
             decode_clips(sample.jpegs, sample.plans, views, out, stored=stored, name=name)
-        return builder.batch()
+        return memory.carry(builder.batch())
 
     def _prefetcher_of_process(self) -> SamplePrefetcher:
         if self._prefetcher is None or self._prefetcher[0] != os.getpid():
@@ -126,10 +135,21 @@ class VideoClips(Dataset[WorkerResult]):
         return self._prefetcher[1]
 
 
-def load(clips: VideoClips, requests: Iterator[BatchRequest]) -> Iterator[Batch]:
-    """Carry out requests in order, early, in worker processes. Raises the UserFacingError of a worker."""
+def load(
+    clips: VideoClips, requests: Iterator[BatchRequest], *, max_videos: int = 0, max_clips: int = 0
+) -> Iterator[Batch]:
+    """Carry out requests in order, early, in worker processes. Raises the UserFacingError of a worker.
+
+    A batch has at most `max_videos` whole videos, or `max_clips` clips; batches with more are only slower.
+    """
     shard_set, config = clips.shard_set, clips.config
     if shard_set.access.kind != "local":
         ahead = config.indexed_reader.ahead_batches
         requests = look_ahead(requests, shard_set, num_workers=config.workers_of_rank, ahead_batches=ahead)
+    if config.workers_of_rank:
+        plans = clips.draw(LONG_VIDEO, SampleDraws(clips.seed, 0, 0, clips.domain))
+        frames = (max_clips or max_videos * len(plans)) * len(plans[0].indices)
+        count = config.workers_of_rank * config.prefetch_batches + HELD_BATCHES
+        buffers = clips.buffers = FrameBuffers(frames * config.crop**2 * 3, count)
+        requests = (replace(request, buffer=buffers.lend()) for request in requests)
     return load_batches(clips, requests, config, is_remote=shard_set.is_remote)

@@ -47,6 +47,8 @@ class BatchRequest:
     """The next request to the same process."""
     new_shards: tuple[int, ...] = ()
     """Shards to prefetch for a request some batches later, as numbers within the split."""
+    buffer: int | None = None
+    """Number of the buffer to write the frames in; None: new memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

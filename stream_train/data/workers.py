@@ -26,9 +26,10 @@ from shardify.process import SIGNALS, end_with_parent, outlive_stop_signals, sta
 from shardify.storage.traffic import Traffic, count, take
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
+from stream_train.data.handover import CarriedBatch
 
-FILES_PER_BATCH = 12
-"""Each tensor of a batch that waits is an open file."""
+FILES_PER_BATCH = 1
+"""A batch that waits is an open file, if no buffer was free."""
 OTHER_OPEN_FILES = 128
 """Of a process: its programs' files, its pipes, the shards it reads."""
 
@@ -37,21 +38,21 @@ OTHER_OPEN_FILES = 128
 class WorkerResult:
     """What a worker sends back for a request."""
 
-    item: Batch | UserFacingError
+    item: Batch | CarriedBatch | UserFacingError
     """The batch, or the error that prevented it; the main process raises it as one line."""
     traffic: Traffic = field(default_factory=Traffic)
     """The worker's traffic since its last result; empty without workers, because the process counts its own."""
 
     def pin_memory(self) -> WorkerResult:
         """Called by the DataLoader."""
-        return self if isinstance(self.item, UserFacingError) else replace(self, item=self.item.pin_memory())
+        return replace(self, item=self.item.pin_memory()) if isinstance(self.item, Batch) else self
 
 
-def worker_result(item: Batch | UserFacingError) -> WorkerResult:
-    """An item, with this worker's traffic; a batch in shared memory, where torch's queue would fail in silence."""
+def worker_result(item: Batch | CarriedBatch | UserFacingError) -> WorkerResult:
+    """An item, ready to be sent, with this worker's traffic."""
     if get_worker_info() is None:
         return WorkerResult(item=item)
-    return WorkerResult(item=item.share() if isinstance(item, Batch) else item, traffic=take())
+    return WorkerResult(item=CarriedBatch(item) if isinstance(item, Batch) else item, traffic=take())
 
 
 def load_batches(
@@ -92,6 +93,7 @@ def batches_of(loader: Iterable[WorkerResult]) -> Iterator[Batch]:
             count(result.traffic)
             if isinstance(result.item, UserFacingError):
                 raise result.item
+            assert not isinstance(result.item, CarriedBatch), "it arrives as a batch"
             yield result.item
     except (RuntimeError, ConnectionError, EOFError) as error:
         if not _tells_of_a_death(error):

@@ -83,7 +83,7 @@ def limit_open_files(monkeypatch: pytest.MonkeyPatch, soft: int, hard: int) -> l
 
 @pytest.mark.parametrize(
     ("soft", "hard", "changes"),
-    [(1024, 1024, []), (32, 1024, [(176, 1024)]), (32, resource.RLIM_INFINITY, [(176, resource.RLIM_INFINITY)])],
+    [(1024, 1024, []), (32, 1024, [(132, 1024)]), (32, resource.RLIM_INFINITY, [(132, resource.RLIM_INFINITY)])],
 )
 def test_the_limit_of_open_files_is_raised_where_workers_need_it(
     monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, changes: list[tuple[int, int]]
@@ -98,7 +98,7 @@ def test_the_limit_of_open_files_is_raised_where_workers_need_it(
 
 def test_too_few_open_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     limit_open_files(monkeypatch, 32, 64)
-    with pytest.raises(UsageError, match=r"at most 64 open files .* need 176; .*ulimit -n 176"):
+    with pytest.raises(UsageError, match=r"at most 64 open files .* need 132; .*ulimit -n 132"):
         next(load_batches(cast(Any, []), [], DataConfig(num_workers=2), is_remote=False))
 
 
