@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-import torch
 
 from shardify.arrays import ImageArray
 from shardify.errors import WorkError
 from stream_train.data.config import ClipConfig, FrameSize
 from stream_train.data.plans import ClipPlan
 from stream_train.draws import Purpose, SampleDraws, Stream
+
+RESIZING = "fixed-point bilinear"
+"""How frames are resized; another value means other pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,10 +173,11 @@ def _changed(pixels: ImageArray, plan: ClipPlan, view: ClipView, time: int, crop
 
 
 def _resized(pixels: ImageArray, size: FrameSize) -> ImageArray:
-    """Resize bilinearly without smoothing, for stored 256x256 frames (section 7).
+    """Resize bilinearly without smoothing, for stored 256x256 frames (section 7); the same numbers on any CPU.
 
     Sampled at pixel centres. The released code's TensorFlow uses pixel corners, up to half a source pixel away.
     """
-    image = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(torch.float32)
-    resized = torch.nn.functional.interpolate(image, size=size, mode="bilinear", align_corners=False)
-    return resized[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    import cv2
+
+    cv2.setNumThreads(1)  # each worker has one core
+    return np.asarray(cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LINEAR_EXACT), dtype=np.uint8)

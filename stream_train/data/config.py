@@ -40,6 +40,11 @@ class ClipConfig(StrictModel):
     colour: Literal["none", "frame", "clip"] = "none"
     """Random brightness (+-32/255), saturation (0.5-1.5) and grey (p = 0.2): never, or drawn per frame or per clip."""
 
+    @property
+    def resizes(self) -> bool:
+        """Whether clips of the training are resized."""
+        return self.resize is not None or self.scale is not None
+
     @model_validator(mode="after")
     def _scale_increases(self) -> Self:
         if self.scale is not None and self.scale[0] > self.scale[1]:

@@ -21,7 +21,9 @@ from shardify.storage.folder_store import FolderStore
 from shardify.storage.locations import is_url
 from shardify.storage.work_folder import WorkFolder
 from stream_train.data import DataSet
+from stream_train.data.clips import RESIZING
 from stream_train.data.evaluation_pass import sample_lengths
+from stream_train.data.loader import LONG_VIDEO
 from stream_train.data.order import slots_of_rank
 from stream_train.data.reader import ShardSet, open_shard_set
 from stream_train.data.sequential import TarSet
@@ -97,9 +99,12 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """Settings and data that define this run, as dotted keys; saved in each checkpoint."""
         height, width = self.data.geometry
+        plans = self.task.draw_clips(LONG_VIDEO, SampleDraws(0, 0, 0))
+        resizes = self.config.data.resizes or any(plan.window is not None for plan in plans)
         return (
             self.config.identity()
             | self.started_from
+            | ({"data_set.resizing": RESIZING} if resizes else {})
             | {
                 "data_set.fingerprint": self.data.fingerprint,
                 "data_set.num_samples": self.data.num_samples,

@@ -182,7 +182,7 @@ def test_frames_are_resized_before_the_crop(small_dataset: Path, changes: dict[s
         jpeg = numbered_jpeg(position, int(batch.indices[number, 0]))
         stored = torch.from_numpy(simplejpeg.decode_jpeg(jpeg, "RGB")).permute(2, 0, 1)[None].float()
         resized = torch.nn.functional.interpolate(stored, size=(height, width), mode="bilinear")[0].permute(1, 2, 0)
-        assert (batch.frames[number, 0].float() - resized[top : top + 24, left : left + 24]).abs().max() <= 0.5
+        assert (batch.frames[number, 0].float() - resized[top : top + 24, left : left + 24]).abs().max() < 1
     assert len(sizes) > len(batch) // 2 if "scale" in changes else sizes == {(24, 32)}
 
 

@@ -68,6 +68,23 @@ def test_few_videos_a_process_are_warned_about_once(
     assert [line.split()[0] for line in said] == ["warning:"] * warned
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_named"),
+    [
+        ({}, False),
+        ({"data": {"crop": 16, "resize": (24, 32)}}, True),
+        ({"data": {"crop": 16, "scale": (0.5, 1.0)}}, True),
+        ({"task": {"kind": "space_time_puzzle", "layout": "space"}}, True),
+    ],
+)
+def test_runs_that_resize_name_how(
+    small_dataset: Path, tmp_path: Path, changes: dict[str, object], is_named: bool
+) -> None:
+    """Other arithmetic gives other pixels, so such a run is not continued."""
+    run = build_pretraining(config(small_dataset, tmp_path, **changes), World(), print)
+    assert ("data_set.resizing" in run.identity) == is_named
+
+
 def test_a_run_longer_than_accepted_smaller_data_allow_is_not_called_complete(tmp_path: Path) -> None:
     """It would export weights under a wrong number of steps."""
     large, small = write_dataset(tmp_path / "large", [[16] * 14]), write_dataset(tmp_path / "small", [[16] * 7])
