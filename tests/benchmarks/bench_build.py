@@ -13,6 +13,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from figures import Ratio, Speed, ratio, table
+
 from shardify.build.config import BuildConfig
 from shardify.build.run import build
 from shardify.build.summary import BuildSummary
@@ -72,26 +74,33 @@ def time_build(config: BuildConfig) -> tuple[float, BuildSummary]:
     return time.perf_counter() - start, summary
 
 
+def measure(videos: Path, scratch: Path, *, workers: int, rounds: int) -> tuple[list[Speed], list[Ratio]]:
+    """Both sides in turns; the first build is not counted, and reads every file once for both."""
+    config = build_config(videos, scratch / "warm-up", workers)
+    paths = [videos / video.path for video in read_catalog(config.source).videos]
+    _, summary = time_build(config)
+    bare, built = [], []
+    for number in range(rounds):
+        bare.append(time_bare_ffmpeg(paths, config.frames, workers))
+        built.append(time_build(config.model_copy(update={"out": scratch / f"round-{number}"}))[0])
+    num_frames = rounds * summary.num_frames
+    speeds = [
+        Speed(name="bare ffmpeg", value=num_frames / sum(bare), unit="frames/s"),
+        Speed(name="shardify build", value=num_frames / sum(built), unit="frames/s"),
+    ]
+    quotients = [one / other for one, other in zip(bare, built, strict=True)]
+    return speeds, [ratio("building_over_bare_ffmpeg", "building / bare ffmpeg", quotients)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", help="folder of videos, searched recursively; synthetic ones if left out")
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes on either side")
     parser.add_argument("--rounds", type=int, default=3, help="turns of either side")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-build-") as scratch:
-        videos = video_folder(options.videos, Path(scratch)).resolve()
-        config = build_config(videos, Path(scratch) / "warm-up", options.workers)
-        paths = [videos / video.path for video in read_catalog(config.source).videos]
-        _, summary = time_build(config)  # reads every file once, so that both sides find them in memory
-        bare_seconds = build_seconds = 0.0
-        for number in range(options.rounds):
-            bare_seconds += time_bare_ffmpeg(paths, config.frames, options.workers)
-            build_seconds += time_build(config.model_copy(update={"out": Path(scratch) / f"round-{number}"}))[0]
-    num_frames = options.rounds * summary.num_frames
-    print(f"{len(paths)} videos, {summary.num_frames:,} frames, {options.workers} processes, {options.rounds} rounds")
-    print(f"bare ffmpeg      {num_frames / bare_seconds:8,.0f} frames/s")
-    print(f"shardify build   {num_frames / build_seconds:8,.0f} frames/s")
-    print(f"building / bare ffmpeg = {bare_seconds / build_seconds:.2f}")
+    with tempfile.TemporaryDirectory(prefix="bench-build-") as folder:
+        videos = video_folder(options.videos, Path(folder)).resolve()
+        print(table(*measure(videos, Path(folder), workers=options.workers, rounds=options.rounds)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 One process, one thread. The loader orders, reads, checks, decodes, crops and stacks the pretext task's clips. The other
 side decodes the same JPEGs from memory into one buffer, each once per video, as the loader does. They alternate after
 every batch. 1.00 would mean that everything but decoding costs nothing. The second ratio counts clips: a loader that
-decodes the 16 frames of each clip separately could reach at most 1.00.
+decodes the 16 frames of each clip separately could reach at most 1.00. The other ratios compare the loader with itself:
+through n worker processes, it could at most be n times as fast as in this process, on n free cores.
 """
 
 from __future__ import annotations
@@ -18,16 +19,21 @@ import numpy as np
 import simplejpeg
 import torch
 from bench_build import build_config, video_folder
+from figures import Ratio, Speed, ratio, table
 
 from shardify.build.run import build
+from shardify.errors import counted
 from shardify.process import usable_cores
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
 from stream_train.data.loader import ClipStream
-from stream_train.data.reader import FrameReader, open_shard_set
+from stream_train.data.reader import FrameReader, ShardSet, open_shard_set
 from stream_train.transformations.config import SamplingConfig
 from stream_train.transformations.sampling import draw_clips
 from stream_train.transformations.sequences import CLIP_LENGTH
+
+WARM_BATCHES = 8
+"""Not counted."""
 
 
 def distinct_jpegs(batch: Batch, reader: FrameReader) -> list[bytes]:
@@ -47,39 +53,89 @@ def time_decoding(jpegs: list[bytes], buffer: np.ndarray[tuple[int, ...], np.dty
     return time.perf_counter() - start
 
 
+def measure_decoding(shards: Path, *, rounds: int, batches: int) -> tuple[list[Speed], list[Ratio]]:
+    """The loader in this process and bare decoding, in turns after every batch."""
+    shard_set = open_shard_set(shards, None)
+    reader = FrameReader(shard_set)
+    stream = iter(clip_stream(shard_set, workers=0, num_batches=rounds * batches + 1))
+    distinct_jpegs(next(stream), reader)  # opens files and indexes
+    buffer = np.empty((*shard_set.geometry, 3), dtype=np.uint8)
+    loading, decoding, num_clips, num_jpegs = [0.0] * rounds, [0.0] * rounds, [0] * rounds, [0] * rounds
+    for number in range(rounds * batches):
+        start = time.perf_counter()
+        batch = next(stream)
+        loading[number // batches] += time.perf_counter() - start
+        jpegs = distinct_jpegs(batch, reader)
+        decoding[number // batches] += time_decoding(jpegs, buffer)
+        num_clips[number // batches] += len(batch)
+        num_jpegs[number // batches] += len(jpegs)
+    speeds = [
+        Speed(name="bare simplejpeg", value=sum(num_jpegs) / sum(decoding), unit="frames/s"),
+        Speed(name="the loader, frames", value=sum(num_jpegs) / sum(loading), unit="frames/s"),
+        Speed(name="the loader, clips of 16 frames", value=sum(num_clips) / sum(loading), unit="clips/s"),
+    ]
+    frames = [one / other for one, other in zip(decoding, loading, strict=True)]
+    shared = [CLIP_LENGTH * clips / jpegs for clips, jpegs in zip(num_clips, num_jpegs, strict=True)]
+    clips = [quotient * share for quotient, share in zip(frames, shared, strict=True)]
+    return speeds, [
+        ratio("loading_over_bare_decoding", "loading / bare simplejpeg", frames),
+        ratio("loading_over_decoding_each_clip", "loading / decoding each clip alone", clips),
+    ]
+
+
+def measure_workers(shards: Path, *, rounds: int, batches: int, most: int) -> tuple[list[Speed], list[Ratio]]:
+    """The loader in this process, and through 1, 2, 4 ... worker processes, in turns."""
+    counts = [0, *(count for count in (1, 2, 4, 8, 16) if count <= most)]
+    speeds: dict[int, list[float]] = {count: [] for count in counts}
+    for _ in range(rounds):
+        for count in counts:
+            speeds[count].append(clips_a_second(shards, workers=count, batches=batches))
+    names = {count: f"through {counted(count, 'worker')}" for count in counts}
+    return (
+        [Speed(name=names[count], value=sum(speeds[count]) / rounds, unit="clips/s") for count in counts[1:]],
+        [
+            ratio(
+                f"workers_{count}_over_{count}_times_alone",
+                f"{names[count]} / {count} x in this process",
+                [through / count / alone for through, alone in zip(speeds[count], speeds[0], strict=True)],
+            )
+            for count in counts[1:]
+        ],
+    )
+
+
+def clips_a_second(shards: Path, *, workers: int, batches: int) -> float:
+    """The speed of a stream, once its workers are busy."""
+    stream = iter(clip_stream(open_shard_set(shards, None), workers=workers, num_batches=WARM_BATCHES + batches))
+    for _ in range(WARM_BATCHES):
+        next(stream)
+    start = time.perf_counter()
+    num_clips = sum(len(batch) for batch in stream)
+    return num_clips / (time.perf_counter() - start)
+
+
+def clip_stream(shard_set: ShardSet, *, workers: int, num_batches: int) -> ClipStream:
+    """The pretext task's clips, as in training."""
+    draw = partial(draw_clips, config=SamplingConfig())
+    return ClipStream(shard_set, DataConfig(num_workers=workers), draw, seed=0, num_batches=num_batches)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", help="folder of videos, searched recursively; synthetic ones if left out")
-    parser.add_argument("--batches", type=int, default=60, help="batches of 7 videos x 4 clips to time")
+    parser.add_argument("--batches", type=int, default=20, help="batches of 7 videos x 4 clips in a round")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each side")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="most worker processes to try")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="bench-loader-") as scratch:
-        videos = video_folder(options.videos, Path(scratch)).resolve()
-        shards = Path(scratch) / "shards"
-        build(build_config(videos, shards, usable_cores()))
-        shard_set = open_shard_set(shards, None)
-        reader = FrameReader(shard_set)
-        draw = partial(draw_clips, config=SamplingConfig())
-        config = DataConfig(num_workers=0)
-        stream = iter(ClipStream(shard_set, config, draw, seed=0, num_batches=options.batches + 1))
-        distinct_jpegs(next(stream), reader)  # opens files and indexes
-        buffer = np.empty((*shard_set.geometry, 3), dtype=np.uint8)
-        loading_seconds = decoding_seconds = 0.0
-        num_clips = num_jpegs = 0
-        for _ in range(options.batches):
-            start = time.perf_counter()
-            batch = next(stream)
-            loading_seconds += time.perf_counter() - start
-            jpegs = distinct_jpegs(batch, reader)
-            decoding_seconds += time_decoding(jpegs, buffer)
-            num_clips += len(batch)
-            num_jpegs += len(jpegs)
-    print(f"{options.batches} batches, {num_clips:,} clips of 16 frames from {num_jpegs:,} JPEGs, 1 thread")
-    print(f"bare simplejpeg  {num_jpegs / decoding_seconds:8,.0f} frames/s")
-    print(f"the loader       {num_jpegs / loading_seconds:8,.0f} frames/s ({num_clips / loading_seconds:,.0f} clips/s)")
-    print(f"loading / bare simplejpeg = {decoding_seconds / loading_seconds:.2f}")
-    clips_a_second_alone = num_jpegs / CLIP_LENGTH / decoding_seconds
-    print(f"loading / decoding each clip alone = {num_clips / loading_seconds / clips_a_second_alone:.2f}")
+    with tempfile.TemporaryDirectory(prefix="bench-loader-") as folder:
+        shards = Path(folder) / "shards"
+        build(build_config(video_folder(options.videos, Path(folder)).resolve(), shards, usable_cores()))
+        speeds, ratios = measure_decoding(shards, rounds=options.rounds, batches=options.batches)
+        more_speeds, more_ratios = measure_workers(
+            shards, rounds=options.rounds, batches=options.batches, most=options.workers
+        )
+    print(table([*speeds, *more_speeds], [*ratios, *more_ratios]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The benchmarks run and print their one ratio; what it is depends on the machine."""
+"""The benchmark runs, prints its ratios and writes them; what they are depends on the machine."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -23,18 +24,24 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("script", "quick"), [("bench_build.py", ("--rounds", "1")), ("bench_loader.py", ("--batches", "3"))]
-)
-def test_a_benchmark_ends_with_its_ratio(script: str, quick: tuple[str, ...], videos: Path) -> None:
+def test_the_benchmark_prints_its_ratios_and_writes_them(videos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "bench.py"), "--videos", str(videos), "--out", str(tmp_path / "b.json")]
     result = subprocess.run(
-        [sys.executable, str(BENCHMARKS / script), "--videos", str(videos), *quick],
+        [*command, "--rounds", "1", "--batches", "2"],
         capture_output=True,
         text=True,
         check=False,
         env=os.environ | {"PYTHONWARNINGS": "error"},
     )
     assert result.returncode == 0, result.stderr
-    match = re.fullmatch(r"[a-z /]+ = (\d+\.\d\d)", result.stdout.splitlines()[-1])
-    assert match
-    assert 0 < float(match[1]) < 2
+    printed = dict(re.findall(r"(?m)^([a-z0-9 /]+?) += (\d+\.\d\d) \(", result.stdout))
+    written = json.loads((tmp_path / "b.json").read_text())
+    for key, name in (
+        ("building_over_bare_ffmpeg", "building / bare ffmpeg"),
+        ("loading_over_bare_decoding", "loading / bare simplejpeg"),
+        ("workers_1_over_1_times_alone", "through 1 worker / 1 x in this process"),
+    ):
+        assert 0 < written[key] < 3
+        assert printed[name] == f"{written[key]:.2f}"
+        low, high = written["spreads"][key]
+        assert low <= written[key] <= high

@@ -1,0 +1,45 @@
+"""Building and loading against the bare tools, in one table: `make bench`.
+
+Each ratio is the median of rounds in which both sides took turns, with the least and the greatest round in brackets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import bench_build
+import bench_loader
+import torch
+from figures import table, values
+
+from shardify.process import usable_cores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--videos", help="folder of videos, searched recursively; synthetic ones if left out")
+    parser.add_argument("--out", help="JSON file for the same figures")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
+    parser.add_argument("--batches", type=int, default=20, help="batches of 7 videos x 4 clips in a round of loading")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        scratch = Path(folder)
+        videos = bench_build.video_folder(options.videos, scratch).resolve()
+        parts = [bench_build.measure(videos, scratch, workers=usable_cores(), rounds=options.rounds)]
+        shards = scratch / "round-0"
+        loading = {"rounds": options.rounds, "batches": options.batches}
+        parts.append(bench_loader.measure_decoding(shards, **loading))
+        parts.append(bench_loader.measure_workers(shards, **loading, most=usable_cores()))
+    speeds = [line for part in parts for line in part[0]]
+    ratios = [line for part in parts for line in part[1]]
+    print(table(speeds, ratios))
+    if options.out:
+        Path(options.out).write_text(json.dumps(values(speeds, ratios), indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
