@@ -59,7 +59,7 @@ $(foreach name,GPUS NODES NODE,$(if $(shell printf %s $(call quote,$($(name))) |
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 EVALUATIONS := transfer probe retrieval sync before-after still saliency eval-all
-.PHONY: help install demo demo-eval shards finish verify pretrain audit $(EVALUATIONS) features tables report ablation compare plan check docs test test-slow bench clean
+.PHONY: help install demo demo-eval shards finish verify pretrain audit $(EVALUATIONS) features tables report ablation compare plan check docs test test-slow bench bench-gpu clean
 
 help: ## list the targets and variables
 	@printf 'usage: make TARGET [VARIABLE=value ...]\n\ntargets\n'
@@ -72,7 +72,7 @@ help: ## list the targets and variables
 #: LISTS      shards, finish: the lists of the data set: a folder, a CSV file, or the URL of either
 #: PART       shards: the part i/n to build, for arrays of jobs (3/16)
 #: ENGINE     shards: ray builds on a Ray cluster (RAY_ADDRESS), instead of this machine's processes
-#: OUT        shards, finish, pretrain, transfer, eval-all: folder or URL for the result (s3://bucket/path); ablation, compare: as in all commands of one study; features: the file; tables: folder for CSV files; report: the page; bench: JSON file
+#: OUT        shards, finish, pretrain, transfer, eval-all: folder or URL for the result (s3://bucket/path); ablation, compare: as in all commands of one study; features: the file; tables: folder for CSV files; report: the page; bench, bench-gpu: JSON file
 #: SHARDS     pretrain, transfer, eval-all, verify: folder or URL of the shards; features: shards instead of VIDEOS
 #: SPLIT      pretrain: split to train on, such as train1; transfer, eval-all: numbers of splits, such as 1 or 1,2,3
 #: CONFIG     shards, pretrain, transfer, eval-all, ablation, compare, plan: a config file, instead of that of DATASET
@@ -173,7 +173,10 @@ test-slow: install ## the tests that start and kill real processes, or take long
 	$(BIN)/python -m pytest -m slow -n $(PYTEST_WORKERS) --dist worksteal --durations=10
 
 bench: install ## speed as ratios: building against bare ffmpeg, loading against bare JPEG decoding, worker processes
-	$(BIN)/python tests/benchmarks/bench.py $(call option,videos,$(value VIDEOS)) $(call option,out,$(value OUT))
+	$(BIN)/python tests/benchmarks/bench_all.py $(call option,videos,$(value VIDEOS)) $(call option,out,$(value OUT))
+
+bench-gpu: install ## training steps of each network on this machine's GPU, and how well shards feed them (about 6 minutes)
+	$(BIN)/python tests/benchmarks/bench_train.py $(call option,videos,$(value VIDEOS)) $(call option,shards,$(value SHARDS)) $(call option,out,$(value OUT))
 
 clean: ## remove caches and the demo's videos, shards and run; keep .venv and everything else
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build site data/demo runs/demo

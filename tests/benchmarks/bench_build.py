@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from figures import Ratio, Speed, ratio, table
+from bench_figures import Ratio, Speed, ratio, table
 
 from shardify.build.config import BuildConfig
 from shardify.build.run import build

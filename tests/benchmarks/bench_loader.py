@@ -19,7 +19,7 @@ import numpy as np
 import simplejpeg
 import torch
 from bench_build import build_config, video_folder
-from figures import Ratio, Speed, ratio, table
+from bench_figures import Ratio, Speed, ratio, table
 
 from shardify.build.run import build
 from shardify.errors import counted

@@ -31,7 +31,20 @@ TARGETS = (
         *EVALUATIONS,
         "features",
     ),
-    *("tables", "report", "ablation", "compare", "plan", "check", "docs", "test", "test-slow", "bench", "clean"),
+    *(
+        "tables",
+        "report",
+        "ablation",
+        "compare",
+        "plan",
+        "check",
+        "docs",
+        "test",
+        "test-slow",
+        "bench",
+        "bench-gpu",
+        "clean",
+    ),
 )
 DEMO = [".venv/bin/temporal-ssl", "demo"]
 DATASETS = (

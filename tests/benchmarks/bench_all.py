@@ -13,7 +13,7 @@ from pathlib import Path
 import bench_build
 import bench_loader
 import torch
-from figures import table, values
+from bench_figures import table, values
 
 from shardify.process import usable_cores
 
