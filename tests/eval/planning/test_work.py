@@ -46,6 +46,9 @@ def test_a_pretraining_trains_on_whole_batches_and_validates(small_dataset: Path
     assert (work.clips.trained, work.clips.tested) == (10 * 5 * 4, 0)  # 2 epochs of 23 videos: 10 steps of 5
     work = work_of_pretraining(tiny_config(small_dataset, tmp_path, validation=VALIDATED))
     assert work.clips.tested == 2 * 23 * 4
+    rarely = VALIDATED | {"every_epochs": 2}
+    work = work_of_pretraining(tiny_config(small_dataset, tmp_path, epochs=3, validation=rarely))
+    assert work.clips.tested == 2 * 23 * 4, "after 2 epochs, and at the end"
     task = {"kind": "clip_order"}
     long = work_of_pretraining(tiny_config(small_dataset, tmp_path, task=task))
     assert long.clips.trained == 4 * 5 * 3, "10 videos have 64 frames: 4 steps"

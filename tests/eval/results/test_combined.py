@@ -34,13 +34,13 @@ def test_a_single_row_keeps_its_own_numbers(tmp_path: Path) -> None:
 def test_splits_and_seeds_are_averaged(tmp_path: Path) -> None:
     network = pretraining_of()
     folders = [
-        write_result(tmp_path, "transfer", "finetune", RIGHT, pretraining=network),
-        write_result(tmp_path, "transfer", "finetune", WRONG, pretraining=network, seed=1),
+        write_result(tmp_path, "transfer", "finetune", RIGHT, pretraining=network, num_left_out=3),
+        write_result(tmp_path, "transfer", "finetune", WRONG, pretraining=network, seed=1, num_left_out=3),
         write_result(tmp_path, "transfer", "finetune", EVEN, pretraining=network, split=2, num_left_out=1),
     ]
     (result,) = combine([tmp_path])
     assert value_of(result) == pytest.approx(((5 + 2) / 2 / 8 + 4 / 8) / 2)
-    assert (result.num_splits, result.num_seeds, result.num_left_out) == (2, 2, 1)
+    assert (result.num_splits, result.num_seeds, result.num_left_out) == (2, 2, 3 + 1)
     assert (result.num_videos, result.num_groups) == (16, 8)
     runs = []
     for folder, split in zip(folders, ("1", "1", "2"), strict=True):

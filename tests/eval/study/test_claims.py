@@ -80,6 +80,8 @@ def test_a_process_that_ended_is_gone_at_once_and_one_elsewhere_is_not() -> None
         identity = f"{machine} {child.pid} {module._started(child.pid)}"
         assert not is_gone(identity)
         child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert is_gone(identity)  # a zombie: nobody has asked how it ended
     assert is_gone(identity)
     assert not is_gone(f"{machine}x {pid} 1"), "another machine's processes cannot be seen"
     assert is_gone(f"{machine} {os.getpid()} 1"), "the id is another process's now"

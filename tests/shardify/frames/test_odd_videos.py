@@ -247,6 +247,12 @@ def test_an_encrypted_video_is_named_so(tmp_path: Path) -> None:
     key = ("-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "01" * 16, "-encryption_kid", "02" * 16)
     path = write_numbered_video(tmp_path / "a.mp4", 20, "-c:v", "libx264", *key)
     assert reason_of(path) == "its video is encrypted"
+    video = path.read_bytes()
+    header = video.index(b"moov") - 4  # behind the frames
+    num_free = (1 << 20) - 4 - video.index(b"encv")  # now the entry begins in the first MiB and ends in the second
+    free = num_free.to_bytes(4, "big") + b"free" + bytes(num_free - 8)
+    path.write_bytes(video[:header] + free + video[header:])
+    assert reason_of(path) == "its video is encrypted"
 
 
 def test_an_unknown_codec_is_named_so(tmp_path: Path) -> None:

@@ -143,6 +143,31 @@ def test_a_mirrored_video_stays_in_its_class() -> None:
             assert abs(signs.mean()) < 0.2  # four standard errors
 
 
+def test_orbits_go_round_with_the_clock_and_against_it() -> None:
+    senses = []
+    for seed in range(400):
+        moved = MOTIONS["Orbit"](np.array([0.0, 8.0, 16.0]), np.random.default_rng(seed))
+        (x, later_x), (y, later_y) = np.diff(np.asarray(moved.x)), np.diff(np.asarray(moved.y))
+        senses.append(np.sign(x * later_y - y * later_x))
+    assert abs(np.mean(senses)) < 0.2  # four standard errors
+
+
+def test_speeds_are_in_frame_heights_in_every_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a wide frame, too: 0.02 heights a frame, up to 10 % faster or slower."""
+    steps: list[tuple[float, float]] = []
+
+    def note(frames: Any, shape: Any, *, x: Any, y: Any, radius: Any, angle: Any) -> None:
+        steps.append((np.diff(x)[0], np.diff(y)[0]))
+
+    monkeypatch.setattr("shardify.synthetic.scenes._paint", note)
+    for number in range(50):
+        scene("Slide", number, [0.0, 1.0], height=8, width=16)
+    sides = np.array([16, 8])
+    moved = (np.array(steps) + sides / 2) % sides - sides / 2  # around the edges
+    speeds = np.hypot(*moved.T) / 8
+    assert 0.018 <= speeds.min() < speeds.max() <= 0.022
+
+
 def test_only_the_motion_of_a_class_moves() -> None:
     parts = {
         name: tuple(
