@@ -11,8 +11,6 @@ import tempfile
 from pathlib import Path
 
 import bench_build
-import bench_loader
-import torch
 from bench_figures import table, values
 
 from shardify.process import usable_cores
@@ -25,11 +23,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
     parser.add_argument("--batches", type=int, default=20, help="batches of 7 videos x 4 clips in a round of loading")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         scratch = Path(folder)
         videos = bench_build.video_folder(options.videos, scratch).resolve()
         parts = [bench_build.measure(videos, scratch, workers=usable_cores(), rounds=options.rounds)]
+        import bench_loader  # not above: the build's processes import this module, and would load torch
+        import torch
+
+        torch.set_num_threads(1)
         shards = scratch / "round-0"
         loading = {"rounds": options.rounds, "batches": options.batches}
         parts.append(bench_loader.measure_decoding(shards, **loading))
