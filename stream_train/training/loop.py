@@ -38,6 +38,7 @@ from stream_train.training.precision import autocast, choose_precision
 from stream_train.training.preemption import Aside, Stopped, StopRequest, promise_to_save
 from stream_train.training.progress import Progress, describe_accuracies, describe_traffic
 from stream_train.training.run import Run, Say, build_run, publish, resume
+from stream_train.training.tracking import open_tracker
 from stream_train.training.validation import validate, write_validation
 from stream_train.transformations.sequences import CLIP_LENGTH
 
@@ -121,9 +122,10 @@ def train(run: Run) -> str | None:
     Returns the name of a signal that came after the last batch.
     """
     is_main = run.world.is_main
+    track = open_tracker(run.config.out, run.config.model_dump(mode="json"), run.say) if is_main else None
     with (
         StopRequest(promise_to_save if is_main else None).listening() as request,
-        metrics_log(run.folder.path, run.step, enabled=is_main) as write,
+        metrics_log(run.folder.path, run.step, enabled=is_main, track=track) as write,
         Progress(run.num_steps, run.step, enabled=is_main) as progress,
     ):
         interval = Interval(run.step, run.world, run.begun)

@@ -108,8 +108,12 @@ def sum_traffic(moved: Traffic, world: World) -> Record:
 
 
 @contextmanager
-def metrics_log(folder: Path, resumed_step: int, *, enabled: bool = True) -> Iterator[Callable[[Record], None]]:
+def metrics_log(
+    folder: Path, resumed_step: int, *, enabled: bool = True, track: Callable[[Record], None] | None = None
+) -> Iterator[Callable[[Record], None]]:
     """Open metrics.jsonl and TensorBoard's files, and remove records after the resumed step, left by a killed run.
+
+    `track` gets every record too.
 
     Yields:
         A function that writes a record at once, so that a killed run leaves at most half a line.
@@ -133,6 +137,8 @@ def metrics_log(folder: Path, resumed_step: int, *, enabled: bool = True) -> Ite
                 if name != "step":
                     board.add_scalar(name, value, int(record["step"]))
             board.flush()
+            if track is not None:
+                track(record)
 
         yield write
 
