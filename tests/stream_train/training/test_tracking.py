@@ -3,9 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers_training import records, run_tiny
+from helpers_training import run_tiny
 
 from shardify.errors import UsageError
+from stream_train.training.metrics import read_metrics
 from stream_train.training.tracking import VARIABLE, open_tracker
 
 MODULE = """
@@ -39,7 +40,7 @@ def test_a_tracker_gets_every_record_of_a_run(
     run_tiny(small_dataset, tmp_path / "run", epochs=1)
     begun, *seen = __import__(module).seen
     assert begun == (str(tmp_path / "run"), 1)
-    assert seen == records(tmp_path / "run")
+    assert seen == read_metrics(tmp_path / "run")
     assert seen
 
 
