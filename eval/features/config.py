@@ -96,6 +96,8 @@ class VideoFeaturesConfig(StrictModel):
     layer: str | None = None
     """Any module of the network, such as `convolutions.conv3`, instead of `features.layer`; its maps are averaged over
     time and space. A wrong name lists all."""
+    picture: Location | None = None
+    """PNG file or URL for a picture of the vectors, with frames of some videos."""
     dtype: Literal["float32", "float16"] = "float32"
     """Numbers in the file; float16 takes half the space."""
     crop: int | None = Field(default=None, ge=1, le=4096)

@@ -7,9 +7,10 @@ become shards (kept or temporary), so their frames are decoded exactly as in tra
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +22,8 @@ from eval.judging.config import EvalDataConfig
 from eval.judging.networks import Network, open_checkpoint
 from eval.judging.samples import Samples, open_samples
 from eval.judging.setting import Say
+from eval.pictures.embedding import embedding_figure
+from shardify.arrays import ImageArray
 from shardify.build.config import BuildConfig
 from shardify.build.run import build
 from shardify.catalogs import read_catalog
@@ -33,6 +36,8 @@ from shardify.shards.format import MANIFEST_NAME, REJECTED_NAME
 from shardify.storage import open_store
 from shardify.storage.locations import is_url, split_location
 from shardify.storage.work_folder import require_writable, uploaded
+from stream_train.data.clips import decode_frame
+from stream_train.data.reader import FrameReader
 from stream_train.training.distributed import World, joined_world
 from stream_train.training.precision import place_model
 
@@ -45,10 +50,14 @@ def write_features(config: VideoFeaturesConfig, say: Say) -> dict[str, Any]:
         WorkError: if a shard or the checkpoint is damaged, or the disk is full.
     """
     check_file_name(config.out)
+    if config.picture is not None and not config.picture.endswith(".png"):
+        raise UsageError(f"picture = {config.picture!r}: the picture is a PNG; give it a name that ends in .png")
     network = open_checkpoint(config.checkpoint, name="", key="checkpoint", crop=config.crop, crop_key="crop")
     with joined_world(config.device, config.threads) as world:
         speak = world.on_main(say)
-        world.do_on_main(lambda: require_writable(split_location(config.out)[0]))
+        for file in filter(None, (config.out, config.picture)):
+            folder = split_location(file)[0]
+            world.do_on_main(partial(require_writable, folder))
         resize = config.resize or network.metadata.get("data.resize")
         data = EvalDataConfig(crop=network.crop, resize=resize, num_workers=config.num_workers)
         with _samples(config, network.metadata, data, world, speak) as (samples, num_rejected):
@@ -90,9 +99,31 @@ def _write(
         with uploaded(config.out) as path:
             write_vectors(path, vectors, dtype=config.dtype)
 
+    def draw() -> None:
+        assert config.picture is not None
+        with uploaded(config.picture) as path:
+            positions = {key: position for position, key in enumerate(samples.keys)}
+            numbers = [positions[key] for key in vectors.keys]
+            show = _middle_frames(samples)
+            embedding_figure(vectors.values, vectors.labels, vectors.classes, lambda i: show(numbers[i]), path)
+
     world.do_on_main(write)
+    if config.picture is not None:
+        world.do_on_main(draw)
     summary = {"out": config.out, "num_videos": len(samples), "num_dimensions": vectors.values.shape[1]}
     return summary | ({"num_windows": len(vectors)} if config.windows else {})
+
+
+def _middle_frames(samples: Samples) -> Callable[[int], ImageArray]:
+    """A function that gives the middle frame of a sample, by its position."""
+    reader = FrameReader(samples.shard_set)
+
+    def show(number: int) -> ImageArray:
+        middle = reader.entry(number).num_frames // 2
+        jpeg = reader.read(number, [middle])[middle]
+        return decode_frame(jpeg, samples.shard_set.geometry, samples.keys[number])
+
+    return show
 
 
 @contextmanager

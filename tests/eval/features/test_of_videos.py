@@ -90,6 +90,31 @@ def slow_vector(run: Path, clips: Tensor, layer: str) -> Vectors:
     return torch.stack(rows).mean(dim=0).numpy()
 
 
+def test_a_picture_shows_the_middle_frames_of_its_videos(
+    world: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards, run = world
+    shown: list[Any] = []
+
+    def draw(values: Any, labels: Any, classes: Any, show: Any, path: Path) -> None:
+        shown.extend((len(values), labels.tolist(), list(classes), *(show(number) for number in range(8))))
+        path.write_bytes(b"a picture")
+
+    monkeypatch.setattr("eval.features.of_videos.embedding_figure", draw)
+    words = ("--split", "test1", "--set", f"picture={tmp_path / 'new' / 'x.png'}")
+    result = features(shards, run, tmp_path / "x.npz", *words)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "new" / "x.png").read_bytes() == b"a picture"
+    assert shown[:3] == [8, [0, 1] * 4, ["class0", "class1"]]
+    shard_set = open_shard_set(shards, "test1")
+    reader = FrameReader(shard_set)
+    for number, frame in enumerate(shown[3:]):
+        middle = reader.entry(number).num_frames // 2
+        assert np.array_equal(frame, simplejpeg.decode_jpeg(reader.read(number, [middle])[middle]))
+    refused = features(shards, run, tmp_path / "x.npz", "--set", f"picture={tmp_path / 'x.jpg'}")
+    assert_error(refused, 2, "picture", ".png")
+
+
 # Shards
 
 
