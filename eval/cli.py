@@ -158,11 +158,15 @@ def tables_command(folders: Sequence[str], out: str | None) -> None:
 @main.command("report")
 @click.argument("run")
 @click.option("--out", default=None, help="The HTML file; by default RUN/report.html.")
-def report_command(run: str, out: str | None) -> None:
+@click.option("--open", "opens", is_flag=True, help="Show the page in the browser.")
+def report_command(run: str, out: str | None, *, opens: bool) -> None:
     """Write one HTML page about everything below the folder RUN."""
     from eval.report.page import write_report
 
-    click.echo(write_report(run, out))
+    page = write_report(run, out)
+    click.echo(page)
+    if opens:
+        click.launch(page)
 
 
 @main.command("plan")

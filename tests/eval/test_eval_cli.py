@@ -121,7 +121,9 @@ def test_lines_and_json_agree(everything: Path) -> None:
             )
 
 
-def test_tables_and_report_of_the_results(everything: Path, tmp_path: Path) -> None:
+def test_tables_and_report_of_the_results(everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("click.launch", opened.append)
     out = everything.parent / "out"
     tables = invoke("tables", out, "--out", tmp_path / "tables")
     assert tables.exit_code == 0, tables.output
@@ -132,6 +134,9 @@ def test_tables_and_report_of_the_results(everything: Path, tmp_path: Path) -> N
     assert report.exit_code == 0, report.output
     assert report.stdout.strip() == str(tmp_path / "report.html")
     assert "retrieval" in (tmp_path / "report.html").read_text()
+    assert opened == []
+    assert invoke("report", out, "--out", tmp_path / "again.html", "--open").exit_code == 0
+    assert opened == [str(tmp_path / "again.html")]
 
 
 def test_all_without_a_network_that_was_trained_here_has_no_saliency(world: tuple[Path, Path], tmp_path: Path) -> None:
