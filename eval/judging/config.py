@@ -89,7 +89,7 @@ class TorchvisionWeights(TrainableWeights):
     kind: Literal["torchvision"]
     network: NetworkConfig
     """r3d18 or r2plus1d18, with variant torchvision and width 1."""
-    weights: str
+    weights: HomeExpanded
     """A file with the state dict, or a name such as KINETICS400_V1 that torchvision downloads."""
 
 

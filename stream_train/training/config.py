@@ -154,7 +154,7 @@ class InitTorchvision(InitOptions):
     """Weights of torchvision's r3d_18 or r2plus1d_18. They expect `network.input_statistics=kinetics400`."""
 
     kind: Literal["torchvision"]
-    weights: str
+    weights: HomeExpanded
     """A file with the state dict, or a name such as KINETICS400_V1 that torchvision downloads."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,16 @@ PATHS = {
     "checkpoint",
     "label_map",
     "ffmpeg",
+    "picture",
+    "weights",
 }
+CONFIGS = (
+    "eval.config",
+    "eval.features.config",
+    "eval.study.config",
+    "shardify.build.config",
+    "shardify.synthetic.videos",
+)
 
 
 def models(base: type[StrictModel]) -> Iterator[type[StrictModel]]:
@@ -29,6 +39,8 @@ def models(base: type[StrictModel]) -> Iterator[type[StrictModel]]:
 
 
 def test_every_path_of_every_config_takes_a_tilde() -> None:
+    for name in CONFIGS:
+        importlib.import_module(name)  # with all that they import, these are all configs
     found = {
         (model.__name__, name): field
         for model in models(StrictModel)
