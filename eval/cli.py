@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -210,12 +209,11 @@ def plan_command(
 @click.option("--tables-only", is_flag=True, help="Do no job; print the tables of what is done so far.")
 @click.option(
     "--rows",
-    type=click.Path(path_type=Path),
-    help="Do no job; make tables and picture from this file, the rows.jsonl of a study.",
+    help="Do no job; make tables and picture from this file or URL, the rows.jsonl of a study.",
 )
 @click.option("--worker", is_flag=True, hidden=True)
 def study_command(
-    config: str, overrides: tuple[str, ...], *, at_once: int, tables_only: bool, rows: Path | None, worker: bool
+    config: str, overrides: tuple[str, ...], *, at_once: int, tables_only: bool, rows: str | None, worker: bool
 ) -> None:
     """Pre-train and evaluate all rows of CONFIG (such as demo, table1, or a YAML file), then print one table of them.
 

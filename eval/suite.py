@@ -27,7 +27,7 @@ EVALUATIONS: tuple[Evaluation, ...] = (TRANSFER, PROBE, RETRIEVAL, SYNC, BEFORE_
 
 
 def evaluate_everything(config: EvalConfig, world: World, say: Say) -> list[Row]:
-    """Run all evaluations in their order; first says how much work they are, if none is done yet.
+    """Run all evaluations in their order; first says how much work they are, done or not.
 
     First raises UsageError if a network's file is missing and no evaluation writes it.
     """
@@ -38,6 +38,6 @@ def evaluate_everything(config: EvalConfig, world: World, say: Say) -> list[Row]
     names = [name for evaluation in EVALUATIONS for name in evaluation.section_of(config).networks or config.networks]
     require_networks(dict.fromkeys(names), config.networks, but_below=config.out)
     wanted = [evaluation for evaluation in EVALUATIONS if evaluation.is_wanted(config)]
-    if world.is_main:
-        say(plan_line(list(work_of_evaluations(config, (e for e in wanted if e.makes_rows)))))
+    if world.is_main and (works := list(work_of_evaluations(config, (e for e in wanted if e.makes_rows)))):
+        say(plan_line(works))
     return [row for evaluation in wanted for row in evaluation.load()(config, world, say)]

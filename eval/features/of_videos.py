@@ -52,6 +52,8 @@ def write_features(config: VideoFeaturesConfig, say: Say) -> dict[str, Any]:
     check_file_name(config.out)
     if config.picture is not None and not config.picture.endswith(".png"):
         raise UsageError(f"picture = {config.picture!r}: the picture is a PNG; give it a name that ends in .png")
+    if config.picture is not None and config.windows is not None:
+        raise UsageError("a picture shows whole videos; leave out picture or windows")
     network = open_checkpoint(config.checkpoint, name="", key="checkpoint", crop=config.crop, crop_key="crop")
     with joined_world(config.device, config.threads) as world:
         speak = world.on_main(say)
@@ -61,6 +63,8 @@ def write_features(config: VideoFeaturesConfig, say: Say) -> dict[str, Any]:
         resize = config.resize or network.metadata.get("data.resize")
         data = EvalDataConfig(crop=network.crop, resize=resize, num_workers=config.num_workers)
         with _samples(config, network.metadata, data, world, speak) as (samples, num_rejected):
+            if config.picture is not None and len(samples) < 2:
+                raise UsageError("a picture needs at least two videos; leave out picture")
             return _write(config, samples, data, network, world) | {"num_rejected": num_rejected}
 
 
@@ -102,10 +106,7 @@ def _write(
     def draw() -> None:
         assert config.picture is not None
         with uploaded(config.picture) as path:
-            positions = {key: position for position, key in enumerate(samples.keys)}
-            numbers = [positions[key] for key in vectors.keys]
-            show = _middle_frames(samples)
-            embedding_figure(vectors.values, vectors.labels, vectors.classes, lambda i: show(numbers[i]), path)
+            embedding_figure(vectors.values, vectors.labels, vectors.classes, _middle_frames(samples), path)
 
     world.do_on_main(write)
     if config.picture is not None:

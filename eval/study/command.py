@@ -6,7 +6,6 @@ In: a config. Out: the tables as text and, in the study's `out`, as Markdown and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from eval.planning.plan import plan_line
 from eval.planning.work import Work, work_of_job
@@ -26,7 +25,7 @@ def run_study(
     *,
     at_once: int = 1,
     work: bool = True,
-    rows: Path | None = None,
+    rows: str | None = None,
 ) -> Iterator[str]:
     """Do the jobs (unless `work` is False), and yield the tables; `words` start the same command in other processes.
 
@@ -54,7 +53,7 @@ def run_study(
     _require_whole(progress, codes)
 
 
-def _outputs(config: StudyConfig, say: Say, rows: Path | None = None) -> Iterator[str]:
+def _outputs(config: StudyConfig, say: Say, rows: str | None = None) -> Iterator[str]:
     tables, location = write_outputs(config, rows)
     if tables:
         yield tables_markdown(tables)

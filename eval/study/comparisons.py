@@ -54,6 +54,10 @@ class Comparisons:
         name = column[3] + DIFFERENCE
         return _number(replace(one, metrics={name: difference}), (*column[:3], name), None)
 
+    def num_seeds(self, row: str, other: str, column: Column) -> int:
+        """How many seeds both rows have."""
+        return min(self.cells[name, column].num_seeds for name in (row, other))
+
 
 def heading(column: Column) -> str:
     """A column's question, for people: `UCF101: transfer finetune`."""

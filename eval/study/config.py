@@ -68,6 +68,8 @@ class FindingConfig(StrictModel):
     than: tuple[Name, ...] = Field(min_length=1)
     judged_by: tuple[str, ...] = Field(min_length=1)
     """`probe` (all its variants and metrics), `probe/fc-all` or `sync/frozen/mae`."""
+    data_set: str | None = None
+    """Only results on test data of this name; null: on all test data."""
 
 
 class StudyConfig(StrictModel):

@@ -17,13 +17,14 @@ NAME = "study_findings"
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 _NOTES = (
     "Each comparison is a difference on the same test videos and seeds, with the 95 % interval of a paired bootstrap.",
-    f"{HOLDS}: all intervals lie on the claimed side of 0; {FAILS}: one lies on the other side; {UNDECIDED}: neither.",
+    f"{HOLDS}: all intervals lie on the claimed side of 0, with all seeds; {FAILS}: one lies on the other side.",
+    f"{UNDECIDED}: neither, or something is still missing.",
 )
 
 
 def findings_table(config: StudyConfig, compared: Comparisons) -> Iterator[Table]:
     """The findings so far: a line for each comparison, the claim and its verdict on the first."""
-    rows = [row for finding in config.findings for row in _rows(finding, compared)]
+    rows = [row for finding in config.findings for row in _rows(finding, compared, len(config.seeds))]
     if rows:
         yield Table(
             name=NAME,
@@ -35,19 +36,27 @@ def findings_table(config: StudyConfig, compared: Comparisons) -> Iterator[Table
         )
 
 
-def _rows(finding: FindingConfig, compared: Comparisons) -> Iterator[TableRow]:
-    columns = [column for column in compared.columns if _is_about(finding, column)]
-    numbers = [(other, c, compared.difference(finding.row, other, c)) for other in finding.than for c in columns]
-    measured = [(other, column, number) for other, column, number in numbers if number is not None]
-    missing = [other for other in finding.than if other not in {other for other, _, _ in measured}]
-    said = [_said(column, number) for _, column, number in measured]
-    claim, judged = finding.claim, judge(said, is_whole=not missing)
-    for (other, column, number), word in zip(measured, said, strict=True):
-        cells = (claim, judged, f"{finding.row} - {other}, {heading(column)}", number.measured_cell, word)
-        yield TableRow(kind="extra", cells=cells, numbers=(number,))
-        claim, judged = "", ""
-    for other in missing:
-        yield TableRow(kind="extra", cells=(claim, judged, f"{finding.row} - {other}", NOT_MEASURED, NONE))
+def _rows(finding: FindingConfig, compared: Comparisons, num_seeds: int) -> Iterator[TableRow]:
+    lines: list[tuple[str, str, str, tuple[Number, ...]]] = []
+    said, is_whole = [], True
+    for other in finding.than:
+        for asked in finding.judged_by:
+            found = [
+                (c, n) for c in _columns(finding, asked, compared) if (n := compared.difference(finding.row, other, c))
+            ]
+            if not found:
+                lines.append((f"{finding.row} - {other}, {asked}", NOT_MEASURED, NONE, ()))
+                is_whole = False
+            for column, number in found:
+                word, seeds = _said(column, number), compared.num_seeds(finding.row, other, column)
+                said.append(word)
+                is_whole = is_whole and seeds == num_seeds
+                shown = word if seeds == num_seeds else f"{word}, {seeds} of {num_seeds} seeds"
+                words = f"{finding.row} - {other}, {heading(column)}"
+                lines.append((words, number.measured_cell, shown, (number,)))
+    claim, judged = finding.claim, judge(said, is_whole=is_whole)
+    for words, difference, shown, numbers in lines:
+        yield TableRow(kind="extra", cells=(claim, judged, words, difference, shown), numbers=numbers)
         claim, judged = "", ""
 
 
@@ -65,11 +74,12 @@ def _said(column: Column, number: Number) -> str:
     return verdict(column[3], number.measured)
 
 
-def _is_about(finding: FindingConfig, column: Column) -> bool:
-    """Whether a finding is about a column: `probe` is all probes, `probe/fc-all` one, `sync/frozen/mae` one metric."""
-    evaluation, variant, _, metric = column
-    for asked in finding.judged_by:
-        name, *rest = asked.split("/")
-        if name == evaluation and (not rest or rest[0] == variant) and metric == (rest[1] if len(rest) > 1 else metric):
-            return True
-    return False
+def _columns(finding: FindingConfig, asked: str, compared: Comparisons) -> list[Column]:
+    """The columns of a question: `probe` is all probes, `probe/fc-all` one of them, `sync/frozen/mae` one metric."""
+    parts = asked.split("/")
+    return [
+        column
+        for column in compared.columns
+        if finding.data_set in (None, column[2])
+        if all(part == name for part, name in zip(parts, (column[0], column[1], column[3]), strict=False))
+    ]

@@ -18,6 +18,7 @@ from eval.study.rows_file import ROWS_NAME, rows_text, unpack_rows
 from eval.study.tables import study_tables
 from eval.tables.build import MARKDOWN_NAME, write_tables
 from eval.tables.format import Table
+from shardify.errors import WorkError
 from shardify.storage import open_store
 from shardify.storage.full_disk import temporary_folder
 from shardify.storage.locations import join_location
@@ -26,14 +27,17 @@ from shardify.storage.work_folder import work_folder
 PICTURE_NAME = "study.png"
 
 
-def write_outputs(config: StudyConfig, rows: Path | None = None) -> tuple[list[Table], str]:
+def write_outputs(config: StudyConfig, rows: str | None = None) -> tuple[list[Table], str]:
     """Write all outputs of the results so far to `out`; nothing without results.
 
     `rows` is a file to take the results from, instead of `out`. Returns the tables and the location of the Markdown.
     Raises WorkError if a result or the file is damaged.
     """
     with _results_folder(config, rows) as folder:
-        results = [result for result in combine([folder], study=folder) if result.row.network in config.rows]
+        found = combine([folder], study=folder)
+        results = [result for result in found if result.row.network in config.rows]
+        if rows is not None and not results:
+            raise WorkError(f"{rows} holds no result of this study's rows: {', '.join(config.rows)}")
         tables = study_tables(config, results)
         if tables:
             write_tables(tables, config.out)
@@ -41,12 +45,12 @@ def write_outputs(config: StudyConfig, rows: Path | None = None) -> tuple[list[T
                 _draw(config, results, out.path / PICTURE_NAME)
                 out.publish()
             if rows is None:
-                open_store(config.out).write(ROWS_NAME, rows_text(results, folder).encode())
+                open_store(config.out).write(ROWS_NAME, rows_text(found, folder).encode())
     return tables, join_location(config.out, MARKDOWN_NAME)
 
 
 @contextmanager
-def _results_folder(config: StudyConfig, rows: Path | None) -> Iterator[Path]:
+def _results_folder(config: StudyConfig, rows: str | None) -> Iterator[Path]:
     if rows is None:
         with work_folder(config.out, is_of_rows, create=False) as folder:
             yield folder.path

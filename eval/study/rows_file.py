@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from eval.results.combined import Combined
 from eval.results.rows import Row, VideoScores, read_scores, row_values, write_row
 from shardify.errors import WorkError, one_line
+from shardify.storage.work_folder import downloaded
 
 ROWS_NAME = "rows.jsonl"
 
@@ -45,14 +46,17 @@ def rows_text(results: list[Combined], root: Path) -> str:
     return "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines)
 
 
-def unpack_rows(path: Path, folder: Path) -> None:
-    """Write the results of a file below a folder. Raises WorkError if it is missing or damaged."""
+def unpack_rows(location: str | Path, folder: Path) -> None:
+    """Write the results of a file or URL below a folder. Raises WorkError if it is missing or damaged."""
+    path = str(location)
     try:
-        for place, row, scores in _parsed(path.read_text(encoding="utf-8").splitlines()):
+        with downloaded(location) as file:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        for place, row, scores in _parsed(lines):
             write_row(folder / place, row, scores)
     except FileNotFoundError:
         raise WorkError(f"{path} does not exist; give the {ROWS_NAME} that a study wrote to its out") from None
-    except (ValueError, KeyError, IndexError, TypeError, ValidationError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise WorkError(f"{path} is damaged or not the {ROWS_NAME} of a study ({one_line(error)})") from None
 
 

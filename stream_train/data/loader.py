@@ -29,7 +29,7 @@ from stream_train.draws import Domain, SampleDraws
 
 HELD_BATCHES = 3
 """Batches that the main process uses at once: in training this one and the next."""
-LONG_VIDEO = 1000
+LONG_VIDEO = 10_000
 """Frames of a video that has room for the clips of any task."""
 
 

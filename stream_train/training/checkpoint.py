@@ -210,6 +210,11 @@ def require_same(
         return
     listed = "; ".join(f"{key} was {_shown(saved, key)}, now {_shown(current, key)}" for key in differing)
     advice = "restore them to continue"
+    if differing == ["data_set.resizing"]:
+        raise UsageError(
+            f"{origin} was begun by an earlier version, which resized frames by other arithmetic (up to one grey level "
+            "apart); finish it with that version, or give another out for a new run"
+        )
     if set(differing) <= set(DATA_KEYS):
         advice = "--set accept_changed_data=true to continue on other data"
     raise UsageError(

@@ -122,7 +122,8 @@ def train(run: Run) -> str | None:
     Returns the name of a signal that came after the last batch.
     """
     is_main = run.world.is_main
-    track = open_tracker(run.config.out, run.config.model_dump(mode="json"), run.say) if is_main else None
+    config = run.config.model_dump(mode="json")
+    track = run.world.do_on_main(lambda: open_tracker(run.config.out, config, run.say))
     with (
         StopRequest(promise_to_save if is_main else None).listening() as request,
         metrics_log(run.folder.path, run.step, enabled=is_main, track=track) as write,

@@ -106,8 +106,11 @@ def measure_workers(shards: Path, *, rounds: int, batches: int, most: int) -> tu
 
 def clips_a_second(shards: Path, *, workers: int, batches: int) -> float:
     """The speed of a stream, once its workers are busy."""
-    stream = iter(clip_stream(open_shard_set(shards, None), workers=workers, num_batches=WARM_BATCHES + batches))
-    for _ in range(WARM_BATCHES):
+    config = DataConfig(num_workers=workers)
+    warm = WARM_BATCHES + 2 * workers * config.prefetch_batches
+    batches = max(batches, 10 * workers)
+    stream = iter(clip_stream(open_shard_set(shards, None), workers=workers, num_batches=warm + batches))
+    for _ in range(warm):
         next(stream)
     start = time.perf_counter()
     num_clips = sum(len(batch) for batch in stream)

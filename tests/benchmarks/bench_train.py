@@ -227,6 +227,8 @@ def fed(shards: str, network: NetworkConfig, crop: int, num_videos: int, workers
 
         same = next(batches).to(world.device)
         alone = train(iter(lambda: same, None))
+        for _ in range(workers * config.data.prefetch_batches + 1):
+            next(batches)  # those that waited meanwhile
         loaded = train(batches)
         start, num_clips = time.perf_counter(), 0
         while time.perf_counter() - start < seconds:
@@ -279,6 +281,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(usable_cores())
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32  # so that both sides of a share are alike
     rates = {dtype: matrix_rate(device, dtype) for dtype in {torch.float32, choose_precision("auto", device)}}
     print(f"{torch.cuda.get_device_name() if device.type == 'cuda' else 'CPU'}, PyTorch {torch.__version__}")
     print(*(f"matrix product {str(d).removeprefix('torch.')}: {r / 1e12:,.1f} TFLOP/s" for d, r in rates.items()))
@@ -314,7 +317,7 @@ def measured_lines(options: argparse.Namespace, device: torch.device, rates: Rat
 
 
 def measured_feeds(options: argparse.Namespace) -> Iterator[Feed]:
-    """The trainer from shards, with the smallest and the greatest batch that the shards fill."""
+    """The trainer from shards, in the two smallest batches."""
     scratch: AbstractContextManager[str] = nullcontext("") if options.shards else tempfile.TemporaryDirectory()
     with scratch as folder:
         shards = options.shards

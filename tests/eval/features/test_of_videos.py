@@ -113,6 +113,8 @@ def test_a_picture_shows_the_middle_frames_of_its_videos(
         assert np.array_equal(frame, simplejpeg.decode_jpeg(reader.read(number, [middle])[middle]))
     refused = features(shards, run, tmp_path / "x.npz", "--set", f"picture={tmp_path / 'x.jpg'}")
     assert_error(refused, 2, "picture", ".png")
+    windows = ("--set", "windows.seconds=1")
+    assert_error(features(shards, run, tmp_path / "x.npz", *words, *windows), 2, "picture", "windows")
 
 
 # Shards

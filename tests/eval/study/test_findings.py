@@ -39,7 +39,7 @@ def test_a_claim_holds_only_if_every_comparison_bears_it_out(tmp_path: Path) -> 
     assert first[:3] == ("it helps", "undecided", "all - speed, UCF101: probe fc-all")
     assert first[3].startswith("75.0 [")
     assert first[4] == "better"
-    assert second == ("", "", "all - random", "not measured", "-")
+    assert second == ("", "", "all - random, probe/fc-all", "not measured", "-")
     write(tmp_path, "random", [0] * 8 + [1] * 4)
     assert [line[1] for line in lines_of(config, tmp_path)] == ["holds", ""]
 
@@ -59,6 +59,35 @@ def test_only_the_named_questions_count(tmp_path: Path) -> None:
     lines = lines_of(config_of(tmp_path, than=["speed"], judged_by=["probe"]), tmp_path)
     assert [line[2].rpartition(" ")[2] for line in lines] == ["fc-all", "linear-all"]
     assert len(lines_of(config_of(tmp_path, than=["speed"]), tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"judged_by": ["probe/fc-all", "transfer/finetune"]}, "transfer/finetune"),
+        ({"judged_by": ["probe/fc-all", "probe/fc_al"]}, "probe/fc_al"),
+        ({"data_set": "UCF101-mpeg4"}, "probe/fc-all"),
+    ],
+)
+def test_a_claim_does_not_hold_before_everything_that_it_names_is_measured(
+    tmp_path: Path, changes: dict[str, Any], missing: str
+) -> None:
+    for row, right in (("all", 12), ("speed", 3)):
+        write(tmp_path, row, [1] * right + [0] * (12 - right))
+    values = study_config(tmp_path, tmp_path).model_dump()["evaluate"]
+    values["tiny"]["evaluations"] = ["probe", "transfer"]
+    config = study_config(tmp_path, tmp_path, findings=[CLAIM | {"than": ["speed"]} | changes], evaluate=values)
+    lines = lines_of(config, tmp_path)
+    assert lines[0][1] in ("undecided", "not measured")
+    assert f"all - speed, {missing}" in [line[2] for line in lines if line[3] == "not measured"]
+
+
+def test_a_claim_holds_only_with_all_seeds(tmp_path: Path) -> None:
+    config = study_config(tmp_path, tmp_path, findings=[CLAIM | {"than": ["speed"]}], seeds=[0, 1])
+    for row, right in (("all", 12), ("speed", 3)):
+        write(tmp_path, row, [1] * right + [0] * (12 - right))
+    ((_, judged, _, _, alone),) = lines_of(config, tmp_path)
+    assert (judged, alone) == ("undecided", "better, 1 of 2 seeds")
 
 
 @pytest.mark.parametrize(

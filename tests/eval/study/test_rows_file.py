@@ -70,7 +70,11 @@ def change_values(line: dict[str, Any]) -> None:
     line["values"]["accuracy"].pop()
 
 
-@pytest.mark.parametrize("change", [change_folder, change_videos, change_values, dict.clear])
+def change_type(line: dict[str, Any]) -> None:
+    line["values"] = []
+
+
+@pytest.mark.parametrize("change", [change_folder, change_videos, change_values, change_type, dict.clear])
 def test_a_damaged_file_is_refused_and_nothing_is_written_outside(
     change: Callable[[dict[str, Any]], None], tmp_path: Path
 ) -> None:
@@ -83,6 +87,13 @@ def test_a_damaged_file_is_refused_and_nothing_is_written_outside(
     with pytest.raises(WorkError, match=r"rows\.jsonl is damaged"):
         unpack_rows(path, tmp_path / "a" / "b")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("text", ["", '{"videos":{"keys":["a"],"groups":["a"],"labels":[0]}}'])
+def test_a_file_without_this_study_s_rows_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(text)
+    with pytest.raises(WorkError, match="holds no result of this study's rows: all, speed, random"):
+        write_outputs(study_config(tmp_path, tmp_path / "out"), str(tmp_path / "rows.jsonl"))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from stream_train.data import build_stream, open_data
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
 from stream_train.data.handover import BatchMemory, CarriedBatch, FrameBuffers
-from stream_train.data.loader import HELD_BATCHES
+from stream_train.data.loader import HELD_BATCHES, LONG_VIDEO
+from stream_train.draws import SampleDraws
+from stream_train.tasks import build_task
+from stream_train.tasks.config import TaskConfig
 from stream_train.transformations.config import SamplingConfig
 from stream_train.transformations.sampling import draw_clips
 
@@ -92,6 +96,13 @@ def stream(shards: Path, num_workers: int, num_batches: int) -> Any:
     config = DataConfig.model_validate({"crop": 32, "videos_per_batch": 5, "num_workers": num_workers})
     draw = functools.partial(draw_clips, config=SamplingConfig())
     return build_stream(open_data(shards, "train1", config), config, draw, seed=5, num_batches=num_batches)
+
+
+def test_there_is_room_for_the_clips_of_every_task_at_its_longest_stride() -> None:
+    for kind, count in (("clip_order", 3), ("dense_prediction", 5)):
+        task = build_task(TypeAdapter(TaskConfig).validate_python({"kind": kind, "stride": 64}), ())
+        assert 1000 < task.min_frames <= LONG_VIDEO
+        assert len(task.draw_clips(LONG_VIDEO, SampleDraws(0, 0, 0))) == count
 
 
 def test_batches_that_are_kept_never_change(small_dataset: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from helpers_datasets import write_dataset
 from helpers_training import run_tiny, tiny_config
 
 from shardify.errors import UsageError
+from stream_train.training.checkpoint import require_same
 from stream_train.training.config import PretrainConfig
 from stream_train.training.distributed import World
 from stream_train.training.loop import build_pretraining
@@ -83,6 +85,9 @@ def test_runs_that_resize_name_how(
     """Other arithmetic gives other pixels, so such a run is not continued."""
     run = build_pretraining(config(small_dataset, tmp_path, **changes), World(), print)
     assert ("data_set.resizing" in run.identity) == is_named
+    before = {key: value for key, value in run.identity.items() if key != "data_set.resizing"}
+    with pytest.raises(UsageError, match="earlier version") if is_named else nullcontext():
+        require_same(before, run.identity, origin="run")
 
 
 def test_a_run_longer_than_accepted_smaller_data_allow_is_not_called_complete(tmp_path: Path) -> None:
