@@ -161,6 +161,7 @@ def test_statistics_move_below_frozen_weights_if_they_are_asked_to(telling: Path
     )
 
 
+@pytest.mark.slow
 def test_new_layers_on_random_convolutions_learn(telling: Path, tmp_path: Path) -> None:
     """Classes that colours tell; 160 steps, so that BatchNorm's averages (momentum 0.025) are settled."""
     setting = tiny_setting(tiny_eval_config(telling, tmp_path))

@@ -133,7 +133,7 @@ def test_class_bars_are_sorted_and_counted(tmp_path: Path, drawn: list[Figure]) 
     assert facts == "bars dashed: 10 of all 20 videos, 50.0%; classes without test videos: 1"
 
 
-@pytest.mark.parametrize(("num_classes", "num_columns"), [(1, 1), (111, 3)])
+@pytest.mark.parametrize(("num_classes", "num_columns"), [(1, 1), pytest.param(111, 3, marks=pytest.mark.slow)])
 def test_class_bars_are_legible(tmp_path: Path, drawn: list[Figure], num_classes: int, num_columns: int) -> None:
     totals = np.random.default_rng(0).integers(20, 48, num_classes)
     correct = np.random.default_rng(1).integers(0, totals + 1)
