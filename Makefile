@@ -175,7 +175,7 @@ test-slow: install ## the tests that start and kill real processes, or take long
 bench: install ## speed as ratios: building against bare ffmpeg, loading against bare JPEG decoding, worker processes
 	$(BIN)/python tests/benchmarks/bench_all.py $(call option,videos,$(value VIDEOS)) $(call option,out,$(value OUT))
 
-bench-gpu: install ## training steps of each network on this machine's GPU, and how well shards feed them (about 6 minutes)
+bench-gpu: install ## training steps of each network on this machine's GPU, and how well shards feed them
 	$(BIN)/python tests/benchmarks/bench_train.py $(call option,videos,$(value VIDEOS)) $(call option,shards,$(value SHARDS)) $(call option,out,$(value OUT))
 
 clean: ## remove caches and the demo's videos, shards and run; keep .venv and everything else

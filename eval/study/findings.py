@@ -50,8 +50,8 @@ def _rows(finding: FindingConfig, compared: Comparisons, num_seeds: int) -> Iter
             for column, number in found:
                 word, seeds = _said(column, number), compared.num_seeds(finding.row, other, column)
                 said.append(word)
-                is_whole = is_whole and seeds == num_seeds
-                shown = word if seeds == num_seeds else f"{word}, {seeds} of {num_seeds} seeds"
+                is_whole = is_whole and seeds >= num_seeds
+                shown = word if seeds >= num_seeds else f"{word}, {seeds} of {num_seeds} seeds"
                 words = f"{finding.row} - {other}, {heading(column)}"
                 lines.append((words, number.measured_cell, shown, (number,)))
     claim, judged = finding.claim, judge(said, is_whole=is_whole)

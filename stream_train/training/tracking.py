@@ -50,14 +50,9 @@ def open_tracker(out: str, config: Mapping[str, Any], say: Callable[[str], None]
 def _begin(named: str, out: str, config: Mapping[str, Any]) -> Callable[[Record], object]:
     """Call the user's function. Raises whatever it, or the import of its module, raises."""
     module, _, function = named.partition(":")
-    here = str(Path.cwd())  # where the user's file lies; last, so that it hides nothing
-    sys.path.append(here)
-    try:
-        track = getattr(importlib.import_module(module), function)(out, dict(config))
-    finally:
-        sys.path.reverse()
-        sys.path.remove(here)
-        sys.path.reverse()
+    if (here := str(Path.cwd())) not in sys.path:  # where the user's file lies; last, so that it hides nothing
+        sys.path.append(here)
+    track = getattr(importlib.import_module(module), function)(out, dict(config))
     if not callable(track):
         raise TypeError(f"it returned {track!r}, not a function of a record")
     return track  # type: ignore[no-any-return]

@@ -22,9 +22,12 @@ def lines_of(config: StudyConfig, out: Path) -> list[tuple[str, ...]]:
     return [row.cells for table in findings_table(config, Comparisons.of(results)) for row in table.rows]
 
 
-def write(out: Path, row: str, right: Sequence[float], variant: str = "fc-all", evaluation: str = "probe") -> None:
+def write(
+    out: Path, row: str, right: Sequence[float], variant: str = "fc-all", evaluation: str = "probe", seed: int = 0
+) -> None:
     trained = None if row == "random" else pretraining_of()
-    write_result(out / row / "seed0" / "x", evaluation, variant, right, network=row, pretraining=trained)
+    folder = out / row / f"seed{seed}" / "x"
+    write_result(folder, evaluation, variant, right, network=row, pretraining=trained, seed=seed)
 
 
 def config_of(out: Path, **changes: Any) -> StudyConfig:
@@ -88,6 +91,11 @@ def test_a_claim_holds_only_with_all_seeds(tmp_path: Path) -> None:
         write(tmp_path, row, [1] * right + [0] * (12 - right))
     ((_, judged, _, _, alone),) = lines_of(config, tmp_path)
     assert (judged, alone) == ("undecided", "better, 1 of 2 seeds")
+    for row, right in (("all", 12), ("speed", 3)):
+        for seed in (1, 2):  # one more than the config has now
+            write(tmp_path, row, [1] * right + [0] * (12 - right), seed=seed)
+    ((_, judged, _, _, alone),) = lines_of(config, tmp_path)
+    assert (judged, alone) == ("holds", "better")
 
 
 @pytest.mark.parametrize(
