@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from shardify.catalogs.content import ARCHIVE_SUFFIXES
 from shardify.catalogs.scanning import Found, names_archive
-from shardify.catalogs.words import split_of
+from shardify.catalogs.words import label_form, split_of
 from shardify.errors import UsageError
 from shardify.storage.locations import is_url, split_location
 
@@ -72,15 +72,15 @@ def folder_members(classes: Sequence[str], splits: Sequence[str] = ()) -> Member
 
     If there are splits, its split is the first folder that has the name of one.
     """
-    labels = {name: label for label, name in enumerate(classes)}
+    labels = {label_form(name): label for label, name in enumerate(classes)}
 
     def find(path: str, is_video: bool) -> Member | None:
         folders = PurePosixPath(path).parts[:-1]
-        name = next((folder for folder in reversed(folders) if folder in labels), None)
-        if name is None or not is_video:
+        label = next((labels[form] for form in map(label_form, reversed(folders)) if form in labels), None)
+        if label is None or not is_video:
             return None
         split = next((split for folder in folders if (split := split_of(folder)) in splits), None)
-        return Member(name="", listed=Listed(label=labels[name], splits=(split,) if split else ()))
+        return Member(name="", listed=Listed(label=label, splits=(split,) if split else ()))
 
     return find
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,7 +166,7 @@ def make_catalog(
         classes=tuple(classes),
         splits=tuple(splits),
         left_out=merged((*found.left_out, *tally(others))),
-        notes=_notes(near.used),
+        notes=(*_notes(near.used), *_notes_again(found.again, names)),
     )
 
 
@@ -190,6 +190,15 @@ def _notes(used: Mapping[str, str]) -> tuple[str, ...]:
     name = min(used)
     count = counted(len(used), "listed video")
     return (f"{count} found under nearly the same name (case, ending, folders above ...): {name} is {used[name]}",)
+
+
+def _notes_again(again: Mapping[str, str], taken: Collection[str]) -> tuple[str, ...]:
+    """What the user should know about files that are taken twice, by two paths."""
+    pairs = [(path, other) for path, other in again.items() if path in taken and other in taken]
+    if not pairs:
+        return ()
+    path, other = min(pairs)
+    return (f"{counted(len(pairs), 'video')} taken again by another path, through links: {path} is {other}",)
 
 
 def make_archived_catalog(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from shardify.catalogs.reasons import HALF, OTHER_ARCHIVE, OTHER_CONTENT, OTHER_NAME
+from shardify.catalogs.reasons import HALF, HIDDEN, OTHER_ARCHIVE, OTHER_CONTENT, OTHER_NAME, SYSTEM
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -33,6 +33,11 @@ _OTHER_SUFFIXES = frozenset(
     }
 )  # fmt: skip
 """Lower-case endings of files that are no videos; their content is not looked at."""
+
+_SYSTEM_FOLDERS = frozenset(
+    {"$recycle.bin", "#recycle", "@recycle", "system volume information", "lost+found", "@eadir", "__macosx"}
+)
+"""Lower-case names of folders that Windows, Linux, macOS and file servers make: deleted files, previews ..."""
 
 _HALF = re.compile(
     r"\.(part|partial|filepart|crdownload|download|opdownload|ytdl|aria2|tmp|temp|!qb|!ut|bc!)(-frag\d+(\.part)?)?$",
@@ -71,9 +76,15 @@ def is_archive(path: str) -> bool:
     return path.lower().endswith(ARCHIVE_SUFFIXES)
 
 
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is hidden: one dot is before its name. Titles may begin with an ellipsis."""
-    return name.startswith(".") and not name.startswith("..")
+def why_hidden(path: str) -> str:
+    """The reason why a file or folder is not looked at, by the names in its path; blank if it is.
+
+    One dot before a name hides it; two do not, because titles may begin with an ellipsis.
+    """
+    names = path.split("/")
+    if any(name.startswith(".") and not name.startswith("..") for name in names):
+        return HIDDEN
+    return SYSTEM if any(name.lower() in _SYSTEM_FOLDERS for name in names) else ""
 
 
 def why_no_video(path: str) -> str:

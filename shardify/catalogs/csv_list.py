@@ -4,16 +4,18 @@
     cats/0001.mp4,cat,train
     dogs/0007.mp4,dog,train;small
 
-`label` and `split` may be absent or blank; semicolons separate several splits. All labels are whole numbers, or all are
+`label` and `split` may be absent or blank; semicolons separate several splits. A video for training is no video for
+testing: `train;test`, `train1;test1` are refused. All labels are whole numbers, or all are
 names. A number is also its own class name; -1 means no label, and 7.0 is 7 (pandas writes it so beside blank cells).
-Names are numbered in alphabetical order, or in the order of `label_map`; names that differ only in spaces and
-underscores are one.
+Names are numbered in alphabetical order, or in the order of `label_map`; names that differ only in spaces, underscores
+and Unicode form are one.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -21,10 +23,10 @@ from shardify.catalogs.archived import Listed
 from shardify.catalogs.base import Catalog, VideosConfig, make_catalog
 from shardify.catalogs.files import Row, read_csv, read_label_map
 from shardify.catalogs.scanning import scan_files
-from shardify.catalogs.words import one_spelling
+from shardify.catalogs.words import one_spelling, split_of
 from shardify.errors import UsageError
 from shardify.shards.format import NO_LABEL
-from shardify.storage.locations import Location
+from shardify.storage.locations import Location, split_location
 
 _MAX_NUMBER = 99_999
 """Largest numeric label; every number up to the largest label of a list gets a class name."""
@@ -44,8 +46,8 @@ def read_csv_list(config: CSVConfig) -> Catalog:
     """Read the list and compare it with the folder; splits keep the list's names and the order of their first rows.
 
     Raises:
-        UsageError: if the folder or list is missing, empty or malformed, a video is listed twice, a path leads out of
-            the folder, a label is not in the label map, or no listed video is there.
+        UsageError: if the folder or list is missing, empty or malformed, a video is listed twice, or for training and
+            testing, a path leads out of the folder, a label is not in the label map, or no listed video is there.
     """
     found = scan_files(config.videos)
     rows: dict[str, Row] = {}
@@ -60,7 +62,10 @@ def read_csv_list(config: CSVConfig) -> Catalog:
         for path, row in rows.items()
     }
     splits = tuple(dict.fromkeys(split for video in listed.values() for split in video.splits))
-    return make_catalog(config.videos, listed, found, classes=classes, splits=splits)
+    catalog = make_catalog(config.videos, listed, found, classes=classes, splits=splits)
+    unread = ", ".join(dict.fromkeys(name for row in rows.values() for name in row.unread))
+    notes = (f"columns of {split_location(config.lists)[1]} that are not read: {unread}",) if unread else ()
+    return replace(catalog, notes=(*catalog.notes, *notes))
 
 
 def _parse_path(file: str, row: Row) -> str:
@@ -75,6 +80,11 @@ def _parse_splits(file: str, row: Row) -> tuple[str, ...]:
     for name in names:
         if re.fullmatch(r"[A-Za-z0-9_-]+", name) is None:
             raise UsageError(f"{file} line {row.number}: split {name!r} may hold letters, digits, _ and - only")
+    parts = {split_of(name) or name for name in names}
+    if any(part.startswith("train") and part.replace("train", "test", 1) in parts for part in parts):
+        raise UsageError(
+            f"{file} line {row.number}: split {';'.join(names)!r}; a test must be unseen, give one of them"
+        )
     return names
 
 

@@ -40,6 +40,8 @@ class Row:
     """The line of the file where the row ends, from 1."""
     values: dict[str, str]
     """Cell by column name, without surrounding whitespace."""
+    unread: tuple[str, ...] = ()
+    """The list's other columns."""
 
 
 class NoColumnError(UsageError):
@@ -75,8 +77,8 @@ def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -
     """The rows of a CSV list with a header line, local or at a URL.
 
     `required` columns need a value in every row; `optional` ones may be absent or blank, and are then "". Other columns
-    are ignored. Raises NoColumnError if the file lacks a column, UsageError if it cannot be read or lacks any row, or
-    a row is malformed.
+    are not read. Raises NoColumnError if the file lacks a column, UsageError if it cannot be read or lacks any row, has
+    such a column twice, or a row is malformed.
     """
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     try:
@@ -88,6 +90,9 @@ def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -
                 f"required: {', '.join(required)}" + (f"; optional: {', '.join(optional)}" if optional else ""),
                 columns=", ".join(lacking),
             )
+        if twice := [name for name in (*required, *optional) if header.count(name) > 1]:
+            raise UsageError(f"{path}: column {', '.join(twice)} is there twice; keep one of them")
+        unread = tuple(name for name in header if name and name not in (*required, *optional))
         is_empty = True
         for cells in reader:
             if not any(cell.strip() for cell in cells):
@@ -99,7 +104,7 @@ def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -
             blank = [name for name in required if not values[name]]
             if blank:
                 raise UsageError(f"{path} line {reader.line_num}: column {', '.join(blank)} is blank")
-            yield Row(number=reader.line_num, values=values)
+            yield Row(number=reader.line_num, values=values, unread=unread)
             is_empty = False
     except csv.Error as error:
         raise UsageError(f"{path} line {reader.line_num}: not valid CSV: {error}") from None

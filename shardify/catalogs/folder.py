@@ -1,9 +1,9 @@
 """Videos without lists: a folder per class, or just a folder.
 
 `folder`: the first folder of a video's path is its class (deeper folders are searched too); classes are numbered in
-alphabetical order, or in the order of `label_map`. If all first folders are called train, val, test or the like, and
-hold folders, they are splits, and the classes lie below them. `flat`: every video at any depth, no labels or splits. A
-`csv` source gives other splits.
+alphabetical order (1, 2, 10 if all are numbers), or in the order of `label_map`. If all first folders are called train,
+val, test or the like, and hold folders, they are splits, and the classes lie below them. `flat`: every video at any
+depth, no labels or splits. A `csv` source gives other splits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shardify.catalogs.content import ARCHIVE_SUFFIXES
 from shardify.catalogs.files import read_label_map
 from shardify.catalogs.reasons import NO_CLASS
 from shardify.catalogs.scanning import Found, scan_files
-from shardify.catalogs.words import one_spelling, ordered_splits, split_of
+from shardify.catalogs.words import in_order, one_spelling, ordered_splits, split_of
 from shardify.errors import UsageError
 from shardify.shards.format import NO_LABEL
 from shardify.storage.locations import Location
@@ -29,7 +29,8 @@ class FolderConfig(VideosConfig):
 
     kind: Literal["folder"]
     label_map: Location | None = None
-    """Text file of class names, one per line, in label order; null: the class folders in alphabetical order."""
+    """Text file of class names, one per line, in label order; null: the class folders in alphabetical order, or in the
+    order of their numbers if all are whole numbers."""
 
 
 class FlatConfig(VideosConfig):
@@ -68,8 +69,8 @@ def read_folder(config: FolderConfig) -> Catalog:
             "folders; for videos without labels use --set source.kind=flat"
         )
     spelling = one_spelling(class_names.values(), classes)
-    there = sorted({spelling[name] for name in class_names.values()})
-    if config.label_map is not None and (unknown := sorted(set(there).difference(classes))):
+    there = in_order({spelling[name] for name in class_names.values()})
+    if config.label_map is not None and (unknown := [name for name in there if name not in classes]):
         raise UsageError(f"source.videos = {config.videos}: folder {unknown[0]!r} is not in {config.label_map}")
     labels = {name: label for label, name in enumerate(classes or there)}
     said = [split_of(folders[path][0]) if splits else None for path in class_names]

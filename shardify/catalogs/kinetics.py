@@ -24,7 +24,7 @@ from shardify.catalogs.base import Catalog, VideosConfig, make_archived_catalog,
 from shardify.catalogs.files import NoColumnError, Row, list_names, read_csv, read_label_map
 from shardify.catalogs.scanning import scan_files
 from shardify.catalogs.words import one_spelling, ordered_splits, split_of
-from shardify.errors import UsageError
+from shardify.errors import UsageError, counted
 from shardify.shards.format import NO_LABEL
 from shardify.storage.locations import Location, is_url, join_location, split_location
 
@@ -59,6 +59,11 @@ class Cut:
         return f"{self.youtube_id}_{self.start_seconds:06d}_{self.end_seconds:06d}"
 
     @property
+    def stems(self) -> tuple[str, str]:
+        """The names, without endings, that its file may have; the full name comes first."""
+        return self.stem, self.youtube_id
+
+    @property
     def name(self) -> str:
         """The cut's name in the ledger if it has no file."""
         return f"{self.split}/{self.class_name or 'unlabelled'}/{self.stem}"
@@ -85,13 +90,39 @@ def read_kinetics(config: KineticsConfig) -> Catalog:
         rule = _member_rule(facts, classes)
         archived = make_archived_catalog(config.videos, found, rule, names, classes=classes, splits=order)
         assert archived is not None, "there are archives"
-        return replace(archived, notes=notes)
+        return replace(archived, notes=(*_leaks(cuts), *notes))
     finder = _FileFinder(found.videos, classes)
     files = {cut: finder.take(cut) for cut in cuts}
     listed = {files[cut] or cut.name: facts[cut] for cut in cuts}
     copies = {path: finder.copies(cut) for cut, path in files.items() if path is not None}
     catalog = make_catalog(config.videos, listed, found, classes=classes, splits=order, copies=copies)
-    return replace(catalog, notes=(*catalog.notes, *notes))
+    return replace(catalog, notes=(*catalog.notes, *_leaks(cuts), *_doubts(files), *notes))
+
+
+def _leaks(cuts: Iterable[Cut]) -> list[str]:
+    """For each split beside train: how many of its cuts are from videos that train has too."""
+    ids: defaultdict[str, list[str]] = defaultdict(list)
+    for cut in cuts:
+        ids[cut.split].append(cut.youtube_id)
+    trained = set(ids.pop("train", ()))
+    shared = {split: [name for name in names if name in trained] for split, names in ids.items()}
+    return [
+        f"{counted(len(names), 'cut')} of {split} from a YouTube video that train has cuts of too: {min(names)}"
+        for split, names in shared.items()
+        if names
+    ]
+
+
+def _doubts(files: Mapping[Cut, str | None]) -> Iterator[str]:
+    """Notes on files that may be no cut, or are the only file of several cuts."""
+    stems = {PurePosixPath(path).stem: path for path in files.values() if path is not None}
+    bare = sorted(stems[cut.youtube_id] for cut, path in files.items() if path and cut.youtube_id in stems)
+    if bare:
+        named = f"{counted(len(bare), 'file')} named by the YouTube id alone, such as {bare[0]}"
+        yield f"{named}: taken as the cut; if it is the whole video, cut it first"
+    without = [cut.name for cut, path in files.items() if path is None and not stems.keys().isdisjoint(cut.stems)]
+    if without:
+        yield f"{counted(len(without), 'cut')} missing because another row of the lists has the file: {min(without)}"
 
 
 def _read_lists(path: str) -> tuple[list[Cut], tuple[str, ...]]:
@@ -183,7 +214,7 @@ class _FileFinder:
     def take(self, cut: Cut) -> str | None:
         """A free file of the cut, or None; a file with the cut's full name comes before one with the id only."""
         folder = _folder_name(cut.class_name)
-        for stem in (cut.stem, cut.youtube_id):
+        for stem in cut.stems:
             paths = self._paths_by_stem.get(stem, [])
             for wanted in ({folder}, set[str]()):
                 for path in paths:

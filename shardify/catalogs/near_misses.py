@@ -3,8 +3,9 @@
 In: the listed names, those that are not there, and the videos that no list names. Out: which files are the listed
 videos after all, which may be, and which are further copies.
 
-Harmless are differences in upper and lower case, Unicode form and ending, a trailing `(1)`, and folders above: the
-file is used if it is the only one, and the only listed video that it fits. Others, such as padding with zeros
+Harmless are differences in upper and lower case, Unicode form and ending, a trailing `(1)`, folders above, and
+backslashes instead of slashes (lists from Windows): the file is used if it is the only one, and the only listed video
+that it fits. Others, such as padding with zeros
 (`1.mp4`, `001.mp4`) or another folder, may lead to another video: these files are only named.
 """
 
@@ -65,7 +66,7 @@ def find_near_misses(listed: Collection[str], missing: Collection[str], free: Co
 
 def plain_form(path: str) -> str:
     """A path without the harmless differences, except folders above."""
-    text = unicodedata.normalize("NFC", path).casefold()
+    text = unicodedata.normalize("NFC", path).casefold().replace("\\", "/")
     return _COPY_NUMBER.sub("", _DECORATION.sub("", text, count=1))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from shardify.shards.seen import LeftOut
 
 HIDDEN = "hidden, the name starts with a dot"
+SYSTEM = "bin or other folder of the system"
 NOWHERE = "link that leads nowhere"
 LOOP = "link to a folder above it"
 UNREADABLE = "cannot be read (permission denied)"

@@ -8,19 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from shardify.catalogs.content import (
     HEAD_BYTES,
     OTHER_ARCHIVE_SUFFIXES,
     is_archive,
-    is_hidden,
     is_video,
     looks_like_video,
+    why_hidden,
     why_no_video,
 )
-from shardify.catalogs.reasons import HIDDEN, LOOP, NOWHERE, OTHER_CONTENT, SPECIAL, UNREADABLE
+from shardify.catalogs.reasons import LOOP, NOWHERE, OTHER_CONTENT, SPECIAL, UNREADABLE
 from shardify.errors import UsageError
 from shardify.shards.record import RECORD_THREADS
 from shardify.shards.seen import LeftOut, tally
@@ -42,6 +42,8 @@ class Found:
     """The other files, each with the reason why it is not a video; a list may name it nevertheless."""
     left_out: tuple[LeftOut, ...] = ()
     """What is no readable file: hidden, links that lead nowhere, unreadable folders ..."""
+    again: Mapping[str, str] = field(default_factory=dict)
+    """Path of a file that links lead to -> another path of the same file."""
 
 
 def names_archive(location: str | Path) -> bool:
@@ -82,14 +84,14 @@ def _scan_bucket(url: str) -> Found:
 
     store = ObjectStore(url)
     sizes = store.tree()
-    hidden = {path for path in sizes if any(map(is_hidden, path.split("/")))}
+    hidden = {path: reason for path in sizes if (reason := why_hidden(path))}
     if len(hidden) == len(sizes):
         raise UsageError(f"source.videos = {url}: {_why_not(url) or 'no object lies there'}; {_WANTED}")
     files = [path for path in sizes if path not in hidden]
     unclear = [path for path in files if not _is_told_by_name(path)]
     with ThreadPoolExecutor(RECORD_THREADS) as pool:
         heads = pool.map(lambda path: store.read_range(path, 0, min(sizes[path], HEAD_BYTES)), unclear)
-        return _sort(files, dict(zip(unclear, heads, strict=True)), [(HIDDEN, path) for path in sorted(hidden)])
+        return _sort(files, dict(zip(unclear, heads, strict=True)), [(reason, path) for path, reason in hidden.items()])
 
 
 def _scan_folder(root: Path) -> Found:
@@ -98,17 +100,20 @@ def _scan_folder(root: Path) -> Found:
         raise UsageError(f"source.videos = {root}: {reason}; {_WANTED}")
     files: list[str] = []
     left_out: list[tuple[str, str]] = []
-    pending: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(root),))]
+    top = os.path.realpath(root)
+    linked: dict[str, str] = {}  # path of a file that a link leads to -> where it really is
+    pending: list[tuple[str, tuple[str, ...]]] = [("", (top,))]
     while pending:
         prefix, chain = pending.pop()
         try:
             with os.scandir(root / prefix) as entries:
                 for entry in entries:
                     path = prefix + entry.name
-                    if is_hidden(entry.name):
-                        left_out.append((HIDDEN, path))
+                    if reason := why_hidden(entry.name):
+                        left_out.append((reason, path))
                     elif (kind := _kind(entry)) == "file":
                         files.append(path)
+                        linked |= _linked(path, entry, chain[-1], top)
                     elif kind == "folder":
                         real = os.path.realpath(entry.path)
                         if real in chain:  # an endless loop
@@ -124,7 +129,20 @@ def _scan_folder(root: Path) -> Found:
         except OSError as error:  # it may pass, so what lies there must not be lost
             raise UsageError(f"source.videos: cannot list {root / prefix}: {error.strerror}") from None
     heads = {path: _read_head(root / path) for path in files if not _is_told_by_name(path)}
-    return _sort(files, heads, left_out)
+    return replace(_sort(files, heads, left_out), again=_files_again(files, linked, top))
+
+
+def _linked(path: str, entry: os.DirEntry[str], folder: str, top: str) -> dict[str, str]:
+    """The path and the real place of a file that a link leads to; nothing for other files."""
+    real = os.path.realpath(entry.path) if entry.is_symlink() else f"{folder}/{entry.name}"
+    return {path: real} if real != f"{top}/{path}" else {}
+
+
+def _files_again(files: Iterable[str], linked: Mapping[str, str], top: str) -> dict[str, str]:
+    """Each path through a link whose file has another path too; the other is one without links, else the first."""
+    paths = {f"{top}/{path}": path for path in files if path not in linked} if linked else {}
+    others = {path: paths.setdefault(linked[path], path) for path in sorted(linked)}
+    return {path: other for path, other in others.items() if other != path}
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 SPLIT_ORDER = ("train", "val", "test")
@@ -27,16 +28,28 @@ def ordered_splits(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def one_spelling(names: Iterable[str], preferred: Iterable[str] = ()) -> dict[str, str]:
-    """Each label -> its spelling; labels that differ only in spaces and underscores are one.
+    """Each label -> its spelling; labels that differ only in spaces, underscores and Unicode form are one.
 
     The spelling is that of `preferred`, else the first in alphabetical order: `air drumming`, not `air_drumming`.
     """
     names, preferred = set(names), tuple(preferred)
     spellings: dict[str, str] = {}
-    for name in (*preferred, *sorted(names)):
-        spellings.setdefault(_form(name), name)
-    return {name: spellings[_form(name)] for name in names} | {name: name for name in preferred}
+    for name in (*preferred, *sorted(map(_composed, names))):
+        spellings.setdefault(label_form(name), name)
+    return {name: spellings[label_form(name)] for name in names} | {name: name for name in preferred}
 
 
-def _form(label: str) -> str:
-    return re.sub(r"[\s_]+", " ", label).strip()
+def label_form(label: str) -> str:
+    """What all spellings of a label have in common."""
+    return re.sub(r"[\s_]+", " ", _composed(label)).strip()
+
+
+def _composed(label: str) -> str:
+    """Accents as most systems write them; macOS takes them apart from their letters."""
+    return unicodedata.normalize("NFC", label)
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Labels in alphabetical order; if all are whole numbers, in the order of the numbers: 1, 2, 10."""
+    labels = sorted(labels)
+    return sorted(labels, key=int) if all(re.fullmatch(r"\d+", label, re.ASCII) for label in labels) else labels

@@ -11,8 +11,8 @@ from collections import defaultdict
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from shardify.catalogs.content import is_hidden
-from shardify.catalogs.reasons import HIDDEN, NOWHERE, OVERWRITTEN, SPECIAL
+from shardify.catalogs.content import why_hidden
+from shardify.catalogs.reasons import NOWHERE, OVERWRITTEN, SPECIAL
 
 
 class Contents:
@@ -37,7 +37,7 @@ class Contents:
         is_new = path not in self._members
         if info.isreg():
             self._put(path, number)
-            return (path,) if is_new and not _is_hidden(path) else ()
+            return (path,) if is_new and not why_hidden(path) else ()
         if info.islnk() and (target := self._members.get(_clean(info.linkname))) is not None:
             self._put(path, target)
             self.changed.add(path)
@@ -62,7 +62,7 @@ class Contents:
     def left_out(self) -> list[tuple[str, str]]:
         """Reason and path of everything that is no file, or hidden."""
         nowhere = [(NOWHERE, path) for path, target in self._links.items() if self._follow(target) is None]
-        hidden = [(HIDDEN, path) for path in self._members if _is_hidden(path)]
+        hidden = [(reason, path) for path in self._members if (reason := why_hidden(path))]
         return [*self._left_out, *nowhere, *hidden]
 
     @cached_property
@@ -74,7 +74,7 @@ class Contents:
             if (member := self._follow(target)) is not None:
                 paths[member].append(path)
         return {
-            number: tuple(sorted(path for path in names if not _is_hidden(path))) for number, names in paths.items()
+            number: tuple(sorted(path for path in names if not why_hidden(path))) for number, names in paths.items()
         }
 
     def _follow(self, path: str) -> int | None:
@@ -88,7 +88,3 @@ class Contents:
 
 def _clean(path: str) -> str:
     return "/".join(part for part in PurePosixPath(path).parts if part not in ("/", ".."))
-
-
-def _is_hidden(path: str) -> bool:
-    return any(map(is_hidden, path.split("/")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from helpers_catalogs import by_path, catalog_of, put, ucf101
 
 from shardify.build.config import BuildConfig
-from shardify.catalogs.archived import Listed
+from shardify.catalogs.archived import Listed, Member
 from shardify.catalogs.base import Catalog, Missing
 from shardify.catalogs.keys import MAX_KEY_LENGTH, make_keys
 from shardify.config import load_config
@@ -98,6 +99,47 @@ def test_folder(tmp_path: Path) -> None:
         "b/deep/2.mkv": ("b__deep__2", 1, ()),
     }
     assert (catalog.classes, catalog.splits, catalog.num_unlisted) == (("a", "b"), (), 1)
+
+
+def test_numbered_class_folders_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    put(tmp_path / "numbers", [f"{number}/x.mp4" for number in (0, 1, 2, 10)])
+    assert catalog_of(kind="folder", videos=tmp_path / "numbers").classes == ("0", "1", "2", "10")
+    put(tmp_path / "words", ["2/x.mp4", "10/x.mp4", "other/x.mp4"])
+    assert catalog_of(kind="folder", videos=tmp_path / "words").classes == ("10", "2", "other")
+
+
+def test_an_accent_is_the_same_class_however_the_system_writes_it(tmp_path: Path) -> None:
+    composed, apart = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    put(tmp_path / "videos", [f"{apart}/1.mp4", "dog/3.mp4"])
+    assert catalog_of(kind="folder", videos=tmp_path / "videos").classes == (composed, "dog")
+    put(tmp_path / "videos", [f"{composed}/2.mp4"])
+    catalog = catalog_of(kind="folder", videos=tmp_path / "videos")
+    assert ([video.label for video in catalog.videos], catalog.classes) == ([0, 0, 1], (composed, "dog"))
+    put(tmp_path, {"map.txt": f"dog\n{apart}\n"})
+    catalog = catalog_of(kind="folder", videos=tmp_path / "videos", label_map=tmp_path / "map.txt")
+    assert ([video.label for video in catalog.videos], catalog.classes) == ([1, 1, 0], ("dog", apart))
+    put(tmp_path / "packed", ["all.tar"])
+    archived = catalog_of(kind="folder", videos=tmp_path / "packed", label_map=tmp_path / "map.txt").archived
+    assert archived is not None
+    assert [archived.members(f"all/{name}/1.mp4", True) for name in (composed, "dog")] == [
+        Member(name="", listed=Listed(label=label, splits=())) for label in (1, 0)
+    ]
+
+
+def test_a_file_at_two_paths_is_named(tmp_path: Path) -> None:
+    put(tmp_path / "videos", ["cat/1.mp4", "dog/2.mp4", "fish/3.mp4"])
+    put(tmp_path / "elsewhere", ["4.mp4"])
+    for link, target in {"kitty": "cat", "cat/9.mp4": "../dog/2.mp4", "dog/4.mp4": "../../elsewhere/4.mp4"}.items():
+        (tmp_path / "videos" / link).symlink_to(target)
+    words = "3 videos taken again by another path, through links: cat/9.mp4 is dog/2.mp4"
+    assert catalog_of(kind="folder", videos=tmp_path / "videos").notes == (words,)
+    put(tmp_path, {"list.csv": "path\ncat/1.mp4\ndog/2.mp4\n"})
+    source = {"kind": "csv", "videos": tmp_path / "videos", "lists": tmp_path / "list.csv"}
+    assert catalog_of(**source).notes == ()
+    put(tmp_path, {"list.csv": "path\ncat/1.mp4\nkitty/1.mp4\n"})
+    assert catalog_of(**source).notes == (
+        "1 video taken again by another path, through links: kitty/1.mp4 is cat/1.mp4",
+    )
 
 
 def test_train_val_test_above_the_classes_are_splits(tmp_path: Path) -> None:
@@ -207,6 +249,18 @@ def test_csv(tmp_path: Path) -> None:
     assert (catalog.classes, catalog.splits, catalog.num_unlisted) == (("cat", "dog"), ("small", "train", "test"), 1)
 
 
+def test_csv_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
+    """Such as labels in a column of another name."""
+    catalog = csv_list(tmp_path, ",path,class,fps\n0,a/1.mp4,dog,25\n1,a/2.mp4,cat,25\n")
+    assert (catalog.classes, catalog.notes) == ((), ("columns of list.csv that are not read: class, fps",))
+
+
+def test_csv_paths_from_windows(tmp_path: Path) -> None:
+    catalog = csv_list(tmp_path, "path,label\na\\1.mp4,dog\na\\2.mp4,cat\n")
+    assert {video.path: video.label for video in catalog.videos} == {"a/1.mp4": 1, "a/2.mp4": 0}
+    assert (catalog.missing, "a\\1.mp4 is a/1.mp4" in catalog.notes[0]) == ((), True)
+
+
 def test_csv_with_paths_alone(tmp_path: Path) -> None:
     catalog = csv_list(tmp_path, "path\na/1.mp4\n")
     assert by_path(catalog) == {"a/1.mp4": ("a__1", NO_LABEL, ())}
@@ -250,6 +304,9 @@ def test_csv_labels_come_from_the_map(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("label\nx\n", r"list.csv: no column path in its first line 'label'; required: path; optional: label, split"),
+        ("path,label,label\na/1.mp4,a,b\n", r"list.csv: column label is there twice; keep one of them"),
+        ("path,split\na/1.mp4,training;Test\n", r"list.csv line 2: split 'training;Test'; a test must be unseen"),
+        ("path,split\na/1.mp4,all;test2;train2\n", r"list.csv line 2: split .*; a test must be unseen"),
         ("path\n../x.mp4\n", r"list.csv line 2: path '../x.mp4' must lead from source.videos downwards"),
         ("path\n/x.mp4\n", r"list.csv line 2: path '/x.mp4' must lead from source.videos downwards"),
         ("path\na/1.mp4\n./a/1.mp4\n", r"list.csv line 3: a/1.mp4 is already on line 2"),

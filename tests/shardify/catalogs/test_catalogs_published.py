@@ -184,6 +184,22 @@ def test_kinetics_keeps_further_files_of_a_cut(tmp_path: Path) -> None:
     assert sum(count for count, _ in reasons.values()) == 5
 
 
+def test_kinetics_doubtful_cuts_are_named(tmp_path: Path) -> None:
+    """A video in two splits, a file that may be the whole video, one cut with two labels."""
+    more = "label,youtube_id,time_start,time_end,split\nzumba,ccccccccccc,0,10,validate\nyoga,ddddddddddd,0,10,train\n"
+    put(tmp_path / "lists", {"more.csv": more})
+    names = ["ccccccccccc_000000_000010.mp4", "ddddddddddd_000000_000010.mp4", "bbbbbbbbbbb.mp4"]
+    notes = kinetics(tmp_path, names).notes
+    assert tuple(note.replace("bbbbbbbbbbb", "b") for note in notes) == (
+        "1 cut of val from a YouTube video that train has cuts of too: ccccccccccc",
+        "1 file named by the YouTube id alone, such as b.mp4: taken as the cut; if it is the whole video, cut it first",
+        "1 cut missing because another row of the lists has the file: train/zumba/ddddddddddd_000000_000010",
+    )
+    put(tmp_path / "archives", ["a.tar"])
+    source = {"kind": "kinetics", "release": 400, "videos": tmp_path / "archives", "lists": tmp_path / "lists"}
+    assert catalog_of(**source).notes == notes[:1]
+
+
 def test_kinetics_labels_are_one_however_they_are_spelt(tmp_path: Path) -> None:
     put(tmp_path / "lists", {"more.csv": KINETICS_VAL.replace("air drumming,eeeeeeeeeee", "air_drumming,ggggggggggg")})
     catalog = kinetics(tmp_path, ["ggggggggggg.mp4", "-abcdefghi_.mp4"])
@@ -200,7 +216,7 @@ def test_kinetics_lists_beside_other_files(tmp_path: Path) -> None:
     put(tmp_path / "lists", {"k400_validate.csv": "youtube_id,time_start,time_end\nhhhhhhhhhhh,1,11\n"})
     catalog = kinetics(tmp_path, ["hhhhhhhhhhh.mp4"])
     assert [(video.splits, video.label) for video in catalog.videos] == [(("val",), NO_LABEL)]
-    (note,) = catalog.notes
+    note = catalog.notes[-1]
     assert note.endswith(": classes.csv (no column youtube_id, time_start, time_end), train.txt")
     (tmp_path / "lists" / "k400_validate.csv").rename(tmp_path / "lists" / "more.csv")
     with pytest.raises(UsageError, match=r"more.csv line 2: no split is given, and the list's name tells none"):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers_catalogs import catalog_of, put
+from helpers_catalogs import by_path, catalog_of, put
 from helpers_videos import run_ffmpeg
 
 from shardify.catalogs.content import HEAD_BYTES, looks_like_video
@@ -21,6 +21,7 @@ from shardify.catalogs.reasons import (
     OTHER_CONTENT,
     OTHER_NAME,
     SPECIAL,
+    SYSTEM,
     UNREADABLE,
 )
 from shardify.catalogs.scanning import scan_files
@@ -88,6 +89,13 @@ def test_what_is_no_file_is_counted_with_an_example(tmp_path: Path) -> None:
     assert catalog_of(kind="folder", videos=tmp_path).num_unlisted == 1
 
 
+def test_deleted_videos_and_previews_of_the_system_are_no_classes(tmp_path: Path) -> None:
+    put(tmp_path, ["cat/1.mp4", "$RECYCLE.BIN/S-1-5/$R1.mp4", "#recycle/cat/2.mp4", "cat/@eaDir/1.mp4/x.mp4"])
+    catalog = catalog_of(kind="folder", videos=tmp_path)
+    assert (list(by_path(catalog)), catalog.classes) == (["cat/1.mp4"], ("cat",))
+    assert catalog.left_out == (LeftOut(reason=SYSTEM, count=3, example="#recycle"),)
+
+
 def test_folders_that_may_not_be_read_are_counted_and_failing_disks_are_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,11 +117,16 @@ def test_folders_that_may_not_be_read_are_counted_and_failing_disks_are_errors(
 
 def test_buckets_are_told_apart_in_the_same_way(s3_url: str) -> None:
     store = open_store(s3_url)
-    for name, text in {"a/1.mp4": "x", "a/no ending": MP4, "a/readme": "text", "a/.b": "x", "empty": ""}.items():
+    objects = {"a/1.mp4": "x", "a/no ending": MP4, "a/readme": "text", "a/.b": "x", "@eaDir/2.mp4": "x", "empty": ""}
+    for name, text in objects.items():
         store.write(name, text.encode())
     found = scan_files(s3_url)
     assert (found.videos, found.others) == (
         ("a/1.mp4", "a/no ending"),
         {"a/readme": OTHER_CONTENT, "empty": OTHER_CONTENT},
     )
-    assert found.left_out == (LeftOut(reason=HIDDEN, count=1, example="a/.b"),)
+    hidden, system = (
+        LeftOut(reason=HIDDEN, count=1, example="a/.b"),
+        LeftOut(reason=SYSTEM, count=1, example="@eaDir/2.mp4"),
+    )
+    assert found.left_out == (system, hidden)

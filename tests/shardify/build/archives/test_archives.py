@@ -67,7 +67,14 @@ def test_gzip_files_may_be_joined_and_padded(tmp_path: Path) -> None:
 
 
 def test_paths_are_cleaned_and_what_is_no_plain_file_is_left_out(tmp_path: Path) -> None:
-    members = {"./a/1.avi": b"1", "a/._1.avi": b"mac", ".hidden/2.avi": b"2", "/x/../3.avi": b"3", "a//1.avi": b"again"}
+    members = {
+        "./a/1.avi": b"1",
+        "a/._1.avi": b"mac",
+        ".hidden/2.avi": b"2",
+        "__MACOSX/1.avi": b"4",
+        "/x/../3.avi": b"3",
+        "a//1.avi": b"again",
+    }
     path = write_tar(tmp_path / "a.tar", members)
     with tarfile.open(path, "a") as tar:
         for name, kind in (("folder", tarfile.DIRTYPE), ("link.avi", tarfile.SYMTYPE), ("hard.avi", tarfile.LNKTYPE)):
