@@ -25,8 +25,16 @@ from shardify.frames.memory_file import MemoryFile
 
 _SHORT_SHARE = 0.8
 """A video with a smaller share of the announced frames is short; rounded durations and rates cost a few frames."""
+_HEAD_BYTES = 256
 _SAMPLE_ENTRY_BYTES = 4096
 """In an encrypted MP4, the box `sinf` follows `encv` within this distance."""
+_STAND_INS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the video itself: fetch the videos with `git lfs pull`"),
+    (b"<!doctype", "a web page, not a video: its download failed"),
+    (b"<html", "a web page, not a video: its download failed"),
+    (b"<?xml", "a server's message, not a video: its download failed"),
+)
+"""First bytes, in lower case, of files that stand where a video should be, and what they are."""
 _REFUSED_OPTIONS = (
     *("Error setting option ", "Error applying option ", "Error applying decoder options", "which is not within "),
     *("Unrecognized option ", "Error splitting the argument list", "Unknown encoder ", "Error parsing a filter "),
@@ -92,7 +100,8 @@ def decode_video(
     first that is not a cover picture. Timestamps do not drop or repeat frames. A damaged video gives all frames that
     can be decoded and warnings. A local file's name may hold any characters. `cpu_flags` is ffmpeg's -cpuflags, for
     tests ("0" switches SIMD off).
-    Raises VideoError if there are no frames, too many, or ffmpeg was stopped from outside; UsageError without ffmpeg.
+    Raises VideoError if there are no frames, too many, the file changed meanwhile, or ffmpeg was stopped from outside;
+    UsageError without ffmpeg.
     """
     if isinstance(video, MemoryFile):
         with video.path() as path:
@@ -108,7 +117,7 @@ def stop_decoding() -> None:
 
 def _decode(source: str, descriptors: tuple[int, ...], config: FramesConfig, cpu_flags: str | None) -> Frames:
     """Decode the file at an absolute path; ffmpeg inherits `descriptors` to open it."""
-    _require_content(source)
+    version = _require_content(source)
 
     def run(number: int | None) -> tuple[FfmpegLog, threading.Event, int, bytes]:
         log = FfmpegLog(source=source)
@@ -125,6 +134,7 @@ def _decode(source: str, descriptors: tuple[int, ...], config: FramesConfig, cpu
         reason = f"not decoded within {config.time_limit_seconds:g} s (frames.time_limit_seconds)"
         raise VideoError(status="transient", reason=reason)
     _require_own_end(returncode, log)
+    _require_unchanged(source, version)
     if log.complaints:
         _require_readable(source, log)
     try:
@@ -201,18 +211,36 @@ def _lines(stream: IO[bytes], max_bytes: int = 4096) -> Iterator[bytes]:
     return iter(functools.partial(stream.readline, max_bytes), b"")
 
 
-def _require_content(source: str) -> None:
-    """Check the file first: the system explains a failure better than ffmpeg."""
+def _require_content(source: str) -> tuple[int, int]:
+    """Check the file first: the system explains a failure better than ffmpeg. Returns its :func:`_version`."""
     try:
         facts = Path(source).stat()
         if not stat.S_ISREG(facts.st_mode):
             raise VideoError(status="rejected", reason="not a regular file")
-        with Path(source).open("rb"):
-            pass
+        with Path(source).open("rb", buffering=0) as file:
+            head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise VideoError(status="transient", reason=f"cannot be read: {error.strerror}") from None
     if facts.st_size == 0:
         raise VideoError(status="rejected", reason="the file is empty")
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if reason := next((reason for first, reason in _STAND_INS if start.startswith(first)), ""):
+        raise VideoError(status="rejected", reason=reason)
+    return _version(facts)
+
+
+def _require_unchanged(source: str, version: tuple[int, int]) -> None:
+    try:
+        facts = Path(source).stat()
+    except OSError as error:
+        raise VideoError(status="transient", reason=f"cannot be read to its end: {error.strerror}") from None
+    if _version(facts) != version:
+        raise VideoError(status="transient", reason="it changed while it was read; wait until it is whole")
+
+
+def _version(facts: os.stat_result) -> tuple[int, int]:
+    """Differs when a file was written to: by a download that goes on, for example."""
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _require_own_end(returncode: int, log: FfmpegLog) -> None:

@@ -199,6 +199,24 @@ def test_files_that_are_no_videos(tmp_path: Path) -> None:
     assert reason_of(tmp_path) == "not a regular file"
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+            "a Git LFS pointer, not the video itself: fetch the videos with `git lfs pull`",
+        ),
+        ("\ufeff\n<!DOCTYPE html>\n<html>Sign in</html>\n", "a web page, not a video: its download failed"),
+        ("<HTML><body>404</body></HTML>", "a web page, not a video: its download failed"),
+        ("<?xml version='1.0'?><Error>AccessDenied</Error>", "a server's message, not a video: its download failed"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["mp4", "avi", "webm"])
+def test_what_stands_in_a_videos_place_is_named(tmp_path: Path, ending: str, content: str, reason: str) -> None:
+    (tmp_path / f"a.{ending}").write_text(content)
+    assert reason_of(tmp_path / f"a.{ending}") == reason
+
+
 def test_a_missing_file_is_transient(tmp_path: Path) -> None:
     assert reason_of(tmp_path / "gone.mp4", status="transient") == "cannot be read: No such file or directory"
 
@@ -353,6 +371,21 @@ def test_an_ffmpeg_that_was_asked_to_stop_is_transient(tmp_path: Path) -> None:
     config = fake_ffmpeg(tmp_path, f'{ffmpeg_binary()} -re "$@" & sleep 1; kill -TERM $!; wait $!')
     path = write_numbered_video(tmp_path / "a.avi", 500)  # 20 s at the rate that -re reads it
     assert reason_of(path, config, status="transient") == "ffmpeg was asked to stop by a signal"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("echo more >> ", "it changed while it was read; wait until it is whole"),
+        ("touch -d @1 ", "it changed while it was read; wait until it is whole"),
+        ("rm ", "cannot be read to its end: No such file or directory"),
+    ],
+)
+def test_a_file_that_changes_while_it_is_read_is_transient(tmp_path: Path, change: str, reason: str) -> None:
+    """Such as a download that goes on: what has arrived may be a whole video of half the length."""
+    path = write_numbered_video(tmp_path / "a.avi", 2)
+    config = fake_ffmpeg(tmp_path, f'{ffmpeg_binary()} "$@"; {change}{path}')
+    assert reason_of(path, config, status="transient") == reason
 
 
 def test_an_interrupted_run_leaves_no_ffmpeg_behind() -> None:
