@@ -18,12 +18,13 @@ from typing import TypeVar
 import numpy as np
 
 from shardify.arrays import IntArray
-from shardify.errors import DamageError, counted
+from shardify.errors import DamageError, UsageError, counted
 from shardify.shards.index import SampleEntry, ShardIndex
 from shardify.shards.manifest import Manifest, read_manifest
 from shardify.shards.record import ShardRecord
 from shardify.storage import open_store
 from shardify.storage.folder_store import FolderStore
+from shardify.storage.locations import can_list
 from shardify.storage.store import Store
 from shardify.storage.traffic import Traffic, count
 from stream_train.data.config import DataConfig
@@ -130,7 +131,7 @@ def shard_set_of(store: Store, split: str | None, config: DataConfig | None = No
         UsageError: if there is no data set, no such split, no sample in it, or the crop does not fit.
         WorkError: if the manifest is damaged.
     """
-    manifest = read_manifest(store)
+    manifest = _read_manifest(store)
     shards = manifest.shards_of(split)
     if config is not None:
         config.check_crop((manifest.height, manifest.width))
@@ -142,6 +143,19 @@ def shard_set_of(store: Store, split: str | None, config: DataConfig | None = No
         starts=tuple(np.cumsum([0, *(shard.num_samples for shard in shards)]).tolist()),
         fingerprint=manifest.fingerprint(split),
     )
+
+
+def _read_manifest(store: Store) -> Manifest:
+    """The manifest; an error for tars of other programs says who reads them."""
+    try:
+        return read_manifest(store)
+    except UsageError as error:
+        if not can_list(store.location) or not any(name.endswith(".tar") for name in store.names()):
+            raise
+        raise UsageError(
+            f"{error}. If its tars are of another program: pre-training reads them with data.reader.kind=sequential; "
+            "evaluations and features need shards that `shardify build` made from the videos"
+        ) from None
 
 
 def pick_from_indexes(shard_set: ShardSet, pick: Callable[[ShardIndex], Picked]) -> list[Picked]:

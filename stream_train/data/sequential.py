@@ -16,7 +16,6 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import braceexpand
 import numpy as np
 import simplejpeg
 import webdataset as wds
@@ -24,7 +23,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from shardify.arrays import IntArray
 from shardify.errors import UsageError, UserFacingError, WorkError, counted
-from shardify.shards.format import MANIFEST_NAME, NO_LABEL, shard_name
+from shardify.shards.format import NO_LABEL, shard_name
 from shardify.shards.manifest import read_manifest
 from shardify.shards.record import ShardRecord
 from shardify.storage import open_store
@@ -35,6 +34,7 @@ from stream_train.data.clips import decode_clips, draw_views
 from stream_train.data.config import DataConfig, SequentialReaderConfig
 from stream_train.data.evaluation_pass import sample_lengths
 from stream_train.data.order import slots_of_rank
+from stream_train.data.plain_tars import find_tars, has_manifest
 from stream_train.data.plans import DrawClips
 from stream_train.data.reader import open_shard_set
 from stream_train.data.tars import frames_of, sample_name, samples_of, survey_tars
@@ -66,14 +66,13 @@ class TarSet:
     """No video is known to be shorter; 0 if nothing is known."""
     lengths: tuple[int, ...] | None = None
     """Number of frames of each video of local tars without a manifest."""
-    num_others: int = 0
-    """Files in these tars that belong to no sample."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know about tars without a manifest."""
 
     @property
     def description(self) -> str:
         """For the user: how much data there is, and how it is read."""
-        others = f"; {counted(self.num_others, 'file')} in them without a sample" if self.num_others else ""
-        return f"{counted(len(self.urls), 'tar')}, sequentially (stock WebDataset){others}"
+        return "; ".join([f"{counted(len(self.urls), 'tar')}, sequentially (stock WebDataset)", *self.remarks])
 
     def num_frames(self) -> IntArray | None:
         """int64, the length of each video, from the tars or the shards' indexes; None for remote tars without indexes.
@@ -89,21 +88,24 @@ class TarSet:
 
 
 def open_tar_set(location: str | Path, split: str | None, config: DataConfig) -> TarSet:
-    """Open a data set, a local folder of plain tars, or tar paths with braces (`clips-{000..007}.tar`, `pipe:...`).
+    """Open a data set, a folder of plain tars, or tar paths with braces (`clips-{000..007}.tar`, `pipe:...`).
+
+    Folders and tars may be local or in a bucket.
 
     Raises:
-        UsageError: if there are no tars, `split` is set for plain tars, an epoch's length is unknown, the crop is
-            too large, or every sample is a single picture.
+        UsageError: if there are no tars, one that is named is not there, `split` is set for plain tars, an epoch's
+            length is unknown, the crop is too large, or every sample is a single picture.
         WorkError: if a tar's size differs from the manifest, a local tar is cut short or holds a sample that cannot be
             used, or the first sample is empty.
     """
-    is_remote = is_url(location)
-    has_manifest = (is_remote and not str(location).endswith(".tar")) or Path(location, MANIFEST_NAME).is_file()
-    tar_set = _tars_of_data_set(location, split) if has_manifest else _plain_tar_set(location, split)
+    tar_set = _tars_of_data_set(location, split) if has_manifest(location) else _plain_tar_set(location, split)
     assert isinstance(config.reader, SequentialReaderConfig)
     num_samples = config.reader.samples_per_epoch or tar_set.num_samples
     if not num_samples:
-        raise UsageError(f"cannot count the samples of {location}; set data.reader.samples_per_epoch")
+        raise UsageError(
+            f"cannot count the videos of {location} ({counted(len(tar_set.urls), 'tar')}) without reading them all; "
+            "set data.reader.samples_per_epoch to their number, which may be rough: it says how long an epoch is"
+        )
     first = next(samples_of(tar_set.urls[:1]), None)
     if first is None:
         raise WorkError(f"{tar_set.urls[0]} holds no samples")
@@ -141,24 +143,24 @@ def _tars_of_data_set(location: str | Path, split: str | None) -> TarSet:
 def _plain_tar_set(location: str | Path, split: str | None) -> TarSet:
     if split is not None:
         raise UsageError(f"{location} holds plain tars without a manifest, which have no splits; set split=null")
-    urls = _plain_tars(location)
-    is_local = all("://" not in url and not url.startswith("pipe:") for url in urls)
-    surveys = survey_tars(urls) if is_local else None
+    tars = find_tars(location)
+    surveys = survey_tars(tars.urls) if tars.are_local else None
     lengths = None if surveys is None else tuple(n for survey in surveys for n in survey.lengths.values())
-    lines = [f"{Path(url).name} {Path(url).stat().st_size if is_local else 0}" for url in urls]
+    num_others = sum(len(survey.others) for survey in surveys or ())
+    others = (f"{counted(num_others, 'file')} in them without a sample",) if num_others else ()
     return TarSet(
         location=str(location),
-        is_remote=is_url(location),
+        is_remote=not tars.are_local,
         name=Path(location).name,
         split=None,
         classes=(),
-        urls=tuple(urls),
+        urls=tars.urls,
         samples_per_tar=None if surveys is None else tuple(len(survey.lengths) for survey in surveys),
         num_samples=len(lengths or ()),
-        fingerprint=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        fingerprint=hashlib.sha256("\n".join(tars.named_sizes).encode()).hexdigest(),
         min_frames=min(lengths or (0,)),
         lengths=lengths,
-        num_others=sum(len(survey.others) for survey in surveys or ()),
+        remarks=(*tars.remarks, *others),
     )
 
 
@@ -247,16 +249,6 @@ class _Results(IterableDataset[WorkerResult]):
             yield from map(worker_result, self._stream.endless())
         except UserFacingError as error:
             yield worker_result(error)
-
-
-def _plain_tars(location: str | Path) -> list[str]:
-    if Path(location).is_dir():
-        urls = sorted(map(str, Path(location).glob("*.tar")))
-    else:
-        urls = [url for url in braceexpand.braceexpand(str(location)) if url]
-    if not urls:
-        raise UsageError(f"{location} holds no .tar files; give a folder of tars or a path like clips-{{000..007}}.tar")
-    return urls
 
 
 def label_of(sample: Mapping[str, Any]) -> int:

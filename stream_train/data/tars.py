@@ -10,21 +10,25 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import webdataset as wds
 
 from shardify.errors import UsageError, WorkError
 from shardify.frames.jpeg import split_jpegs
 from shardify.shards.index import MAX_TAR_PADDING_BYTES, TAR_BLOCK_BYTES
+from shardify.storage.locations import SCHEMES
 from shardify.storage.webdataset_reading import teach_webdataset
 
 PICTURES = ("jpg", "jpeg")
 _AGAIN = "comes again; all members of a sample must follow one another, and each video needs its own name"
 _is_meta = re.compile(r"__[^/]*__($|/)").match
 """Members with such names are WebDataset's own; it leaves them out."""
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
+"""First bytes of gzip, bzip2 and xz, all of which `tarfile` reads."""
 _numbered = re.compile(r"(.*?)([0-9]*)([^0-9]*)", re.DOTALL).fullmatch
 """A name as the text before its last number, that number, and the text behind it."""
 
@@ -84,24 +88,57 @@ def survey_tar(path: str) -> TarSurvey:
 
 
 def samples_of(urls: Iterable[str], expected: Mapping[str, int] | None = None) -> Iterator[dict[str, Any]]:
-    """WebDataset's samples of some tars. They are counted, because WebDataset does not notice a tar that is cut short.
+    """WebDataset's samples of some tars. It does not notice a tar that is cut short, so its end is looked at.
 
-    Raises WorkError if a tar cannot be read, holds fewer samples than expected, or a sample's key comes again.
+    Raises WorkError if a tar cannot be read, does not end as a whole one, holds fewer samples than expected, or a
+    sample's key comes again.
     """
-    teach_webdataset()
+    teach_webdataset(SCHEMES)
     for url in urls:
         keys: set[str] = set()
-        files = wds.tariterators.tar_file_expander(wds.tariterators.url_opener([{"url": url}]))
         try:
+            stream = WatchedTar(wds.gopen(url))
+            files = wds.tariterators.tar_file_expander([{"url": url, "stream": stream}])
             for sample in wds.tariterators.group_by_keys(files, keys=key_and_ending):
                 if sample["__key__"] in keys:
                     raise WorkError(f"{sample_name(sample)} {_AGAIN}")
                 keys.add(sample["__key__"])
                 yield sample
+            is_whole = stream.ends_whole()
         except (OSError, tarfile.TarError, ValueError) as error:
             raise WorkError(f"{url} cannot be read ({error}); download or build it again") from None
         if expected is not None and len(keys) < expected[url]:
             raise WorkError(f"{url} gave {len(keys)} of its {expected[url]} samples; download or build it again")
+        if not is_whole:
+            raise WorkError(f"{url} is cut short or damaged, for no whole tar ends there; download or build it again")
+
+
+class WatchedTar:
+    """A tar's bytes on their way to `tarfile`, which takes a damaged header, and any cut, for the end."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._first = b""
+        self._last = b""
+
+    def read(self, num_bytes: int) -> bytes:
+        data = self._stream.read(num_bytes)
+        self._first = self._first or data[:TAR_BLOCK_BYTES]
+        self._last = (self._last + data)[-TAR_BLOCK_BYTES:]
+        return data
+
+    def ends_whole(self) -> bool:
+        """Whether the last block that was read, and all behind it, are zeros; reads to the end, and closes the stream.
+
+        Compressed tars notice a cut by themselves.
+        """
+        with closing(self._stream):
+            if self._first.startswith(_COMPRESSED):
+                return True
+            is_end = len(self._last) == TAR_BLOCK_BYTES and not self._last.strip(b"\0")
+            while is_end and (piece := self._stream.read(1 << 20)):
+                is_end = not piece.strip(b"\0")
+            return is_end
 
 
 def key_and_ending(path: str) -> tuple[str | None, str]:

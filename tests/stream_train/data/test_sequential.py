@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import io
 import itertools
 import json
@@ -15,8 +16,10 @@ from typing import Any
 import pytest
 import torch
 from helpers_datasets import numbered_jpeg, write_dataset
+from helpers_web import web_server
 
 from shardify.errors import UsageError, WorkError
+from shardify.storage import open_store
 from stream_train.data import build_stream, open_data
 from stream_train.data.config import DataConfig
 from stream_train.data.sequential import TarSet
@@ -118,8 +121,8 @@ def test_numbered_pictures_of_a_folder_are_one_video(tmp_path: Path, top: str) -
     write_tar(tmp_path / "t" / "clips.tar", dict(sorted((frames | hidden).items())))
     data = open_data(tmp_path / "t", None, config())
     assert isinstance(data, TarSet)
-    assert (data.num_samples, data.lengths, data.num_others) == (3, (18, 18, 18), 54)
-    assert "54 files" in data.description
+    assert (data.num_samples, data.lengths) == (3, (18, 18, 18))
+    assert data.description == "1 tar, sequentially (stock WebDataset); 54 files in them without a sample"
     samples = list(samples_of(data.urls))
     assert [sample["__key__"] for sample in samples] == [f"{top}clip{v}" for v in range(3)]
     assert frames_of(samples[2]) == [numbered_jpeg(2, f) for f in range(18)]
@@ -230,17 +233,109 @@ def test_a_flipped_byte_is_found_by_the_samples_own_checksums(tmp_path: Path) ->
 
 
 def test_a_location_or_split_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds no .tar files"):
+    with pytest.raises(UsageError, match=r"and no .tar files"):
         open_data(tmp_path, None, config())
     with pytest.raises(UsageError, match=r"nothing-0.tar"):
         open_data(f"{tmp_path}/nothing-{{0..1}}.tar", None, config())
     (tmp_path / "empty.tar").write_bytes(bytes(10240))
     with pytest.raises(UsageError, match=r"samples_per_epoch"):
         open_data(tmp_path, None, config())
+    foreign_tar(tmp_path / "foreign" / "clips.tar")
+    with pytest.raises(UsageError, match=r"no splits"):
+        open_data(tmp_path / "foreign", "train1", config())
+
+
+def test_an_unfinished_data_set_is_not_taken_for_plain_tars(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "s", [[16]])
     (folder / "manifest.json").unlink()
-    with pytest.raises(UsageError, match=r"no splits"):
-        open_data(folder, "train1", config())
+    with pytest.raises(UsageError, match=r"s holds shard-000000.idx.npz but no manifest.json: its build, or its"):
+        open_data(folder, None, config())
+
+
+def test_the_indexed_reader_says_who_reads_plain_tars(tmp_path: Path) -> None:
+    foreign_tar(tmp_path / "t" / "clips.tar")
+    with pytest.raises(UsageError, match=r"t holds no manifest.json: .* pre-training reads them with data.reader"):
+        open_data(tmp_path / "t", None, DataConfig())
+
+
+def test_tars_that_are_not_read_or_missing_in_the_numbers_are_named(tmp_path: Path) -> None:
+    for number in (0, 1, 3):
+        foreign_tar(tmp_path / "t" / f"clips-{number:03d}.tar")
+    for name in ("more/clips-004.tar", "clips-005.tar.part", "2024.csv"):
+        (tmp_path / "t" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "t" / name).write_bytes(b"")
+    data = open_data(tmp_path / "t", None, config())
+    assert isinstance(data, TarSet)
+    assert data.remarks == (
+        "2 tars more below it that are not read: clips-005.tar.part, more/clips-004.tar",
+        "1 tar missing in the numbers: clips-002.tar",
+    )
+    for number in (20200101, 20210101):
+        foreign_tar(tmp_path / "dates" / f"day{number}.tar")
+    assert not open_data(tmp_path / "dates", None, config()).remarks  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def tars(tmp_path: Path) -> Path:
+    """A folder of two plain tars, with class 1 and class 2."""
+    for number in (1, 2):
+        foreign_tar(tmp_path / "tars" / f"clips-{number}.tar", {"cls": b"%d" % number})
+    return tmp_path / "tars"
+
+
+def test_plain_tars_in_a_bucket(s3_url: str, tars: Path) -> None:
+    store = open_store(f"{s3_url}/tars")
+    for path in tars.iterdir():
+        store.write(path.name, path.read_bytes())
+    with pytest.raises(UsageError, match=r"cannot count the videos of .*/tars \(2 tars\) .*samples_per_epoch"):
+        open_data(store.location, None, config())
+    counted = config(samples_per_epoch=6)
+    first = open_data(store.location, None, counted)
+    assert (first.num_samples, first.is_remote, first.geometry) == (6, True, (48, 64))
+    for location in (store.location, f"{store.location}/clips-{{1..2}}.tar"):
+        (labels,) = (clips[7:].tolist() for clips in first_clips(location, counted, num_batches=1))
+        assert set(labels) == {1, 2}
+    with pytest.raises(UsageError, match=r"there is no tar s3://.*clips-3.tar"):
+        open_data(f"{store.location}/clips-{{1..3}}.tar", None, counted)
+    foreign_tar(tars / "clips-2.tar", {"txt": bytes(9000)})
+    store.write("clips-2.tar", (tars / "clips-2.tar").read_bytes())
+    store.write("clips-4.tar", b"")
+    changed = open_data(store.location, None, counted)
+    assert isinstance(changed, TarSet)
+    assert changed.fingerprint != first.fingerprint
+    assert changed.remarks == ("1 tar missing in the numbers: clips-3.tar",)
+    with pytest.raises(UsageError, match=rf"{s3_url} holds no manifest.json and no .tar files; give a data"):
+        open_data(s3_url, None, counted)
+
+
+def test_plain_tars_at_a_web_server(tars: Path) -> None:
+    counted = config(samples_per_epoch=6)
+    with web_server(tars) as url:
+        (labels,) = (clips[7:].tolist() for clips in first_clips(f"{url}/clips-{{1..2}}.tar", counted, num_batches=1))
+        assert set(labels) == {1, 2}
+        with pytest.raises(UsageError, match=r"web servers cannot list .* such as http://.*/clips-\{000..007\}.tar"):
+            open_data(url, None, counted)
+
+
+def test_plain_tars_from_a_command(tars: Path) -> None:
+    data = open_data(f"pipe:cat {tars}/clips-{{1..2}}.tar -", None, config(samples_per_epoch=6))
+    assert data.is_remote
+    assert len(list(samples_of(data.urls))) == 6  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("place", ["", "pipe:cat "])
+def test_a_tar_that_does_not_end_as_one_is_found_while_it_is_read(tars: Path, place: str) -> None:
+    """Cut between two members, which `tarfile` takes for its end; or another tar behind it."""
+    path = tars / "clips-1.tar"
+    whole = path.read_bytes()
+    with tarfile.open(path) as tar:
+        last = tar.getmembers()[-1].offset
+    for damaged in (whole[:last], whole[: last + 100], whole * 2):
+        path.write_bytes(damaged)
+        with pytest.raises(WorkError, match=r"clips-1.tar (is cut short or damaged|cannot be read)"):
+            list(samples_of([f"{place}{path}"]))
+    path.write_bytes(gzip.compress(whole))
+    assert len(list(samples_of([f"{place}{path}"]))) == 3
 
 
 def test_a_tar_of_another_size_than_the_manifest_says_is_found_at_once(tmp_path: Path) -> None:
