@@ -155,14 +155,22 @@ def tables_command(folders: Sequence[str], out: str | None) -> None:
 
 
 @main.command("report")
-@click.argument("run")
-@click.option("--out", default=None, help="The HTML file; by default RUN/report.html.")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--out", default=None, help="The HTML file; by default RUN/report.html, for several runs runs.html.")
 @click.option("--open", "opens", is_flag=True, help="Show the page in the browser.")
-def report_command(run: str, out: str | None, *, opens: bool) -> None:
-    """Write one HTML page about everything below the folder RUN."""
-    from eval.report.page import write_report
+def report_command(runs: Sequence[str], out: str | None, *, opens: bool) -> None:
+    """Write one HTML page about everything below the folder RUN, or about several runs side by side.
 
-    page = write_report(run, out)
+    Side by side: what differs in their configs, their held-out results over the epochs, and their evaluations' results.
+    """
+    if len(runs) == 1:
+        from eval.report.page import write_report
+
+        page = write_report(runs[0], out)
+    else:
+        from eval.report.side_by_side import write_side_by_side
+
+        page = write_side_by_side(runs, out)
     click.echo(page)
     if opens:
         click.launch(page)

@@ -12,41 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from eval.report.evaluations import EvaluationResults, Rows, missing_evaluations, read_evaluations
-from eval.report.forest import AXIS_TICKS, ForestPanel, forest_panels
+from eval.report.forest import ForestPanel, forest_panels
 from eval.report.pictures import Picture, find_pictures, read_picture
-from eval.report.pretraining import Pretraining, frames_rows, holds_pretraining, read_pretraining
+from eval.report.pretraining import Pretraining, holds_pretraining, read_pretraining
+from eval.report.runs import require_something
 from eval.report.shards import ShardFacts, read_shards
 from eval.report.summary import summary_sentences
 from eval.report.words import Missing
+from eval.report.writing import REPORT_NAME, fill, page_target, write_page
 from eval.results.combined import combine
-from eval.results.paper import find_reported
 from eval.results.rows import ROW_NAME, find_rows, read_row
-from eval.results.training import recipe_words
-from eval.results.words import (
-    count_words,
-    interval_words,
-    metric_words,
-    number_words,
-    paper_words,
-    training_words,
-    variant_words,
-)
 from eval.tables.build import build_tables
 from eval.tables.format import Table
-from shardify.errors import UsageError
-from shardify.storage import open_store
 from shardify.storage.locations import is_url, join_location, split_location
 from shardify.storage.work_folder import work_folder
-from stream_train.audit.table import shown_metrics
 from stream_train.training.config import CONFIG_NAME
 
-REPORT_NAME = "report.html"
 TEMPLATE_NAME = "page.html"
-DIGEST_LETTERS = 12
-"""Letters of a network's sha256 on the page; enough to tell networks apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +66,10 @@ def write_report(run: str | Path, out: str | Path | None = None) -> str:
         UsageError: if the folder holds nothing to report, or `out` is a folder.
         WorkError: if a result or picture is damaged, or the disk is full.
     """
-    target = join_location(run, REPORT_NAME) if out is None else str(out)
-    if not is_url(target) and Path(target).is_dir():
-        raise UsageError(f"{target} is a folder; give a file with --out, such as {join_location(target, REPORT_NAME)}")
+    target = page_target(join_location(run, REPORT_NAME) if out is None else out)
     with work_folder(run, is_reported, create=False) as folder:
         page = render(read_contents(folder.path, str(run)))
-    parent, name = split_location(target)
-    open_store(parent, create=True).write(name, page.encode())
+    write_page(target, page)
     return target
 
 
@@ -99,19 +80,7 @@ def is_reported(name: str) -> bool:
 
 def render(contents: Contents) -> str:
     """The HTML text."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    words = (shown_metrics, count_words, interval_words, metric_words, number_words, training_words, variant_words)
-    functions = (*words, frames_rows, paper_words, recipe_words, find_reported)
-    environment.globals |= {"ticks": AXIS_TICKS, "digest_letters": DIGEST_LETTERS} | {f.__name__: f for f in functions}
-    environment.filters["thousands"] = "{:,}".format
-    return environment.get_template(TEMPLATE_NAME).render(page=contents)
+    return fill(TEMPLATE_NAME, contents)
 
 
 def read_contents(run: Path, location: str | None = None) -> Contents:
@@ -122,16 +91,9 @@ def read_contents(run: Path, location: str | None = None) -> Contents:
         WorkError: if a result or picture is damaged.
     """
     location = location or str(run)
-    if not run.is_dir():
-        reason = "is not a folder" if run.exists() else "does not exist"
-        raise UsageError(f"{location} {reason}; give the folder of a run, such as runs/demo")
+    require_something(run, location)
     rows = {PurePosixPath(folder.relative_to(run).as_posix()): read_row(folder) for folder in find_rows(run)}
     is_pretrained = holds_pretraining(run)
-    if not rows and not is_pretrained:
-        raise UsageError(
-            f"{location} holds neither a pre-training run ({CONFIG_NAME}) nor results of evaluations ({ROW_NAME} in "
-            "folders below it); give the folder that `stream-train pretrain` or `video-eval` wrote"
-        )
     pictures = _by_owner(run, rows)
     own = pictures.pop(PurePosixPath("."), []) if is_pretrained else []
     pretraining = read_pretraining(run, own, location) if is_pretrained else None

@@ -69,8 +69,28 @@ class Pretraining:
     missing: tuple[Missing, ...]
     headline: str
     """The run in half a sentence."""
-    shards: str | None
-    """Location of the training data; None if the settings cannot be read."""
+    config: PretrainConfig | None
+    """None if the settings cannot be read."""
+    records: Sequence[Record]
+    """The lines of metrics.jsonl."""
+    guesses: Mapping[str, float]
+    """Metric of the validation -> what guessing gets."""
+
+    @property
+    def shards(self) -> str | None:
+        """Location of the training data; None if the settings cannot be read."""
+        return self.config.shards if self.config else None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last line of metrics.jsonl is of the last epoch; True if the settings cannot be read."""
+        return self.config is None or bool(self.records and self.records[-1]["epoch"] >= self.config.epochs)
+
+    @property
+    def progress(self) -> str:
+        """`6.0 of 24 epochs`."""
+        done = f"{self.records[-1]['epoch']:.1f}" if self.records else "0"
+        return f"{done} of {self.config.epochs} epochs" if self.config else f"{done} epochs"
 
 
 def holds_pretraining(run: Path) -> bool:
@@ -86,16 +106,20 @@ def read_pretraining(run: Path, pictures: Sequence[Picture], location: str) -> P
     config, problem = _read_config(run)
     records = read_metrics(run)
     validation = _read_record(run, RESULT_NAME, Validation, "validate")
+    task = _task_of(config, validation) if config else None
+    guesses = task.guesses(validation.figures if validation else {}) if task else {}
     return Pretraining(
         facts=_facts(config, records, validation) if config else (),
         problem=problem,
-        metrics=_metrics(config, records, validation),
+        metrics=_metrics(records, validation, guesses),
         validation=validation,
         audit=_read_record(run, AUDIT_NAME, Audit, "audit"),
         pictures=pictures,
         missing=tuple(_missing(run, location, config, validation, {picture.name for picture in pictures})),
         headline=_headline(config, records) if config else "a pre-training run",
-        shards=config.shards if config else None,
+        config=config,
+        records=records,
+        guesses=guesses,
     )
 
 
@@ -163,12 +187,10 @@ def _headline(config: PretrainConfig, records: Sequence[Record]) -> str:
 
 
 def _metrics(
-    config: PretrainConfig | None, records: Sequence[Record], validation: Validation | None
+    records: Sequence[Record], validation: Validation | None, guesses: Mapping[str, float]
 ) -> tuple[TaskMetric, ...]:
     held_out: Mapping[str, float] = validation.figures if validation else {}
     training = next((record for record in reversed(records) if "loss" in record), {})
-    task = _task_of(config, validation) if config else None
-    guesses = task.guesses(held_out) if task else {}
     names = dict.fromkeys([*held_out, *metric_names([training], ending=SCORE_ENDINGS)])
 
     def words(name: str, values: Mapping[str, float]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,9 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from shardify.errors import UsageError, WorkError, one_line
+from shardify.storage import open_store
 from shardify.storage.folder_store import FolderStore
-from shardify.storage.locations import is_url
+from shardify.storage.locations import is_url, join_location
 from shardify.storage.work_folder import downloaded
 from stream_train.networks import build_backbone
 from stream_train.networks.base import Backbone
@@ -70,6 +72,25 @@ def load_model(location: str | Path) -> tuple[ClipModel, dict[str, Any]]:
         model = _described_model(metadata, state)
         model.load_state_dict(state)
     return model.eval(), metadata
+
+
+def read_metadata(run: str | Path) -> dict[str, Any]:
+    """The metadata of the `backbone.safetensors` in a run's folder or URL, without its weights; {} without the file.
+
+    Raises WorkError if the file is damaged, or not an export of this program.
+    """
+    store = open_store(run)
+    if not store.exists(BACKBONE_NAME):
+        return {}
+    try:
+        (num_bytes,) = struct.unpack("<Q", store.read_range(BACKBONE_NAME, 0, 8))
+        num_bytes = min(num_bytes, store.size(BACKBONE_NAME) - 8)  # of a damaged file, it may be any number
+        header = json.loads(store.read_range(BACKBONE_NAME, 8, num_bytes))
+        metadata: dict[str, Any] = json.loads(header["__metadata__"][METADATA_KEY])
+    except (WorkError, ValueError, TypeError, LookupError) as error:
+        name = join_location(run, BACKBONE_NAME)
+        raise WorkError(f"{name} is damaged, or was not exported by this program ({one_line(error)[:200]})") from None
+    return metadata
 
 
 def frame_size_of(metadata: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import zlib
 from dataclasses import asdict, dataclass, field
 from html.parser import HTMLParser
@@ -138,6 +139,7 @@ class Element:
     text: str = ""
 
 
+NETWORK_ATTRIBUTES = {"src", "href", "srcset", "action", "formaction", "poster", "data", "xlink:href", "background"}
 Pixels = tuple[tuple[int, int], bytes]
 """Size and RGB bytes of a picture."""
 
@@ -170,7 +172,7 @@ class Page:
 
 
 class _Reader(HTMLParser):
-    VOID = ("meta", "link", "img", "br", "hr", "input", "line", "circle", "path")
+    VOID = ("meta", "link", "img", "br", "hr", "input", "line", "circle", "path", "polyline", "wbr")
     APART = ("strong", "td", "th", "small", "p", "li", "dt", "dd", "h2", "h3", "h4")
     """Tags that a browser sets apart from what follows."""
 
@@ -208,6 +210,19 @@ def read_page(html: str) -> Page:
     assert not reader.open, f"never closed: {[element.tag for element in reader.open]}"
     reader.page.text = words(reader.page.text)
     return reader.page
+
+
+def assert_self_contained(html: str, page: Page) -> None:
+    """The page refers to nothing outside, and runs nothing."""
+    targets = [value for e in page.elements for name, value in e.attributes.items() if name in NETWORK_ATTRIBUTES]
+    assert {target.partition(":")[0] if not target.startswith("#") else "#" for target in targets} == {"data", "#"}
+    assert not {"script", "iframe", "object", "embed", "base", "form"} & {e.tag for e in page.elements}
+    (style,) = page.all("style")
+    assert "url(" not in style.text
+    assert "@import" not in style.text
+    assert not re.search(r"\bon\w+=", re.sub(r'"data:[^"]*"', "", html))
+    policy = next(e.attributes["content"] for e in page.all("meta") if "http-equiv" in e.attributes)
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def words(text: str) -> str:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers_browser import BINARIES, Browser, find_browser, started_browser
-from helpers_report import make_evaluations, make_pretraining, read_page
+from helpers_report import DATA_SET, make_evaluations, make_pretraining, read_page
 from helpers_results import pretraining_of, write_result
 
 from eval.report.page import write_report
+from eval.report.side_by_side import write_side_by_side
 
 pytestmark = pytest.mark.slow
 
 SCREENS = [(360, 740), (1280, 900)]
+MOST_BYTES = 4_000_000
 PAPER = (680, 971)
 """CSS pixels of an A4 page between margins of 15 mm."""
 
@@ -56,6 +60,12 @@ OVERLAPPING = """[...document.querySelectorAll('.forest li')].filter(line => {
         Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
         Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1));
 }).map(line => line.textContent.trim())"""
+CELLS = """[...document.querySelectorAll('th, td')].filter(cell => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return range.getBoundingClientRect().right > cell.getBoundingClientRect().right + 1;
+}).map(cell => cell.textContent.trim())"""
+"""Cells whose words reach into the next one."""
 SMALL_LETTERS = """[...document.querySelectorAll('body *')].filter(element =>
     [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim()) &&
     parseFloat(getComputedStyle(element).fontSize) < 12).map(element => element.textContent.trim().slice(0, 60))"""
@@ -95,6 +105,53 @@ def run(tmp_path_factory: pytest.TempPathFactory, small_dataset: Path) -> Path:
 @pytest.fixture
 def report(run: Path) -> Path:
     return run / "report.html"
+
+
+@pytest.fixture(scope="module")
+def runs_page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs side by side, one of them with a long name; the first has results of every evaluation."""
+    folder = tmp_path_factory.mktemp("runs")
+    others = [folder / name for name in ("other", "a" * 30 + "-run_" + "w" * 40)]
+    for number, other in enumerate(others):
+        shutil.copytree(run, other, ignore=shutil.ignore_patterns("eval", "*.png"))
+        with (other / "metrics.jsonl").open("a") as file:
+            file.writelines(
+                json.dumps({"step": epoch, "epoch": epoch, "validation_speed_accuracy": 0.1 * (epoch + number)}) + "\n"
+                for epoch in range(1, 4)
+            )
+        learnt = pretraining_of("d" * 60, epochs=number)
+        for seed in range(2):
+            answers = [1, 0, number, 0] * 3
+            write_result(
+                other / "eval", "transfer", "finetune", answers, pretraining=learnt, data_set=DATA_SET, seed=seed
+            )
+    page = folder / "runs.html"
+    write_side_by_side([run, *others, folder / "gone"], page)
+    return page
+
+
+@pytest.mark.parametrize(("width", "height"), SCREENS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_runs_side_by_side_fit_the_screen(
+    browser: Browser, runs_page: Path, width: int, height: int, scheme: str
+) -> None:
+    assert runs_page.stat().st_size < MOST_BYTES
+    browser.requests.clear()
+    browser.media("screen", prefers_color_scheme=scheme)
+    browser.open(runs_page, width, height)
+    browser.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    found = problems_of(browser, SIDEWAYS, CLIPPED, CELLS, SMALL_LETTERS, FOLDED)
+    lines = browser.evaluate(
+        "[...document.querySelectorAll('polyline')].map(line => line.getBoundingClientRect().width)"
+    )
+    colours = browser.evaluate(
+        "[...document.querySelectorAll('.legend .run line')].map(l => getComputedStyle(l).stroke)"
+    )
+    browser.media("")
+    assert found == []
+    assert max(lines) > 150
+    assert len(set(colours)) == 3
+    assert [url for url in browser.requests if not url.startswith("data:")] == [runs_page.as_uri()]
 
 
 def problems_of(browser: Browser, *checks: str) -> list[str]:
@@ -175,6 +232,7 @@ def test_the_checks_see_what_they_forbid(browser: Browser, tmp_path: Path) -> No
         <img alt="outside" src="http://127.0.0.1:9/picture.png"><img alt="broken" src="data:image/png;base64,AAAA">
         <img alt="squeezed" width="100" height="10" src="data:image/svg+xml,
         <svg xmlns='http://www.w3.org/2000/svg' width='20' height='20'></svg>">
+        <table><tr><td style="white-space: nowrap; max-width: 1em">wider</td><td>next</td></tr></table>
         <ul class="forest"><li style="display: grid"><div style="grid-area: 1/1">one</div>
         <div style="grid-area: 1/1">other</div></li></ul></body>"""
     )
@@ -187,4 +245,5 @@ def test_the_checks_see_what_they_forbid(browser: Browser, tmp_path: Path) -> No
     assert problems_of(browser, CLIPPED) == ["clippedclippedclipped"]
     assert problems_of(browser, SMALL_LETTERS) == ["tiny"]
     assert problems_of(browser, FOLDED) == ["folded"]
+    assert problems_of(browser, CELLS) == ["wider"]
     assert len(problems_of(browser, OVERLAPPING)) == 1

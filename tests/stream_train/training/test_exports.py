@@ -10,7 +10,7 @@ import torch
 from shardify.errors import UsageError, WorkError
 from stream_train.networks import build_backbone
 from stream_train.networks.config import C3DConfig
-from stream_train.training.exports import export_weights, load_backbone
+from stream_train.training.exports import export_weights, load_backbone, read_metadata
 
 
 def test_an_exported_backbone_gives_the_same_features(tmp_path: Path) -> None:
@@ -42,3 +42,15 @@ def test_exports_that_cannot_be_loaded_say_why(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WorkError, match="is damaged"):
         load_backbone(path)
+
+
+def test_metadata_is_read_without_the_weights(tmp_path: Path) -> None:
+    assert read_metadata(tmp_path) == {}
+    path = tmp_path / "backbone.safetensors"
+    export_weights(path, torch.nn.Linear(2, 2), {"step": 3})
+    assert read_metadata(tmp_path) == {"step": 3}
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:7], whole[:40], b"\xff" * 100, b"\x02" + bytes(7) + b"{}"):
+        path.write_bytes(damaged)
+        with pytest.raises(WorkError, match=r"backbone\.safetensors is damaged"):
+            read_metadata(tmp_path)
