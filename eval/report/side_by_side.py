@@ -6,7 +6,7 @@ results over the epochs, and their evaluations' results; it names what is missin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def _about_groups(groups: Sequence[ResultGroup]) -> list[str]:
     return [f"Settings or data of evaluations differ: {', '.join(apart)}; the table says which."] if apart else []
 
 
-def _table(columns: Sequence[dict[str, str]]) -> list[TableLine]:
+def _table(columns: Sequence[Mapping[str, str]]) -> list[TableLine]:
     names = dict.fromkeys(name for column in columns for name in column)
     return [TableLine(name=name, values=[column.get(name, ABSENT) for column in columns]) for name in names]
 
