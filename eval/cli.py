@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +12,7 @@ from eval.evaluations.base import Evaluation
 from eval.suite import EVALUATIONS, evaluate_everything
 from shardify.command import CommandGroup, add_recipe_commands, json_option, set_option
 from shardify.config import load_config
+from shardify.progress import say, share_terminal
 
 if TYPE_CHECKING:
     from eval.config import EvalConfig
@@ -79,7 +79,7 @@ def _run(
 
     with joined_world(config.device, config.threads) as world:
         world.do_on_main(lambda: require_writable(config.out))
-        rows = load()(config, world, lambda line: click.echo(line, err=makes_rows))
+        rows = load()(config, world, say if makes_rows else click.echo)
         if world.is_main and makes_rows:
             values = [row_values(row) for row in rows]
             click.echo(json.dumps(values, indent=2) if as_json else "\n".join(map(row_line, rows)))
@@ -133,7 +133,7 @@ def features_command(
     from eval.features.of_videos import write_features  # after the config, so that its errors come quickly
     from stream_train.training.distributed import rank_of_process
 
-    summary = write_features(config, lambda line: click.echo(line, err=True))
+    summary = write_features(config, say)
     if rank_of_process() == 0:
         windows = ", {num_windows} windows" if config.windows else ""
         line = "{out}: {num_videos} videos" + windows + ", {num_dimensions} dimensions each, {num_rejected} rejected"
@@ -234,8 +234,8 @@ def study_command(
     from eval.study.command import run_study  # after the config, so that its errors come quickly
     from eval.study.running import work_on
 
-    say = partial(click.echo, err=True)
     if worker:  # one of the processes of --at-once, which speaks for all
+        share_terminal()
         work_on(study, say)
         return
     words = [config, *(word for override in overrides for word in ("--set", override))]

@@ -11,8 +11,6 @@ from shardify.command import CommandGroup, add_recipe_commands, json_option, set
 from shardify.errors import WorkError, counted
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from shardify.build.config import BuildConfig
     from shardify.build.run import Engine
     from shardify.build.summary import BuildSummary, PartSummary
@@ -108,15 +106,14 @@ def _report(summary: BuildSummary | PartSummary, as_json: bool) -> None:
 @json_option
 def verify_command(dataset: str, deep: bool, as_json: bool) -> None:
     """Check every count, size and checksum of DATASET (a folder of shards)."""
-    from tqdm import tqdm
-
     from shardify.inspection.verify import verify
+    from shardify.progress import Countdown
     from shardify.shards.manifest import read_manifest
     from shardify.storage import open_store
 
     store = open_store(dataset)
-    with tqdm(total=len(read_manifest(store).shards), unit="shard", disable=None) as bar:
-        report = verify(store, deep=deep, on_shard=lambda: _advance(bar))
+    with Countdown(len(read_manifest(store).shards), unit="shard") as counter:
+        report = verify(store, deep=deep, on_shard=counter.advance)
     checked = ", ".join(
         (
             counted(report.num_shards, "shard"),
@@ -186,10 +183,6 @@ def _record_lines(record: dict[str, Any]) -> list[str]:
     short = {**record, "frame_bytes": f"{min(sizes)} to {max(sizes)}, {sum(sizes):,} in all"}
     del short["frame_crc32"]
     return [f"{name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in short.items()]
-
-
-def _advance(bar: tqdm[Any]) -> None:
-    bar.update()
 
 
 def _print(result: dict[str, Any] | list[str]) -> None:

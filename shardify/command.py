@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from shardify.config import dump_config, load_config
 from shardify.errors import UsageError, UserFacingError, WorkError, one_line, system_error
 from shardify.process import answer_interrupt, as_command, is_first_process, terminable
+from shardify.progress import closed_lines
 from shardify.recipes import recipe_names, recipe_path, recipe_title
 
 FIRST_PROCESS_SECONDS = 10.0
@@ -36,7 +37,7 @@ class CommandGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with as_command(), terminable():
+            with closed_lines(), as_command(), terminable():
                 return super().invoke(ctx)
         except UserFacingError as error:
             if isinstance(error, UsageError):

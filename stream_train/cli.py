@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shardify.command import CommandGroup, add_recipe_commands, json_option, set_option
+from shardify.progress import say
 
 if TYPE_CHECKING:
     from stream_train.training.config import PretrainConfig
@@ -33,7 +34,7 @@ def pretrain_command(config: str, overrides: tuple[str, ...]) -> None:
     values = load_config(_config_model(), config, overrides)
     from stream_train.training.loop import pretrain  # slow to import: report mistakes in the config first
 
-    pretrain(values, say=lambda line: click.echo(line, err=True))
+    pretrain(values, say=say)
 
 
 @main.command("validate")
@@ -67,7 +68,7 @@ def audit_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from stream_train.audit.run import audit_run
     from stream_train.audit.table import audit_lines
 
-    audit = audit_run(run, overrides, say=lambda line: click.echo(line, err=True))
+    audit = audit_run(run, overrides, say=say)
     click.echo(json.dumps(asdict(audit)) if as_json else "\n".join(audit_lines(audit)))
 
 

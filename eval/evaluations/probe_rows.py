@@ -25,6 +25,7 @@ from eval.judging.subsequences import TestClips
 from eval.pictures.label_curves import draw_label_curves
 from eval.results.rows import Row, VideoScores, is_of_rows
 from shardify.arrays import IntArray
+from shardify.progress import counting
 from shardify.storage.work_folder import work_folder
 from stream_train.tasks.action_labels import ActionLabels
 from stream_train.training.distributed import World
@@ -108,7 +109,8 @@ def feature_rows(setting: Setting, section: ProbeSection) -> list[Row]:
     setting.test.require_labels()
     vectors: dict[int, tuple[Vectors, Vectors]] = {}  # by the seed of drawn weights, else 0
     rows = []
-    for kind, budget, seed in feature_probes(setting, section):
+    probes = list(feature_probes(setting, section))
+    for kind, budget, seed in counting(probes, unit="probe", doing=f"probes of {setting.name}"):
         drawn = setting.with_seed(seed)
         variant = f"{kind}-{budget.slug}"
         options = section.logistic if kind == "linear" else section.neighbours

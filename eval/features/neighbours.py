@@ -19,6 +19,7 @@ from torch import Tensor
 from eval.features.config import NeighboursConfig
 from eval.features.vectors import VectorArray
 from shardify.arrays import FloatArray, IntArray
+from shardify.progress import counting
 
 TOP_KS = (1, 5, 10, 20, 50)
 """The columns of Table 4."""
@@ -95,7 +96,7 @@ def rank_neighbours(
         raise ValueError("vectors to compare must be finite")
     k = min(k, len(targets))
     best = torch.empty((len(queries), k), dtype=torch.int64)
-    for block in _slices(len(queries), _QUERIES):
+    for block in counting(list(_slices(len(queries), _QUERIES)), unit="block", doing="nearest neighbours"):
         units = _unit_vectors(queries[block], device)
         ranks = torch.empty((len(units), 0), dtype=torch.int64, device=units.device)
         for rows in _slices(len(targets), _ROWS):

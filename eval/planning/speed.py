@@ -6,6 +6,7 @@ decoding, forward, backward and the optimiser's step.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from eval.planning.work import Setup
+from shardify.progress import Countdown
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.tasks import build_task
@@ -114,10 +116,12 @@ def _clips_per_second(use: Callable[[Batch], None], batches: Iterator[Batch], se
         use(next(batches).to(run.world.device))
     _wait(run.world)
     start, num_clips = time.perf_counter(), 0
-    while not num_clips or time.perf_counter() - start < seconds:
-        batch = next(batches)
-        use(batch.to(run.world.device))
-        num_clips += len(batch)
+    with Countdown(math.ceil(seconds), unit="second", doing="measuring") as counter:
+        while not num_clips or time.perf_counter() - start < seconds:
+            batch = next(batches)
+            use(batch.to(run.world.device))
+            num_clips += len(batch)
+            counter.advance(min(int(time.perf_counter() - start), math.ceil(seconds)) - counter.num_done)
     _wait(run.world)
     return num_clips / (time.perf_counter() - start)
 

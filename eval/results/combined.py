@@ -19,6 +19,7 @@ from typing import Any
 from eval.results.intervals import ScoredRun, combined_interval, combined_mean
 from eval.results.paper import Reported, find_reported, paper_data_set
 from eval.results.rows import Metric, Row, VideoScores, find_rows, read_row, read_scores
+from shardify.progress import counting
 
 DATA_KEYS = ("train_fingerprint",)
 """Keys of a row's config that differ between splits: the training data."""
@@ -96,8 +97,9 @@ def combine(roots: Iterable[Path], *, study: Path | None = None) -> list[Combine
         if own not in seen:
             seen.add(own)
             together[key].append((folder, row))
+    groups = [rows for group in together.values() for rows in _of_one_data(group)]
     results = [
-        _combine(rows, study or _root_of(rows[0][0])) for group in together.values() for rows in _of_one_data(group)
+        _combine(rows, study or _root_of(rows[0][0])) for rows in counting(groups, unit="result", doing="combining")
     ]
     return sorted(results, key=lambda result: _rank(result.row))
 

@@ -20,6 +20,7 @@ from scipy.special import ndtr, stdtrit
 
 from eval.results.rows import Metric, VideoScores
 from shardify.arrays import FloatArray, IntArray
+from shardify.progress import counting
 
 NUM_RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -167,7 +168,7 @@ def _group_weights(num_groups: int, seed: int, num_resamples: int) -> Iterator[F
     """float64 (B, G) blocks: how often each group is drawn; `num_resamples` rows in all."""
     generator = np.random.Philox(key=[seed, _GROUP_KEY])
     block = max(1, _BLOCK_DRAWS // num_groups)
-    for start in range(0, num_resamples, block):
+    for start in counting(range(0, num_resamples, block), unit="block", doing="drawing"):
         rows = min(block, num_resamples - start)
         yield _count_draws(generator, rows, num_groups)
 

@@ -18,6 +18,7 @@ from eval.tables.build import paper_tables
 from eval.tables.differences import verdict
 from eval.tables.footnotes import INTERVALS, Footnotes
 from eval.tables.format import NOT_MEASURED, Number, Table, TableRow
+from shardify.progress import counting
 
 NAME = "study"
 DIFFERENCES_NAME = "study_differences"
@@ -59,7 +60,7 @@ def _differences_table(config: StudyConfig, compared: Comparisons) -> Iterator[T
     reference = config.reference_row
     columns = [column for column in compared.columns if (reference, column) in compared.cells]
     rows = []
-    for name in config.rows:
+    for name in counting(config.rows, unit="row", doing="differences"):
         if name == reference or not any((name, column) in compared.cells for column in columns):
             continue
         numbers = [compared.difference(name, reference, column) for column in columns]

@@ -17,6 +17,7 @@ from eval.results.words import DIFFERENCE, data_set_words, is_error, metric_word
 from eval.tables.footnotes import Footnotes
 from eval.tables.format import Number, Table, TableRow
 from eval.tables.lines import Results
+from shardify.progress import counting
 
 NAME = "differences"
 _NOTES = (
@@ -30,7 +31,8 @@ _NOTES = (
 def difference_tables(results: Results) -> list[Table]:
     """The table of all differences, if there are any."""
     footnotes = Footnotes(with_roots=len({result.root for result in results}) > 1)
-    rows = tuple(row for asked in _questions(results) for row in _rows(asked, footnotes))
+    questions = counting(_questions(results), unit="question", doing="differences")
+    rows = tuple(row for asked in questions for row in _rows(asked, footnotes))
     if not rows:
         return []
     table = Table(

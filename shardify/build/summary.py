@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shardify.build.config import BuildConfig
-from shardify.build.progress import format_seconds
 from shardify.build.work import Built
 from shardify.catalogs.base import Missing
 from shardify.catalogs.reasons import num_videos
 from shardify.errors import counted
+from shardify.progress import format_seconds
 from shardify.shards.format import MISSING_NAME, REJECTED_NAME, SHORT_NAME
 from shardify.shards.seen import Seen, seen_lines
 

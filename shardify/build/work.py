@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from shardify.build.description import BuildDescription
 from shardify.build.pool import Task
+from shardify.progress import counting
 from shardify.shards.format import shard_name
 from shardify.shards.record import RECORD_THREADS, ShardRecord, read_record
 from shardify.storage.store import Store
@@ -49,7 +50,7 @@ def read_records(store: Store, numbers: Sequence[int]) -> tuple[list[ShardRecord
             return None
 
     with ThreadPoolExecutor(RECORD_THREADS) as pool:
-        found = list(pool.map(read, numbers))
+        found = list(counting(pool.map(read, numbers), unit="record", doing="reading", total=len(numbers)))
     missing = [number for number, record in zip(numbers, found, strict=True) if record is None]
     return [record for record in found if record is not None], missing
 

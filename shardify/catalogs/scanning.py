@@ -6,7 +6,7 @@ In: a folder, a URL or one archive. Out: a :class:`Found`, with POSIX paths rela
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from shardify.catalogs.content import (
 )
 from shardify.catalogs.reasons import LOOP, NOWHERE, OTHER_CONTENT, SPECIAL, UNREADABLE
 from shardify.errors import UsageError
+from shardify.progress import counting
 from shardify.shards.record import RECORD_THREADS
 from shardify.shards.seen import LeftOut, tally
 from shardify.storage.locations import is_url, split_location
@@ -90,7 +91,8 @@ def _scan_bucket(url: str) -> Found:
     files = [path for path in sizes if path not in hidden]
     unclear = [path for path in files if not _is_told_by_name(path)]
     with ThreadPoolExecutor(RECORD_THREADS) as pool:
-        heads = pool.map(lambda path: store.read_range(path, 0, min(sizes[path], HEAD_BYTES)), unclear)
+        read = pool.map(lambda path: store.read_range(path, 0, min(sizes[path], HEAD_BYTES)), unclear)
+        heads = counting(read, unit="file", doing="looking into", total=len(unclear))
         return _sort(files, dict(zip(unclear, heads, strict=True)), [(reason, path) for path, reason in hidden.items()])
 
 
@@ -103,8 +105,7 @@ def _scan_folder(root: Path) -> Found:
     top = os.path.realpath(root)
     linked: dict[str, str] = {}  # path of a file that a link leads to -> where it really is
     pending: list[tuple[str, tuple[str, ...]]] = [("", (top,))]
-    while pending:
-        prefix, chain = pending.pop()
+    for prefix, chain in counting(_taken(pending), unit="folder", doing="listing"):
         try:
             with os.scandir(root / prefix) as entries:
                 for entry in entries:
@@ -128,8 +129,15 @@ def _scan_folder(root: Path) -> Found:
             left_out.append((UNREADABLE, prefix))
         except OSError as error:  # it may pass, so what lies there must not be lost
             raise UsageError(f"source.videos: cannot list {root / prefix}: {error.strerror}") from None
-    heads = {path: _read_head(root / path) for path in files if not _is_told_by_name(path)}
+    unclear = [path for path in files if not _is_told_by_name(path)]
+    heads = {path: _read_head(root / path) for path in counting(unclear, unit="file", doing="looking into")}
     return replace(_sort(files, heads, left_out), again=_files_again(files, linked, top))
+
+
+def _taken(pending: list[tuple[str, tuple[str, ...]]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The folders of a list that grows meanwhile."""
+    while pending:
+        yield pending.pop()
 
 
 def _linked(path: str, entry: os.DirEntry[str], folder: str, top: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ import numpy as np
 import simplejpeg
 
 from shardify.arrays import FloatArray, ImageArray
+from shardify.progress import Countdown
 from shardify.shards.format import shard_name
 from shardify.shards.index import SampleEntry, read_index
 from shardify.shards.manifest import Manifest
@@ -111,13 +112,15 @@ def count_disturbances(store: Store, manifest: Manifest, num_samples: int) -> di
     chosen = np.unique(np.linspace(0, total - 1, min(num_samples, total)).round().astype(np.int64))
     found: list[Disturbances] = []
     first = 0
-    for shard in manifest.shards:
-        inside = chosen[(chosen >= first) & (chosen < first + shard.num_samples)] - first
-        first += shard.num_samples
-        index = read_index(store, shard) if len(inside) else None
-        for number in inside.tolist():
-            assert index is not None
-            found.append(disturbances_of(decoded(_jpegs(store, manifest, shard, index[number]))))
+    with Countdown(len(chosen), unit="sample", doing="decoding") as counter:
+        for shard in manifest.shards:
+            inside = chosen[(chosen >= first) & (chosen < first + shard.num_samples)] - first
+            first += shard.num_samples
+            index = read_index(store, shard) if len(inside) else None
+            for number in inside.tolist():
+                assert index is not None
+                found.append(disturbances_of(decoded(_jpegs(store, manifest, shard, index[number]))))
+                counter.advance()
     periods = Counter(f"{one.period:.1f}" for one in found if one.period)
     return {
         "num_samples": len(found),

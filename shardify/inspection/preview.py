@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from shardify.inspection.strips import FoundSample, Strip, make_strip, write_strips
+from shardify.progress import counting
 from shardify.shards.format import NO_LABEL
 from shardify.shards.index import read_index
 from shardify.shards.manifest import Manifest
@@ -40,7 +41,7 @@ def _samples_to_show(store: Store, manifest: Manifest) -> list[FoundSample]:
     shown = set(np.linspace(0, num_classes - 1, min(num_classes, MAX_SHEET_ROWS)).round().astype(int).tolist())
     by_label: dict[int, FoundSample] = {}
     unlabelled: list[FoundSample] = []
-    for shard in manifest.shards:
+    for shard in counting(manifest.shards, unit="shard", doing="looking"):
         for entry in read_index(store, shard):
             found = FoundSample(shard=shard.number, entry=entry)
             if entry.label == NO_LABEL:

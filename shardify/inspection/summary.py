@@ -17,6 +17,7 @@ from shardify.arrays import IntArray
 from shardify.build.summary import group_reasons, short_words
 from shardify.errors import UsageError, counted
 from shardify.inspection.disturbances import count_disturbances
+from shardify.progress import counting
 from shardify.shards.format import NO_LABEL, REJECTED_NAME, shard_name
 from shardify.shards.index import TAR_BLOCK_BYTES, ShardIndex, read_index
 from shardify.shards.manifest import Manifest, read_manifest
@@ -36,7 +37,7 @@ def summarise_dataset(store: Store, pixels: int = 0) -> dict[str, Any]:
     `pixels`: also decode so many samples, and count what disturbs temporal tasks in them.
     """
     manifest = read_manifest(store)
-    indexes = [read_index(store, shard) for shard in manifest.shards]
+    indexes = [read_index(store, shard) for shard in counting(manifest.shards, unit="shard", doing="reading indexes")]
     lengths = np.concatenate([index.num_frames for index in indexes] or [np.empty(0, dtype=np.int64)])
     labels = Counter(label for index in indexes for label in index.labels.tolist())
     rejected = [json.loads(line) for line in store.read(REJECTED_NAME).splitlines()] if manifest.num_rejected else []
@@ -101,7 +102,7 @@ def _disturbance_lines(counts: dict[str, Any]) -> list[str]:
 def sample_record(store: Store, key: str) -> dict[str, Any]:
     """A sample's location and the content of its `KEY.json`. Raises UsageError if no sample has this key."""
     keys: list[str] = []
-    for shard in read_manifest(store).shards:
+    for shard in counting(read_manifest(store).shards, unit="shard", doing="looking"):
         index = read_index(store, shard)
         if key in index.keys:
             position = index.keys.index(key)
@@ -117,7 +118,7 @@ def sample_record(store: Store, key: str) -> dict[str, Any]:
 def sample_paths(store: Store) -> list[str]:
     """The path of each sample's video below its source, in the order of the shards; for archives: archive/member."""
     paths: list[str] = []
-    for shard in read_manifest(store).shards:
+    for shard in counting(read_manifest(store).shards, unit="shard", doing="reading paths"):
         index = read_index(store, shard)
         records = (read_member(store, shard, index, position, "json") for position in range(len(index)))
         paths += [json.loads(record)["path"] for record in records]

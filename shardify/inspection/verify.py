@@ -22,6 +22,7 @@ from shardify.build.archives.windows import sum_up
 from shardify.build.description import final_objects, read_description
 from shardify.errors import WorkError
 from shardify.process import usable_cores
+from shardify.progress import counting
 from shardify.shards.format import MANIFEST_NAME, shard_name
 from shardify.shards.index import SampleEntry, ShardIndex, read_index
 from shardify.shards.manifest import Manifest, read_manifest
@@ -129,7 +130,7 @@ def _check_descriptions(store: Store, manifest: Manifest) -> list[Problem]:
     except FileNotFoundError:  # a copied data set may lack it
         description, numbers = None, [shard.number for shard in manifest.shards]
     entries = {shard.number: shard for shard in manifest.shards}
-    for number in numbers:
+    for number in counting(numbers, unit="record", doing="comparing"):
         try:
             record = read_record(store, number)
         except FileNotFoundError:

@@ -23,6 +23,7 @@ from obstore.store import HTTPStore, from_url
 import shardify.storage.retrying
 from shardify.errors import UsageError, WorkError
 from shardify.process import is_command
+from shardify.progress import Countdown
 from shardify.storage.clouds import CLOUDS, allows_http, check_variables, profile_credentials
 from shardify.storage.full_disk import temporary_folder
 from shardify.storage.locations import can_list, check_location, check_writable
@@ -127,9 +128,16 @@ class ObjectStore(Store):
 
     def tree(self) -> dict[str, int]:
         """Sizes of all objects at any depth, by path below the location, sorted by path."""
-        return self._listed(
-            lambda: {str(meta["path"]): int(meta["size"]) for batch in obstore.list(self.client) for meta in batch}
-        )
+
+        def request() -> dict[str, int]:
+            sizes: dict[str, int] = {}
+            with Countdown(None, unit="object", doing=f"listing {self.location}") as counter:
+                for batch in obstore.list(self.client):
+                    sizes |= {str(meta["path"]): int(meta["size"]) for meta in batch}
+                    counter.advance(len(batch))
+            return sizes
+
+        return self._listed(request)
 
     def size(self, name: str) -> int:
         return self._retried(name, lambda: int(obstore.head(self.client, name)["size"]))

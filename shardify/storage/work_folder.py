@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from shardify.errors import UsageError
+from shardify.progress import Countdown, counting
 from shardify.storage import open_store
 from shardify.storage.folder_store import FolderStore
 from shardify.storage.full_disk import temporary_folder
@@ -98,7 +99,10 @@ class WorkFolder:
     def _download(self, store: ObjectStore, wanted: Wanted) -> None:
         names = [name for name in store.tree() if wanted(name)] if callable(wanted) else wanted
         with ThreadPoolExecutor(DOWNLOAD_THREADS) as threads:
-            list(threads.map(lambda name: self._download_one(store, name), filter(_is_visible, names)))
+            visible = list(filter(_is_visible, names))
+            done = threads.map(lambda name: self._download_one(store, name), visible)
+            for _ in counting(done, unit="file", doing="downloading", total=len(visible)):
+                pass
         self._published = {name: _stamp(path) for name, path in self._files()}
 
     def _download_one(self, store: ObjectStore, name: str) -> None:
@@ -137,9 +141,11 @@ def downloaded(location: str | Path) -> Iterator[Path]:
     store = ObjectStore(parent)
     with temporary_folder() as folder:
         path = folder / name
-        with path.open("wb") as file:
-            for piece in store.stream(name, store.size(name)):
+        size = store.size(name)
+        with path.open("wb") as file, Countdown(size, unit="byte", doing=f"downloading {name}") as counter:
+            for piece in store.stream(name, size):
                 file.write(piece)
+                counter.advance(len(piece))
         yield path
 
 

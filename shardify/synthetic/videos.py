@@ -28,6 +28,7 @@ from shardify.config import StrictModel
 from shardify.errors import UsageError, WorkError
 from shardify.frames.ffmpeg_command import ffmpeg_binary
 from shardify.process import usable_cores
+from shardify.progress import counting
 from shardify.shards.record import dump_json
 from shardify.storage.folder_store import FolderStore, whole_file
 from shardify.storage.locations import HomeExpanded, LocalFolder
@@ -116,7 +117,8 @@ def write_synthetic(config: SyntheticConfig) -> SyntheticSummary:
         (config.out / VIDEOS_NAME / class_name).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(config.workers or usable_cores()) as pool:
         try:
-            for _ in pool.map(lambda clip: _write_video(config, clip, binary), absent):
+            made = pool.map(lambda clip: _write_video(config, clip, binary), absent)
+            for _ in counting(made, unit="video", total=len(absent)):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)

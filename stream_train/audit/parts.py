@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from shardify.inspection.disturbances import decoded, disturbances_of
+from shardify.progress import counting
 from stream_train.audit.table import Counts
 from stream_train.data.reader import FrameReader, ShardSet
 
@@ -25,7 +26,7 @@ def parts_of(shard_set: ShardSet, counts: Counts) -> Iterator[tuple[str, Counts,
         "black bars": "videos with black bars, which no transformation moves",
         "no black bars": "all other videos",
     }
-    for position in counts:
+    for position in counting(counts, unit="video"):
         entry = reader.entry(position)
         jpegs = reader.read(position, range(entry.num_frames))
         found = disturbances_of(decoded(jpegs[frame] for frame in range(entry.num_frames)))

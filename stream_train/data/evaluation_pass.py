@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from shardify.arrays import IntArray
+from shardify.progress import counting
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
 from stream_train.data.loader import VideoClips, load
@@ -45,7 +46,8 @@ def each_sample_once(
         BatchRequest(number=number, slots=tuple(slots[number * size : (number + 1) * size]))
         for number in range(rank, -(-len(slots) // size), world_size)
     ]
-    return load(VideoClips(shard_set, config, draw, seed, Domain.VALIDATION), iter(requests), max_videos=size)
+    batches = load(VideoClips(shard_set, config, draw, seed, Domain.VALIDATION), iter(requests), max_videos=size)
+    return _counted(batches, shard_set, len(requests))
 
 
 def each_video_whole(
@@ -85,7 +87,14 @@ def each_video_whole(
         num_waiting += num_clips
     if waiting:
         requests.append(BatchRequest(number=0, slots=tuple(waiting)))
-    return load(VideoClips(shard_set, config, draw, seed, Domain.VALIDATION), iter(requests), max_clips=max_clips)
+    batches = load(VideoClips(shard_set, config, draw, seed, Domain.VALIDATION), iter(requests), max_clips=max_clips)
+    return _counted(batches, shard_set, len(requests))
+
+
+def _counted(batches: Iterator[Batch], shard_set: ShardSet, total: int) -> Iterator[Batch]:
+    """The batches, with their progress for the user."""
+    split = f"{shard_set.name} {shard_set.split}" if shard_set.split else shard_set.name
+    return counting(batches, unit="part", doing=split, total=total)
 
 
 def sample_lengths(shard_set: ShardSet) -> Tensor:

@@ -19,6 +19,7 @@ import numpy as np
 
 from shardify.arrays import IntArray
 from shardify.errors import DamageError, UsageError, counted
+from shardify.progress import counting
 from shardify.shards.index import SampleEntry, ShardIndex
 from shardify.shards.manifest import Manifest, read_manifest
 from shardify.shards.record import ShardRecord
@@ -165,7 +166,9 @@ def pick_from_indexes(shard_set: ShardSet, pick: Callable[[ShardIndex], Picked])
     """
     with ThreadPoolExecutor(INDEX_THREADS, "indexes") as threads:
         try:
-            return list(threads.map(lambda record: pick(read_intact_index(shard_set.store, record)), shard_set.shards))
+            picked = threads.map(lambda record: pick(read_intact_index(shard_set.store, record)), shard_set.shards)
+            total = len(shard_set.shards)
+            return list(counting(picked, unit="shard", doing="reading indexes", total=total))
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             raise

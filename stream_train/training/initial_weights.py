@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,9 +90,8 @@ def read_initial(config: InitConfig, network: NetworkConfig) -> InitialWeights:
             else:
                 state = renamed(load_file(path), config.rename)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise UsageError(
-            f"init.path = {config.path}: there is no file {location}; give a run, its {BACKBONE_NAME}, or its URL"
-        ) from None
+        wanted = f"a run (it writes {BACKBONE_NAME} when it is finished), its {BACKBONE_NAME}, or its URL"
+        raise UsageError(f"init.path = {config.path}: there is no file {location}; give {wanted}") from None
     except SafetensorError as error:
         raise WorkError(f"{location} is damaged, or no safetensors file ({one_line(error)[:200]})") from None
     return InitialWeights(state=state, digest=digest, origin=location, convolutions_only=convolutions_only)
@@ -143,7 +143,7 @@ def read_torchvision(weights: str, network: NetworkConfig) -> tuple[dict[str, Te
     if not path.is_file():
         chosen = find_torchvision(weights, network)
         try:
-            state: dict[str, Tensor] = chosen.get_state_dict(progress=False, check_hash=True)
+            state: dict[str, Tensor] = chosen.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
         except (OSError, RuntimeError) as error:
             raise WorkError(
                 f"torchvision's {weights} cannot be downloaded ({one_line(error)}); download {chosen.url} "

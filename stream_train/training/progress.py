@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TextIO
 
-from shardify.progress import ProgressLine
+from shardify.progress import ProgressLine, format_seconds
 from shardify.storage.traffic import Traffic
 from stream_train.training.metrics import SCORE_ENDINGS, TRAFFIC_NAMES, TRAFFIC_PREFIX, Record
 
@@ -22,6 +22,8 @@ class Progress(ProgressLine):
             num_steps, unit="step", initial=first_step, enabled=enabled, stream=stream, bar_format=bar_format
         )
         self._num_steps = num_steps
+        self._first_step = first_step
+        self._begun = time.perf_counter()
         self._moved: Counter[str] = Counter()
         self.restart()
 
@@ -50,7 +52,15 @@ class Progress(ProgressLine):
         if self.is_live:
             self.bar.set_postfix_str(self._text(record))
         elif self.line_is_due() or record["step"] == self._num_steps:
-            self.tell(f"step {int(record['step'])}/{self._num_steps}  {self._text(record)}")
+            step = int(record["step"])
+            self.tell(f"step {step}/{self._num_steps}  {self._text(record)}{self._left(step)}")
+
+    def _left(self, step: int) -> str:
+        """The time left after a step, for a log; a live line shows it already."""
+        if step in (self._first_step, self._num_steps):
+            return ""
+        each = (time.perf_counter() - self._begun) / (step - self._first_step)
+        return f"  {format_seconds((self._num_steps - step) * each)} left"
 
     def _text(self, record: Record) -> str:
         """The record, with the traffic since the last shown record."""

@@ -18,6 +18,7 @@ from helpers_shards import NUM_VIDEOS, build_values
 from shardify.cli import main
 from shardify.command import CommandGroup
 from shardify.errors import ADVICE, UsageError, WorkError
+from shardify.progress import ProgressLine
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_build_says_what_it_did_and_goes_on(config: Path, tmp_path: Path) -> Non
     assert result.exit_code == 0
     first, second = result.stdout.splitlines()
     assert first.startswith(f"{tmp_path}: 24 of 24 videos, 660 frames, ")
-    assert second.startswith("wrote 7 shards in 0:0")
+    assert second.startswith("wrote 7 shards in ")
     again = run("build", config, "--set", f"out={tmp_path}", "--json")
     values = json.loads(again.stdout)
     assert (values["num_shards_written"], values["num_samples"], values["problems"]) == (0, NUM_VIDEOS, [])
@@ -137,6 +138,26 @@ def test_inspect_shows_one_sample(built_folder: Path, key: str) -> None:
 def test_inspect_of_an_unknown_key_suggests_others(built_folder: Path) -> None:
     message = error_of(run("inspect", built_folder, "--key", "Fall__v_Fall_g01_c09"), 2)
     assert message.startswith(f"{built_folder} has no sample 'Fall__v_Fall_g01_c09'; close to it: Fall__v_Fall_g01_c0")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("verify",), "{0} of {0} shards, 0:00 left"),
+        (("inspect",), "reading indexes: {0} of {0} shards, 0:00 left"),
+        (("inspect", "--pixels", "3"), "decoding: 3 of 3 samples, 0:00 left"),
+        (("inspect", "--key", "Zoom__v_Zoom_g03_c02"), "looking: 1 of {0} shards"),
+    ],
+)
+def test_looking_at_a_data_set_tells_how_far_it_is(
+    built_folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], line: str
+) -> None:
+    monkeypatch.setattr(ProgressLine, "LOG_SECONDS", 0.0)
+    result = run(words[0], built_folder, *words[1:])
+    assert result.exit_code == 0, result.output
+    assert line.format(len(list(built_folder.glob("*.tar")))) in result.stderr
+    monkeypatch.undo()
+    assert run(words[0], built_folder, *words[1:]).stderr == ""  # brief work says nothing
 
 
 def test_urls_are_absolute_paths_of_a_splits_shards(built_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

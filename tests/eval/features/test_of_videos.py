@@ -30,6 +30,7 @@ from helpers_video_eval import (
 from safetensors import safe_open
 from torch import Tensor
 
+from shardify.progress import ProgressLine
 from stream_train.data.reader import FrameReader, open_shard_set
 from stream_train.training.exports import load_backbone
 
@@ -88,6 +89,17 @@ def slow_vector(run: Path, clips: Tensor, layer: str) -> Vectors:
             else:
                 rows.append(backbone(clip[None])[0])
     return torch.stack(rows).mean(dim=0).numpy()
+
+
+def test_the_log_tells_how_far_it_is(world: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards, run = world
+    monkeypatch.setattr(ProgressLine, "LOG_SECONDS", 0.0)
+    result = features(shards, run, tmp_path / "x.npz", "--split", "test1", "--set", "max_clips=20")
+    assert result.exit_code == 0, result.output
+    told = [line for line in result.stderr.splitlines() if "test1: " in line]
+    assert len(told) > 1
+    for number, line in enumerate(told, start=1):
+        assert f" test1: {number} of {len(told)} parts, 0:" in line
 
 
 def test_a_picture_shows_the_middle_frames_of_its_videos(

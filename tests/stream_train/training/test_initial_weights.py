@@ -141,7 +141,9 @@ def test_a_wrong_mapping_is_refused(rename: dict[str, str], words: str) -> None:
 
 
 def test_files_that_are_absent_or_damaged(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"init.path = .*nowhere: there is no file"):
+    with pytest.raises(
+        UsageError, match=r"init.path = .*nowhere: there is no file .*; give a run .* when it is finished"
+    ):
         read_initial(InitCheckpoint(path=str(tmp_path / "nowhere")), TINY)
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
     with pytest.raises(WorkError, match=r"bad.safetensors is damaged, or no safetensors"):

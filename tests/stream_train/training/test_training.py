@@ -325,10 +325,13 @@ def test_metrics_are_cut_at_the_resumed_step(tmp_path: Path) -> None:
     assert len(read_metrics(tmp_path)) == 3
 
 
-def test_progress_says_everything_that_matters_in_one_line() -> None:
+def test_progress_says_everything_that_matters_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
-    with Progress(num_steps=100, first_step=0, stream=stream) as progress:
+    now = [100.0]
+    monkeypatch.setattr("stream_train.training.progress.time.perf_counter", lambda: now[0])
+    with Progress(num_steps=100, first_step=10, stream=stream) as progress:
         progress.waited(0.0, num_clips=28)
+        now[0] += 20.0
         record = {
             "step": 20, "epoch": 0.25, "loss": 2.5, "loss_motion": 1.5, "motion_accuracy": 0.3751,
             "nonrandom_motion_accuracy": 0.1, "speed_accuracy": 0.5, "learning_rate": 1e-3,
@@ -342,7 +345,8 @@ def test_progress_says_everything_that_matters_in_one_line() -> None:
     first, told, last = stream.getvalue().splitlines()
     assert told == "step 21/100  held out  motion 0.30"
     assert last.endswith("  since the last line: read 6.0 MB, wrote 0.5 MB in 40 requests")
-    assert first == ("step 20/100  epoch 0.25  loss 2.500  motion 0.38  speed 0.50  37.2 clips/s  data wait 3%")
+    words = "step 20/100  epoch 0.25  loss 2.500  motion 0.38  speed 0.50  37.2 clips/s  data wait 3%"
+    assert first == f"{words}  2:40 left"
     assert last.startswith("step 100/100")
     assert speed["clips_per_second"] > 0
     assert speed["data_wait_share"] == 0.0

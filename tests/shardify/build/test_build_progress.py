@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from shardify.build.progress import BuildProgress, format_seconds
+from shardify.build.progress import BuildProgress
 from shardify.build.shard_writer import VideoDone
 
 
@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, as its only element."""
     now = [100.0]
-    monkeypatch.setattr("shardify.build.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("shardify.progress.time.monotonic", lambda: now[0])
     return now
 
 
@@ -55,10 +55,3 @@ def test_nothing_to_do_says_nothing() -> None:
     with BuildProgress(0, stream):
         pass
     assert stream.getvalue() == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "0:00"), (42.4, "0:42"), (725, "12:05"), (3600, "1:00:00"), (11235, "3:07:15")]
-)
-def test_time_spans(seconds: float, text: str) -> None:
-    assert format_seconds(seconds) == text
