@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,23 @@ def test_the_image_installs_only_what_jobs_need() -> None:
 
     assert installed(extras) == ".[aws,ray]"
     assert installed("") == "."
+
+
+@pytest.mark.parametrize(("extras", "end"), [("aws,ray", "[aws,ray]"), ("", "")])
+def test_the_image_of_the_wheel_installs_it_with_the_chosen_extras(tmp_path: Path, extras: str, end: str) -> None:
+    """What the shell makes of the line: the one wheel, the tested versions, no root afterwards."""
+    text = (JOBS / "Containerfile.wheel").read_text()
+    assert {line.split()[1] for line in text.splitlines() if line.startswith("FROM ")} == {"python:3.12-slim"}
+    assert text.index("\nRUN pip install") < text.index("\nUSER trainer\n") < text.index("\nCMD ")
+    (words,) = re.findall(r"^RUN pip install (.*) \\\n", text, flags=re.MULTILINE)
+    (tmp_path / "temporal_ssl-0.1.0-py3-none-any.whl").touch()
+    script = f"printf '%s\\n' {words.replace('/wheels', str(tmp_path))}"
+    printed = subprocess.run(["sh", "-c", script], env={"EXTRAS": extras}, capture_output=True, text=True, check=True)
+    *_, option, constraints, wheel = printed.stdout.splitlines()
+    assert (option, constraints) == ("--constraint", f"{tmp_path}/constraints.txt")
+    assert wheel == f"{tmp_path}/temporal_ssl-0.1.0-py3-none-any.whl{end}"
+    known = re.findall(r"^ARG EXTRAS=(\S+)$", text, flags=re.MULTILINE)[0].split(",")
+    assert set(known) <= set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 
 
 def run_printed(folder: Path, words: list[str]) -> None:
