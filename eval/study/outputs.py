@@ -12,6 +12,7 @@ from pathlib import Path
 from eval.pictures.study import Panel, study_figure
 from eval.results.combined import Combined, combine
 from eval.results.rows import is_of_rows
+from eval.study.audits import is_audit, read_audits
 from eval.study.comparisons import Comparisons, heading
 from eval.study.config import StudyConfig
 from eval.study.rows_file import ROWS_NAME, rows_text, unpack_rows
@@ -38,7 +39,7 @@ def write_outputs(config: StudyConfig, rows: str | None = None) -> tuple[list[Ta
         results = [result for result in found if result.row.network in config.rows]
         if rows is not None and not results:
             raise WorkError(f"{rows} holds no result of this study's rows: {', '.join(config.rows)}")
-        tables = study_tables(config, results)
+        tables = study_tables(config, results, read_audits(config, folder))
         if tables:
             write_tables(tables, config.out)
             with work_folder(config.out) as out:
@@ -52,12 +53,16 @@ def write_outputs(config: StudyConfig, rows: str | None = None) -> tuple[list[Ta
 @contextmanager
 def _results_folder(config: StudyConfig, rows: str | None) -> Iterator[Path]:
     if rows is None:
-        with work_folder(config.out, is_of_rows, create=False) as folder:
+        with work_folder(config.out, _is_wanted, create=False) as folder:
             yield folder.path
     else:
         with temporary_folder() as path:
             unpack_rows(rows, path)
             yield path
+
+
+def _is_wanted(name: str) -> bool:
+    return is_of_rows(name) or is_audit(name)
 
 
 def _draw(config: StudyConfig, results: Sequence[Combined], path: Path) -> None:

@@ -2,13 +2,14 @@
 
 In: a folder of results. Out: JSON lines, and from them the same folder. A line with `videos` describes test videos:
 their keys, groups and labels. A line with `row` is a result: its folder, its row, the place of its videos among the
-lines with `videos`, and the scores of each. Lines are sorted by folder, so later results change few lines.
+lines with `videos`, and the scores of each. A line with `audit` is the audit.json of a pre-training. Lines of one kind
+are sorted by folder, so later results change few lines.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,14 +18,19 @@ from pydantic import TypeAdapter
 
 from eval.results.combined import Combined
 from eval.results.rows import Row, VideoScores, read_scores, row_values, write_row
+from eval.study.audits import read_audit
 from shardify.errors import WorkError, one_line
 from shardify.storage.work_folder import downloaded
+from stream_train.audit.table import AUDIT_NAME, Audit, write_audit
 
 ROWS_NAME = "rows.jsonl"
 
 
 def rows_text(results: list[Combined], root: Path) -> str:
-    """The file of some results, whose folders lie below `root`. Raises WorkError if a result is damaged."""
+    """The file of some results, whose folders lie below `root`, and of all audits there.
+
+    Raises WorkError if a result or an audit is damaged.
+    """
     folders = sorted((folder, row) for result in results for folder, row in result.rows)
     tests: list[dict[str, Any]] = []
     rows = []
@@ -42,7 +48,11 @@ def rows_text(results: list[Combined], root: Path) -> str:
                 "values": {name: values.tolist() for name, values in scores.values.items()},
             }
         )
-    lines = [*({"videos": videos} for videos in tests), *rows]
+    audits = [
+        {"folder": path.parent.relative_to(root).as_posix(), "audit": asdict(read_audit(path))}
+        for path in sorted(root.rglob(AUDIT_NAME))
+    ]
+    lines = [*({"videos": videos} for videos in tests), *audits, *rows]
     return "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines)
 
 
@@ -52,29 +62,34 @@ def unpack_rows(location: str | Path, folder: Path) -> None:
     try:
         with downloaded(location) as file:
             lines = file.read_text(encoding="utf-8").splitlines()
-        for place, row, scores in _parsed(lines):
-            write_row(folder / place, row, scores)
+        tests: list[dict[str, Any]] = []
+        for line in map(json.loads, lines):
+            if "row" in line:
+                write_row(_below(folder, line), *_result(line, tests))
+            elif "audit" in line:
+                write_audit(_below(folder, line), TypeAdapter(Audit).validate_json(json.dumps(line["audit"])))
+            else:
+                tests.append(line["videos"])
     except FileNotFoundError:
         raise WorkError(f"{path} does not exist; give the {ROWS_NAME} that a study wrote to its out") from None
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise WorkError(f"{path} is damaged or not the {ROWS_NAME} of a study ({one_line(error)})") from None
 
 
-def _parsed(lines: list[str]) -> Iterator[tuple[str, Row, VideoScores]]:
-    tests: list[dict[str, Any]] = []
-    for line in map(json.loads, lines):
-        if "row" not in line:
-            tests.append(line["videos"])
-            continue
-        place = PurePosixPath(line["folder"])
-        if place.is_absolute() or ".." in place.parts:
-            raise ValueError(f"folder {line['folder']!r} leads out of the study")
-        videos, predicted = tests[line["videos"]], line["predicted"]
-        scores = VideoScores(
-            keys=tuple(videos["keys"]),
-            groups=tuple(videos["groups"]),
-            labels=np.array(videos["labels"], dtype=np.int64),
-            predicted=None if predicted is None else np.array(predicted, dtype=np.int64),
-            values={name: np.array(values, dtype=np.float64) for name, values in line["values"].items()},
-        )
-        yield line["folder"], TypeAdapter(Row).validate_json(json.dumps(line["row"])), scores
+def _below(folder: Path, line: dict[str, Any]) -> Path:
+    place = PurePosixPath(line["folder"])
+    if place.is_absolute() or ".." in place.parts:
+        raise ValueError(f"folder {line['folder']!r} leads out of the study")
+    return folder / place
+
+
+def _result(line: dict[str, Any], tests: list[dict[str, Any]]) -> tuple[Row, VideoScores]:
+    videos, predicted = tests[line["videos"]], line["predicted"]
+    scores = VideoScores(
+        keys=tuple(videos["keys"]),
+        groups=tuple(videos["groups"]),
+        labels=np.array(videos["labels"], dtype=np.int64),
+        predicted=None if predicted is None else np.array(predicted, dtype=np.int64),
+        values={name: np.array(values, dtype=np.float64) for name, values in line["values"].items()},
+    )
+    return TypeAdapter(Row).validate_json(json.dumps(line["row"])), scores

@@ -1,6 +1,6 @@
-"""The tables of a study: its findings, the paper's with what was measured beside it, all rows, and their differences.
+"""The tables of a study: its findings, the paper's and what was measured, all rows, their differences, their audits.
 
-In: a study's results. Out: :class:`~eval.tables.format.Table`s.
+In: a study's results and audits. Out: :class:`~eval.tables.format.Table`s.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from eval.results.combined import Combined
 from eval.results.words import NONE
+from eval.study.audits import Audits, audits_table
 from eval.study.comparisons import Column, Comparisons, heading
 from eval.study.config import StudyConfig
 from eval.study.findings import findings_table
@@ -24,14 +25,14 @@ NAME = "study"
 DIFFERENCES_NAME = "study_differences"
 
 
-def study_tables(config: StudyConfig, results: Sequence[Combined]) -> list[Table]:
+def study_tables(config: StudyConfig, results: Sequence[Combined], audits: Audits) -> list[Table]:
     """All tables with results so far; none without results. Raises WorkError if a result is damaged."""
     if not results:
         return []
     compared = Comparisons.of(results)
     papers = [table for table in paper_tables(results) if any(row.is_measured for row in table.rows)]
     mine = [_values_table(config, compared), *_differences_table(config, compared)]
-    return [*findings_table(config, compared), *papers, *mine]
+    return [*findings_table(config, compared), *papers, *mine, *audits_table(audits)]
 
 
 def _values_table(config: StudyConfig, compared: Comparisons) -> Table:

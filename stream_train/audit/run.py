@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,6 @@ from torch import Tensor
 
 from shardify.arrays import FloatArray, IntArray
 from shardify.errors import UsageError
-from shardify.shards.record import dump_json
-from shardify.storage.folder_store import FolderStore
 from shardify.storage.work_folder import work_folder
 from stream_train.audit.observers import (
     Features,
@@ -29,7 +27,7 @@ from stream_train.audit.observers import (
 )
 from stream_train.audit.parts import parts_of
 from stream_train.audit.seen import SeenFrames
-from stream_train.audit.table import AUDIT_NAME, AUDIT_PICTURE, Audit, Counts, make_row
+from stream_train.audit.table import AUDIT_PICTURE, Audit, Counts, make_row, write_audit
 from stream_train.audit.treatments import treatments
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
@@ -75,7 +73,7 @@ def audit_run(run: str | Path, overrides: tuple[str, ...] = (), *, say: Say, tra
         if world.size > 1:
             raise UsageError("an audit is one process; start it without torchrun")
         audit = _Auditor(opened, opened.model(world.device).eval(), world.device, train_videos, say).audit()
-        FolderStore(folder.path).write(AUDIT_NAME, dump_json(asdict(audit), indent=1))
+        write_audit(folder.path, audit)
         draw_audit(audit, folder.path / AUDIT_PICTURE)
         folder.publish()
     return audit

@@ -6,12 +6,15 @@ In: each video's sums, as `ClipTask.count` gives them. Out: scores with bootstra
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from shardify.shards.record import dump_json
+from shardify.storage.folder_store import FolderStore
 from stream_train.tasks.base import ClipTask
 from stream_train.training.metrics import SCORE_ENDINGS
 
@@ -52,6 +55,12 @@ class Audit:
     rows: tuple[AuditRow, ...]
     frames_needed: dict[str, dict[int, float]]
     """Class of the first question -> frames seen -> share of its clips that a new linear classifier recognises."""
+
+
+def write_audit(folder: Path, audit: Audit) -> None:
+    """Write AUDIT_NAME to a folder, which is created if missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    FolderStore(folder).write(AUDIT_NAME, dump_json(asdict(audit), indent=1))
 
 
 def make_row(task: ClipTask, group: str, name: str, counts: Counts, reading: str) -> AuditRow:

@@ -16,6 +16,34 @@ from eval.results.rows import find_rows
 from eval.study.outputs import PICTURE_NAME, write_outputs
 from eval.study.rows_file import ROWS_NAME, rows_text, unpack_rows
 from shardify.errors import WorkError
+from stream_train.audit.table import AUDIT_NAME, Audit, AuditRow, write_audit
+
+
+def audit_of(score: float) -> Audit:
+    return Audit(
+        task="transformations",
+        step=10,
+        split="test1",
+        shards_fingerprint="0" * 64,
+        num_videos=4,
+        guesses={"speed_accuracy": 0.5},
+        rows=tuple(
+            AuditRow(
+                group=group,
+                name=name,
+                num_videos=4,
+                scores={"speed_accuracy": value},
+                intervals={"speed_accuracy": (0.0, 1.0)},
+                reading="a line",
+            )
+            for group, name, value in (
+                ("network", "as in training", score),
+                ("observer", "JPEG sizes", 0.375),
+                ("videos", "black bars", 0.125),
+            )
+        ),
+        frames_needed={"speed": {2: 0.25, 16: 0.5}},
+    )
 
 
 def write_two(out: Path) -> None:
@@ -25,6 +53,7 @@ def write_two(out: Path) -> None:
         write_result(
             out / "all" / f"seed{seed}" / "x", "sync", "frozen", values, network="all", seed=seed, pretraining=trained
         )
+        write_audit(out / "all" / f"seed{seed}", audit_of(0.5 + 0.25 * seed))
     write_result(out / "random" / "seed0" / "x", "probe", "fc-all", [1, 1, 0, 0, 1, 0], network="random")
 
 
@@ -39,6 +68,9 @@ def test_rows_come_back_byte_for_byte(tmp_path: Path) -> None:
     for one, two in zip(before, after, strict=True):
         for name in ("row.json", "videos.csv"):
             assert (one / name).read_bytes() == (two / name).read_bytes()
+    for seed in ("seed0", "seed1"):
+        files = [folder / "all" / seed / AUDIT_NAME for folder in (out, tmp_path / "again")]
+        assert files[0].read_bytes() == files[1].read_bytes()
     assert sum("keys" in line for line in path.read_text().splitlines()) == 2, "equal test videos stand there once"
 
 
@@ -52,6 +84,9 @@ def test_tables_and_picture_of_the_file_are_those_of_the_folder(tmp_path: Path) 
     assert result.exit_code == 0, result.output
     assert tables
     assert "All rows of the study" in result.output
+    audits = next(table for table in tables if table.name == "study_audits")
+    assert audits.columns[4:] == ("as in training", "JPEG sizes"), "parts of the videos have no column"
+    assert [row.cells for row in audits.rows] == [("all", "2", "speed", "50.0", "62.5", "37.5")]
     names = {file.name for file in again.iterdir()}
     assert names == {file.name for file in out.iterdir() if file.is_file()} - {ROWS_NAME}
     assert all((out / name).read_bytes() == (again / name).read_bytes() for name in names - {PICTURE_NAME})
@@ -74,7 +109,12 @@ def change_type(line: dict[str, Any]) -> None:
     line["values"] = []
 
 
-@pytest.mark.parametrize("change", [change_folder, change_videos, change_values, change_type, dict.clear])
+def change_audit(line: dict[str, Any]) -> None:
+    line.pop("row")
+    line["audit"] = {"task": "transformations"}
+
+
+@pytest.mark.parametrize("change", [change_audit, change_folder, change_videos, change_values, change_type, dict.clear])
 def test_a_damaged_file_is_refused_and_nothing_is_written_outside(
     change: Callable[[dict[str, Any]], None], tmp_path: Path
 ) -> None:
