@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from eval.features.config import FeatureConfig, Layer, WindowsConfig
 from eval.features.trivial import colour_features, difference_features
 from eval.features.vectors import Vectors
-from eval.features.windows import WindowClips, window_vectors
+from eval.features.windows import WindowClips
 from eval.judging.samples import Samples
 from eval.judging.setting import Setting, weights_of
 from eval.judging.subsequences import EvenClips
-from eval.judging.testing import RowsOf, per_video_means, per_video_rows
+from eval.judging.testing import RowsOf, per_video, per_video_means
 from shardify.errors import UsageError
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
@@ -77,35 +77,25 @@ def extract(
     windows: WindowsConfig | None = None,
 ) -> Vectors:
     """Average the features over the clips of each sample, or of each window of each sample."""
-    if windows is not None:
-        clips = WindowClips.of(samples.shard_set, windows, config)
-        rows = per_video_rows(
-            rows_of,
-            samples.shard_set,
-            data,
-            clips,
-            positions=samples.positions,
-            max_clips=max_clips,
-            world=world,
-            precision=precision,
+    positions = samples.positions
+    how: dict[str, Any] = {"positions": positions, "max_clips": max_clips, "world": world, "precision": precision}
+    if windows is None:
+        clips = EvenClips(stride=config.stride, count=config.clips_per_video)
+        values = per_video_means(rows_of, samples.shard_set, data, clips, dtype=np.float32, **how)
+        return Vectors(
+            keys=samples.keys, labels=samples.labels, values=values, classes=samples.classes, metadata=metadata
         )
-        return window_vectors(rows, samples, clips, metadata)
-    values = per_video_means(
-        rows_of,
-        samples.shard_set,
-        data,
-        EvenClips(stride=config.stride, count=config.clips_per_video),
-        positions=samples.positions,
-        max_clips=max_clips,
-        world=world,
-        precision=precision,
+    along = WindowClips.of(samples, windows, config)
+    values = per_video(
+        rows_of, samples.shard_set, data, along, keep=along.means, counts=along.counts(), dtype=np.float32, **how
     )
     return Vectors(
-        keys=samples.keys,
-        labels=samples.labels,
-        values=values.astype(np.float32),
+        keys=tuple(np.repeat(np.array(samples.keys, dtype=object), along.counts()).tolist()),
+        labels=np.repeat(samples.labels, along.counts()),
+        values=values,
         classes=samples.classes,
         metadata=metadata,
+        seconds=along.seconds(),
     )
 
 

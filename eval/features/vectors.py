@@ -63,7 +63,8 @@ class Vectors:
                 f"labels must lie in [{NO_LABEL}, {len(self.classes)}), the range of the classes, "
                 f"not in [{self.labels.min()}, {self.labels.max()}]"
             )
-        broken = np.flatnonzero(~np.isfinite(self.values).all(axis=1))
+        ends = (self.values.min(axis=1), self.values.max(axis=1))  # NaN if any is NaN; no mask as large as the values
+        broken = np.flatnonzero(~np.isfinite(ends).all(axis=0))
         if len(broken):
             raise WorkError(
                 f"the features of {len(broken)} of {num_videos} videos hold NaN or infinity, the first: "

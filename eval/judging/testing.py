@@ -1,16 +1,16 @@
-"""Test a network on videos: the mean of a function over the clips of each video.
+"""Test a network on videos: what is kept of the rows of each video's clips, such as their mean.
 
-In: a split, its test clips, a function from a batch to rows. Out: the mean row of each video, equal on every rank. All
-clips of a video go to the same rank.
+In: a split, its test clips, a function from a batch to rows. Out: the rows of all videos in one array, equal on every
+rank. All clips of a video go to the same rank. Besides that array, only one video's rows and one block are in memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,6 +26,11 @@ from stream_train.training.precision import autocast, choose_precision
 
 RowsOf = Callable[[Batch], tuple[Tensor, Tensor]]
 """A batch on the device -> rows (R, D), and int64 (R,) the sample of each row."""
+Kept = Callable[[int, Tensor], Tensor]
+"""A sample and float64 (R, D), its rows in the order of its clips -> what is kept of them, (n, D)."""
+
+GATHERED_VIDEOS = 4096
+"""How many videos of each rank are sent to the others at a time."""
 
 
 def per_video_means(
@@ -39,50 +44,60 @@ def per_video_means(
     world: World,
     precision: Precision = "auto",
     seed: int = 0,
+    dtype: npt.DTypeLike = np.float64,
 ) -> FloatArray:
-    """float64 (V, D): the mean over each video's rows, in the order of `positions`.
-
-    `positions`, int64 (V,) and increasing, are the samples to test; the ranks share them. `draw` gives the clips of
-    each video, with `seed`; a batch has at most `max_clips`. `rows_of` is called without gradients, in `precision`.
-    """
-    sums: dict[int, Tensor] = {}
-    counts: dict[int, int] = {}
-    with _rows_of_batches(rows_of, shard_set, data, draw, positions, max_clips, world, precision, seed) as batches:
-        for rows, samples in batches:
-            numbers, inverse, repeats = torch.unique(samples, return_inverse=True, return_counts=True)
-            totals = torch.zeros(len(numbers), rows.shape[1], dtype=torch.float64)
-            totals.index_add_(0, inverse, rows)
-            for sample, total, count in zip(numbers.tolist(), totals, repeats.tolist(), strict=True):
-                sums[sample] = sums[sample] + total if sample in sums else total
-                counts[sample] = counts.get(sample, 0) + count
-    means = {sample: (total / counts[sample]).numpy() for sample, total in sums.items()}
-    merged = _merged(means, world)
-    return np.stack([merged[position] for position in cast("list[int]", positions.tolist())])
+    """(V, D) of a `dtype`: the mean over each video's rows, computed in float64. Arguments as of :func:`per_video`."""
+    return per_video(
+        rows_of,
+        shard_set,
+        data,
+        draw,
+        keep=lambda _, rows: rows.mean(dim=0, keepdim=True),
+        counts=np.ones_like(positions),
+        positions=positions,
+        max_clips=max_clips,
+        world=world,
+        precision=precision,
+        seed=seed,
+        dtype=dtype,
+    )
 
 
-def per_video_rows(
+def per_video(
     rows_of: RowsOf,
     shard_set: ShardSet,
     data: DataConfig,
     draw: DrawClips,
     *,
+    keep: Kept,
+    counts: IntArray,
     positions: IntArray,
     max_clips: int,
     world: World,
     precision: Precision = "auto",
-) -> list[FloatArray]:
-    """For each video float64 (R, D): its rows in the order of its clips; arguments as of :func:`per_video_means`."""
-    found: dict[int, list[Tensor]] = {}
-    with _rows_of_batches(rows_of, shard_set, data, draw, positions, max_clips, world, precision, 0) as batches:
-        for rows, samples in batches:
-            for row, sample in zip(rows, samples.tolist(), strict=True):
-                found.setdefault(sample, []).append(row)
-    merged = _merged({sample: torch.stack(rows).numpy() for sample, rows in found.items()}, world)
-    return [merged[position] for position in cast("list[int]", positions.tolist())]
+    seed: int = 0,
+    dtype: npt.DTypeLike = np.float64,
+) -> FloatArray:
+    """(sum of `counts`, D) of a `dtype`: what is kept of each video, in the order of `positions`.
+
+    `positions`, int64 (V,) and increasing, V >= 1, are the samples to test; the ranks share them. `draw` gives the
+    clips of each video, with `seed`; a batch has at most `max_clips`. `rows_of` is called without gradients, in
+    `precision`. `keep` gives `counts[i]` rows of the video at `positions[i]`.
+    """
+    ends = np.cumsum(counts)
+    places = [slice(int(end - count), int(end)) for count, end in zip(counts, ends, strict=True)]
+    found: FloatArray | None = None
+    with _batches_of_rows(rows_of, shard_set, data, draw, positions, max_clips, world, precision, seed) as batches:
+        for sample, rows in _whole_videos(batches):
+            kept = keep(sample, rows).numpy()
+            if found is None:
+                found = np.empty((int(ends[-1]), kept.shape[1]), dtype=dtype)
+            found[places[int(np.searchsorted(positions, sample))]] = kept
+    return _merged(found, places, world)
 
 
 @contextmanager
-def _rows_of_batches(
+def _batches_of_rows(
     rows_of: RowsOf,
     shard_set: ShardSet,
     data: DataConfig,
@@ -109,9 +124,40 @@ def _rows_of_batches(
         yield ((rows.detach().double().cpu(), samples.cpu()) for rows, samples in outputs)
 
 
-def _merged(mine: dict[int, FloatArray], world: World) -> dict[int, FloatArray]:
-    """What all ranks computed, by sample."""
-    return {sample: values for share in world.gather(mine) for sample, values in share.items()}
+def _whole_videos(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[int, Tensor]]:
+    """Each video's sample and all its rows. The rows of a video come without those of another in between."""
+    open_sample, parts = -1, list[Tensor]()
+    for rows, samples in batches:
+        numbers, lengths = torch.unique_consecutive(samples, return_counts=True)
+        for sample, part in zip(numbers.tolist(), rows.split(lengths.tolist()), strict=True):
+            if parts and sample != open_sample:
+                yield open_sample, torch.cat(parts)
+                parts = []
+            open_sample = sample
+            parts.append(part)
+    if parts:
+        yield open_sample, torch.cat(parts)
+
+
+def _merged(mine: FloatArray | None, places: list[slice], world: World) -> FloatArray:
+    """The rows of all ranks; rank r has those of videos r, r + size, ..., or None if it has no video."""
+    merged = mine
+    for first in range(0, len(places), GATHERED_VIDEOS * world.size):
+        block = places[first : first + GATHERED_VIDEOS * world.size]
+        own = block[world.rank :: world.size]
+        share = np.concatenate([mine[place] for place in own]) if mine is not None and own else None
+        for rank, rows in enumerate(world.gather(share)):
+            if rows is None or rank == world.rank:
+                continue
+            if merged is None:
+                merged = np.empty((places[-1].stop, rows.shape[1]), dtype=rows.dtype)
+            start = 0
+            for place in block[rank :: world.size]:
+                length = place.stop - place.start
+                merged[place] = rows[start : start + length]
+                start += length
+    assert merged is not None, "no video was tested"
+    return merged
 
 
 @contextmanager

@@ -45,16 +45,22 @@ def test_windows_lie_in_the_video_and_the_last_ends_with_it(
     num_frames: int, hop: float | None, wanted: list[tuple[int, int]]
 ) -> None:
     clips = WindowClips(
-        windows=WindowsConfig(seconds=2.0, hop_seconds=hop), features=FeatureConfig(stride=1), fps=(10.0,)
+        windows=WindowsConfig(seconds=2.0, hop_seconds=hop),
+        features=FeatureConfig(stride=1),
+        fps=(10.0,),
+        lengths=(num_frames,),
     )
-    assert clips.ranges(0, num_frames) == wanted
+    assert clips.ranges(0) == wanted
+    assert clips.counts().tolist() == [len(wanted)]
+    assert clips.seconds().tolist() == [[start / 10, end / 10] for start, end in wanted]
     plans = clips(num_frames, SampleDraws(0, 0, 0))
-    ends = np.cumsum(clips.num_clips(0, num_frames))
-    assert len(plans) == ends[-1]
-    for (start, end), first, last in zip(wanted, [0, *ends], ends, strict=False):
-        used = np.concatenate([plan.indices for plan in plans[first:last]])
-        assert start == used.min()
-        assert used.max() == end - 1
+    ends = clips.means(0, torch.tensor([[plan.indices.min(), plan.indices.max()] for plan in plans]).double())
+    inside = [[plan.indices.min(), plan.indices.max()] for plan in plans]
+    for (start, end), mean in zip(wanted, ends.tolist(), strict=True):
+        mine = [[low, high] for low, high in inside if start <= low <= high < end]
+        assert min(mine)[0] == start
+        assert max(high for _, high in mine) == end - 1
+        assert start <= mean[0] <= mean[1] < end
 
 
 def test_a_window_s_vector_is_that_of_its_clips(world: tuple[Path, Path], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,8 +18,8 @@ from helpers_eval import LENGTHS, write_eval_dataset
 from torch import Tensor
 
 from eval.judging.subsequences import TestClips
-from eval.judging.testing import per_video_means
-from shardify.arrays import FloatArray
+from eval.judging.testing import per_video, per_video_means
+from shardify.arrays import FloatArray, IntArray
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
 from stream_train.data.plans import ClipPlan, DrawClips
@@ -49,19 +50,22 @@ def colour_sums(batch: Batch) -> tuple[Tensor, Tensor]:
     return batch.frames.long().sum(dim=(1, 2, 3)), batch.sample
 
 
+@lru_cache
+def slow_rows(draw: DrawClips, position: int) -> IntArray:
+    """The sums of each clip of a video, from pictures centre-cropped from 48 x 64 to 16 x 16, a clip at a time."""
+    rows = []
+    for plan in draw(LENGTHS[2][position], SampleDraws(0, 0, position)):
+        row = np.zeros(3, dtype=np.int64)
+        for frame in plan.indices.tolist():
+            pixels = simplejpeg.decode_jpeg(numbered_jpeg(FIRST_VIDEO + position, frame))[16:32, 24:40]
+            row += pixels.astype(np.int64).sum(axis=(0, 1))
+        rows.append(row)
+    return np.array(rows)
+
+
 def slow_means(draw: DrawClips, positions: list[int]) -> FloatArray:
-    """The same from the pictures themselves, centre-cropped from 48 x 64 to 16 x 16, a clip at a time."""
-    means = []
-    for position in positions:
-        rows = []
-        for plan in draw(LENGTHS[2][position], SampleDraws(0, 0, position)):
-            row = np.zeros(3, dtype=np.int64)
-            for frame in plan.indices.tolist():
-                pixels = simplejpeg.decode_jpeg(numbered_jpeg(FIRST_VIDEO + position, frame))[16:32, 24:40]
-                row += pixels.astype(np.int64).sum(axis=(0, 1))
-            rows.append(row)
-        means.append(sum(rows) / np.float64(len(rows)))
-    return np.stack(means)
+    """The same means from the pictures themselves."""
+    return np.stack([slow_rows(draw, position).mean(axis=0) for position in positions])
 
 
 def means(shard_set: ShardSet, draw: DrawClips = CLIPS, **changes: Any) -> FloatArray:
@@ -128,6 +132,31 @@ def test_rows_need_not_be_clips(shard_set: ShardSet) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-15)
 
 
+def test_what_is_kept_of_each_video_may_be_several_rows(shard_set: ShardSet) -> None:
+    """The first `video + 1` of its rows, however its clips are cut into batches and shared by ranks."""
+
+    def keep(video: int, rows: Tensor) -> Tensor:
+        return rows[: video % 2 + 1].float()
+
+    positions = np.array([0, 3, 4, 5])
+    rows = [slow_rows(CLIPS, position)[: position % 2 + 1] for position in positions.tolist()]
+    for max_clips in (1, 7, 64):
+        found = per_video(
+            colour_sums,
+            shard_set,
+            DATA,
+            CLIPS,
+            keep=keep,
+            counts=positions % 2 + 1,
+            positions=positions,
+            max_clips=max_clips,
+            world=World(),
+            dtype=np.float32,
+        )
+        assert found.dtype == np.float32
+        assert np.array_equal(found, np.concatenate(rows))
+
+
 # Sharing the work
 
 
@@ -141,7 +170,9 @@ class Peer(World):
     def gather(self, value: Value) -> list[Value]:
         self.shares[self.rank] = value
         self.barrier.wait(timeout=60)
-        return list(self.shares)
+        gathered = list(self.shares)
+        self.barrier.wait(timeout=60)
+        return gathered
 
 
 def by_ranks(shard_set: ShardSet, size: int, **changes: Any) -> list[tuple[FloatArray, list[int]]]:
@@ -163,9 +194,10 @@ def by_ranks(shard_set: ShardSet, size: int, **changes: Any) -> list[tuple[Float
         return list(pool.map(run, range(size)))
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 11])
-def test_ranks_share_the_videos(shard_set: ShardSet, size: int) -> None:
+@pytest.mark.parametrize(("size", "at_once"), [(1, 4096), (2, 4096), (2, 1), (3, 1), (3, 2), (11, 1)])
+def test_ranks_share_the_videos(shard_set: ShardSet, size: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each rank has the same bits as one process; every clip of every video is seen once, by one rank."""
+    monkeypatch.setattr("eval.judging.testing.GATHERED_VIDEOS", at_once)
     expected = slow_means(CLIPS, EVERYONE)
     results = by_ranks(shard_set, size)
     assert all(np.array_equal(found, expected) for found, _ in results)
