@@ -1,7 +1,7 @@
-"""What mkdocs asks of this project: the page of config keys is made from the config classes themselves.
+"""What mkdocs asks of this project: config keys come from the config classes, and results from the files of a command.
 
 In: a page. Out: its Markdown or HTML. Each `{{ keys of MODULE.CLASS }}` becomes one table for the class and for
-each section below it.
+each section below it; each `{{ HEADING of FILE.md }}` what stands below a `## HEADING` of that file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import textwrap
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -23,12 +24,20 @@ Model = type[BaseModel]
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Called by mkdocs with each page's text."""
-    return re.sub(r"\{\{ keys of ([\w.]+)\.(\w+) \}\}", lambda match: keys_of(match[1], match[2]), markdown)
+    markdown = re.sub(r"\{\{ keys of ([\w.]+)\.(\w+) \}\}", lambda match: keys_of(match[1], match[2]), markdown)
+    return re.sub(r"\{\{ (.+) of (\S+\.md) \}\}", lambda match: section_of(match[2], match[1]), markdown)
 
 
 def on_page_content(html: str, **_: object) -> str:
     """Called by mkdocs with each page's HTML: roles of docstrings, such as :class:, are shown as plain code."""
     return re.sub(r":(?:class|func|meth|attr|data|mod|exc):(?=<code>)", "", html)
+
+
+def section_of(file: str, heading: str) -> str:
+    """What stands below a heading of a file in this folder."""
+    text = (Path(__file__).parent / file).read_text(encoding="utf-8")
+    parts = re.split(r"^## (.+)\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))[heading].strip()
 
 
 def keys_of(module: str, name: str) -> str:

@@ -57,7 +57,10 @@ for _evaluation in EVALUATIONS:
 @all_clips_option
 @json_option
 def all_command(config: str, overrides: tuple[str, ...], *, all_clips: bool, as_json: bool) -> None:
-    """Run every evaluation; saliency only if a network has a trained head."""
+    """Run every evaluation.
+
+    Saliency only if a network has a trained head.
+    """
     _run(lambda: evaluate_everything, config, overrides, all_clips, as_json)
 
 
@@ -125,7 +128,10 @@ add_recipe_commands(main, "eval", _config_model)
 def features_command(
     source: str, checkpoint: str, out: str, split: str | None, overrides: tuple[str, ...], as_json: bool
 ) -> None:
-    """Write one feature vector per video. SOURCE: a folder of videos or shards. CHECKPOINT: a run or its export."""
+    """Write one feature vector per video.
+
+    SOURCE: a folder of videos or shards. CHECKPOINT: a run or its export.
+    """
     from eval.features.config import features_config
 
     values = {"source": source, "checkpoint": checkpoint, "out": out, "split": split}
@@ -144,7 +150,10 @@ def features_command(
 @click.argument("folders", nargs=-1)
 @click.option("--out", default=None, help="Folder for tables.md and one CSV file per table.")
 def tables_command(folders: Sequence[str], out: str | None) -> None:
-    """Print the paper's tables with the results below FOLDERS; without FOLDERS, only the paper's numbers."""
+    """Print the paper's tables with your results.
+
+    Those below FOLDERS; without FOLDERS, only the paper's numbers.
+    """
     from eval.tables.build import tables_markdown, tables_of, write_tables
 
     tables = tables_of(folders)
@@ -159,7 +168,9 @@ def tables_command(folders: Sequence[str], out: str | None) -> None:
 @click.option("--out", default=None, help="The HTML file; by default RUN/report.html, for several runs runs.html.")
 @click.option("--open", "opens", is_flag=True, help="Show the page in the browser.")
 def report_command(runs: Sequence[str], out: str | None, *, opens: bool) -> None:
-    """Write one HTML page about everything below the folder RUN, or about several runs side by side.
+    """Write one HTML page about a run, or several runs.
+
+    About everything below the folder RUN, or about several runs side by side.
 
     Side by side: what differs in their configs, their held-out results over the epochs, and their evaluations' results.
     """
@@ -194,7 +205,9 @@ def plan_command(
     cores: int | None,
     as_json: bool,
 ) -> None:
-    """Say what CONFIG (of a pre-training, evaluations or a study) costs: clips, hours, and bytes to keep and to fetch.
+    """Say what a config costs, before anyone starts.
+
+    Clips, hours, and bytes to keep and to fetch. CONFIG is of a pre-training, evaluations or a study.
 
     Speeds are measured on this machine, with the config's data. For another machine, give its --teraflops: 320 is about
     a third of an H100's peak in bfloat16.
@@ -223,7 +236,9 @@ def plan_command(
 def study_command(
     config: str, overrides: tuple[str, ...], *, at_once: int, tables_only: bool, rows: str | None, worker: bool
 ) -> None:
-    """Pre-train and evaluate all rows of CONFIG (such as demo, table1, or a YAML file), then print one table of them.
+    """Pre-train and evaluate many rows, then compare them.
+
+    CONFIG is a recipe, such as demo or table1, or a YAML file.
 
     Start it as often as you like, also on several machines, if `out` is a folder or URL that all can write: no job is
     done twice, and the job of a process that died is taken over. Failed jobs are named at the end (exit code 1).

@@ -25,7 +25,10 @@ def main() -> None:
 @click.argument("config")
 @set_option
 def synthetic_command(config: str, overrides: tuple[str, ...]) -> None:
-    """Make the moving-shapes demo videos that CONFIG (a recipe, or a YAML file) describes."""
+    """Make demo videos of moving shapes.
+
+    CONFIG, a recipe or a YAML file, describes them.
+    """
     from shardify.config import load_config
     from shardify.synthetic.videos import SyntheticConfig, write_synthetic
 
@@ -54,7 +57,9 @@ def synthetic_command(config: str, overrides: tuple[str, ...]) -> None:
 def build_command(
     config: str, overrides: tuple[str, ...], retry_failed: bool, part_text: str | None, engine: Engine, as_json: bool
 ) -> None:
-    """Build the shards that CONFIG (a recipe, or a YAML file) describes.
+    """Build shards from videos.
+
+    CONFIG, a recipe or a YAML file, says which and how.
 
     To continue a stopped build, run the same command again.
     """
@@ -73,7 +78,10 @@ def build_command(
 @set_option
 @json_option
 def finish_command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Write the manifest of CONFIG's data set when all its parts are built."""
+    """Write the manifest when all parts are built.
+
+    CONFIG is that of the parts.
+    """
     from shardify.build.run import finish
 
     _report(finish(_load(config, overrides)), as_json)
@@ -105,7 +113,10 @@ def _report(summary: BuildSummary | PartSummary, as_json: bool) -> None:
 @click.option("--deep", is_flag=True, help="Also decode every frame and read every shard with stock WebDataset.")
 @json_option
 def verify_command(dataset: str, deep: bool, as_json: bool) -> None:
-    """Check every count, size and checksum of DATASET (a folder of shards)."""
+    """Check every count, size and checksum of a data set.
+
+    DATASET is a folder of shards.
+    """
     from shardify.inspection.verify import verify
     from shardify.progress import Countdown
     from shardify.shards.manifest import read_manifest
@@ -159,7 +170,10 @@ def inspect_command(dataset: str, key: str | None, pixels: int, as_json: bool) -
 @click.argument("dataset")
 @click.option("--split", help="Only the shards of this split, for example train1.")
 def urls_command(dataset: str, split: str | None) -> None:
-    """Print the location of each shard of DATASET, one per line, for stock readers."""
+    """Print the location of each shard, for stock readers.
+
+    One per line. DATASET is a folder or URL of shards.
+    """
     from shardify.inspection.summary import shard_urls
     from shardify.storage import open_store
 
@@ -170,7 +184,10 @@ def urls_command(dataset: str, split: str | None) -> None:
 @click.argument("dataset")
 @click.option("--out", required=True, help="Folder or URL for the picture.")
 def preview_command(dataset: str, out: str) -> None:
-    """Draw a contact sheet of DATASET, a row of frames for each class, as PNG."""
+    """Draw a row of frames for each class, as PNG.
+
+    DATASET is a folder of shards.
+    """
     from shardify.inspection.preview import write_contact_sheet
     from shardify.storage import open_store
 

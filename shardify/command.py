@@ -65,7 +65,10 @@ def add_recipe_commands(main: click.Group, room: str, config_of: Callable[[], ty
     @main.command("recipes")
     @click.argument("name", required=False)
     def recipes_command(name: str | None) -> None:
-        """List the recipes, the configs that come with the program; with NAME, print that file."""
+        """List the configs that come with the program.
+
+        With NAME, print that file.
+        """
         if name is not None:
             click.echo(recipe_path(room, name).read_text(encoding="utf-8"), nl=False)
             return
@@ -77,7 +80,10 @@ def add_recipe_commands(main: click.Group, room: str, config_of: Callable[[], ty
     @click.argument("config")
     @set_option
     def show_config_command(config: str, overrides: tuple[str, ...]) -> None:
-        """Print CONFIG (a recipe, a YAML file or its URL) with every key, as a command would use it."""
+        """Print a config with every key, as commands use it.
+
+        CONFIG is a recipe, a YAML file or its URL.
+        """
         click.echo(dump_config(load_config(config_of(), config, overrides)), nl=False)
 
 

@@ -42,7 +42,10 @@ def pretrain_command(config: str, overrides: tuple[str, ...]) -> None:
 @set_option
 @json_option
 def validate_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Validate the newest checkpoint of RUN (a folder or URL) on its held-out split."""
+    """Validate a run's newest checkpoint on held-out videos.
+
+    RUN is a folder or URL.
+    """
     from stream_train.training.distributed import rank_of_process
     from stream_train.training.validation import validate_run, validation_lines
 
@@ -60,7 +63,9 @@ def validate_command(run: str, overrides: tuple[str, ...], as_json: bool) -> Non
 @set_option
 @json_option
 def audit_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Ask where the held-out score of RUN comes from: motion, or something simpler.
+    """Ask whether a run's held-out score comes from motion.
+
+    Or from something simpler. RUN is a folder or URL.
 
     Tests the newest checkpoint on changed clips and on parts of the videos, and beside it observers without a network.
     Writes audit.json and audit.png into RUN.
@@ -79,7 +84,10 @@ def audit_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
 @click.option("--licence", default="mit", show_default=True, help="The licence of the weights, in the card.")
 @click.option("--upload", help="Also upload the folder: hf://user/name. A new repository is private.")
 def export_command(run: str, out: str, card: bool, licence: str, upload: str | None) -> None:
-    """Copy the finished RUN (a folder or URL) into a small folder for others, which `from_pretrained` loads."""
+    """Copy a finished run into a small folder for others.
+
+    `from_pretrained` loads it. RUN is a folder or URL.
+    """
     from stream_train.training.sharing import export_run
 
     click.echo("\n".join(export_run(run, out, card=card, licence=licence, upload=upload)))
@@ -89,7 +97,10 @@ def export_command(run: str, out: str, card: bool, licence: str, upload: str | N
 @click.argument("dataset")
 @click.option("--out", required=True, help="Folder or URL for the picture.")
 def preview_command(dataset: str, out: str) -> None:
-    """Draw the temporal transformations of one video of DATASET (a folder or URL of shards), as PNG."""
+    """Draw the temporal transformations of a video, as PNG.
+
+    DATASET is a folder or URL of shards.
+    """
     from shardify.storage import open_store
     from stream_train.transformations.preview import write_transformations
 

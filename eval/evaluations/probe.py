@@ -70,7 +70,7 @@ PROBE = Evaluation(
     short="Probe",
     question="The convolutions stay as they are; new classifiers on them learn the actions from all or few labels "
     "(Table 1 of the paper, UCF101).",
-    help="New classifiers on frozen features, with all labels or few (Table 1).",
+    help="New classifiers on frozen features (Table 1).",
     section=ProbeSection,
     load=_load,
     clips=_clips,

@@ -42,7 +42,7 @@ RETRIEVAL = Evaluation(
     short="Retrieval",
     question="For each test video, is one of its k nearest training videos of the same class (Table 4 and Figure 5 of "
     "the paper)?",
-    help="Nearest neighbours of test videos among training videos (Table 4, Figure 5).",
+    help="Nearest training videos of test videos (Table 4).",
     section=RetrievalSection,
     load=_load,
     clips=_clips,

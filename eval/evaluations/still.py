@@ -40,7 +40,7 @@ STILL = Evaluation(
     short="Still videos",
     question="One frame, repeated, against the moving clip: what a network recognises without any motion (section 4 of "
     "the paper).",
-    help="The probe on clips that repeat one frame, beside the moving one.",
+    help="The probe on clips that repeat one frame.",
     section=StillSection,
     load=_load,
     clips=_clips,
