@@ -102,16 +102,19 @@ class Stream:
 
     def integer(self, low: int, high: int) -> int:
         """Uniform in [low, high); see :meth:`integers`."""
-        return int(self.integers(low, high, 1)[0])
+        return self._integers(low, high, 1)[0]
 
     def integers(self, low: int, high: int, count: int) -> IntArray:
         """int64 (count,) uniform in [low, high), from the high half of word * range. Raises ValueError if it is empty.
 
         The bias is below 2**-48 for ranges up to 65536.
         """
+        return np.array(self._integers(low, high, count), dtype=np.int64)
+
+    def _integers(self, low: int, high: int, count: int) -> list[int]:
         if high <= low:
             raise ValueError(f"cannot draw from the empty range [{low}, {high})")
-        return np.array([low + word * (high - low) // _WORD for word in self.words(count).tolist()], dtype=np.int64)
+        return [low + word * (high - low) // _WORD for word in self.words(count).tolist()]
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         """Uniform in [low, high), from the upper 53 bits of a word."""

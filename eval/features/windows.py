@@ -67,7 +67,7 @@ class WindowClips:
     def means(self, position: int, rows: Tensor) -> Tensor:
         """The mean of each window's rows: (windows, D) of (clips, D)."""
         clips = [len(self._clips(*window)) for window in self.ranges(position)]
-        return torch.stack([part.mean(dim=0) for part in rows.split(clips)])
+        return torch.stack([part.mean(dim=0) for part in torch.split(rows, clips)])
 
     def _clips(self, start: int, end: int) -> list[ClipPlan]:
         stride, length = self.features.stride, end - start

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from shardify.arrays import FloatArray, IntArray
+from shardify.arrays import IntArray
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
 from stream_train.data.evaluation_pass import each_video_whole
@@ -26,6 +27,8 @@ from stream_train.training.precision import autocast, choose_precision
 
 RowsOf = Callable[[Batch], tuple[Tensor, Tensor]]
 """A batch on the device -> rows (R, D), and int64 (R,) the sample of each row."""
+Rows = npt.NDArray[Any]
+"""Of the floating type that was asked for."""
 Kept = Callable[[int, Tensor], Tensor]
 """A sample and float64 (R, D), its rows in the order of its clips -> what is kept of them, (n, D)."""
 
@@ -45,7 +48,7 @@ def per_video_means(
     precision: Precision = "auto",
     seed: int = 0,
     dtype: npt.DTypeLike = np.float64,
-) -> FloatArray:
+) -> Rows:
     """(V, D) of a `dtype`: the mean over each video's rows, computed in float64. Arguments as of :func:`per_video`."""
     return per_video(
         rows_of,
@@ -77,7 +80,7 @@ def per_video(
     precision: Precision = "auto",
     seed: int = 0,
     dtype: npt.DTypeLike = np.float64,
-) -> FloatArray:
+) -> Rows:
     """(sum of `counts`, D) of a `dtype`: what is kept of each video, in the order of `positions`.
 
     `positions`, int64 (V,) and increasing, V >= 1, are the samples to test; the ranks share them. `draw` gives the
@@ -86,7 +89,7 @@ def per_video(
     """
     ends = np.cumsum(counts)
     places = [slice(int(end - count), int(end)) for count, end in zip(counts, ends, strict=True)]
-    found: FloatArray | None = None
+    found: Rows | None = None
     with _batches_of_rows(rows_of, shard_set, data, draw, positions, max_clips, world, precision, seed) as batches:
         for sample, rows in _whole_videos(batches):
             kept = keep(sample, rows).numpy()
@@ -129,7 +132,7 @@ def _whole_videos(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[in
     open_sample, parts = -1, list[Tensor]()
     for rows, samples in batches:
         numbers, lengths = torch.unique_consecutive(samples, return_counts=True)
-        for sample, part in zip(numbers.tolist(), rows.split(lengths.tolist()), strict=True):
+        for sample, part in zip(numbers.tolist(), torch.split(rows, lengths.tolist()), strict=True):
             if parts and sample != open_sample:
                 yield open_sample, torch.cat(parts)
                 parts = []
@@ -139,7 +142,7 @@ def _whole_videos(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[in
         yield open_sample, torch.cat(parts)
 
 
-def _merged(mine: FloatArray | None, places: list[slice], world: World) -> FloatArray:
+def _merged(mine: Rows | None, places: list[slice], world: World) -> Rows:
     """The rows of all ranks; rank r has those of videos r, r + size, ..., or None if it has no video."""
     merged = mine
     for first in range(0, len(places), GATHERED_VIDEOS * world.size):

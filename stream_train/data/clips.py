@@ -118,15 +118,16 @@ def decode_clips(
     for clip, plan in enumerate(plans):
         for time, frame in enumerate(plan.indices.tolist()):
             uses.setdefault(frame, []).append((clip, time))
+    is_changed = [plan.changes_pixels for plan in plans]
     for frame, places in uses.items():
         sizes = {stored: decode_frame(jpegs[frame], stored, f"{name}: frame {frame}", buffer)}
         for clip, time in places:
-            view, plan = views[clip], plans[clip]
+            view = views[clip]
             if view.size not in sizes:
                 sizes[view.size] = _resized(sizes[stored], view.size)
             pixels = sizes[view.size]
-            if plan.changes_pixels:
-                out[clip, time] = _changed(pixels, plan, view, time, crop)
+            if is_changed[clip]:
+                out[clip, time] = _changed(pixels, plans[clip], view, time, crop)
             else:
                 out[clip, time] = pixels[view.top : view.top + crop, view.left : view.left + crop]
 
