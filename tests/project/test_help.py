@@ -6,14 +6,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-import eval.cli
-import shardify.cli
-import stream_train.cli
+from eval.cli import main as video_eval
+from shardify.cli import main as shardify
+from stream_train.cli import main as stream_train
 
 
-@pytest.mark.parametrize(
-    "group", [shardify.cli.main, stream_train.cli.main, eval.cli.main], ids=lambda group: group.name
-)
+@pytest.mark.parametrize("group", [shardify, stream_train, video_eval])
 def test_no_line_of_a_list_of_commands_is_cut(group: click.Group) -> None:
     result = CliRunner().invoke(group, ["--help"], terminal_width=80)
     assert result.exit_code == 0
