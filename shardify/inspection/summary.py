@@ -16,6 +16,7 @@ import numpy as np
 from shardify.arrays import IntArray
 from shardify.build.summary import group_reasons, short_words
 from shardify.errors import UsageError, counted
+from shardify.inspection.copies import Copies, find_copies
 from shardify.inspection.disturbances import count_disturbances
 from shardify.progress import counting
 from shardify.shards.format import NO_LABEL, REJECTED_NAME, shard_name
@@ -57,6 +58,7 @@ def summarise_dataset(store: Store, pixels: int = 0) -> dict[str, Any]:
         "rejected": group_reasons([line["reason"] for line in rejected]),
         "num_missing": manifest.num_missing,
         "num_short": manifest.num_short,
+        "copies": asdict(find_copies(zip(manifest.shards, indexes, strict=True))),
         "seen": asdict(manifest.seen) if manifest.seen else None,
     } | ({"disturbances": count_disturbances(store, manifest, pixels)} if pixels else {})
 
@@ -75,6 +77,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     lines += [f"    rejected {count}: {reason}" for reason, count in summary["rejected"].items()]
     if summary["num_short"]:
         lines.append(f"  {short_words(summary['num_short'])}")
+    lines += [f"  {line}" for line in Copies(**summary["copies"]).lines()]
     if summary["seen"]:
         lines += [f"  {line}" for line in seen_lines(Seen.from_json(summary["seen"]))]
     if "disturbances" in summary:
