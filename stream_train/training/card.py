@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from shardify.config import load_config
-from shardify.errors import UsageError
+from shardify.errors import UsageError, counted
 from stream_train.audit.table import AUDIT_NAME
-from stream_train.training.config import CONFIG_NAME, PretrainConfig
+from stream_train.training.config import CONFIG_NAME, InitConfig, InitTorchvision, PretrainConfig
 from stream_train.training.exports import BACKBONE_NAME, load_backbone
 from stream_train.training.validation import RESULT_NAME
 
@@ -80,14 +80,19 @@ def _data(metadata: Mapping[str, Any]) -> str:
 
 
 def _recipe(config: PretrainConfig) -> str:
-    begins = "random weights" if config.init is None else f"weights of kind `{config.init.kind}`"
+    begins = "random weights" if config.init is None else f"the weights of `{_origin(config.init)}`"
     labels = "action labels" if config.task.kind == "action_labels" else "no labels"
+    length = f"{counted(config.epochs, 'epoch')}, {config.data.videos_per_batch} videos a step"
     lines = [
         f"- task `{config.task.kind}`, with {labels}",
-        f"- {config.epochs} epochs, {config.data.videos_per_batch} videos a step, from {begins}, seed {config.seed}",
+        f"- {length}, from {begins}, seed {config.seed}",
         f"- AdamW, learning rate {config.optimizer.learning_rate:g}, weight decay {config.optimizer.weight_decay:g}",
     ]
     return "## Recipe\n\n" + "\n".join(lines) + f"\n\nEvery key is in `{CONFIG_NAME}`."
+
+
+def _origin(init: InitConfig) -> str:
+    return str(init.weights if isinstance(init, InitTorchvision) else init.path)
 
 
 def _results(folder: Path) -> str:

@@ -18,6 +18,8 @@ from shardify.storage.locations import join_location
 from stream_train.cli import main
 from stream_train.networks.base import Backbone
 from stream_train.pretrained import clips_of, embed, from_pretrained
+from stream_train.training.card import _recipe
+from stream_train.training.config import PretrainConfig
 from stream_train.training.hub import split_hub_location
 
 ROW: dict[str, Any] = {
@@ -69,6 +71,19 @@ def test_an_export_holds_the_network_and_a_card_with_results_and_loads_again(
     network = from_pretrained(tmp_path / "out")
     assert not network.training
     assert_same_network(network, from_pretrained(evaluated_run))
+
+
+@pytest.mark.parametrize(
+    ("init", "words"),
+    [
+        (None, "- 1 epoch, 7 videos a step, from random weights, seed 0\n"),
+        ({"path": "runs/first"}, ", from the weights of `runs/first`, seed 0\n"),
+        ({"kind": "torchvision", "weights": "KINETICS400_V1"}, ", from the weights of `KINETICS400_V1`, seed 0\n"),
+    ],
+)
+def test_a_card_says_with_which_weights_the_run_began(init: dict[str, str] | None, words: str) -> None:
+    values = {"shards": "s", "out": "o", "epochs": 1, "network": {"kind": "r3d18"}, "init": init}
+    assert words in _recipe(PretrainConfig.model_validate(values))
 
 
 def test_a_run_in_a_bucket_is_exported_into_a_bucket(evaluated_run: Path, s3_url: str, tmp_path: Path) -> None:
