@@ -170,7 +170,8 @@ def tables_command(folders: Sequence[str], out: str | None) -> None:
 def report_command(runs: Sequence[str], out: str | None, *, opens: bool) -> None:
     """Write one HTML page about a run, or several runs.
 
-    One RUN: everything below that folder. Several: what differs in their configs, their held-out results over the epochs, and their evaluations' results.
+    One RUN: everything below that folder. Several: what differs in their configs, their held-out results over the
+    epochs, and their evaluations' results.
     """
     if len(runs) == 1:
         from eval.report.page import write_report
