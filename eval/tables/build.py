@@ -69,9 +69,13 @@ def tables_markdown(tables: Sequence[Table]) -> str:
 
 
 def write_tables(tables: Sequence[Table], out: str | Path) -> list[str]:
-    """Write MARKDOWN_NAME and a CSV file for each table to a folder (created if missing) or URL; returns the files."""
+    """Write MARKDOWN_NAME and a CSV file for each table with numbers to a folder (created if missing) or URL.
+
+    Returns the files.
+    """
     store = open_store(out, create=True)
-    texts = {f"{table.name}.csv": to_csv(table) for table in tables} | {MARKDOWN_NAME: tables_markdown(tables)}
+    numbered = [table for table in tables if any(row.numbers for row in table.rows)]
+    texts = {f"{table.name}.csv": to_csv(table) for table in numbered} | {MARKDOWN_NAME: tables_markdown(tables)}
     for name, text in texts.items():
         store.write(name, text.encode())
     return [join_location(out, name) for name in texts]
