@@ -148,7 +148,7 @@ def features_command(
 
 @main.command("tables")
 @click.argument("folders", nargs=-1)
-@click.option("--out", default=None, help="Folder for tables.md and one CSV file per table.")
+@click.option("--out", default=None, help="Folder for tables.md and a CSV file for each table with numbers.")
 def tables_command(folders: Sequence[str], out: str | None) -> None:
     """Print the paper's tables with your results.
 

@@ -43,12 +43,14 @@ class WindowClips:
         return cls(windows=windows, features=features, fps=fps, lengths=tuple(samples.num_frames.tolist()))
 
     def __call__(self, num_frames: int, draws: SampleDraws) -> tuple[ClipPlan, ...]:
-        assert num_frames == self.lengths[draws.sample]
-        return tuple(clip for window in self.ranges(draws.sample) for clip in self._clips(*window))
+        return tuple(clip for window in self._ranges(draws.sample, num_frames) for clip in self._clips(*window))
 
     def ranges(self, position: int) -> list[tuple[int, int]]:
         """Half-open ranges of frames, at least one; the last one ends with the video."""
-        fps, num_frames = self.fps[position], self.lengths[position]
+        return self._ranges(position, self.lengths[position])
+
+    def _ranges(self, position: int, num_frames: int) -> list[tuple[int, int]]:
+        fps = self.fps[position]
         length = min(num_frames, max(1, round(self.windows.seconds * fps)))
         hop = max(1, round((self.windows.hop_seconds or self.windows.seconds) * fps))
         starts = list(range(0, num_frames - length + 1, hop))

@@ -90,12 +90,17 @@ def per_video(
     ends = np.cumsum(counts)
     places = [slice(int(end - count), int(end)) for count, end in zip(counts, ends, strict=True)]
     found: Rows | None = None
+    num_tested = 0
     with _batches_of_rows(rows_of, shard_set, data, draw, positions, max_clips, world, precision, seed) as batches:
         for sample, rows in _whole_videos(batches):
             kept = keep(sample, rows).numpy()
             if found is None:
                 found = np.empty((int(ends[-1]), kept.shape[1]), dtype=dtype)
-            found[places[int(np.searchsorted(positions, sample))]] = kept
+            place = places[int(np.searchsorted(positions, sample))]
+            assert len(kept) == place.stop - place.start, f"{len(kept)} rows are kept of sample {sample}"
+            found[place] = kept
+            num_tested += 1
+    assert num_tested == len(positions[world.rank :: world.size]), "each video comes once"
     return _merged(found, places, world)
 
 

@@ -17,7 +17,7 @@ NAME = "study_findings"
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 _NOTES = (
     "Each comparison is a difference on the same test videos and seeds, with the 95 % interval of a paired bootstrap.",
-    f"{HOLDS}: all intervals lie on the claimed side of 0, with all seeds; {FAILS}: one lies on the other side.",
+    f"{HOLDS}: all intervals lie on the claimed side of 0; {FAILS}: one lies on the other side; both with all seeds.",
     f"{UNDECIDED}: neither, or something is still missing.",
 )
 
@@ -49,7 +49,7 @@ def _rows(finding: FindingConfig, compared: Comparisons, num_seeds: int) -> Iter
                 is_whole = False
             for column, number in found:
                 word, seeds = _said(column, number), compared.num_seeds(finding.row, other, column)
-                said.append(word)
+                said.append(word if seeds >= num_seeds else UNDECIDED)
                 is_whole = is_whole and seeds >= num_seeds
                 shown = word if seeds >= num_seeds else f"{word}, {seeds} of {num_seeds} seeds"
                 words = f"{finding.row} - {other}, {heading(column)}"

@@ -116,7 +116,7 @@ def _leaks(cuts: Iterable[Cut]) -> list[str]:
 def _doubts(files: Mapping[Cut, str | None]) -> Iterator[str]:
     """Notes on files that may be no cut, or are the only file of several cuts."""
     stems = {PurePosixPath(path).stem: path for path in files.values() if path is not None}
-    bare = sorted(stems[cut.youtube_id] for cut, path in files.items() if path and cut.youtube_id in stems)
+    bare = sorted({stems[cut.youtube_id] for cut, path in files.items() if path and cut.youtube_id in stems})
     if bare:
         named = f"{counted(len(bare), 'file')} named by the YouTube id alone, such as {bare[0]}"
         yield f"{named}: taken as the cut; if it is the whole video, cut it first"

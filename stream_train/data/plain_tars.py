@@ -50,6 +50,8 @@ class PlainTars:
 
 def has_manifest(location: str | Path) -> bool:
     """Whether a location is a data set of ours, not tars of other programs."""
+    if _is_command(str(location)):
+        return False
     if _is_folder_url(str(location)):
         return open_store(location).exists(MANIFEST_NAME)
     return Path(location, MANIFEST_NAME).is_file()
@@ -62,7 +64,7 @@ def find_tars(location: str | Path) -> PlainTars:
         UsageError: if there are none, one of those named is not there, the folder holds an unfinished data set of ours,
             or a web server is asked for a folder.
     """
-    if _is_folder_url(str(location)) or Path(location).is_dir():
+    if _is_folder_url(str(location)) or (not _is_command(str(location)) and Path(location).is_dir()):
         return _tars_of_folder(str(location))
     urls = tuple(url for url in braceexpand.braceexpand(str(location)) if url)
     with ThreadPoolExecutor(RECORD_THREADS) as pool:
@@ -119,8 +121,9 @@ def _sizes_below(location: str) -> Mapping[str, int]:
         from shardify.storage.object_store import ObjectStore
 
         return ObjectStore(location).tree()
-    files = sorted(path for path in Path(location).rglob("*") if path.is_file())
-    return {path.relative_to(location).as_posix(): path.stat().st_size for path in files}
+    paths = sorted(Path(location).rglob("*"))
+    files = [path for path in paths if path.is_file() or (path.suffix == ".tar" and not path.exists())]
+    return {path.relative_to(location).as_posix(): _size(str(path)) for path in files}
 
 
 def _gaps(names: Iterable[str]) -> list[str]:
@@ -133,7 +136,7 @@ def _gaps(names: Iterable[str]) -> list[str]:
     for (before, behind), digits in series.items():
         span = range(min(digits), max(digits) + 1)
         width = min(digits.values()) if len(set(digits.values())) == 1 else 0
-        if len(span) < 2 * len(digits):
+        if span.stop - span.start < 2 * len(digits):  # `len` refuses huge numbers
             gaps += [f"{before}{number:0{width}d}{behind}" for number in span if number not in digits]
     return gaps
 

@@ -95,6 +95,13 @@ def test_a_window_s_vector_is_that_of_its_clips(world: tuple[Path, Path], tmp_pa
     assert checked == len(rows) > len(LENGTHS[2])
 
 
+def test_loader_processes_give_the_same_windows(world: tuple[Path, Path], tmp_path: Path) -> None:
+    for workers in (0, 1):
+        result = features(world, tmp_path / f"{workers}.npz", "windows.seconds=1", f"num_workers={workers}")
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "0.npz").read_bytes() == (tmp_path / "1.npz").read_bytes()
+
+
 def whole_clip(video: int, num_frames: int, indices: list[int]) -> torch.Tensor:
     """A clip of any frames, float32 (3, 16, crop, crop): frame by frame from clips of one frame each."""
     frames = {i: slow_clips(video, num_frames, [i], 0, CROP)[0][:, 0] for i in set(indices)}

@@ -98,6 +98,15 @@ def test_a_claim_holds_only_with_all_seeds(tmp_path: Path) -> None:
     assert (judged, alone) == ("holds", "better")
 
 
+def test_a_claim_fails_only_with_all_seeds(tmp_path: Path) -> None:
+    config = study_config(tmp_path, tmp_path, findings=[CLAIM | {"than": ["speed"]}], seeds=[0, 1])
+    for seed, verdict in ((0, ("undecided", "worse, 1 of 2 seeds")), (1, ("does not hold", "worse"))):
+        for row, right in (("all", 3), ("speed", 12)):
+            write(tmp_path, row, [1] * right + [0] * (12 - right), seed=seed)
+        ((_, judged, _, _, alone),) = lines_of(config, tmp_path)
+        assert (judged, alone) == verdict
+
+
 @pytest.mark.parametrize(
     ("said", "is_whole", "verdict"),
     [

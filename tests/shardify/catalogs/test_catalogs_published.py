@@ -195,6 +195,9 @@ def test_kinetics_doubtful_cuts_are_named(tmp_path: Path) -> None:
         "1 file named by the YouTube id alone, such as b.mp4: taken as the cut; if it is the whole video, cut it first",
         "1 cut missing because another row of the lists has the file: train/zumba/ddddddddddd_000000_000010",
     )
+    put(tmp_path / "lists", {"more.csv": more + "yoga,bbbbbbbbbbb,50,60,train\n"})
+    both = kinetics(tmp_path, [*names, "bbbbbbbbbbb_000050_000060.mp4"]).notes
+    assert [note.partition(":")[0] for note in both if "alone" in note] == [notes[1].partition(":")[0]]
     put(tmp_path / "archives", ["a.tar"])
     source = {"kind": "kinetics", "release": 400, "videos": tmp_path / "archives", "lists": tmp_path / "lists"}
     assert catalog_of(**source).notes == notes[:1]

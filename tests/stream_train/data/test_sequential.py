@@ -22,6 +22,7 @@ from shardify.errors import UsageError, WorkError
 from shardify.storage import open_store
 from stream_train.data import build_stream, open_data
 from stream_train.data.config import DataConfig
+from stream_train.data.plain_tars import find_tars, has_manifest
 from stream_train.data.sequential import TarSet
 from stream_train.data.tars import frames_of, samples_of, survey_tar
 from stream_train.transformations.config import SamplingConfig
@@ -270,9 +271,23 @@ def test_tars_that_are_not_read_or_missing_in_the_numbers_are_named(tmp_path: Pa
         "2 tars more below it that are not read: clips-005.tar.part, more/clips-004.tar",
         "1 tar missing in the numbers: clips-002.tar",
     )
-    for number in (20200101, 20210101):
+    for number in (20200101, 10**20):
         foreign_tar(tmp_path / "dates" / f"day{number}.tar")
     assert not open_data(tmp_path / "dates", None, config()).remarks  # type: ignore[union-attr]
+
+
+def test_a_link_that_leads_nowhere_is_no_tar_that_may_be_left_out(tmp_path: Path) -> None:
+    foreign_tar(tmp_path / "t" / "clips-0.tar")
+    (tmp_path / "t" / "clips-1.tar").symlink_to(tmp_path / "gone.tar")
+    with pytest.raises(UsageError, match=r"there is no tar .*clips-1.tar"):
+        open_data(tmp_path / "t", None, config())
+
+
+def test_a_command_may_be_longer_than_a_file_s_name(tmp_path: Path) -> None:
+    foreign_tar(tmp_path / "clips.tar")
+    command = f"pipe:cat {tmp_path / 'clips.tar'} # {'x' * 300}"
+    assert not has_manifest(command)
+    assert find_tars(command).urls == (command,)
 
 
 @pytest.fixture
