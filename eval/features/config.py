@@ -13,7 +13,7 @@ from pydantic import Field, GetCoreSchemaHandler, PositiveFloat, PositiveInt
 from pydantic_core import CoreSchema, core_schema
 
 from shardify.config import StrictModel, override_values, validate_config
-from shardify.storage.locations import Location
+from shardify.storage.locations import Location, WritableLocation
 from stream_train.training.config import DeviceChoice, Precision
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ class VideoFeaturesConfig(StrictModel):
     time and space. A wrong name lists all."""
     picture: Location | None = None
     """PNG file or URL for a picture of the vectors, with frames of some videos."""
+    projector: WritableLocation | None = None
+    """Folder or URL for the files of TensorBoard's projector: vectors, names, classes and thumbnails."""
     dtype: Literal["float32", "float16"] = "float32"
     """Numbers in the file; float16 takes half the space."""
     crop: int | None = Field(default=None, ge=1, le=4096)

@@ -17,6 +17,7 @@ from typing import Any
 
 from eval.features.config import VideoFeaturesConfig
 from eval.features.extraction import backbone_rows, extract, layer_rows
+from eval.features.projector import PROJECTOR_FILENAME, write_projector
 from eval.features.vectors import check_file_name, write_vectors
 from eval.judging.config import EvalDataConfig
 from eval.judging.networks import Network, open_checkpoint
@@ -35,7 +36,7 @@ from shardify.inspection.summary import sample_paths
 from shardify.shards.format import MANIFEST_NAME, REJECTED_NAME
 from shardify.storage import open_store
 from shardify.storage.locations import is_url, split_location
-from shardify.storage.work_folder import require_writable, uploaded
+from shardify.storage.work_folder import require_writable, uploaded, work_folder
 from stream_train.data.clips import decode_frame
 from stream_train.data.reader import FrameReader
 from stream_train.training.distributed import World, joined_world
@@ -54,11 +55,13 @@ def write_features(config: VideoFeaturesConfig, say: Say) -> dict[str, Any]:
         raise UsageError(f"picture = {config.picture!r}: the picture is a PNG; give it a name that ends in .png")
     if config.picture is not None and config.windows is not None:
         raise UsageError("a picture shows whole videos; leave out picture or windows")
+    if config.projector is not None and config.windows is not None:
+        raise UsageError("the projector shows whole videos; leave out projector or windows")
     network = open_checkpoint(config.checkpoint, name="", key="checkpoint", crop=config.crop, crop_key="crop")
     with joined_world(config.device, config.threads) as world:
         speak = world.on_main(say)
-        for file in filter(None, (config.out, config.picture)):
-            folder = split_location(file)[0]
+        folders = [split_location(file)[0] for file in (config.out, config.picture) if file]
+        for folder in [*folders, *filter(None, [config.projector])]:
             world.do_on_main(partial(require_writable, folder))
         resize = config.resize or network.metadata.get("data.resize")
         data = EvalDataConfig(crop=network.crop, resize=resize, num_workers=config.num_workers)
@@ -108,9 +111,17 @@ def _write(
         with uploaded(config.picture) as path:
             embedding_figure(vectors.values, vectors.labels, vectors.classes, _middle_frames(samples), path)
 
+    def write_for_projector() -> None:
+        assert config.projector is not None
+        with work_folder(config.projector, last=(PROJECTOR_FILENAME,)) as folder:
+            write_projector(folder.path, vectors, _middle_frames(samples))
+            folder.publish()
+
     world.do_on_main(write)
     if config.picture is not None:
         world.do_on_main(draw)
+    if config.projector is not None:
+        world.do_on_main(write_for_projector)
     summary = {"out": config.out, "num_videos": len(samples), "num_dimensions": vectors.values.shape[1]}
     return summary | ({"num_windows": len(vectors)} if config.windows else {})
 
