@@ -15,9 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tensorboard.plugins.projector.metadata import PROJECTOR_FILENAME
+
 from eval.features.config import VideoFeaturesConfig
 from eval.features.extraction import backbone_rows, extract, layer_rows
-from eval.features.projector import PROJECTOR_FILENAME, write_projector
+from eval.features.projector import write_projector
 from eval.features.vectors import check_file_name, write_vectors
 from eval.judging.config import EvalDataConfig
 from eval.judging.networks import Network, open_checkpoint

@@ -13,7 +13,7 @@ import pytest
 import torch
 from helpers_datasets import write_dataset
 from helpers_training import VALIDATED, assert_same_run, records, run_tiny, tiny_config, without_rendering
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from shardify.config import load_config
