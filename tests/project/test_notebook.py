@@ -42,12 +42,12 @@ def test_the_notebook_runs_and_counts_right(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # beside other tests, threads wait for each other
     notebook = read_notebook()
     cells = {cell["id"]: cell for cell in notebook["cells"]}
-    for usual, small in (("num_groups = 12", "num_groups = 2"), ("epochs = 24", "epochs = 1")):
+    for usual, small in (("num_groups = 12", "num_groups = 3"), ("epochs = 24", "epochs = 1")):
         assert usual in cells["settings"]["source"]
         cells["settings"]["source"] = cells["settings"]["source"].replace(usual, small)
     NotebookClient(notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     work = tmp_path / "own_videos"
-    assert printed(cells["shards"]) == "32 videos of 8 classes\n"
+    assert printed(cells["shards"]) == "48 videos of 8 classes\n"
 
     values = {"source": str(work / "demo" / "videos"), "checkpoint": str(work / "run"), "out": str(tmp_path / "x.npz")}
     write_features(features_config(values, ()), lambda _: None)  # another way to the vectors, through shards
@@ -56,8 +56,8 @@ def test_the_notebook_runs_and_counts_right(tmp_path: Path, monkeypatch: pytest.
     vectors -= vectors.mean(axis=0)
     lengths = np.linalg.norm(vectors, axis=1)
     distances = [
-        [np.inf if i == k else 1 - vectors[i] @ vectors[k] / lengths[i] / lengths[k] for k in range(32)]
-        for i in range(32)
+        [np.inf if i == k else 1 - vectors[i] @ vectors[k] / lengths[i] / lengths[k] for k in range(48)]
+        for i in range(48)
     ]
     nearest = np.argsort(distances, axis=1)
     hits = int((labels[nearest[:, 0]] == labels).sum())
@@ -65,8 +65,8 @@ def test_the_notebook_runs_and_counts_right(tmp_path: Path, monkeypatch: pytest.
         r"The nearest video .* for (\d+) of (\d+) videos \(guessing: (.*)\)\.\n", printed(cells["vectors"])
     )
     assert said is not None
-    assert [int(said[1]), int(said[2])] == [hits, 32]
-    assert float(said[3]) == pytest.approx(32 * 3 / 31, abs=0.05)
+    assert [int(said[1]), int(said[2])] == [hits, 48]
+    assert float(said[3]) == pytest.approx(48 * 5 / 47, abs=0.05)
 
     order = np.argsort(names)
     first = [next(i for i in order if labels[i] == label) for label in range(8)]
