@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eval.results.intervals import ScoredRun, combined_interval, combined_mean
+from eval.results.intervals import ScoredRun, combined_interval, combined_mean, mean_of_jobs
 from eval.results.paper import Reported, find_reported, paper_data_set
 from eval.results.rows import Metric, Row, VideoScores, find_rows, read_row, read_scores
 from shardify.progress import counting
@@ -43,7 +43,7 @@ class Combined:
     """Means over splits of means over seeds; those of a single row are unchanged."""
     num_splits: int
     num_seeds: int
-    """In the split with most seeds."""
+    """In the split with most seeds; in a study, seeds of the study."""
     num_videos: int
     """Distinct test videos of all splits."""
     num_groups: int
@@ -51,6 +51,8 @@ class Combined:
     """Test videos of all splits that are too short."""
     rows: tuple[tuple[Path, Row], ...]
     """All rows with their folders."""
+    study: Path | None = None
+    """The folder of the study."""
 
     @cached_property
     def reported(self) -> Reported:
@@ -81,7 +83,8 @@ def combine(roots: Iterable[Path], *, study: Path | None = None) -> list[Combine
     """All results below some folders: first this method, then other training, random weights, no network.
 
     Of rows with the same network, settings, data, split and seed, only the first counts. `study` is the folder of a
-    study: there, each seed has a network of its own, so rows of one name belong together although the weights differ.
+    study: there, each seed has a network of its own, so rows of one name belong together although the weights differ,
+    and the rows of a seed, such as draws of labelled videos, are averaged.
 
     Raises:
         UsageError: if a folder does not exist.
@@ -93,14 +96,12 @@ def combine(roots: Iterable[Path], *, study: Path | None = None) -> list[Combine
         row = read_row(folder)
         key = _what_is_shared(row, weights=row.weights or str(_root_of(folder.resolve())) if study is None else "")
         seeds = (row.seed, *(row.config.get(name) for name in SEED_KEYS))
-        own = (key, split_of(row), _data_of(row), seeds, row.weights)
+        own = (key, split_of(row), _data_of(row), seeds, row.weights, job_of(folder, study))
         if own not in seen:
             seen.add(own)
             together[key].append((folder, row))
     groups = [rows for group in together.values() for rows in _of_one_data(group)]
-    results = [
-        _combine(rows, study or _root_of(rows[0][0])) for rows in counting(groups, unit="result", doing="combining")
-    ]
+    results = [_combine(rows, study) for rows in counting(groups, unit="result", doing="combining")]
     return sorted(results, key=lambda result: _rank(result.row))
 
 
@@ -143,32 +144,43 @@ def _data_of(row: Row) -> tuple[str, ...]:
     return (row.fingerprint, *(str(row.config.get(key)) for key in DATA_KEYS))
 
 
-def _combine(rows: Sequence[tuple[Path, Row]], root: Path) -> Combined:
+def job_of(folder: Path, study: Path | None) -> str:
+    """The name of the seed's folder that a result of a study lies in; "" outside a study."""
+    return "" if study is None else folder.resolve().relative_to(study.resolve()).parts[1]
+
+
+def _combine(rows: Sequence[tuple[Path, Row]], study: Path | None) -> Combined:
     row = rows[0][1]
     splits: dict[str, list[Row]] = defaultdict(list)
-    for _, other in rows:
+    jobs: dict[str, set[str | Path]] = defaultdict(set)
+    for folder, other in rows:
         splits[split_of(other)].append(other)
+        jobs[split_of(other)].add(job_of(folder, study) or folder)
     shared: dict[str, Any] = {
         "row": row,
         "rows": tuple(rows),
-        "root": root,
+        "root": study or _root_of(rows[0][0]),
         "num_splits": len(splits),
-        "num_seeds": max(map(len, splits.values())),
+        "num_seeds": max(map(len, jobs.values())),
+        "study": study,
         "num_left_out": sum(others[0].num_left_out for others in splits.values()),
     }
     if len(rows) == 1:
         return Combined(metrics=row.metrics, num_videos=row.num_videos, num_groups=row.num_groups, **shared)
-    scores = [(split_of(other), read_scores(place)) for place, other in rows]
+    scores = [(split_of(other), job_of(place, study), read_scores(place)) for place, other in rows]
     return Combined(
         metrics={name: _metric(scores, name) for name in row.metrics},
-        num_videos=len({key for _, videos in scores for key in videos.keys}),
-        num_groups=len({group for _, videos in scores for group in videos.groups}),
+        num_videos=len({key for _, _, videos in scores for key in videos.keys}),
+        num_groups=len({group for _, _, videos in scores for group in videos.groups}),
         **shared,
     )
 
 
-def _metric(scores: Sequence[tuple[str, VideoScores]], name: str) -> Metric:
-    runs = [ScoredRun(split=split, values=videos.values[name], groups=videos.groups) for split, videos in scores]
+def _metric(scores: Sequence[tuple[str, str, VideoScores]], name: str) -> Metric:
+    runs = mean_of_jobs(
+        ScoredRun(split=split, values=videos.values[name], groups=videos.groups, job=job)
+        for split, job, videos in scores
+    )
     low, high = combined_interval(runs)
     return Metric(value=combined_mean(runs), low=low, high=high)
 

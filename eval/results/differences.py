@@ -10,41 +10,41 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from eval.results.combined import Combined, split_of
-from eval.results.intervals import ScoredRun, combined_interval, combined_mean
+from eval.results.combined import Combined, job_of, split_of
+from eval.results.intervals import ScoredRun, combined_interval, combined_mean, mean_of_jobs
 from eval.results.rows import Metric, VideoScores, read_scores
 
 
 def paired_difference(one: Combined, other: Combined, metric: str) -> Metric | None:
     """`one` minus `other`: the mean over splits, seeds and videos of the difference on each video.
 
-    Runs of a split are paired by equal seeds, or in the order of their seeds if they share none; several runs of one
-    seed (with other networks, in a study) in their order. Runs without a partner, and videos that only one of them has,
-    are left out. The interval is that of :func:`~eval.results.intervals.combined_interval`: over source groups, and
-    over seeds where several ran.
+    Runs of a split are paired by equal seeds (in a study, of the study and of the run), or in the order of their seeds
+    if they share none. Runs without a partner, and videos that only one of them has, are left out. The interval is that
+    of :func:`~eval.results.intervals.combined_interval`: over source groups, and over seeds where several ran.
     None if the two share no video of a split.
     """
     runs = []
     theirs = _folders_by_split(other)
     for split, mine in _folders_by_split(one).items():
         for left, right in _pairs(mine, theirs.get(split, {})):
-            run = _difference(split, read_scores(left), read_scores(right), metric)
+            run = _difference(split, job_of(left, one.study), read_scores(left), read_scores(right), metric)
             if run is not None:
                 runs.append(run)
     if not runs:
         return None
+    runs = mean_of_jobs(runs)
     low, high = combined_interval(runs)
     return Metric(value=combined_mean(runs), low=low, high=high)
 
 
-Folders = dict[int, list[Path]]
-"""Seed -> folders of results."""
+Folders = dict[tuple[str, int], list[Path]]
+"""The study's job and the run's seed -> folders of results."""
 
 
 def _folders_by_split(result: Combined) -> dict[str, Folders]:
     found: dict[str, Folders] = defaultdict(lambda: defaultdict(list))
     for folder, row in result.rows:
-        found[split_of(row)][row.seed].append(folder)
+        found[split_of(row)][job_of(folder, result.study), row.seed].append(folder)
     return found
 
 
@@ -59,11 +59,11 @@ def _in_order(folders: Folders) -> list[Path]:
     return [folder for seed in sorted(folders) for folder in folders[seed]]
 
 
-def _difference(split: str, one: VideoScores, other: VideoScores, metric: str) -> ScoredRun | None:
+def _difference(split: str, job: str, one: VideoScores, other: VideoScores, metric: str) -> ScoredRun | None:
     places = {key: i for i, key in enumerate(other.keys)}
     kept = [i for i, key in enumerate(one.keys) if key in places]
     if not kept:
         return None
     partners = [places[one.keys[i]] for i in kept]
     values = one.values[metric][kept] - other.values[metric][partners]
-    return ScoredRun(split=split, values=values, groups=tuple(one.groups[i] for i in kept))
+    return ScoredRun(split=split, values=values, groups=tuple(one.groups[i] for i in kept), job=job)

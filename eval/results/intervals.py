@@ -11,9 +11,9 @@ for a single group, or if all groups and seeds give the same value (for example,
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtr, stdtrit
@@ -42,10 +42,23 @@ class ScoredRun:
     """float64 (V,)."""
     groups: tuple[str, ...]
     """The source group of each video; equal names are the same group in all runs."""
+    job: str = ""
+    """The job of a study, see :func:`mean_of_jobs`."""
 
     def __post_init__(self) -> None:
         if self.values.ndim != 1 or not len(self.values) or len(self.values) != len(self.groups):
             raise ValueError(f"{self.values.shape} values and {len(self.groups)} groups; one of each a video is needed")
+
+
+def mean_of_jobs(runs: Iterable[ScoredRun]) -> list[ScoredRun]:
+    """One run for each split and job: the mean of its runs, such as draws of labelled videos, on the same test videos.
+
+    Draws for one pre-trained network are no further seeds of pre-training. Runs of no job stay as they are.
+    """
+    together: dict[tuple[str, str | int], list[ScoredRun]] = defaultdict(list)
+    for number, run in enumerate(runs):
+        together[run.split, run.job or number].append(run)
+    return [replace(of[0], values=np.mean([run.values for run in of], axis=0)) for of in together.values()]
 
 
 def measure(scores: VideoScores, *, seed: int = 0) -> dict[str, Metric]:

@@ -10,7 +10,8 @@ from helpers_results import pretraining_of, write_result
 
 from eval.results.combined import Combined, combine
 from eval.results.differences import paired_difference
-from eval.results.rows import Metric
+from eval.results.intervals import ScoredRun, combined_interval
+from eval.results.rows import Metric, read_scores
 from eval.tables.build import build_tables, tables_markdown
 from eval.tables.differences import NAME, verdict
 
@@ -60,6 +61,26 @@ def test_other_seeds_are_paired_in_their_order_and_lone_runs_left_out(tmp_path: 
     difference = paired_difference(one, other, "accuracy")
     assert difference is not None
     assert difference.value == 1
+
+
+def test_draws_of_labels_are_no_seeds_of_a_study(tmp_path: Path) -> None:
+    """Two pre-trainings with three draws each count as two; the random row, which repeats its results, as two as well."""
+    answers = np.random.default_rng(0).integers(0, 2, size=(2, 3, 16)).astype(float)
+    for seed in range(2):
+        for draw in range(3):
+            folders = [tmp_path / row / f"seed{seed}" / "x" for row in ("all", "random")]
+            right, trained = answers[seed, draw].tolist(), pretraining_of()
+            write_result(folders[0], "probe", "knn-5", right, network="all", pretraining=trained, seed=draw)
+            write_result(folders[1], "probe", "knn-5", [1.0] * 16, network="random", seed=draw)
+    one, other = combine([tmp_path], study=tmp_path)
+    assert (one.num_seeds, other.num_seeds) == (2, 2)
+    difference = paired_difference(one, other, "accuracy")
+    groups = read_scores(one.rows[0][0]).groups
+    averaged = [ScoredRun(split="1", values=answers[seed].mean(axis=0) - 1, groups=groups) for seed in range(2)]
+    assert difference is not None
+    assert difference.value == pytest.approx(answers.mean() - 1)
+    assert (difference.low, difference.high) == pytest.approx(combined_interval(averaged))
+    assert one.metrics["accuracy"].low == pytest.approx(difference.low + 1)
 
 
 def test_no_common_video_no_difference(tmp_path: Path) -> None:
