@@ -64,7 +64,7 @@ def test_other_seeds_are_paired_in_their_order_and_lone_runs_left_out(tmp_path: 
 
 
 def test_draws_of_labels_are_no_seeds_of_a_study(tmp_path: Path) -> None:
-    """Two pre-trainings with three draws each count as two; the random row, which repeats its results, as two as well."""
+    """Two pre-trainings with three draws each count as two; so does the random row, which repeats its results."""
     answers = np.random.default_rng(0).integers(0, 2, size=(2, 3, 16)).astype(float)
     for seed in range(2):
         for draw in range(3):
