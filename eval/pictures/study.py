@@ -72,6 +72,6 @@ def _draw(axes: Axes, panel: Panel, rows: Sequence[str], reference: str) -> None
     axes.set_title(panel.title, fontsize=9)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.tick_params(axis="x", labelsize=8)
     axes.grid(axis="x", alpha=0.25)

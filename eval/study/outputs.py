@@ -19,7 +19,7 @@ from eval.study.rows_file import ROWS_NAME, rows_text, unpack_rows
 from eval.study.tables import study_tables
 from eval.tables.build import MARKDOWN_NAME, write_tables
 from eval.tables.format import Table
-from shardify.errors import WorkError
+from shardify.errors import WorkError, counted
 from shardify.storage import open_store
 from shardify.storage.full_disk import temporary_folder
 from shardify.storage.locations import join_location
@@ -77,6 +77,7 @@ def _draw(config: StudyConfig, results: Sequence[Combined], path: Path) -> None:
         chance = chances.pop() if len(chances) == 1 else None
         panels.append(Panel(title=heading(column), metrics=metrics, chance=chance))
     shown = [name for name in config.rows if any(name in panel.metrics for panel in panels)]
-    seeds = max(result.num_seeds for result in results)
-    title = f"All rows of the study, {seeds} seed{'' if seeds == 1 else 's'}"
+    seeds = {result.num_seeds for result in results}
+    some = f"{min(seeds)} to {max(seeds)} seeds" if len(seeds) > 1 else counted(max(seeds), "seed")
+    title = f"All rows of the study, {some}"
     study_figure(panels, shown, config.reference_row, path, title=title)
