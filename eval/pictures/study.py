@@ -12,7 +12,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from eval.pictures.charts import COLOURS
 from eval.results.rows import Metric
@@ -72,6 +72,7 @@ def _draw(axes: Axes, panel: Panel, rows: Sequence[str], reference: str) -> None
     axes.set_title(panel.title, fontsize=9)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
     axes.tick_params(axis="x", labelsize=8)
     axes.grid(axis="x", alpha=0.25)
