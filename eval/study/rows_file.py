@@ -8,7 +8,9 @@ are sorted by folder, so later results change few lines.
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +26,12 @@ from shardify.storage.work_folder import downloaded
 from stream_train.audit.table import AUDIT_NAME, Audit, write_audit
 
 ROWS_NAME = "rows.jsonl"
+_GZIP = b"\x1f\x8b"
+_DAMAGE = (
+    *(gzip.BadGzipFile, EOFError, zlib.error),
+    *(ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError),
+)
+"""What a damaged file may raise."""
 
 
 def rows_text(results: list[Combined], root: Path) -> str:
@@ -57,11 +65,16 @@ def rows_text(results: list[Combined], root: Path) -> str:
 
 
 def unpack_rows(location: str | Path, folder: Path) -> None:
-    """Write the results of a file or URL below a folder. Raises WorkError if it is missing or damaged."""
+    """Write the results of a file or URL, also one compressed with gzip, below a folder.
+
+    Raises WorkError if it is missing or damaged.
+    """
     path = str(location)
     try:
         with downloaded(location) as file:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            data = file.read_bytes()
+        text = gzip.decompress(data) if data.startswith(_GZIP) else data
+        lines = text.decode("utf-8").splitlines()
         tests: list[dict[str, Any]] = []
         for line in map(json.loads, lines):
             if "row" in line:
@@ -72,7 +85,17 @@ def unpack_rows(location: str | Path, folder: Path) -> None:
                 tests.append(line["videos"])
     except FileNotFoundError:
         raise WorkError(f"{path} does not exist; give the {ROWS_NAME} that a study wrote to its out") from None
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (
+        gzip.BadGzipFile,
+        EOFError,
+        zlib.error,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise WorkError(f"{path} is damaged or not the {ROWS_NAME} of a study ({one_line(error)})") from None
 
 

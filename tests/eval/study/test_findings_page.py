@@ -26,7 +26,7 @@ def words_and_numbers(path: Path) -> tuple[list[str], list[float]]:
 @pytest.mark.slow
 def test_the_tables_of_the_page_are_those_of_its_rows(tmp_path: Path) -> None:
     config = load_config(StudyConfig, ROOT / "configs" / "study" / "ucf101_8.yaml", (f"out={tmp_path}",))
-    write_outputs(config, str(PAGE / ROWS_NAME))
+    write_outputs(config, str(PAGE / f"{ROWS_NAME}.gz"))
     words, numbers = words_and_numbers(PAGE / MARKDOWN_NAME)
     again, numbers_again = words_and_numbers(tmp_path / MARKDOWN_NAME)
     assert words == again

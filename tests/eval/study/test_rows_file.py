@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,21 @@ def test_tables_and_picture_of_the_file_are_those_of_the_folder(tmp_path: Path) 
     assert names == {file.name for file in out.iterdir() if file.is_file()} - {ROWS_NAME}
     assert all((out / name).read_bytes() == (again / name).read_bytes() for name in names - {PICTURE_NAME})
     assert (again / PICTURE_NAME).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_compressed_file_gives_the_same_and_a_cut_one_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_two(out)
+    text = rows_text(combine([out], study=out), out)
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress(text.encode()))
+    unpack_rows(path, tmp_path / "again")
+    again = tmp_path / "again"
+    assert rows_text(combine([again], study=again), again) == text
+    for damaged in (path.read_bytes()[:-20], path.read_bytes()[:2], path.read_bytes()[:12] + bytes(40)):
+        path.write_bytes(damaged)
+        with pytest.raises(WorkError, match=r"rows\.jsonl\.gz is damaged"):
+            unpack_rows(path, tmp_path / "b")
 
 
 def change_folder(line: dict[str, Any]) -> None:
