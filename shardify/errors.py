@@ -4,6 +4,7 @@
         UsageError                  exit code 2: the request is wrong: an unknown key, a missing folder or bucket
         WorkError                   exit code 1: the request is right, but the work failed: a full disk, an outage
             DamageError             bytes do not match their checksum; another read, or another sample, may be good
+            ReplacedError           an object in a bucket was replaced while it was read in pieces
             UnfinishedError         a data set is not whole yet; others may be building it
             DamagedCheckpointError  (stream_train.training.checkpoint) a checkpoint that cannot be read
     KeyboardInterrupt               exit code 130: Ctrl-C
@@ -50,6 +51,10 @@ class WorkError(UserFacingError):
 
 class DamageError(WorkError):
     """Bytes do not match their checksum."""
+
+
+class ReplacedError(WorkError):
+    """An object was replaced while it was read in pieces."""
 
 
 class UnfinishedError(WorkError):

@@ -2,7 +2,7 @@
 
 In: a root (folder or URL) and paths below it. Out: videos for :func:`shardify.frames.decoding.decode_video`, or an
 archive's bytes from first to last. Downloads stay in memory. If a store does not answer or denies access, the work ends
-with one line. If a single video is gone, it is rejected, as in a folder.
+with one line. If a single video is gone or changes meanwhile, it is rejected, as in a folder.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shardify.errors import WorkError
+from shardify.errors import ReplacedError, WorkError
 from shardify.frames.decoding import VideoError
 from shardify.frames.memory_file import MemoryFile
 from shardify.storage.locations import is_url, join_location
@@ -26,7 +26,7 @@ def open_videos(root: str, paths: Sequence[str]) -> Generator[Path | MemoryFile 
     """Yield each video in turn; with an object store, the next video is downloaded meanwhile.
 
     Yields:
-        A local path, or a file in memory that the caller closes; or the error if the object is gone.
+        A local path, or a file in memory that the caller closes; or the error if the object is gone or was replaced.
 
     Raises UsageError if the store denies access, WorkError if it does not answer or an object ends too early.
     """
@@ -60,6 +60,9 @@ def _download(store: ObjectStore, path: str) -> MemoryFile | VideoError:
     except FileNotFoundError:
         memory.close()
         return VideoError(status="transient", reason="cannot be read: No such file or directory")
+    except ReplacedError:
+        memory.close()
+        return VideoError(status="transient", reason="it changed while it was read; wait until it is whole")
     except BaseException:
         memory.close()
         raise

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import obstore
@@ -21,7 +21,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import HTTPStore, from_url
 
 import shardify.storage.retrying
-from shardify.errors import UsageError, WorkError
+from shardify.errors import ReplacedError, UsageError, WorkError
 from shardify.process import is_command
 from shardify.progress import Countdown
 from shardify.storage.clouds import CLOUDS, allows_http, check_variables, profile_credentials
@@ -46,6 +46,14 @@ UPLOAD_TIMEOUT = timedelta(minutes=5)
 """Limit for one uploaded part of 5 MiB. Only the total time can have a limit: nothing arrives during an upload."""
 UPLOADS_AT_ONCE = 4
 """Parts of one object that are uploaded at the same time; more would delay each other on a slow line."""
+
+
+class _Version(NamedTuple):
+    """What a server says of an object; another object of the same name differs in one of these."""
+
+    size: int
+    e_tag: str | None
+    last_modified: datetime
 
 
 class ObjectStore(Store):
@@ -79,19 +87,33 @@ class ObjectStore(Store):
         return self._retried(name, lambda: _counted(obstore.get(self.client, name).bytes()))
 
     def read_range(self, name: str, start: int, num_bytes: int) -> bytes:
-        if not num_bytes:
-            return b""
-        data = self._retried(
-            name, lambda: _counted(obstore.get_range(self.client, name, start=start, length=num_bytes))
-        )
+        data = self._range(name, start, num_bytes)[0] if num_bytes else b""
         if len(data) != num_bytes:
             raise WorkError(f"{self.url(name)} ends at byte {start + len(data)}, but {start + num_bytes} were expected")
         return data
 
     def stream(self, name: str, num_bytes: int) -> Iterator[bytes]:
-        """An object of known size in pieces of at most CHUNK_BYTES; raises as :meth:`read_range`."""
+        """An object of known size in pieces of at most CHUNK_BYTES.
+
+        Raises as :meth:`read_range`, and ReplacedError if another object takes its place meanwhile.
+        """
+        seen = set()
         for start in range(0, num_bytes, CHUNK_BYTES):
-            yield self.read_range(name, start, min(CHUNK_BYTES, num_bytes - start))
+            piece, version = self._range(name, start, min(CHUNK_BYTES, num_bytes - start))
+            seen.add(version)
+            if len(seen) > 1 or version.size != num_bytes:
+                raise ReplacedError(f"{self.url(name)} was replaced while it was read; run the same command again")
+            yield piece
+
+    def _range(self, name: str, start: int, num_bytes: int) -> tuple[bytes, _Version]:
+        """At least one byte, fewer than asked for at the object's end, and the object that it is of."""
+
+        def request() -> tuple[bytes, _Version]:
+            answer = obstore.get(self.client, name, options={"range": (start, start + num_bytes)})
+            meta = answer.meta
+            return _counted(answer.bytes()), _Version(meta["size"], meta["e_tag"], meta["last_modified"])
+
+        return self._retried(name, request)
 
     def write(self, name: str, data: bytes) -> None:
         self._put(name, data, len(data))

@@ -298,6 +298,31 @@ def test_an_object_that_vanished_is_that_videos_matter(
     assert contents(tmp_path / "out") == built
 
 
+def test_a_video_that_is_replaced_while_it_is_read_may_be_read_again(
+    bucket: str, built: dict[str, bytes], source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "videos/Spin/v_Spin_g03_c01.avi"
+    whole = (source / name).read_bytes()
+    monkeypatch.setattr("shardify.storage.object_store.CHUNK_BYTES", len(whole) // 2)
+    real = ObjectStore.stream
+
+    def replaced(self: ObjectStore, path: str, num_bytes: int) -> Iterator[bytes]:
+        for piece in real(self, path, num_bytes):
+            yield piece
+            if self.url(path) == f"{bucket}/{name}":
+                self.write(path, whole[:-1] + b"x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ObjectStore, "stream", replaced)
+        summary = build(in_bucket(bucket, tmp_path / "out", max_rejected_share=1))
+    assert (summary.num_samples, summary.num_transient) == (NUM_VIDEOS - 1, 1)
+    (line,) = (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(line)["reason"] == "it changed while it was read; wait until it is whole"
+    open_store(bucket).write(name, whole)
+    build(in_bucket(bucket, tmp_path / "out", max_rejected_share=1), retry_failed=True)
+    assert contents(tmp_path / "out") == built
+
+
 @pytest.fixture
 def proxy(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     with FaultProxy(s3_server.endpoint) as proxy:

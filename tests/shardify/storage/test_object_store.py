@@ -15,9 +15,10 @@ from pathlib import Path
 
 import boto3
 import pytest
+from helpers_web import web_server
 from obstore.store import HTTPStore
 
-from shardify.errors import UsageError, WorkError
+from shardify.errors import ReplacedError, UsageError, WorkError
 from shardify.storage import open_store
 from shardify.storage.locations import check_url, join_location
 from shardify.storage.object_store import ObjectStore
@@ -192,6 +193,31 @@ def test_trees_reach_all_depths(s3_url: str) -> None:
     assert store.tree() == {"a": 1, "b/c": 3, "b/d/e": 5}
     assert store.names() == ["a"]
     assert store.read("b/d/e") == b"b/d/e"
+
+
+@pytest.mark.parametrize("second", [b"9876543210", b"0123456789 and more", b"0123456"])
+def test_pieces_of_two_objects_are_never_joined(s3_url: str, monkeypatch: pytest.MonkeyPatch, second: bytes) -> None:
+    monkeypatch.setattr("shardify.storage.object_store.CHUNK_BYTES", 4)
+    store = ObjectStore(s3_url)
+    store.write("a", b"0123456789")
+    pieces = store.stream("a", 10)
+    assert next(pieces) == b"0123"
+    store.write("a", second)
+    with pytest.raises(ReplacedError, match=r"/a was replaced while it was read; run the same command again"):
+        next(pieces)
+
+
+def test_a_web_server_without_tags_is_asked_for_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shardify.storage.object_store.CHUNK_BYTES", 4)
+    (tmp_path / "a").write_bytes(b"0123456789")
+    with web_server(tmp_path) as url:
+        store = ObjectStore(url)
+        assert b"".join(store.stream("a", 10)) == b"0123456789"
+        pieces = store.stream("a", 10)
+        next(pieces)
+        os.utime(tmp_path / "a", (0, 0))
+        with pytest.raises(ReplacedError, match="was replaced"):
+            next(pieces)
 
 
 def put_key(key: str, data: bytes) -> Callable[[], None]:
