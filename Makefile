@@ -172,7 +172,7 @@ test: install ## the quick tests; lists the ten slowest
 test-slow: install ## the tests that start and kill real processes, or take long
 	$(BIN)/python -m pytest -m slow -n $(PYTEST_WORKERS) --dist worksteal --durations=10
 
-bench: install ## speed as ratios: building against bare ffmpeg, loading against bare JPEG decoding, worker processes
+bench: install ## speed as ratios: building and loading against the bare tools, and against what people use instead
 	$(BIN)/python tests/benchmarks/bench_all.py $(call option,videos,$(value VIDEOS)) $(call option,out,$(value OUT))
 
 bench-gpu: install ## training steps of each network on this machine's GPU, and how well shards feed them

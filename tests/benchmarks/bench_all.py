@@ -1,4 +1,4 @@
-"""Building and loading against the bare tools, in one table: `make bench`.
+"""Building and loading against the bare tools and what people use instead, in one table: `make bench`.
 
 Each ratio is the median of rounds in which both sides took turns, with the least and the greatest round in brackets.
 """
@@ -6,14 +6,16 @@ Each ratio is the median of rounds in which both sides took turns, with the leas
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
 import bench_build
-from bench_figures import table, values
+from bench_figures import table, write_json
 
 from shardify.process import usable_cores
+
+RIVALS_SLOWER = 4
+"""The other loaders together need so many times longer for a batch."""
 
 
 def main() -> None:
@@ -28,6 +30,7 @@ def main() -> None:
         videos = bench_build.video_folder(options.videos, scratch).resolve()
         parts = [bench_build.measure(videos, scratch, workers=usable_cores(), rounds=options.rounds)]
         import bench_loader  # not above: the build's processes import this module, and would load torch
+        import bench_rivals
         import torch
 
         torch.set_num_threads(1)
@@ -35,11 +38,13 @@ def main() -> None:
         loading = {"rounds": options.rounds, "batches": options.batches}
         parts.append(bench_loader.measure_decoding(shards, **loading))
         parts.append(bench_loader.measure_workers(shards, **loading, most=usable_cores()))
+        loading["batches"] = max(1, options.batches // RIVALS_SLOWER)
+        parts.append(bench_rivals.measure(videos, shards, scratch, **loading))
     speeds = [line for part in parts for line in part[0]]
     ratios = [line for part in parts for line in part[1]]
     print(table(speeds, ratios))
     if options.out:
-        Path(options.out).write_text(json.dumps(values(speeds, ratios), indent=1) + "\n", encoding="utf-8")
+        write_json(options.out, speeds, ratios)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +43,11 @@ def table(speeds: Sequence[Speed], ratios: Sequence[Ratio]) -> str:
     return "\n".join(lines)
 
 
-def values(speeds: Sequence[Speed], ratios: Sequence[Ratio]) -> dict[str, object]:
-    """The same as JSON values."""
-    return {
+def write_json(file: str | Path, speeds: Sequence[Speed], ratios: Sequence[Ratio]) -> None:
+    """The same as JSON."""
+    values = {
         "speeds": [asdict(speed) for speed in speeds],
         "spreads": {one.key: [one.low, one.high] for one in ratios},
         **{one.key: one.value for one in ratios},
     }
+    Path(file).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

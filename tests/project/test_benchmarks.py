@@ -41,12 +41,15 @@ def test_the_benchmark_prints_its_ratios_and_writes_them(videos: Path, tmp_path:
         env=os.environ | {"PYTHONWARNINGS": "error"},
     )
     assert result.returncode == 0, result.stderr
-    printed = dict(re.findall(r"(?m)^([a-z0-9 /]+?) += (\d+\.\d\d) \(", result.stdout))
+    printed = dict(re.findall(r"(?m)^([A-Za-z0-9 /,]+?) += (\d+\.\d\d) \(", result.stdout))
     written = json.loads((tmp_path / "b.json").read_text())
     for key, name in (
         ("building_over_bare_ffmpeg", "building / bare ffmpeg"),
         ("loading_over_bare_decoding", "loading / bare simplejpeg"),
         ("workers_1_over_1_times_alone", "through 1 worker / 1 x in this process"),
+        ("loader_over_pillow_on_these_shards", "the loader / Pillow on these shards"),
+        ("loader_over_stock_webdataset_frames_as_members", "the loader / stock WebDataset, frames as members"),
+        ("loader_over_pyav_on_the_original_files", "the loader / PyAV on the original files"),
     ):
         assert written[key] > 0
         assert printed[name] == f"{written[key]:.2f}"
