@@ -166,7 +166,8 @@ class ShardIndex:
                     frame_bytes=arrays["frame_bytes"].astype(np.int64),
                     frame_crc32=arrays["frame_crc32"],
                 )
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            # RuntimeError: zips of a kind that Python does not read
             raise WorkError(f"{origin} is damaged ({error}); run `shardify verify`, then rebuild that shard") from None
         raise WorkError(f"{origin} has format version {version}, but this program reads {FORMAT_VERSION}")
 

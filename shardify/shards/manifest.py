@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from shardify.errors import UsageError, WorkError
 from shardify.shards.format import FORMAT_VERSION, MANIFEST_NAME, shard_name
 from shardify.shards.index import Packing
-from shardify.shards.record import ShardRecord, dump_json
+from shardify.shards.record import ShardRecord, dump_json, require, require_names
 from shardify.shards.seen import Seen
 from shardify.storage.store import Store
 
@@ -38,6 +38,13 @@ class Manifest:
     """Samples with far fewer frames than their videos announce."""
     seen: Seen | None = None
     """The account of everything below the source; None in data sets of earlier versions."""
+
+    def __post_init__(self) -> None:
+        require(self, str, "name", "ffmpeg_version", "ffmpeg_filter")
+        require(self, int, "height", "width", "min_frames", "num_rejected", "num_missing", "num_short")
+        require_names(self, "classes", "splits")
+        if self.packing not in get_args(Packing):
+            raise ValueError(f"packing is {self.packing!r}")
 
     def shards_of(self, split: str | None) -> tuple[ShardRecord, ...]:
         """The split's shards, in order; None means all. Raises UsageError if the split is unknown or has no samples."""

@@ -29,8 +29,8 @@ class Reject:
     """ffmpeg's own messages."""
 
     def __post_init__(self) -> None:
-        _require(self, str, "key", "path", "reason", "ffmpeg")
-        _require_names(self.splits)
+        require(self, str, "key", "path", "reason", "ffmpeg")
+        require_names(self, "splits")
         if self.status not in get_args(RejectStatus):
             raise ValueError(f"status is {self.status!r}")
 
@@ -47,9 +47,9 @@ class Short:
     """From the container's duration and frame rate."""
 
     def __post_init__(self) -> None:
-        _require(self, str, "key", "path")
-        _require(self, int, "num_frames", "num_announced")
-        _require_names(self.splits)
+        require(self, str, "key", "path")
+        require(self, int, "num_frames", "num_announced")
+        require_names(self, "splits")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +70,9 @@ class ShardRecord:
     """Samples that lack many of the frames that their videos announce."""
 
     def __post_init__(self) -> None:
-        _require(self, int, "number", "num_samples", "num_frames", "tar_bytes", "index_bytes")
-        _require(self, str, "tar_sha256", "index_sha256")
-        _require_names(self.splits)
+        require(self, int, "number", "num_samples", "num_frames", "tar_bytes", "index_bytes")
+        require(self, str, "tar_sha256", "index_sha256")
+        require_names(self, "splits")
 
     def to_json(self) -> bytes:
         values = asdict(self)
@@ -97,7 +97,7 @@ def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-def _require(record: ShardRecord | Reject | Short, kind: type[int | str], *names: str) -> None:
+def require(record: object, kind: type[int | str], *names: str) -> None:
     """Raise TypeError unless the fields are strings, or whole numbers of at least 0."""
     for name in names:
         value = getattr(record, name)
@@ -105,9 +105,12 @@ def _require(record: ShardRecord | Reject | Short, kind: type[int | str], *names
             raise TypeError(f"{name} is {value!r}")
 
 
-def _require_names(splits: object) -> None:
-    if not (isinstance(splits, tuple) and all(isinstance(name, str) for name in splits)):
-        raise TypeError(f"splits is {splits!r}")
+def require_names(record: object, *fields: str) -> None:
+    """Raise TypeError unless the fields are tuples of strings."""
+    for name in fields:
+        value = getattr(record, name)
+        if not (isinstance(value, tuple) and all(isinstance(part, str) for part in value)):
+            raise TypeError(f"{name} is {value!r}")
 
 
 def dump_json(values: Any, indent: int | None = None) -> bytes:

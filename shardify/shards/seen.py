@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shardify.shards.record import require, require_names
+
 _NUM_NAMED = 10
 """Number of classes that are named in a line; the manifest names all."""
 
@@ -22,6 +24,10 @@ class LeftOut:
     count: int
     example: str
     """The first of their paths, in alphabetical order."""
+
+    def __post_init__(self) -> None:
+        require(self, str, "reason", "example")
+        require(self, int, "count")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,10 @@ class Seen:
     num_classes: int = 0
     notes: tuple[str, ...] = ()
     """Sentences about the source that the user should read."""
+
+    def __post_init__(self) -> None:
+        require(self, int, "num_taken", "num_classes")
+        require_names(self, "empty_classes", "notes")
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Seen:

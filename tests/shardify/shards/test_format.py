@@ -73,9 +73,22 @@ def test_an_index_round_trips_and_equal_indexes_have_equal_bytes() -> None:
     assert len(ShardIndex.from_bytes(ShardIndex.from_samples("mjpg", []).to_bytes())) == 0
 
 
+def in_directory(data: bytes, offset: int, byte: bytes) -> bytes:
+    """A zip with one byte changed in the first entry of its central directory."""
+    place = data.index(b"PK\x01\x02") + offset
+    return data[:place] + byte + data[place + 1 :]
+
+
 @pytest.mark.parametrize(
     "damage",
-    [lambda d: d[:100], lambda d: d[:0], lambda d: d.replace(b"frame_bytes", b"framebytes_"), lambda d: d[:-60]],
+    [
+        lambda d: d[:100],
+        lambda d: d[:0],
+        lambda d: d.replace(b"frame_bytes", b"framebytes_"),
+        lambda d: d[:-60],
+        pytest.param(lambda d: in_directory(d, 6, b"\xff"), id="zip version 25.5"),
+        pytest.param(lambda d: in_directory(d, 8, b"\x01"), id="encrypted"),
+    ],
 )
 def test_a_damaged_index_is_named(damage: object) -> None:
     data = ShardIndex.from_samples("mjpg", SAMPLES).to_bytes()
@@ -184,6 +197,25 @@ def test_records_of_wrong_types_are_damaged(change: dict[str, object], reason: s
     data = dump_json(json.loads(RECORD.to_json()) | change)
     with pytest.raises(WorkError, match=rf"^here is damaged \({reason}.*\); delete it and run `shardify build` again$"):
         ShardRecord.from_json(data, "here")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"classes": ["a", {}]}, r"TypeError: classes is \('a', {}\)"),
+        ({"splits": "train1"}, "TypeError: splits is 'train1'"),
+        ({"height": "128"}, "TypeError: height is '128'"),
+        ({"num_missing": None}, "TypeError: num_missing is None"),
+        ({"name": 3}, "TypeError: name is 3"),
+        ({"packing": "zip"}, "ValueError: packing is 'zip'"),
+        ({"seen": {"num_taken": "x", "left_out": [], "empty_classes": [], "notes": []}}, "TypeError: num_taken is 'x'"),
+        ({"seen": {"num_taken": 1, "left_out": [], "empty_classes": [1], "notes": []}}, "TypeError: empty_classes is"),
+    ],
+)
+def test_manifests_of_wrong_types_are_damaged(change: dict[str, object], reason: str) -> None:
+    data = dump_json(json.loads(MANIFEST.to_json()) | change)
+    with pytest.raises(WorkError, match=rf"^here is damaged \({reason}.*\); run `shardify build` again$"):
+        Manifest.from_json(data, "here")
 
 
 def test_frames_are_checked_against_their_crc32() -> None:
