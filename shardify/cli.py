@@ -39,7 +39,11 @@ def synthetic_command(config: str, overrides: tuple[str, ...]) -> None:
 @main.command("build")
 @click.argument("config")
 @set_option
-@click.option("--retry-failed", is_flag=True, help="Also rebuild the shards that lack rejected videos.")
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Also rebuild the shards that lack rejected videos, or whose videos have other sizes now.",
+)
 @click.option(
     "--part",
     "part_text",

@@ -58,7 +58,7 @@ def find_windows(
     due: dict[int, tuple[Window, frozenset[int]]] = {}
     sizes, numbers = store.sizes(), {window.number for window in windows}
     shards = {n for name in sizes if (n := shard_number(name)) is not None and n // SHARDS_PER_WINDOW in numbers}
-    usable = finished_shards(store, shards, sizes, retry_failed=retry_failed)
+    usable = frozenset(finished_shards(store, shards, sizes, retry_failed=retry_failed))
     for window in windows:
         record = read_window(store, window.number)
         if record is None or record.archives != window.archives:

@@ -21,7 +21,7 @@ from shardify.errors import WorkError
 from shardify.frames.ffmpeg_command import ffmpeg_binary, ffmpeg_version, filter_chain
 from shardify.shards.format import FORMAT_VERSION, MANIFEST_NAME, MISSING_NAME, REJECTED_NAME, SHORT_NAME
 from shardify.shards.manifest import Manifest
-from shardify.shards.record import ShardRecord, dump_json
+from shardify.shards.record import ShardRecord, dump_json, require, require_names
 from shardify.shards.seen import Seen
 from shardify.storage.store import Store
 
@@ -45,6 +45,18 @@ class BuildDescription:
     """Paths of the videos' archives, by window; if set, `num_videos`, `num_shards` and `missing` are unknown."""
     seen: Seen | None = field(default=None, compare=False)
     """Everything that lay below `source.videos` when the build last began; None in builds of earlier versions."""
+
+    def __post_init__(self) -> None:
+        require(self, str, "name", "plan_sha256")
+        require(self, int, "num_videos", "num_shards")
+        require_names(self, "classes", "splits")
+        for video in self.missing:
+            require(video, str, "name", "did_you_mean")
+            require_names(video, "splits")
+        if not all(isinstance(path, str) for paths in self.archives for path in paths):
+            raise TypeError(f"archives is {self.archives!r}")
+        if not isinstance(self.settings, dict):
+            raise TypeError(f"settings is {self.settings!r}")
 
     @property
     def noun(self) -> str:

@@ -6,16 +6,18 @@ In: a config, a catalog and its plan, a store. Out: a :class:`Work`; at the end 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from shardify.build.config import BuildConfig
 from shardify.build.description import BuildDescription
 from shardify.build.plan import PlannedShard
 from shardify.build.shard_writer import ShardTask
+from shardify.build.sources import current_sizes
 from shardify.build.work import Built, Work, finished_shards, read_records
 from shardify.catalogs.base import Catalog
-from shardify.errors import UnfinishedError
+from shardify.errors import UnfinishedError, UsageError
 from shardify.shards.format import shard_name
+from shardify.shards.record import ShardRecord
 from shardify.storage.store import Store
 
 NUM_NAMED_SHARDS = 5
@@ -24,9 +26,20 @@ NUM_NAMED_SHARDS = 5
 def find_shards(
     config: BuildConfig, catalog: Catalog, shards: Sequence[PlannedShard], store: Store, *, retry_failed: bool
 ) -> Work:
-    """Find the shards that are absent or not whole; with `retry_failed`, also those that lack rejected videos."""
+    """Find the shards that are absent or not whole.
+
+    With `retry_failed`, also those that lack rejected videos, and those whose videos have other sizes now; without it,
+    the latter are a UsageError.
+    """
     finished = finished_shards(store, (shard.number for shard in shards), store.sizes(), retry_failed=retry_failed)
-    pending = [shard for shard in shards if shard.number not in finished]
+    changed = _changed_videos(catalog.root, shards, finished)
+    if changed and not retry_failed:
+        raise UsageError(
+            f"{store.location}: {len(changed)} of {len(finished)} finished shards hold videos whose files have other "
+            f"sizes now, such as {next(iter(changed.values()))}; are source.videos the videos of this build? Then "
+            "--retry-failed builds these shards again; else build into another folder (--set out=...)"
+        )
+    pending = [shard for shard in shards if shard.number not in finished or shard.number in changed]
     return Work(
         tasks=(ShardTask(**config.recipe(catalog), shard=shard) for shard in pending),
         num_tasks=len(pending),
@@ -34,6 +47,20 @@ def find_shards(
         num_videos=sum(len(shard.videos) for shard in pending),
         writes={shard.number for shard in pending}.__contains__,
     )
+
+
+def _changed_videos(root: str, shards: Sequence[PlannedShard], finished: Mapping[int, ShardRecord]) -> dict[int, str]:
+    """The first video of each finished shard whose file has another size than when it was read."""
+    known = [shard for shard in shards if shard.number in finished and finished[shard.number].source_bytes]
+    now = current_sizes(root, [video.path for shard in known for video in shard.videos]) if known else None
+    if now is None:
+        return {}
+    changed: dict[int, str] = {}
+    for shard in known:
+        for video, size in zip(shard.videos, finished[shard.number].source_bytes, strict=False):
+            if now[video.path] != size:
+                changed.setdefault(shard.number, video.path)
+    return changed
 
 
 def collect_shards(store: Store, description: BuildDescription) -> Built:

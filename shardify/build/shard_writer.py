@@ -20,7 +20,7 @@ from typing import Self
 import numpy as np
 
 from shardify.build.plan import PlannedShard
-from shardify.build.sources import open_videos
+from shardify.build.sources import open_videos, size_of
 from shardify.catalogs.base import Video
 from shardify.frames.decoding import Frames, VideoError, decode_video
 from shardify.frames.ffmpeg_command import FramesConfig
@@ -66,6 +66,7 @@ class ShardTask(Recipe):
             OpenShard(self, store, shard.number, shard.splits) as open_shard,
         ):
             for video, source in zip(shard.videos, sources, strict=True):
+                open_shard.source_bytes.append(size_of(source))
                 report(open_shard.add(*self._decode(video, source)))
             record = open_shard.put()
         write_record(store, record)
@@ -132,6 +133,8 @@ class OpenShard:
         self.number = number
         self.num_videos = 0
         """Added so far, including rejected ones."""
+        self.source_bytes: list[int] = []
+        """Sizes of the videos' files so far, if they are files."""
         self._recipe = recipe
         self._store = store
         self._splits = splits
@@ -200,6 +203,7 @@ class OpenShard:
             splits=self._splits,
             rejected=tuple(self._rejected),
             short=tuple(self._short),
+            source_bytes=tuple(self.source_bytes),
         )
         if self._holds(record):
             return record

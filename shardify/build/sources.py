@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shardify.errors import ReplacedError, WorkError
 from shardify.frames.decoding import VideoError
 from shardify.frames.memory_file import MemoryFile
-from shardify.storage.locations import is_url, join_location
+from shardify.storage.locations import can_list, is_url, join_location
 from shardify.storage.streams import BUFFER_BYTES, PieceReader, prefetch
 
 if TYPE_CHECKING:
     from shardify.storage.object_store import ObjectStore
+
+_STAT_THREADS = 16
+"""Files whose sizes are asked for at once; a network mount answers each slowly."""
 
 
 def open_videos(root: str, paths: Sequence[str]) -> Generator[Path | MemoryFile | VideoError]:
@@ -37,6 +41,33 @@ def open_videos(root: str, paths: Sequence[str]) -> Generator[Path | MemoryFile 
 
     store = ObjectStore(root)
     yield from prefetch((_download(store, path) for path in paths), num_items=1)
+
+
+def size_of(source: Path | MemoryFile | VideoError) -> int:
+    """Bytes of a video's file; 0 if it is gone."""
+    if isinstance(source, MemoryFile):
+        return source.num_bytes
+    return _file_size(source) if isinstance(source, Path) else 0
+
+
+def current_sizes(root: str, paths: Sequence[str]) -> dict[str, int] | None:
+    """Bytes of each video's file, 0 if it is gone; None below a web address, which lists nothing."""
+    if not is_url(root):
+        with ThreadPoolExecutor(_STAT_THREADS) as threads:
+            return dict(zip(paths, threads.map(lambda path: _file_size(Path(root, path)), paths), strict=True))
+    from shardify.storage.object_store import ObjectStore
+
+    if not can_list(root):
+        return None
+    there = ObjectStore(root).tree()
+    return {path: there.get(path, 0) for path in paths}
+
+
+def _file_size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def open_archive(root: str, path: str, num_bytes: int) -> io.BufferedReader[Any]:

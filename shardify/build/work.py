@@ -57,12 +57,14 @@ def read_records(store: Store, numbers: Sequence[int]) -> tuple[list[ShardRecord
 
 def finished_shards(
     store: Store, numbers: Iterable[int], sizes: Mapping[str, int], *, retry_failed: bool
-) -> frozenset[int]:
-    """The shards that are finished: whole, and with `retry_failed` also without rejected videos."""
+) -> dict[int, ShardRecord]:
+    """The records of finished shards, by number: whole, and with `retry_failed` also without rejected videos."""
     records, _ = read_records(store, [number for number in numbers if shard_name(number, "json") in sizes])
-    return frozenset(
-        record.number for record in records if is_whole(record, sizes) and not (retry_failed and record.rejected)
-    )
+    return {
+        record.number: record
+        for record in records
+        if is_whole(record, sizes) and not (retry_failed and record.rejected)
+    }
 
 
 def is_whole(record: ShardRecord, sizes: Mapping[str, int]) -> bool:

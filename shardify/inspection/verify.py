@@ -141,7 +141,7 @@ def _check_descriptions(store: Store, manifest: Manifest) -> list[Problem]:
             continue
         records.append(record)
         entry = entries.get(number)
-        if (replace(record, rejected=(), short=()) if record.num_samples else None) != entry:
+        if (record.in_manifest() if record.num_samples else None) != entry:
             problems.append(Problem(shard=number, text=f"{MANIFEST_NAME} and {shard_name(number, 'json')} disagree"))
     if description is not None and not problems:
         known = description if packed is None else settled(description, packed, records)

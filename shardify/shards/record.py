@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from shardify.errors import WorkError, one_line
@@ -68,16 +68,26 @@ class ShardRecord:
     rejected: tuple[Reject, ...] = ()
     short: tuple[Short, ...] = ()
     """Samples that lack many of the frames that their videos announce."""
+    source_bytes: tuple[int, ...] = ()
+    """Sizes of the planned videos' files when they were read, in order; 0: the file was gone. Empty in shards of
+    archives and of earlier versions."""
 
     def __post_init__(self) -> None:
         require(self, int, "number", "num_samples", "num_frames", "tar_bytes", "index_bytes")
         require(self, str, "tar_sha256", "index_sha256")
         require_names(self, "splits")
+        if any(type(size) is not int for size in self.source_bytes):
+            raise TypeError(f"source_bytes is {self.source_bytes!r}")
+
+    def in_manifest(self) -> ShardRecord:
+        """What the manifest holds of it."""
+        return replace(self, rejected=(), short=(), source_bytes=())
 
     def to_json(self) -> bytes:
         values = asdict(self)
-        if not self.short:  # as in earlier versions
-            del values["short"]
+        for name in ("short", "source_bytes"):  # as in earlier versions
+            if not values[name]:
+                del values[name]
         return dump_json(values)
 
     @classmethod
