@@ -1,7 +1,8 @@
 """What mkdocs asks of this project: config keys come from the config classes, and results from the files of a command.
 
 In: a page. Out: its Markdown or HTML. Each `{{ keys of MODULE.CLASS }}` becomes one table for the class and for
-each section below it; each `{{ HEADING of FILE.md }}` what stands below a `## HEADING` of that file.
+each section below it; each `<!-- HEADING of FILE.md -->`, which other readers of the page do not see, what stands below a
+`## HEADING` of that file.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Model = type[BaseModel]
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Called by mkdocs with each page's text."""
     markdown = re.sub(r"\{\{ keys of ([\w.]+)\.(\w+) \}\}", lambda match: keys_of(match[1], match[2]), markdown)
-    return re.sub(r"\{\{ (.+) of (\S+\.md) \}\}", lambda match: section_of(match[2], match[1]), markdown)
+    return re.sub(r"<!-- (.+) of (\S+\.md) -->", lambda match: section_of(match[2], match[1]), markdown)
 
 
 def on_page_content(html: str, **_: object) -> str:
