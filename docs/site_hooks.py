@@ -1,8 +1,8 @@
 """What mkdocs asks of this project: config keys come from the config classes, and results from the files of a command.
 
 In: a page. Out: its Markdown or HTML. Each `{{ keys of MODULE.CLASS }}` becomes one table for the class and for
-each section below it; each `<!-- HEADING of FILE.md -->`, which other readers of the page do not see, what stands below a
-`## HEADING` of that file.
+each section below it; each `<!-- HEADING of FILE.md -->`, which other readers of the page do not see, what stands below
+a `## HEADING` of that file.
 """
 
 from __future__ import annotations
