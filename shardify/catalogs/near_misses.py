@@ -3,10 +3,10 @@
 In: the listed names, those that are not there, and the videos that no list names. Out: which files are the listed
 videos after all, which may be, and which are further copies.
 
-Harmless are differences in upper and lower case, Unicode form and ending, a trailing `(1)`, folders above, and
-backslashes instead of slashes (lists from Windows): the file is used if it is the only one, and the only listed video
-that it fits. Others, such as padding with zeros
-(`1.mp4`, `001.mp4`) or another folder, may lead to another video: these files are only named.
+Harmless are differences in upper and lower case, Unicode form and ending, folders above, backslashes instead of slashes
+(lists from Windows), and a trailing `(1)` of the file if the list has none for this name: the file is used if it is
+the only one, and the only listed video that it fits. Others, such as padding with zeros (`1.mp4`, `001.mp4`), another
+folder or another number in brackets, may lead to another video: these files are only named.
 """
 
 from __future__ import annotations
@@ -44,11 +44,13 @@ def find_near_misses(listed: Collection[str], missing: Collection[str], free: Co
     names: defaultdict[str, list[str]] = defaultdict(list)
     for name in listed:
         names[plain_form(name)].append(name)
+    numbered = {_without_number(form) for form in names if form != _without_number(form)}
     files: defaultdict[str, list[str]] = defaultdict(list)
     for path in free:
         for form in _ends(plain_form(path)):
-            if form in names:
-                files[form].append(path)
+            bare = _without_number(form)
+            if form in names or (bare in names and bare not in numbered):
+                files[form if form in names else bare].append(path)
                 break
     gone = set(missing)
     used = {
@@ -65,14 +67,18 @@ def find_near_misses(listed: Collection[str], missing: Collection[str], free: Co
 
 
 def plain_form(path: str) -> str:
-    """A path without the harmless differences, except folders above."""
+    """A path without the harmless differences, except folders above and numbers in brackets."""
     text = unicodedata.normalize("NFC", path).casefold().replace("\\", "/")
-    return _COPY_NUMBER.sub("", _DECORATION.sub("", text, count=1))
+    return _DECORATION.sub("", text, count=1)
 
 
 def loose_form(path: str) -> str:
     """A path's file name without any of the differences."""
-    return _PADDING.sub("", plain_form(path.rpartition("/")[2]))
+    return _PADDING.sub("", _without_number(plain_form(path).rpartition("/")[2]))
+
+
+def _without_number(form: str) -> str:
+    return _COPY_NUMBER.sub("", form)
 
 
 def _ends(path: str) -> Iterator[str]:

@@ -47,10 +47,20 @@ def test_harmless_differences_are_used(listed: str, there: str) -> None:
         ("cats/a.avi", "dogs/a.avi"),
         ("cats/a.avi", "a.avi"),
         ("train/yoga/abc_000001_000011", "yoga/abc_1_11.mp4"),
+        ("a/wave (1).mp4", "a/wave (2).mp4"),
+        ("a/wave (1).mp4", "a/wave.mp4"),
+        ("C:\\data\\b\\x.mp4", "b/x.mp4"),
     ],
 )
 def test_what_may_be_another_video_is_only_named(listed: str, there: str) -> None:
     assert near([listed], [there]) == ({}, {listed: there})
+
+
+def test_numbers_in_brackets_tell_clips_apart_where_the_list_has_them() -> None:
+    listed = ["w/a (1).avi", "w/a (2).avi", "w/a.avi"]
+    used = {"w/a (1).avi": "w/a (1).mp4", "w/a (2).avi": "w/a (2).mp4"}
+    assert near(listed, list(used.values())) == (used, {})
+    assert near(listed, [*used, "w/a (3).avi"]) == ({}, {"w/a.avi": "w/a (3).avi"})
 
 
 def test_only_what_fits_alone_is_used() -> None:
