@@ -9,7 +9,7 @@ that it keeps what was seen below the source; a rerun renews this.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -45,6 +45,8 @@ class BuildDescription:
     """Paths of the videos' archives, by window; if set, `num_videos`, `num_shards` and `missing` are unknown."""
     seen: Seen | None = field(default=None, compare=False)
     """Everything that lay below `source.videos` when the build last began; None in builds of earlier versions."""
+    renamed: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Listed name -> path of its video, where this has nearly the same name."""
 
     def __post_init__(self) -> None:
         require(self, str, "name", "plan_sha256")
@@ -114,6 +116,7 @@ def describe_build(
         missing=catalog.missing,
         archives=tuple(tuple(archive.path for archive in window.archives) for window in windows),
         seen=catalog.seen(),
+        renamed=catalog.renamed,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from shardify.catalogs.keys import make_keys
 from shardify.catalogs.near_misses import NearMisses, find_near_misses
 from shardify.catalogs.reasons import COPY, OTHER_ARCHIVE, SPARE, UNLISTED, num_videos
 from shardify.catalogs.scanning import Found
+from shardify.catalogs.words import label_form
 from shardify.config import StrictModel
 from shardify.errors import UsageError, counted
 from shardify.shards.seen import LeftOut, Seen, merged, tally
@@ -87,6 +89,8 @@ class Catalog:
     archived: Archived | None = None
     """Set if the videos are in archives; then `videos`, `missing` and `num_unlisted` are still unknown."""
     missing: tuple[Missing, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Listed name -> the path of its video, where this has another name; see :mod:`shardify.catalogs.near_misses`."""
     classes: tuple[str, ...] = ()
     """Class names by label; empty for a source without labels."""
     splits: tuple[str, ...] = ()
@@ -163,10 +167,11 @@ def make_catalog(
             for name in sorted(missing)
             if name not in near.used
         ),
+        renamed=near.used,
         classes=tuple(classes),
         splits=tuple(splits),
         left_out=merged((*found.left_out, *tally(others))),
-        notes=(*_notes(near.used), *_notes_again(found.again, names)),
+        notes=(*_notes(near.used), *_notes_again(found.again, names), *_notes_case(classes, splits)),
     )
 
 
@@ -189,7 +194,8 @@ def _notes(used: Mapping[str, str]) -> tuple[str, ...]:
         return ()
     name = min(used)
     count = counted(len(used), "listed video")
-    return (f"{count} found under nearly the same name (case, ending, folders above ...): {name} is {used[name]}",)
+    where = f"{name} is {used[name]} (build.json names all)"
+    return (f"{count} found under nearly the same name (case, ending, folders above ...): {where}",)
 
 
 def _notes_again(again: Mapping[str, str], taken: Collection[str]) -> tuple[str, ...]:
@@ -199,6 +205,16 @@ def _notes_again(again: Mapping[str, str], taken: Collection[str]) -> tuple[str,
         return ()
     path, other = min(pairs)
     return (f"{counted(len(pairs), 'video')} taken again by another path, through links: {path} is {other}",)
+
+
+def _notes_case(classes: Sequence[str], splits: Sequence[str]) -> Iterator[str]:
+    """What the user should know about names that may be one."""
+    for noun, names in (("classes", classes), ("splits", splits)):
+        alike: defaultdict[str, list[str]] = defaultdict(list)
+        for name in names:
+            alike[label_form(name).casefold()].append(name)
+        if several := [" and ".join(some) for some in alike.values() if some[1:]]:
+            yield f"{noun} that differ in case only: {', '.join(several)}"
 
 
 def make_archived_catalog(
@@ -222,4 +238,5 @@ def make_archived_catalog(
         classes=tuple(classes),
         splits=tuple(splits),
         left_out=merged((*found.left_out, *tally((reason, path) for path, reason in found.others.items()))),
+        notes=tuple(_notes_case(classes, splits)),
     )

@@ -64,7 +64,12 @@ def read_csv_list(config: CSVConfig) -> Catalog:
     splits = tuple(dict.fromkeys(split for video in listed.values() for split in video.splits))
     catalog = make_catalog(config.videos, listed, found, classes=classes, splits=splits)
     unread = ", ".join(dict.fromkeys(name for row in rows.values() for name in row.unread))
-    notes = (f"columns of {split_location(config.lists)[1]} that are not read: {unread}",) if unread else ()
+    notes = [f"columns of {split_location(config.lists)[1]} that are not read: {unread}"] if unread else []
+    notes += [
+        f"{noun} nan: it is taken as it stands; leave the cell blank where a video has none"
+        for noun, names in (("class", classes), ("split", splits))
+        if "nan" in names
+    ]
     return replace(catalog, notes=(*catalog.notes, *notes))
 
 

@@ -8,7 +8,7 @@ depth, no labels or splits. A `csv` source gives other splits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -18,9 +18,10 @@ from shardify.catalogs.content import ARCHIVE_SUFFIXES
 from shardify.catalogs.files import read_label_map
 from shardify.catalogs.reasons import NO_CLASS
 from shardify.catalogs.scanning import Found, scan_files
-from shardify.catalogs.words import in_order, one_spelling, ordered_splits, split_of
-from shardify.errors import UsageError
+from shardify.catalogs.words import in_order, label_form, one_spelling, ordered_splits, resembles_split, split_of
+from shardify.errors import UsageError, counted
 from shardify.shards.format import NO_LABEL
+from shardify.shards.seen import first_names
 from shardify.storage.locations import Location
 
 
@@ -79,10 +80,13 @@ def read_folder(config: FolderConfig) -> Catalog:
         for (path, name), split in zip(class_names.items(), said, strict=True)
     }
     catalog = make_catalog(config.videos, listed, found, classes=tuple(labels), splits=splits, unlisted=NO_CLASS)
-    if not splits:
-        return catalog
-    note = f"the first folders are splits ({', '.join(splits)}), the classes are the folders below them"
-    return replace(catalog, notes=(*catalog.notes, note))
+    notes: list[str] = []
+    if splits:
+        notes.append(f"the first folders are splits ({', '.join(splits)}), the classes are the folders below them")
+    if config.label_map is None:
+        notes += _doubts(folders.values()) if not splits else ()
+        notes += _empty_folders(found.folders, there, splits)
+    return replace(catalog, notes=(*catalog.notes, *notes))
 
 
 def _splits_above(folders: Collection[Sequence[str]]) -> tuple[str, ...]:
@@ -91,6 +95,34 @@ def _splits_above(folders: Collection[Sequence[str]]) -> tuple[str, ...]:
     splits = {split_of(parts[0]) for parts in folders if parts}
     named = ordered_splits(split for split in splits if split)
     return named if len(named) == len(splits) and 2 * num_deep > len(folders) else ()
+
+
+def _doubts(folders: Collection[Sequence[str]]) -> Iterator[str]:
+    """Notes on first folders that may not be classes; `folders` are those above each video."""
+    first = sorted({parts[0] for parts in folders if parts})
+    below = sorted({parts[1] for parts in folders if parts[1:]})
+    alike = [name for name in first if resembles_split(name)]
+    if alike == first or any(parts[0] in alike for parts in folders if parts[1:]):
+        yield (
+            f"folders that look like splits, but are classes here: {first_names(alike)}; to make them splits, call the "
+            "first folders train, val and test (as many as there are), with a folder per class in each"
+        )
+    elif len(first) == 1 and len(below) > 1:
+        yield (
+            f"one class only, {first[0]}; if the classes are its folders ({first_names(below)}), give that folder as "
+            "source.videos"
+        )
+
+
+def _empty_folders(folders: Iterable[str], classes: Iterable[str], splits: Collection[str]) -> Iterator[str]:
+    """A note on folders at the place of classes that hold no video."""
+    known = {label_form(name) for name in classes}
+    places = [path.split("/") for path in folders if path]
+    if splits:
+        places = [parts[1:] for parts in places if split_of(parts[0])]
+    empty = sorted({parts[0] for parts in places if parts and label_form(parts[0]) not in known})
+    if empty:
+        yield f"no video in {counted(len(empty), 'class folder')}, so not among the classes: {first_names(empty)}"
 
 
 def _splits_of(archives: Collection[Sequence[str]]) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ def read_kinetics(config: KineticsConfig) -> Catalog:
         rule = _member_rule(facts, classes)
         archived = make_archived_catalog(config.videos, found, rule, names, classes=classes, splits=order)
         assert archived is not None, "there are archives"
-        return replace(archived, notes=(*_leaks(cuts), *notes))
+        return replace(archived, notes=(*archived.notes, *_leaks(cuts), *notes))
     finder = _FileFinder(found.videos, classes)
     files = {cut: finder.take(cut) for cut in cuts}
     listed = {files[cut] or cut.name: facts[cut] for cut in cuts}

@@ -45,6 +45,8 @@ class Found:
     """What is no readable file: hidden, links that lead nowhere, unreadable folders ..."""
     again: Mapping[str, str] = field(default_factory=dict)
     """Path of a file that links lead to -> another path of the same file."""
+    folders: tuple[str, ...] = ()
+    """All folders that were looked into, also empty ones; of a bucket, those with files. Blank: the location itself."""
 
 
 def names_archive(location: str | Path) -> bool:
@@ -93,7 +95,9 @@ def _scan_bucket(url: str) -> Found:
     with ThreadPoolExecutor(RECORD_THREADS) as pool:
         read = pool.map(lambda path: store.read_range(path, 0, min(sizes[path], HEAD_BYTES)), unclear)
         heads = counting(read, unit="file", doing="looking into", total=len(unclear))
-        return _sort(files, dict(zip(unclear, heads, strict=True)), [(reason, path) for path, reason in hidden.items()])
+        told = dict(zip(unclear, heads, strict=True))
+    found = _sort(files, told, [(reason, path) for path, reason in hidden.items()])
+    return replace(found, folders=tuple(sorted({path.rpartition("/")[0] for path in files})))
 
 
 def _scan_folder(root: Path) -> Found:
@@ -101,6 +105,7 @@ def _scan_folder(root: Path) -> Found:
         reason = _why_not(str(root)) or "it is a file, not a folder" if root.exists() else "no such folder"
         raise UsageError(f"source.videos = {root}: {reason}; {_WANTED}")
     files: list[str] = []
+    folders: list[str] = []
     left_out: list[tuple[str, str]] = []
     top = os.path.realpath(root)
     linked: dict[str, str] = {}  # path of a file that a link leads to -> where it really is
@@ -108,6 +113,7 @@ def _scan_folder(root: Path) -> Found:
     for prefix, chain in counting(_taken(pending), unit="folder", doing="listing"):
         try:
             with os.scandir(root / prefix) as entries:
+                folders.append(prefix.rstrip("/"))
                 for entry in entries:
                     path = prefix + entry.name
                     if reason := why_hidden(entry.name):
@@ -131,7 +137,8 @@ def _scan_folder(root: Path) -> Found:
             raise UsageError(f"source.videos: cannot list {root / prefix}: {error.strerror}") from None
     unclear = [path for path in files if not _is_told_by_name(path)]
     heads = {path: _read_head(root / path) for path in counting(unclear, unit="file", doing="looking into")}
-    return replace(_sort(files, heads, left_out), again=_files_again(files, linked, top))
+    found = _sort(files, heads, left_out)
+    return replace(found, again=_files_again(files, linked, top), folders=tuple(sorted(folders)))
 
 
 def _taken(pending: list[tuple[str, tuple[str, ...]]]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -14,11 +14,17 @@ _SPLIT_WORDS = {name: name for name in SPLIT_ORDER} | {
     "validation": "val",
     "testing": "test",
 }
+_SPLIT_LIKE = re.compile(rf"({'|'.join(_SPLIT_WORDS)})(set)?(?![a-z])", re.IGNORECASE)
 
 
 def split_of(word: str) -> str | None:
     """`Validation` -> `val`; None if the word is not the usual name of a split."""
     return _SPLIT_WORDS.get(word.lower())
+
+
+def resembles_split(word: str) -> bool:
+    """Whether a name is that of a split or begins like one: `train_set`, `Test2`, `valset`."""
+    return _SPLIT_LIKE.match(word) is not None
 
 
 def ordered_splits(names: Iterable[str]) -> tuple[str, ...]:

@@ -6,14 +6,14 @@ and `build` and `inspect` show them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from shardify.shards.record import require, require_names
 
 _NUM_NAMED = 10
-"""Number of classes that are named in a line; the manifest names all."""
+"""Number of names in a line; the manifest has all classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +83,14 @@ def seen_lines(seen: Seen) -> list[str]:
         width = max(map(len, reasons.values()))
         lines += [f"{words:<{width}}  {_printable(part.example)}" for part, words in reasons.items()]
     if seen.empty_classes:
-        named = ", ".join(seen.empty_classes[:_NUM_NAMED]) + (" ..." if seen.empty_classes[_NUM_NAMED:] else "")
-        lines.append(f"no video of {len(seen.empty_classes)} of {seen.num_classes} classes: {_printable(named)}")
+        named = _printable(first_names(seen.empty_classes))
+        lines.append(f"no video of {len(seen.empty_classes)} of {seen.num_classes} classes: {named}")
     return [*lines, *map(_printable, seen.notes)]
+
+
+def first_names(names: Sequence[str]) -> str:
+    """Names for a line: all, or the first ones and three dots."""
+    return ", ".join(names[:_NUM_NAMED]) + (" ..." if names[_NUM_NAMED:] else "")
 
 
 def _printable(text: str) -> str:

@@ -37,6 +37,7 @@ def test_the_manifest_and_the_summaries_tell_what_was_seen(source: Path, tmp_pat
     for name in ("notes.txt", "Fall/v_Fall_g09_c09.avi.part", "Fall/v_Fall_g09_c08.avi"):
         (root / "videos" / name).write_text("text")
     (root / "videos" / "Zoom" / "old.avi").symlink_to("/nowhere")
+    (root / "videos" / "Fall" / "v_Fall_g01_c01.avi").rename(root / "videos" / "Fall" / "v_fall_g01_c01.AVI")
     with (root / "lists" / "classInd.txt").open("a") as file:
         file.write("4 Ropeclimb\n5 Yo_yo\n")
     summary = build(build_config(root, tmp_path / "out"))
@@ -49,6 +50,8 @@ def test_the_manifest_and_the_summaries_tell_what_was_seen(source: Path, tmp_pat
         "no video of 2 of 5 classes: Ropeclimb, Yo_yo",
     ]
     assert "\n".join(lines) in "\n".join(line.rstrip() for line in summary.lines())
+    renamed = {"Fall/v_Fall_g01_c01.avi": "Fall/v_fall_g01_c01.AVI"}
+    assert json.loads((tmp_path / "out" / "build.json").read_bytes())["renamed"] == renamed
     manifest = read_manifest(open_store(tmp_path / "out"))
     assert manifest.seen == summary.seen
     assert summary.seen is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -165,6 +166,39 @@ def test_a_class_may_be_called_train(tmp_path: Path, names: list[str]) -> None:
     assert (catalog.classes, catalog.splits) == (tuple(sorted({name.split("/")[0] for name in names})), ())
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["train_set/cat/1.mp4", "test_set/cat/2.mp4"], "splits, but are classes here: test_set, train_set; to make"),
+        (["training/cat/1.mp4", "eval/cat/2.mp4"], "folders that look like splits, but are classes here: training;"),
+        (["train/cat/1.mp4", "val/cat/2.mp4", "unused/cat/3.mp4"], "but are classes here: train, val;"),
+        (["train/1.mp4", "Testset/2.mp4"], "but are classes here: Testset, train;"),
+        (["videos/cat/1.mp4", "videos/dog/2.mp4"], "one class only, videos; if the classes are its folders (cat, dog)"),
+        (["cat/1.mp4", "emu/deep/a.txt", "dog/b.txt"], "no video in 2 class folders, so not .*: dog, emu"),
+        (["test/cat/1.mp4", "train/dog/b.txt", "lists/deep/a.txt"], "no video in 1 class folder, so not .*: dog"),
+        (["train/1.mp4", "bus/2.mp4", "valley/x/3.mp4"], ""),
+        (["cat/x/1.mp4", "cat/2.mp4"], ""),
+    ],
+)
+def test_folders_that_may_be_something_else_are_named(tmp_path: Path, names: list[str], words: str) -> None:
+    put(tmp_path / "in", names)
+    catalog = catalog_of(kind="folder", videos=tmp_path / "in")
+    notes = [note for note in catalog.notes if not note.startswith("the first folders are splits")]
+    assert len(notes) == bool(words)
+    assert re.search(words.replace("(", "[(]").replace(")", "[)]"), "".join(notes))
+    put(tmp_path, {"map.txt": "\n".join(catalog.classes)})
+    mapped = catalog_of(kind="folder", videos=tmp_path / "in", label_map=tmp_path / "map.txt")
+    assert set(mapped.notes) == set(catalog.notes).difference(notes)
+
+
+def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
+    put(tmp_path, ["cat/1.mp4"])
+    (tmp_path / "dog").mkdir()
+    catalog = catalog_of(kind="folder", videos=tmp_path)
+    assert catalog.classes == ("cat",)
+    assert catalog.notes == ("no video in 1 class folder, so not among the classes: dog",)
+
+
 def test_archives_called_train_and_val_are_splits(tmp_path: Path) -> None:
     put(tmp_path / "videos", ["train/part_0.tar", "val.tar.gz"])
     put(tmp_path, {"classes.txt": "cat\ndog\n"})
@@ -284,6 +318,27 @@ def test_csv_numbers_that_pandas_wrote_as_floats_keep_their_values(tmp_path: Pat
 def test_csv_labels_are_one_however_they_are_spelt(tmp_path: Path) -> None:
     catalog = csv_list(tmp_path, "path,label\na/1.mp4,ice_skating\na/2.mp4,ice skating\nb 3.strange,Ice skating\n")
     assert ([video.label for video in catalog.videos], catalog.classes) == ([1, 1, 0], ("Ice skating", "ice skating"))
+
+
+def test_names_that_differ_in_case_only_are_named(tmp_path: Path) -> None:
+    put(tmp_path / "in", ["train/HandStand/1.mp4", "val/Hand_stand/2.mp4", "val/Handstand/3.mp4"])
+    catalog = catalog_of(kind="folder", videos=tmp_path / "in")
+    assert (len(catalog.classes), catalog.notes[0]) == (3, "classes that differ in case only: HandStand and Handstand")
+    notes = csv_list(tmp_path, "path,label,split\na/1.mp4,Cat,Train\na/2.mp4,cat,train\n").notes
+    assert notes == (
+        "classes that differ in case only: Cat and cat",
+        "splits that differ in case only: Train and train",
+    )
+    put(tmp_path / "packed", ["all.tar"])
+    put(tmp_path, {"map.txt": "dog\nDog\n"})
+    packed = catalog_of(kind="folder", videos=tmp_path / "packed", label_map=tmp_path / "map.txt")
+    assert packed.notes == ("classes that differ in case only: dog and Dog",)
+
+
+def test_csv_cells_that_pandas_wrote_as_nan_are_named(tmp_path: Path) -> None:
+    catalog = csv_list(tmp_path, "path,label,split\na/1.mp4,nan,train\na/2.mp4,cat,nan\n")
+    assert [note.partition(":")[0] for note in catalog.notes] == ["class nan", "split nan"]
+    assert csv_list(tmp_path, "path,label\na/1.mp4,Nan\n").notes == ()
 
 
 def test_csv_minus_one_is_no_label(tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def test_catalogs_use_name_and_count_near_misses(tmp_path: Path) -> None:
     }
     (note,) = catalog.notes
     assert note.startswith("1 listed video found under nearly the same name")
-    assert note.endswith(": b/2.mp4 is B/2.mkv")
+    assert note.endswith(": b/2.mp4 is B/2.mkv (build.json names all)")
+    assert catalog.renamed == {"b/2.mp4": "B/2.mkv"}
     assert catalog.missing[0].to_dict() == {"name": "b/3.mp4", "splits": ("test",), "did_you_mean": "b/03.mp4"}
     assert catalog.missing[1].to_dict() == {"name": "d.mp4", "splits": ()}
 
