@@ -23,13 +23,16 @@ ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 OTHER_ARCHIVE_SUFFIXES = (".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".tbz2", ".txz")
 """Lower-case endings of some archives that cannot be read."""
 
-_OTHER_SUFFIXES = frozenset(
+_PICTURE_SUFFIXES = frozenset({".bmp", ".heic", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""Lower-case endings of pictures, such as the frames of a video."""
+
+_OTHER_SUFFIXES = _PICTURE_SUFFIXES | frozenset(
     {
-        ".aac", ".ass", ".bmp", ".cfg", ".csv", ".db", ".doc", ".docx", ".flac", ".h5", ".hdf5",
-        ".heic", ".htm", ".html", ".ini", ".ipynb", ".jpeg", ".jpg", ".json", ".jsonl", ".lmdb", ".log", ".m3u8",
+        ".aac", ".ass", ".cfg", ".csv", ".db", ".doc", ".docx", ".flac", ".h5", ".hdf5",
+        ".htm", ".html", ".ini", ".ipynb", ".json", ".jsonl", ".lmdb", ".log", ".m3u8",
         ".m4a", ".mat", ".md", ".md5", ".mp3", ".nfo", ".npy", ".npz", ".oga", ".opus", ".parquet", ".pdf", ".pickle",
-        ".pkl", ".png", ".ppm", ".pt", ".pth", ".py", ".rst", ".sh", ".sha256", ".srt", ".sub", ".svg", ".tif", ".tiff",
-        ".torrent", ".tsv", ".txt", ".url", ".vtt", ".wav", ".webp", ".wma", ".xls", ".xlsx", ".xml", ".yaml", ".yml",
+        ".pkl", ".pt", ".pth", ".py", ".rst", ".sh", ".sha256", ".srt", ".sub", ".svg",
+        ".torrent", ".tsv", ".txt", ".url", ".vtt", ".wav", ".wma", ".xls", ".xlsx", ".xml", ".yaml", ".yml",
     }
 )  # fmt: skip
 """Lower-case endings of files that are no videos; their content is not looked at."""
@@ -69,6 +72,11 @@ _SIGNATURES = re.compile(
 def is_video(path: str) -> bool:
     """Whether a file's name ends like a video's."""
     return PurePosixPath(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_picture(path: str) -> bool:
+    """Whether a file's name ends like a picture's."""
+    return PurePosixPath(path).suffix.lower() in _PICTURE_SUFFIXES
 
 
 def is_archive(path: str) -> bool:

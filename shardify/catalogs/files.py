@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from shardify.catalogs.content import why_hidden
 from shardify.errors import UsageError, one_line
+from shardify.shards.seen import first_names
 from shardify.storage import open_store
 from shardify.storage.locations import is_url, split_location
 
@@ -60,6 +62,12 @@ def list_names(folder: str) -> list[str]:
     return open_store(folder).names()
 
 
+def note_of_unread(names: Sequence[str], wanted: str) -> tuple[str, ...]:
+    """A note on the other files in the folder of the lists, if there are any that are not hidden."""
+    seen = [name for name in names if not why_hidden(name)]
+    return (f"not read, because they are no {wanted}: {first_names(seen)}",) if seen else ()
+
+
 def read_lines(path: str) -> list[Line]:
     """Read a text list; it may have any system's line ends, a byte-order mark and blank lines.
 
@@ -76,23 +84,26 @@ def read_lines(path: str) -> list[Line]:
 def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
     """The rows of a CSV list with a header line, local or at a URL.
 
-    `required` columns need a value in every row; `optional` ones may be absent or blank, and are then "". Other columns
-    are not read. Raises NoColumnError if the file lacks a column, UsageError if it cannot be read or lacks any row, has
-    such a column twice, or a row is malformed.
+    `required` columns need a value in every row; `optional` ones may be absent or blank, and are then "". Capitals
+    in their names do not matter. Other columns are not read. Raises NoColumnError if the file lacks a column, UsageError
+    if it cannot be read or lacks any row, has such a column twice, or a row is malformed.
     """
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
+        known = (*required, *optional)
+        header = [low if (low := name.strip().lower()) in known else name.strip() for name in next(reader, [])]
         lacking = [name for name in required if name not in header]
         if lacking:
             raise NoColumnError(
                 f"{path}: no column {', '.join(lacking)} in its first line {','.join(header)!r}; "
-                f"required: {', '.join(required)}" + (f"; optional: {', '.join(optional)}" if optional else ""),
+                f"required: {', '.join(required)}"
+                + (f"; optional: {', '.join(optional)}" if optional else "")
+                + _other_separator(header),
                 columns=", ".join(lacking),
             )
-        if twice := [name for name in (*required, *optional) if header.count(name) > 1]:
+        if twice := [name for name in known if header.count(name) > 1]:
             raise UsageError(f"{path}: column {', '.join(twice)} is there twice; keep one of them")
-        unread = tuple(name for name in header if name and name not in (*required, *optional))
+        unread = tuple(name for name in header if name and name not in known)
         is_empty = True
         for cells in reader:
             if not any(cell.strip() for cell in cells):
@@ -100,7 +111,7 @@ def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -
             if len(cells) != len(header):
                 raise UsageError(f"{path} line {reader.line_num}: {len(cells)} cells, but the header has {len(header)}")
             named = dict(zip(header, (cell.strip() for cell in cells), strict=True))
-            values = {name: named.get(name, "") for name in (*required, *optional)}
+            values = {name: named.get(name, "") for name in known}
             blank = [name for name in required if not values[name]]
             if blank:
                 raise UsageError(f"{path} line {reader.line_num}: column {', '.join(blank)} is blank")
@@ -110,6 +121,14 @@ def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -
         raise UsageError(f"{path} line {reader.line_num}: not valid CSV: {error}") from None
     if is_empty:
         raise UsageError(f"{path}: the list is empty")
+
+
+def _other_separator(header: Sequence[str]) -> str:
+    """Advice if a header that should have commas has something else."""
+    for mark, noun in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            return f". Its cells are separated by {noun}; save it with commas"
+    return ""
 
 
 def read_label_map(path: str) -> tuple[str, ...]:

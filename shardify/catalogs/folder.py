@@ -14,7 +14,7 @@ from typing import Literal
 
 from shardify.catalogs.archived import Listed, Member, folder_members, folder_of
 from shardify.catalogs.base import Catalog, VideosConfig, make_archived_catalog, make_catalog
-from shardify.catalogs.content import ARCHIVE_SUFFIXES
+from shardify.catalogs.content import ARCHIVE_SUFFIXES, is_picture
 from shardify.catalogs.files import read_label_map
 from shardify.catalogs.reasons import NO_CLASS
 from shardify.catalogs.scanning import Found, scan_files
@@ -147,7 +147,12 @@ def read_flat(config: FlatConfig) -> Catalog:
 
 def _require_videos(root: str, found: Found) -> None:
     if not found.videos:
+        advice = (
+            "; folders of pictures are not read: make a video of each folder with ffmpeg, or pack the folders into "
+            "tars and train on those with data.reader.kind=sequential"
+        )
         raise UsageError(
-            f"source.videos = {root}: none of its {len(found.others)} files is a video (.avi, .mp4, .mkv, .webm ...) "
-            f"or an archive that is read ({', '.join(ARCHIVE_SUFFIXES)})"
+            f"source.videos = {root}: none of its {counted(len(found.others), 'file')} is a video (.avi, .mp4, .mkv, "
+            f".webm ...) or an archive that is read ({', '.join(ARCHIVE_SUFFIXES)})"
+            f"{advice if any(map(is_picture, found.others)) else ''}"
         )

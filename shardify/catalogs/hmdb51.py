@@ -10,15 +10,17 @@ and belongs to no split.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Literal
 
 from shardify.catalogs.archived import Listed
 from shardify.catalogs.base import Catalog, VideosConfig, make_catalog
-from shardify.catalogs.files import list_names, read_lines
+from shardify.catalogs.files import list_names, note_of_unread, read_lines
 from shardify.catalogs.scanning import scan_files
 from shardify.errors import UsageError
 from shardify.storage.locations import Location, join_location
 
+_NAME = re.compile(r"(\w+)_test_split(\d+)\.txt")
 _PARTS = {"0": None, "1": "train", "2": "test"}
 
 
@@ -37,7 +39,8 @@ def read_hmdb51(config: HMDB51Config) -> Catalog:
         UsageError: if a folder or list is missing, empty or malformed, or a class lacks a split that others have.
     """
     found = scan_files(config.videos)
-    files = _find_lists(config.lists)
+    names = list_names(config.lists)
+    files = _find_lists(config.lists, names)
     classes = sorted({class_name for class_name, _ in files})
     numbers = sorted({number for _, number in files})
     members: dict[str, set[str]] = {}
@@ -58,15 +61,15 @@ def read_hmdb51(config: HMDB51Config) -> Catalog:
     listed = {
         video: Listed(label=label, splits=tuple(sorted(members.get(video, ())))) for video, label in labels.items()
     }
-    return make_catalog(config.videos, listed, found, classes=classes, splits=splits)
+    catalog = make_catalog(config.videos, listed, found, classes=classes, splits=splits)
+    unread = [name for name in names if _NAME.fullmatch(name) is None]
+    return replace(catalog, notes=(*catalog.notes, *note_of_unread(unread, "lists called <class>_test_split<N>.txt")))
 
 
-def _find_lists(folder: str) -> dict[tuple[str, int], str]:
+def _find_lists(folder: str, names: list[str]) -> dict[tuple[str, int], str]:
     """Path of each list by class name and split number."""
     lists = {
-        (match[1], int(match[2])): join_location(folder, name)
-        for name in list_names(folder)
-        if (match := re.fullmatch(r"(\w+)_test_split(\d+)\.txt", name))
+        (match[1], int(match[2])): join_location(folder, name) for name in names if (match := _NAME.fullmatch(name))
     }
     if not lists:
         raise UsageError(f"source.lists = {folder}: it holds no <class>_test_split<N>.txt")

@@ -21,7 +21,7 @@ from typing import Literal
 
 from shardify.catalogs.archived import Listed, Member, MemberRule
 from shardify.catalogs.base import Catalog, VideosConfig, make_archived_catalog, make_catalog
-from shardify.catalogs.files import NoColumnError, Row, list_names, read_csv, read_label_map
+from shardify.catalogs.files import NoColumnError, Row, list_names, note_of_unread, read_csv, read_label_map
 from shardify.catalogs.scanning import scan_files
 from shardify.catalogs.words import one_spelling, ordered_splits, split_of
 from shardify.errors import UsageError, counted
@@ -144,8 +144,8 @@ def _read_lists(path: str) -> tuple[list[Cut], tuple[str, ...]]:
             if problem is not None:
                 raise problem
         raise UsageError(f"source.lists = {path}: the folder holds no *.csv")
-    named = ", ".join(f"{name} (no column {problem.columns})" if problem else name for name, problem in others.items())
-    return cuts, (f"not read, because they are no CSV lists of cuts: {named}",) if others else ()
+    named = [f"{name} (no column {problem.columns})" if problem else name for name, problem in others.items()]
+    return cuts, note_of_unread(named, "CSV lists of cuts")
 
 
 def _read_list(path: str) -> Iterator[Cut]:

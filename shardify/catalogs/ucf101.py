@@ -11,14 +11,18 @@ List pair N gives the splits trainN and testN. Labels are zero-based (the lists 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Literal
 
 from shardify.catalogs.archived import Listed
 from shardify.catalogs.base import Catalog, VideosConfig, make_catalog
-from shardify.catalogs.files import Line, list_names, read_lines
+from shardify.catalogs.files import Line, list_names, note_of_unread, read_lines
 from shardify.catalogs.scanning import scan_files
 from shardify.errors import UsageError
 from shardify.storage.locations import Location, join_location, split_location
+
+_CLASSES = "classInd.txt"
+_SPACES = "; no name may hold a space here (a CSV list, source.kind=csv, may have such names)"
 
 
 class UCF101Config(VideosConfig):
@@ -39,7 +43,9 @@ def read_ucf101(config: UCF101Config) -> Catalog:
     names = list_names(config.lists)
     labels = _read_classes(config.lists)
     members: dict[str, dict[str, int]] = {}
-    for split, path in _find_lists(config.lists, names).items():
+    lists = _find_lists(config.lists, names)
+    for split, name in lists.items():
+        path = join_location(config.lists, name)
         members[split] = _read_list(path, labels)
         other = split.replace("test", "train")
         if other != split and (both := sorted(members[split].keys() & members[other].keys())):
@@ -50,17 +56,19 @@ def read_ucf101(config: UCF101Config) -> Catalog:
         for videos in members.values()
         for path, label in videos.items()
     }
-    return make_catalog(config.videos, listed, found, classes=tuple(labels), splits=splits)
+    catalog = make_catalog(config.videos, listed, found, classes=tuple(labels), splits=splits)
+    unread = [name for name in names if name not in (_CLASSES, *lists.values())]
+    return replace(catalog, notes=(*catalog.notes, *note_of_unread(unread, "lists called like trainlist01.txt")))
 
 
 def _read_classes(folder: str) -> dict[str, int]:
     """Zero-based label by class name, in label order."""
-    path = join_location(folder, "classInd.txt")
+    path = join_location(folder, _CLASSES)
     labels: dict[str, int] = {}
     for line in read_lines(path):
         match = re.fullmatch(r"(\d+)\s+(\S+)", line.text, re.ASCII)
         if match is None:
-            raise UsageError(f"{path} line {line.number}: {line.text!r} is not `number class`")
+            raise UsageError(f"{path} line {line.number}: {line.text!r} is not `number class`{_SPACES}")
         if int(match[1]) != len(labels) + 1 or match[2] in labels:
             raise UsageError(f"{path} line {line.number}: {line.text!r}; distinct classes count 1, 2, 3, ...")
         labels[match[2]] = len(labels)
@@ -68,7 +76,7 @@ def _read_classes(folder: str) -> dict[str, int]:
 
 
 def _find_lists(folder: str, names: list[str]) -> dict[str, str]:
-    """Path of each list by split name: train1, test1, train2, ..."""
+    """Name of each list by split name: train1, test1, train2, ..."""
     numbers: dict[int, set[str]] = {}
     for name in names:
         if match := re.fullmatch(r"(train|test)list(\d\d)\.txt", name):
@@ -79,7 +87,7 @@ def _find_lists(folder: str, names: list[str]) -> dict[str, str]:
     for name in lists.values():
         if name not in names:
             raise UsageError(f"{join_location(folder, name)} is missing, but the other list of its pair is there")
-    return {split: join_location(folder, name) for split, name in lists.items()}
+    return lists
 
 
 def _read_list(path: str, labels: dict[str, int]) -> dict[str, int]:
@@ -99,10 +107,10 @@ def _parse_line(path: str, line: Line, labels: dict[str, int]) -> tuple[str, int
     match = re.fullmatch(r"(([^/\s]+)/[^/\s]+)(?:\s+(\d+))?", line.text, re.ASCII)
     if match is None or (match[3] is None and file.startswith("train")):
         shape = "`Class/video.avi label`" if file.startswith("train") else "`Class/video.avi`"
-        raise UsageError(f"{where}: {line.text!r} is not {shape}")
+        raise UsageError(f"{where}: {line.text!r} is not {shape}{_SPACES}")
     name, class_name, number = match.groups()
     if class_name not in labels:
-        raise UsageError(f"{where}: class {class_name!r} is not in {join_location(folder, 'classInd.txt')}")
+        raise UsageError(f"{where}: class {class_name!r} is not in {join_location(folder, _CLASSES)}")
     label = labels[class_name]
     if number is not None and int(number) != label + 1:
         raise UsageError(f"{where}: label {number}, but classInd.txt gives {class_name} the number {label + 1}")

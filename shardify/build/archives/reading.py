@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import tarfile
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -36,7 +37,10 @@ from shardify.storage.streams import PieceReader
 _BLOCK_BYTES = 1 << 18
 _PACKED_BLOCK_BYTES = 1 << 14
 _TAIL_BYTES = 512
+_MAGIC_BYTES = 10
 _GZIP_MAGIC = b"\x1f\x8b"
+_OTHER_MAGIC = {rb"BZh[1-9]1AY&SY": "bzip2", rb"\xfd7zXZ\0": "xz", rb"\x28\xb5\x2f\xfd": "zstd", rb"PK\x03\x04": "zip"}
+"""First bytes of what may have a tar's name, but is not read."""
 
 Wants = Callable[[str, Callable[[], bytes]], bool]
 """Path of a file, and a function that reads its first HEAD_BYTES -> whether all its bytes are needed."""
@@ -80,7 +84,12 @@ def _read(
     packed: io.BufferedReader[Any], name: str, wants: Wants, contents: Contents, earlier: Contents | None
 ) -> Iterator[tuple[str, MemoryFile | None]]:
     last = "its beginning"
-    is_gzipped = packed.peek(2)[:2] == _GZIP_MAGIC
+    head = packed.peek(_MAGIC_BYTES)
+    is_gzipped = head.startswith(_GZIP_MAGIC)
+    for magic, kind in _OTHER_MAGIC.items():
+        if re.match(magic, head):
+            text = f"{name} is not read, because it is of another kind than its name says ({kind})"
+            raise ArchiveDamageError(text, spoils_all=True)
     unpacked = cast("IO[bytes]", PieceReader(_gunzip(packed)) if is_gzipped else packed)
     try:
         with _Tar.open(fileobj=unpacked, mode="r|", bufsize=_BLOCK_BYTES, tarinfo=_StrictInfo) as tar:

@@ -206,6 +206,6 @@ def refuse_damage(records: Iterable[WindowRecord]) -> None:
         names = ", ".join(window_name(record.number) for record in damaged if record.shards)
         delete = f"delete {names}, whose shards were packed when it was whole, and " if names else ""
         raise WorkError(
-            f"{damage[0]}{more}; download it again and run the same command again, only what is missing is done; or "
-            f"{delete}go without what is lost of it with --set source.accept_damaged_archives=true"
+            f"{damage[0]}{more}; download or pack it again and run the same command again, only what is missing is "
+            f"done; or {delete}go without what is lost of it with --set source.accept_damaged_archives=true"
         )

@@ -29,12 +29,12 @@ from shardify.build.archives.windows import (
 )
 from shardify.build.shard_writer import OpenShard, Recipe, Report, decode_source, write_record
 from shardify.catalogs import SourceConfig, read_catalog
-from shardify.catalogs.archived import Archive, Member, MemberRule, folder_of
+from shardify.catalogs.archived import Archive, Member, folder_of
 from shardify.catalogs.base import Archived, Video
 from shardify.catalogs.content import why_no_video, why_not_a_video
 from shardify.catalogs.keys import member_key
 from shardify.catalogs.near_misses import loose_form
-from shardify.catalogs.reasons import UNLISTED
+from shardify.catalogs.reasons import NO_CLASS, UNLISTED
 from shardify.errors import WorkError
 from shardify.frames.decoding import Frames, VideoError, stop_decoding
 from shardify.frames.memory_file import MemoryFile
@@ -77,14 +77,14 @@ class WindowTask(Recipe):
             WorkError: if an archive is gone or cannot be read, the disk is full, or the window has too many shards.
         """
         store = open_store(self.location)
-        members = _read_lists_once(self.source, self.members_sha256).members
+        lists = _read_lists_once(self.source, self.members_sha256)
         # kept shards hold videos from the part that is damaged now, so the window cannot leave them out
         accepts = self.source.accept_damaged_archives and not self.kept
         damage: dict[str, ArchiveDamageError] = {}
         left_out: set[str] = set()
         earlier: dict[str, Contents] = {}
         while True:
-            with _Packer(self, store, members, report, accepts=accepts, earlier=earlier) as packer:
+            with _Packer(self, store, lists, report, accepts=accepts, earlier=earlier) as packer:
                 packer.read_all(left_out)
             damage |= packer.damage
             if not packer.must_repeat and (packer.is_sound or not accepts):
@@ -118,7 +118,7 @@ class _Packer:
         self,
         task: WindowTask,
         store: Store,
-        members: MemberRule,
+        lists: Archived,
         report: Report,
         *,
         accepts: bool,
@@ -142,7 +142,8 @@ class _Packer:
         """Of the shards whose tar and index are in the store."""
         self._task = task
         self._store = store
-        self._members = members
+        self._members = lists.members
+        self._unlisted = UNLISTED if lists.listed else NO_CLASS
         self._report = report
         self._accepts = accepts
         self._earlier = earlier
@@ -229,7 +230,7 @@ class _Packer:
                 self._place(f"{archive.path}/{path}", member_key(archive.path, path), known.pop(path), memory)
 
     def _leave_out(self, why: str, path: str) -> None:
-        self._others.append((why or UNLISTED, path))
+        self._others.append((why or self._unlisted, path))
         if not why:
             self.num_unlisted += 1
             self.unlisted_example = self.unlisted_example or path

@@ -17,6 +17,7 @@ from shardify.build.run import build, finish
 from shardify.catalogs.reasons import (
     HALF,
     HIDDEN,
+    NO_CLASS,
     NOWHERE,
     OTHER_ARCHIVE,
     OTHER_CONTENT,
@@ -129,7 +130,7 @@ def test_names_have_the_bytes_that_tar_would_unpack(archived_source: Path, tmp_p
                 (OTHER_NAME, 1, "notes.txt"),
                 (OVERWRITTEN, 1, "mine.tar/cat/1.avi"),
                 (HALF, 1, "mine.tar/cat/3.mp4.part"),
-                (UNLISTED, 1, "mine.tar/fish/4.avi"),
+                (NO_CLASS, 1, "mine.tar/fish/4.avi"),
             ]
         ),
         empty_classes=("bird",),

@@ -256,10 +256,13 @@ def test_files_that_are_no_place_of_videos(tmp_path: Path, kind: str, name: str,
 
 def test_folders_without_videos(tmp_path: Path) -> None:
     put(tmp_path / "texts", ["a/b.txt"])
+    put(tmp_path / "frames", ["a/1/0001.JPG", "a/1/fps.txt"])
     put(tmp_path / "loose", ["a.mp4"])
     for kind in ("folder", "flat"):
-        with pytest.raises(UsageError, match=r"none of its 1 files is a video \(.avi.*archive that is read"):
+        with pytest.raises(UsageError, match=r"none of its 1 file is a video \(.avi.*archive that is read \([^)]*\)$"):
             catalog_of(kind=kind, videos=tmp_path / "texts")
+        with pytest.raises(UsageError, match=r"none of its 2 files .*; folders of pictures are not read: make a video"):
+            catalog_of(kind=kind, videos=tmp_path / "frames")
     with pytest.raises(UsageError, match=r"its 1 videos lie directly in it, .* use --set source.kind=flat"):
         catalog_of(kind="folder", videos=tmp_path / "loose")
 
@@ -287,6 +290,12 @@ def test_csv_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
     """Such as labels in a column of another name."""
     catalog = csv_list(tmp_path, ",path,class,fps\n0,a/1.mp4,dog,25\n1,a/2.mp4,cat,25\n")
     assert (catalog.classes, catalog.notes) == ((), ("columns of list.csv that are not read: class, fps",))
+
+
+def test_csv_columns_may_have_capitals(tmp_path: Path) -> None:
+    catalog = csv_list(tmp_path, "Path,LABEL,Split,Note\na/1.mp4,dog,train,x\n")
+    assert (catalog.classes, catalog.splits) == (("dog",), ("train",))
+    assert catalog.notes == ("columns of list.csv that are not read: Note",)
 
 
 def test_csv_paths_from_windows(tmp_path: Path) -> None:
@@ -359,6 +368,11 @@ def test_csv_labels_come_from_the_map(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("label\nx\n", r"list.csv: no column path in its first line 'label'; required: path; optional: label, split"),
+        (
+            "Path;Label\na/1.mp4;a\n",
+            r"label, split. Its cells are separated by semicolons; save it with commas",
+        ),
+        ("path\tlabel\na/1.mp4\ta\n", r"optional: label, split. Its cells are separated by tabs; save it with commas"),
         ("path,label,label\na/1.mp4,a,b\n", r"list.csv: column label is there twice; keep one of them"),
         ("path,split\na/1.mp4,training;Test\n", r"list.csv line 2: split 'training;Test'; a test must be unseen"),
         ("path,split\na/1.mp4,all;test2;train2\n", r"list.csv line 2: split .*; a test must be unseen"),

@@ -52,6 +52,10 @@ def test_ucf101(tmp_path: Path) -> None:
         ({"classInd": "1 Punch\n3 YoYo\n"}, r"classInd.txt line 2: '3 YoYo'; distinct classes count 1, 2, 3"),
         ({"classInd": "1 Punch\n2 Punch\n"}, r"classInd.txt line 2: '2 Punch'; distinct classes count 1, 2, 3"),
         ({"classInd": "Punch\n"}, r"classInd.txt line 1: 'Punch' is not `number class`"),
+        (
+            {"classInd": "1 Big Dog\n"},
+            r"classInd.txt line 1: '1 Big Dog' is not .*; no name may hold a space",
+        ),
         ({"classInd": ""}, r"cannot read list .*classInd.txt: No such file or directory; check source.lists"),
         ({"testlist02": ""}, r"testlist02.txt is missing, but the other list of its pair is there"),
         (dict.fromkeys((n[:-4] for n in UCF_LISTS if n != "classInd.txt"), ""), r"holds no trainlist01.txt and"),
@@ -60,6 +64,14 @@ def test_ucf101(tmp_path: Path) -> None:
 def test_ucf101_lists_that_are_wrong(tmp_path: Path, lists: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ucf101(tmp_path, **lists)
+
+
+def test_ucf101_files_beside_its_lists_are_named(tmp_path: Path) -> None:
+    put(tmp_path / "lists", ["trainlist3.txt", "testlist3.txt", ".DS_Store"])
+    catalog = ucf101(tmp_path)
+    assert catalog.splits == ("train1", "test1", "train2", "test2")
+    words = "not read, because they are no lists called like trainlist01.txt: testlist3.txt, trainlist3.txt"
+    assert catalog.notes == (words,)
 
 
 # HMDB51
@@ -90,6 +102,9 @@ def test_hmdb51(tmp_path: Path) -> None:
         "climb_stairs/c_climb_stairs_0.avi": ("climb_stairs__c_climb_stairs_0", 1, ()),
     }
     assert catalog.missing == (Missing(name="climb_stairs/d_climb_stairs_0.avi", splits=("train1", "train2")),)
+    assert catalog.notes == ()
+    (note,) = hmdb51(tmp_path, **{"sky-dive_test_split1": "a.avi 1"}).notes
+    assert note.endswith("no lists called <class>_test_split<N>.txt: sky-dive_test_split1.txt")
 
 
 @pytest.mark.parametrize(

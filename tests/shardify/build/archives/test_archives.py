@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import random
 import tarfile
 from collections.abc import Callable
@@ -197,6 +199,15 @@ def test_damaged_gzip(tmp_path: Path, spoil: Callable[[bytes], bytes], key: str,
     if key == "damage":
         assert contents.items() <= NOISE.items()
         assert len(contents) >= 1
+
+
+@pytest.mark.parametrize(("pack", "kind"), [(bz2.compress, "bzip2"), (lzma.compress, "xz")])
+def test_what_only_has_the_name_of_a_tar_is_named(tmp_path: Path, pack: Callable[[bytes], bytes], kind: str) -> None:
+    path = write_tar(tmp_path / "a.tar", {"BZh9.avi": b"one"})
+    assert read(path) == {"BZh9.avi": b"one"}
+    path.write_bytes(pack(path.read_bytes()))
+    text = f"a.tar is not read, because it is of another kind than its name says ({kind})"
+    assert read(path) == {"spoilt": text.encode()}
 
 
 def test_a_flipped_byte_is_noticed_at_the_end_only(tmp_path: Path) -> None:
