@@ -59,6 +59,8 @@ class BuildDescription:
             raise TypeError(f"archives is {self.archives!r}")
         if not isinstance(self.settings, dict):
             raise TypeError(f"settings is {self.settings!r}")
+        if not all(isinstance(path, str) for path in self.renamed.values()):
+            raise TypeError(f"renamed is {self.renamed!r}")
 
     @property
     def noun(self) -> str:

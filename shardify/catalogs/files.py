@@ -84,9 +84,9 @@ def read_lines(path: str) -> list[Line]:
 def read_csv(path: str, required: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
     """The rows of a CSV list with a header line, local or at a URL.
 
-    `required` columns need a value in every row; `optional` ones may be absent or blank, and are then "". Names of columns
-    may have capitals. Other columns are not read. Raises NoColumnError if the file lacks a column, UsageError if it cannot
-    be read or lacks any row, has such a column twice, or a row is malformed.
+    `required` columns need a value in every row; `optional` ones may be absent or blank, and are then "". Names of
+    columns may have capitals. Other columns are not read. Raises NoColumnError if the file lacks a column, UsageError
+    if it cannot be read or lacks any row, has such a column twice, or a row is malformed.
     """
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     try:
