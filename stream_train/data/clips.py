@@ -20,6 +20,8 @@ from stream_train.draws import Purpose, SampleDraws, Stream
 
 RESIZING = "fixed-point bilinear"
 """How frames are resized; another value means other pixels."""
+VERIFY = "run `shardify verify --deep`"
+"""What to do about a frame of our shards that is not as it should be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,11 +108,12 @@ def decode_clips(
     *,
     stored: FrameSize,
     name: str,
+    advice: str = VERIFY,
 ) -> None:
     """Decode a video's clips into `out`, uint8 (clips, T, crop, crop, 3). Frames that clips share are decoded once.
 
-    `jpegs` holds at least the planned frames, `views` one view per plan. `name` names the sample in errors.
-    Raises WorkError if a frame is not a JPEG of the size `stored`.
+    `jpegs` holds at least the planned frames, `views` one view per plan. `name` names the sample in errors, `advice`
+    ends them. Raises WorkError if a frame is not a JPEG of the size `stored`.
     """
     crop = out.shape[2]
     buffer = np.empty((*stored, 3), dtype=np.uint8)
@@ -120,7 +123,7 @@ def decode_clips(
             uses.setdefault(frame, []).append((clip, time))
     is_changed = [plan.changes_pixels for plan in plans]
     for frame, places in uses.items():
-        sizes = {stored: decode_frame(jpegs[frame], stored, f"{name}: frame {frame}", buffer)}
+        sizes = {stored: decode_frame(jpegs[frame], stored, f"{name}: frame {frame}", buffer, advice)}
         for clip, time in places:
             view = views[clip]
             if view.size not in sizes:
@@ -133,18 +136,17 @@ def decode_clips(
 
 
 def decode_frame(
-    jpeg: memoryview | bytes, stored: FrameSize, name: str, buffer: ImageArray | None = None
+    jpeg: memoryview | bytes, stored: FrameSize, name: str, buffer: ImageArray | None = None, advice: str = VERIFY
 ) -> ImageArray:
     """Decode a stored frame to uint8 (H, W, 3), into `buffer` if given. Errors as :func:`decode_clips`."""
     try:
-        pixels: ImageArray = simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=buffer)
+        height, width = simplejpeg.decode_jpeg_header(jpeg)[:2]
+        if (height, width) == stored:
+            pixels: ImageArray = simplejpeg.decode_jpeg(jpeg, colorspace="RGB", buffer=buffer)
+            return pixels
     except ValueError as error:
-        raise WorkError(f"{name} cannot be decoded ({error}); run `shardify verify --deep`") from None
-    if pixels.shape[:2] != stored:
-        raise WorkError(
-            f"{name} is {pixels.shape[0]}x{pixels.shape[1]}, but the data set's frames are {stored[0]}x{stored[1]}"
-        )
-    return pixels
+        raise WorkError(f"{name} cannot be decoded ({error}); {advice}") from None
+    raise WorkError(f"{name} is {height}x{width}, but the data set's frames are {stored[0]}x{stored[1]}; {advice}")
 
 
 def shown_frames(frames: ImageArray, view: ClipView) -> ImageArray:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import braceexpand
 
+from shardify.catalogs.content import why_hidden
 from shardify.errors import UsageError, counted
 from shardify.shards.format import MANIFEST_NAME
 from shardify.shards.record import RECORD_THREADS
@@ -21,6 +22,7 @@ from shardify.storage import open_store
 from shardify.storage.locations import can_list, is_url, join_location, split_location
 
 _is_built = re.compile(r"shard-\d{6}\.(json|idx\.npz)").fullmatch
+_is_packed = re.compile(r"\.(tar|tgz|tbz|txz|tzst)", re.IGNORECASE).search
 _numbered = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL).fullmatch
 """A name as the text before its last number, that number, and the text behind it."""
 _NUM_NAMED = 3
@@ -101,13 +103,13 @@ def _tars_of_folder(location: str) -> PlainTars:
             f"{location} holds {built[0]} but no {MANIFEST_NAME}: its build, or its download, has not finished; run "
             "`shardify build` again, or download it again"
         )
-    names = [name for name in sizes if name.endswith(".tar") and "/" not in name]
+    names = [name for name in sizes if name.endswith(".tar") and "/" not in name and not why_hidden(name)]
     if not names:
         raise UsageError(
             f"{location} holds no {MANIFEST_NAME} and no .tar files; give a data set, a folder of tars, or a path like "
             "clips-{000..007}.tar"
         )
-    others = [name for name in sizes if name not in names and ".tar" in name.lower()]
+    others = sorted(filter(_is_packed, sizes.keys() - set(names)))
     return PlainTars(
         urls=tuple(join_location(location, name) for name in names),
         num_bytes=tuple(sizes[name] for name in names),

@@ -30,7 +30,7 @@ from shardify.storage import open_store
 from shardify.storage.locations import can_list, is_url
 from shardify.storage.store import Store
 from stream_train.data.batch import Batch, BatchBuilder
-from stream_train.data.clips import decode_clips, draw_views
+from stream_train.data.clips import VERIFY, decode_clips, draw_views
 from stream_train.data.config import DataConfig, SequentialReaderConfig
 from stream_train.data.evaluation_pass import sample_lengths
 from stream_train.data.order import slots_of_rank
@@ -146,6 +146,8 @@ def _plain_tar_set(location: str | Path, split: str | None) -> TarSet:
     tars = find_tars(location)
     surveys = survey_tars(tars.urls) if tars.are_local else None
     lengths = None if surveys is None else tuple(n for survey in surveys for n in survey.lengths.values())
+    singles = 0 if lengths is None else lengths.count(1)
+    pictures = (f"{singles:,} of {len(lengths or ()):,} samples have one picture only",) if singles else ()
     num_others = sum(len(survey.others) for survey in surveys or ())
     others = (f"{counted(num_others, 'file')} in them without a sample",) if num_others else ()
     return TarSet(
@@ -160,7 +162,7 @@ def _plain_tar_set(location: str | Path, split: str | None) -> TarSet:
         fingerprint=hashlib.sha256("\n".join(tars.named_sizes).encode()).hexdigest(),
         min_frames=min(lengths or (0,)),
         lengths=lengths,
-        remarks=(*tars.remarks, *others),
+        remarks=(*tars.remarks, *pictures, *others),
     )
 
 
@@ -196,6 +198,7 @@ class SequentialClipStream:
     def endless(self) -> Iterator[Batch]:
         """Batches from this worker's tars."""
         stored = self.tar_set.geometry
+        advice = VERIFY if self.tar_set.has_manifest else "pack the frames again, all as JPEGs of one size"
         builder, videos = BatchBuilder(self.config.crop), 0
         for number, (epoch, sample, frames) in enumerate(self._endless_samples()):
             identity = int.from_bytes(hashlib.sha256(sample["__key__"].encode()).digest()[:7], "big")
@@ -204,7 +207,8 @@ class SequentialClipStream:
             views = draw_views(plans, draws, number // self._videos, self.config, stored)
             num_clips = len(plans) * self._videos
             out = builder.add(plans, views, label=label_of(sample), sample=identity, num_clips=num_clips)
-            decode_clips(dict(enumerate(frames)), plans, views, out, stored=stored, name=sample_name(sample))
+            name = sample_name(sample)
+            decode_clips(dict(enumerate(frames)), plans, views, out, stored=stored, name=name, advice=advice)
             videos += 1
             if videos == self._videos:
                 yield builder.batch()

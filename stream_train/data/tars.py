@@ -9,14 +9,18 @@ import json
 import re
 import tarfile
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import IO, Any
 
 import webdataset as wds
 
+from shardify.catalogs.content import why_hidden
 from shardify.errors import UsageError, WorkError
 from shardify.frames.jpeg import split_jpegs
 from shardify.shards.index import MAX_TAR_PADDING_BYTES, TAR_BLOCK_BYTES
@@ -31,6 +35,10 @@ _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 """First bytes of gzip, bzip2 and xz, all of which `tarfile` reads."""
 _numbered = re.compile(r"(.*?)([0-9]*)([^0-9]*)", re.DOTALL).fullmatch
 """A name as the text before its last number, that number, and the text behind it."""
+_timed = re.compile(r"((?:.*/)?[^./]*?)([0-9]{1,9})\.([0-9]{1,9})\.jpe?g", re.IGNORECASE | re.DOTALL).fullmatch
+"""A picture's name that may end with a time, as the text before it, whole seconds, and their fraction."""
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini")
+"""Lower-case names of files that Windows adds to folders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +48,7 @@ class TarSurvey:
     lengths: Mapping[str, int]
     """Number of frames of each sample, by its key."""
     others: tuple[str, ...]
-    """Files that belong to no sample: hidden ones, and names without an ending."""
+    """Files that belong to no sample: those of the system, hidden ones, and names without an ending."""
 
 
 def survey_tars(paths: Iterable[str]) -> list[TarSurvey]:
@@ -71,6 +79,7 @@ def survey_tar(path: str) -> TarSurvey:
     try:
         with Path(path).open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             samples, others = _members(path, tar)
+            _check_times(path, (member.name for members in samples.values() for member in members.values()))
             end = tar.offset
             file.seek(end)
             complete = len(last := file.read(TAR_BLOCK_BYTES)) == TAR_BLOCK_BYTES and not any(last)
@@ -145,10 +154,11 @@ def key_and_ending(path: str) -> tuple[str | None, str]:
     """The key of a member's sample, and its name in that sample; the key is None if it belongs to no sample.
 
     WebDataset cuts a name at its first dot. Here, numbered pictures in a folder (`video1/frame0001.jpg`) are the frames
-    of one video, whose key is the folder; and hidden files, such as macOS adds, belong to no sample.
+    of one video, whose key is the folder; hidden files, and files that systems add, belong to no sample.
     """
     key, ending = wds.tariterators.base_plus_ext(path)
-    if key is None or path.rpartition("/")[2].startswith("."):
+    name = path.rpartition("/")[2].lower()
+    if key is None or name in _SYSTEM_FILES or why_hidden(path.removeprefix("./")):
         return None, ""
     folder, _, stem = key.rpartition("/")
     if folder.strip("./") and ending.lower() in PICTURES and "0" <= stem[-1:] <= "9":
@@ -178,12 +188,14 @@ def frame_names(members: Iterable[str], name: str) -> list[str]:
     Raises WorkError, starting with `name`, if there are none, or pictures of more than one series.
     """
     members = sorted(member for member in members if not _is_meta(member))
+    pictures = [member for member in members if member.rpartition(".")[2] in PICTURES]
     if "mjpg" in members:
+        if pictures:
+            raise WorkError(f"{name} holds frames as .mjpg and as pictures ({pictures[0]}); pack one of them only")
         return ["mjpg"]
     series: dict[str, dict[tuple[int, str], str]] = {}
-    for member in members:
-        stem, _, kind = member.rpartition(".")
-        if kind in PICTURES and (parts := _numbered(stem)):
+    for member in pictures:
+        if parts := _numbered(member.rpartition(".")[0]):
             digits = parts[2].lstrip("0")
             other = series.setdefault(f"{parts[1]}#{parts[3]}", {}).setdefault((len(digits), digits), member)
             if other != member:
@@ -219,6 +231,27 @@ def _members(path: str, tar: tarfile.TarFile) -> tuple[dict[str, dict[str, tarfi
         samples.setdefault(key, {})[ending] = member
         current = key
     return samples, others
+
+
+def _check_times(path: str, names: Iterable[str]) -> None:
+    """Raises WorkError if pictures are named by their times (`v/0.40.jpg`), which makes each second a sample.
+
+    Times go on in even steps from one second to the next. Frame numbers do not, or they leave out none.
+    """
+    series: defaultdict[tuple[str, int], dict[int, str]] = defaultdict(dict)
+    for name in names:
+        if parts := _timed(name):
+            series[parts[1], len(parts[3])][int(parts[2] + parts[3])] = name
+    for (_, digits), name_of in series.items():
+        times = sorted(name_of)
+        steps = [later - time for time, later in pairwise(times)]
+        seconds = {time // 10**digits for time in times}
+        if 1 < len(seconds) < len(times) and 1 < median(steps) >= max(steps) / 2:
+            raise WorkError(
+                f"{path}: pictures seem to be named by their times ({name_of[times[0]]} to {name_of[times[-1]]}), but "
+                f"a sample's name ends at the first dot, so that they would be {len(seconds)} videos; name the frames "
+                "of a video by whole numbers, as in KEY/000.jpg, KEY/001.jpg ..."
+            )
 
 
 def _length(tar: tarfile.TarFile, members: Mapping[str, tarfile.TarInfo], name: str) -> int:

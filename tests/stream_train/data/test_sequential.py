@@ -118,12 +118,13 @@ def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path, number: str) 
 @pytest.mark.parametrize("top", ["", "./", "jpegs_256/", "v1.0/"])
 def test_numbered_pictures_of_a_folder_are_one_video(tmp_path: Path, top: str) -> None:
     frames = {f"{top}clip{v}/frame{f}.jpg": numbered_jpeg(v, f) for v in range(3) for f in range(18)}
-    hidden = {f"{top}clip{v}/._frame{f}.jpg": b"of macOS" for v in range(3) for f in range(18)}
+    names = ("._frame0.jpg", "._frame1.jpg", "Thumbs.db", ".DS_Store", "@eaDir/frame0.jpg")
+    hidden = {f"{top}clip{v}/{name}": b"of a system" for v in range(3) for name in names}
     write_tar(tmp_path / "t" / "clips.tar", dict(sorted((frames | hidden).items())))
     data = open_data(tmp_path / "t", None, config())
     assert isinstance(data, TarSet)
     assert (data.num_samples, data.lengths) == (3, (18, 18, 18))
-    assert data.description == "1 tar, sequentially (stock WebDataset); 54 files in them without a sample"
+    assert data.description == "1 tar, sequentially (stock WebDataset); 15 files in them without a sample"
     samples = list(samples_of(data.urls))
     assert [sample["__key__"] for sample in samples] == [f"{top}clip{v}" for v in range(3)]
     assert frames_of(samples[2]) == [numbered_jpeg(2, f) for f in range(18)]
@@ -150,6 +151,7 @@ JPEG = numbered_jpeg(0, 0)
         ({"a.rgb.0.jpg": JPEG, "a.flow.0.jpg": JPEG}, r"sample a holds 2 series of pictures \(flow.# and rgb.#\)"),
         ({"a.1.jpg": JPEG, "a.01.jpg": JPEG}, "sample a holds a frame twice, as 01.jpg and 1.jpg"),
         ({"a.mjpg": b""}, "sample a has an empty .mjpg"),
+        ({"a.mjpg": JPEG, "a.000.jpg": JPEG}, r"sample a holds frames as .mjpg and as pictures \(000.jpg\)"),
     ],
 )
 def test_a_later_sample_that_cannot_be_used_is_named_before_training(
@@ -183,6 +185,48 @@ def test_single_pictures_are_refused(tmp_path: Path) -> None:
     write_tar(tmp_path / "t" / "clips.tar", {f"frame{frame:03d}.jpg": JPEG for frame in range(16)})
     with pytest.raises(UsageError, match=r"each of its 16 samples is one picture"):
         open_data(tmp_path / "t", None, config())
+
+
+def test_single_pictures_among_videos_are_counted(tmp_path: Path) -> None:
+    videos = {f"{video}.{frame:02d}.jpg": JPEG for video in "ab" for frame in range(40)}
+    write_tar(tmp_path / "t" / "clips.tar", videos | {f"picture{number}.jpg": JPEG for number in range(5)})
+    data = open_data(tmp_path / "t", None, config())
+    assert isinstance(data, TarSet)
+    assert data.remarks == ("5 of 7 samples have one picture only",)
+
+
+@pytest.mark.parametrize("fps", [2.5, 24, 25, 29.97, 60])
+@pytest.mark.parametrize("name", ["v/{:.2f}.jpg", "v/{:05.2f}.jpg", "v_{:.3f}.JPG", "{:.6f}.jpeg"])
+def test_pictures_named_by_their_times_are_refused(tmp_path: Path, fps: float, name: str) -> None:
+    write_tar(tmp_path / "t" / "clips.tar", {name.format(frame / fps): JPEG for frame in range(int(2.9 * fps))})
+    words = rf"clips.tar: pictures seem to be named by their times \({name.format(0)} to .* would be 3 videos; name the"
+    with pytest.raises(WorkError, match=words):
+        open_data(tmp_path / "t", None, config())
+
+
+@pytest.mark.parametrize("name", ["v/{}.{}.jpg", "{:06d}.{:02d}.jpg", "v{}.{:03d}.jpg", "v/clip{}/{}0.jpg"])
+@pytest.mark.parametrize("num_frames", [9, 10, 99, 100])
+def test_videos_that_are_named_by_numbers_are_no_times(tmp_path: Path, name: str, num_frames: int) -> None:
+    members = {name.format(video, frame): JPEG for video in range(9, 12) for frame in range(num_frames)}
+    write_tar(tmp_path / "clips.tar", members)
+    assert list(survey_tar(str(tmp_path / "clips.tar")).lengths.values()) == [num_frames] * 3
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (numbered_jpeg(0, 17, 50, 66), "is 50x66, but the data set's frames are 48x64"),
+        (numbered_jpeg(0, 17, 46, 60), "is 46x60, but the data set's frames are 48x64"),
+        (JPEG[:400], r"cannot be decoded \(.*\)"),
+    ],
+)
+def test_a_frame_that_does_not_fit_the_others_is_named(tmp_path: Path, last: bytes, words: str) -> None:
+    for name in ("a", "b"):
+        write_tar(tmp_path / "t" / f"{name}.tar", {f"{name}.00.jpg": JPEG} | {f"{name}.{n}.jpg": last for n in (1, 2)})
+    with pytest.raises(
+        WorkError, match=rf"sample [ab]: frame [12] {words}; pack the frames again, all as JPEGs of one"
+    ):
+        first_clips(tmp_path / "t", config())
 
 
 def test_a_damaged_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path) -> None:
@@ -262,13 +306,13 @@ def test_the_indexed_reader_says_who_reads_plain_tars(tmp_path: Path) -> None:
 def test_tars_that_are_not_read_or_missing_in_the_numbers_are_named(tmp_path: Path) -> None:
     for number in (0, 1, 3):
         foreign_tar(tmp_path / "t" / f"clips-{number:03d}.tar")
-    for name in ("more/clips-004.tar", "clips-005.tar.part", "2024.csv"):
+    for name in ("more/clips-004.tar", "clips-005.tar.part", "2024.csv", "clips-006.tgz", "._clips-000.tar"):
         (tmp_path / "t" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "t" / name).write_bytes(b"")
     data = open_data(tmp_path / "t", None, config())
     assert isinstance(data, TarSet)
     assert data.remarks == (
-        "2 tars more below it that are not read: clips-005.tar.part, more/clips-004.tar",
+        "4 tars more below it that are not read: ._clips-000.tar, clips-005.tar.part, clips-006.tgz ...",
         "1 tar missing in the numbers: clips-002.tar",
     )
     for number in (20200101, 10**20):
