@@ -142,7 +142,8 @@ def make_catalog(
         return archived
     reasons = {**dict.fromkeys(found.videos, unlisted), **found.others}
     copies = copies or {}
-    reasons |= {path: SPARE for paths in copies.values() for path in paths}
+    spare = {path: f"{first} or {path}" for first, paths in copies.items() for path in paths}  # which, decoding tells
+    reasons |= dict.fromkeys(spare, SPARE)
     missing = [path for path in listed if path not in reasons]
     free = [path for path in found.videos if path not in listed and reasons[path] != SPARE]
     near = find_near_misses(listed, missing, free)
@@ -154,7 +155,11 @@ def make_catalog(
     def splits_of(name: str) -> tuple[str, ...]:
         return tuple(split for split in splits if split in listed[name].splits)
 
-    others = ((COPY if path in near.copies else reason, path) for path, reason in reasons.items() if path not in names)
+    others = (
+        (COPY if path in near.copies else reason, spare.get(path, path))
+        for path, reason in reasons.items()
+        if path not in names
+    )
     videos = [
         Video(key=keys[path], path=path, label=listed[name].label, splits=splits_of(name), copies=copies.get(path, ()))
         for path, name in names.items()

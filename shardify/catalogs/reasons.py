@@ -18,7 +18,7 @@ OTHER_CONTENT = "not a video, by its content"
 OTHER_ARCHIVE = "archive of a kind that is not read"
 UNLISTED = "video in no list"
 COPY = "video of the same name as one that is taken"
-SPARE = "further file of a video that needs only one whole file"
+SPARE = "one of several files of a video, which needs only one that is whole"
 NO_CLASS = "video outside the class folders"
 OVERWRITTEN = "older file of a name that comes again in its archive"
 

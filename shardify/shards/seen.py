@@ -23,7 +23,7 @@ class LeftOut:
     reason: str
     count: int
     example: str
-    """The first of their paths, in alphabetical order."""
+    """The first of their paths, in alphabetical order; `PATH or PATH` if it is one of the two."""
 
     def __post_init__(self) -> None:
         require(self, str, "reason", "example")

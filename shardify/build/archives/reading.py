@@ -88,7 +88,7 @@ def _read(
     is_gzipped = head.startswith(_GZIP_MAGIC)
     for magic, kind in _OTHER_MAGIC.items():
         if re.match(magic, head):
-            text = f"{name} is not read, because it is of another kind than its name says ({kind})"
+            text = f"{name} cannot be read: it is {kind}, not a tar or tar.gz as its name says"
             raise ArchiveDamageError(text, spoils_all=True)
     unpacked = cast("IO[bytes]", PieceReader(_gunzip(packed)) if is_gzipped else packed)
     try:

@@ -206,7 +206,7 @@ def test_what_only_has_the_name_of_a_tar_is_named(tmp_path: Path, pack: Callable
     path = write_tar(tmp_path / "a.tar", {"BZh9.avi": b"one"})
     assert read(path) == {"BZh9.avi": b"one"}
     path.write_bytes(pack(path.read_bytes()))
-    text = f"a.tar is not read, because it is of another kind than its name says ({kind})"
+    text = f"a.tar cannot be read: it is {kind}, not a tar or tar.gz as its name says"
     assert read(path) == {"spoilt": text.encode()}
 
 
