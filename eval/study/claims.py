@@ -2,7 +2,9 @@
 
 In: the names of jobs. Out: at most one holder for each job, also after a holder's death. A claim is an object
 `JOB.0001.json`, which only one of many workers can create. While it works, the holder rewrites its own object every
-BEAT_SECONDS. The claim of a dead worker is taken over by creating the next number. A worker on the same machine is dead
+BEAT_SECONDS. The claim of a dead worker is taken over by creating the next number; so is a job that ended, to do it
+with other settings. The newest claim tells who works in the job's folder now, the newest of some settings how far the
+job is with them. A worker on the same machine is dead
 if its process is gone; any other is dead if its claim stays the same for LEASE_SECONDS of the watcher's own clock, so
 the clocks of two machines need not agree.
 """
@@ -14,7 +16,8 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -48,7 +51,7 @@ class Claim:
     process: str
     """For programs on the same machine; see :func:`process_identity`."""
     digest: str
-    """Of the job's settings: a job is done only with the same settings."""
+    """Of the job's settings, which differ between studies that share a folder."""
     state: State = "running"
     reason: str = ""
     seconds: float = 0.0
@@ -58,9 +61,10 @@ class Claim:
     def file_name(self) -> str:
         return f"{self.job}.{self.number:04d}.json"
 
-    def holds(self, digest: str, *states: State) -> bool:
-        """Whether it is about these settings, and in one of these states."""
-        return self.digest == digest and self.state in states
+
+def with_settings(claims: Sequence[Claim], digest: str) -> Claim | None:
+    """The newest of a job's claims with these settings, if there is one."""
+    return next((claim for claim in reversed(claims) if claim.digest == digest), None)
 
 
 def process_identity() -> str:
@@ -103,26 +107,37 @@ class Claims:
     """Job -> its claim, and when this worker first saw it like that (monotonic seconds)."""
     _first: dict[str, Claim] = field(default_factory=dict)
     """File name -> the claim as this worker first saw it."""
+    _ended: dict[str, Claim] = field(default_factory=dict)
+    """File name -> a claim that will not change any more."""
+
+    def of_jobs(self) -> dict[str, list[Claim]]:
+        """All claims to each job that has one, the newest last."""
+        numbers: dict[str, list[int]] = defaultdict(list)
+        for name in self.store.names():
+            if match := _NAME.fullmatch(name):
+                numbers[match[1]].append(int(match[2]))
+        found = {job: [self._read(f"{job}.{number:04d}.json") for number in sorted(numbers[job])] for job in numbers}
+        now = time.monotonic()
+        for job, (*_, newest) in found.items():
+            self._first.setdefault(newest.file_name, newest)
+            if job not in self._seen or self._seen[job][0] != newest:
+                self._seen[job] = (newest, now)
+        return found
 
     def newest(self) -> dict[str, Claim]:
         """The newest claim to each job that has one."""
-        numbers: dict[str, int] = {}
-        for name in self.store.names():
-            if match := _NAME.fullmatch(name):
-                numbers[match[1]] = max(numbers.get(match[1], 0), int(match[2]))
-        claims = {job: self._read(f"{job}.{number:04d}.json") for job, number in numbers.items()}
-        now = time.monotonic()
-        for job, claim in claims.items():
-            self._first.setdefault(claim.file_name, claim)
-            if job not in self._seen or self._seen[job][0] != claim:
-                self._seen[job] = (claim, now)
-        return claims
+        return {job: claims[-1] for job, claims in self.of_jobs().items()}
 
     def _read(self, name: str) -> Claim:
+        if name in self._ended:
+            return self._ended[name]
         try:
-            return TypeAdapter(Claim).validate_json(self.store.read(name))
+            claim = TypeAdapter(Claim).validate_json(self.store.read(name))
         except ValidationError:
             raise WorkError(f"{self.store.url(name)} is no claim of this program; delete it") from None
+        if claim.state != "running":
+            self._ended[name] = claim
+        return claim
 
     def is_dead(self, claim: Claim) -> bool:
         """Whether a running claim's holder has ended, as far as this worker can tell by now."""

@@ -13,7 +13,7 @@ from eval.study.at_once import work_at_once
 from eval.study.config import StudyConfig
 from eval.study.jobs import Job, jobs_of
 from eval.study.outputs import write_outputs
-from eval.study.running import Progress, Say, open_claims, progress_of, work_on
+from eval.study.running import Progress, Say, open_claims, progress_of, undone, work_on
 from eval.tables.build import tables_markdown
 from shardify.errors import UsageError, WorkError
 
@@ -31,26 +31,36 @@ def run_study(
 
     With `rows`, do no job, and take the results from this file.
 
-    First says how much work is left. Raises UsageError if the config is wrong or no job can be done, WorkError at the
-    end if jobs failed or a process died, and as `eval.study.running.work_on`.
+    First says how much work is left. Raises UsageError if the config is wrong, no job can be done, or there is nothing
+    to show without work; WorkError at the end if jobs failed, a process died, or jobs are left; and as
+    `eval.study.running.work_on`.
     """
     if rows is not None:
         yield from _outputs(config, say, rows)
         return
-    jobs, claims = jobs_of(config), open_claims(config)
-    if work:
-        newest = claims.newest()
-        say_plan([j for j in jobs if j.name not in newest or not newest[j.name].holds(j.digest, "done")], say)
+    jobs = jobs_of(config)
+    if not work:
+        texts = list(_outputs(config, say))
+        if not texts:
+            raise UsageError(f"{config.out} holds no result of this study yet; start the command without --tables-only")
+        yield from texts
+        progress = progress_of(jobs, open_claims(config))
+        say(progress.line())
+        progress.require_success()
+        return
+    claims = open_claims(config)
+    say_plan(undone(jobs, claims), say)
     codes: list[int] = []
-    if work and at_once > 1:
+    if at_once > 1:
         codes = work_at_once(at_once, words)
-    elif work:
+    else:
         work_on(config, say)
     yield from _outputs(config, say)
     progress = progress_of(jobs, claims)
     say(progress.line())
     progress.require_success()
-    _require_whole(progress, codes)
+    _require_no_early_end(progress, codes)
+    progress.require_whole()
 
 
 def _outputs(config: StudyConfig, say: Say, rows: str | None = None) -> Iterator[str]:
@@ -77,7 +87,7 @@ def say_plan(jobs: Sequence[Job], say: Say) -> None:
         say(plan_line(works))
 
 
-def _require_whole(progress: Progress, codes: Sequence[int]) -> None:
+def _require_no_early_end(progress: Progress, codes: Sequence[int]) -> None:
     """Raises WorkError if a process of this machine ended early, and left jobs undone."""
     early = [code for code in codes if code]
     if early and progress.num_done < progress.num_jobs:

@@ -35,7 +35,7 @@ def write_outputs(config: StudyConfig, rows: str | None = None) -> tuple[list[Ta
     Raises WorkError if a result or the file is damaged.
     """
     with _results_folder(config, rows) as folder:
-        found = combine([folder], study=folder)
+        found = combine([folder], study=folder) if folder.is_dir() else []
         results = [result for result in found if result.row.network in config.rows]
         if rows is not None and not results:
             raise WorkError(f"{rows} holds no result of this study's rows: {', '.join(config.rows)}")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
-from eval.study.claims import BEAT_SECONDS, FOLDER, Claim, Claims, process_identity
+from eval.study.claims import BEAT_SECONDS, FOLDER, Claim, Claims, process_identity, with_settings
 from eval.study.config import StudyConfig
 from eval.study.jobs import Job, jobs_of
 from shardify.errors import UsageError, UserFacingError, WorkError, counted, one_line
@@ -37,7 +37,7 @@ class Progress:
     failed: dict[str, str] = field(default_factory=dict)
     """Job -> reason."""
     elsewhere: dict[str, str] = field(default_factory=dict)
-    """Jobs that other workers are doing -> worker."""
+    """Jobs that other workers are doing, for this or another study -> worker."""
     seconds: tuple[float, ...] = ()
     """How long each finished job took its last worker."""
 
@@ -55,12 +55,25 @@ class Progress:
     def require_success(self) -> None:
         """Raises WorkError that names failed jobs, if there are any."""
         if self.failed:
-            named = [f"{job}: {reason}" for job, reason in list(self.failed.items())[:SHOWN]]
-            more = f"; and {len(self.failed) - SHOWN} more" if len(self.failed) > SHOWN else ""
             raise WorkError(
-                f"{len(self.failed)} of {counted(self.num_jobs, 'job')} failed ({'; '.join(named)}{more}); the others "
+                f"{len(self.failed)} of {counted(self.num_jobs, 'job')} failed ({_named(self.failed)}); the others "
                 "went on; the same command tries these again"
             )
+
+    def require_whole(self) -> None:
+        """Raises WorkError if a job is not done."""
+        if self.num_done < self.num_jobs:
+            others = f", with other workers ({_named(self.elsewhere)})" if self.elsewhere else ""
+            raise WorkError(
+                f"the study is not whole yet: {self.num_jobs - self.num_done} of {counted(self.num_jobs, 'job')} left"
+                f"{others}; run the same command again{' when they have ended' if others else ''}"
+            )
+
+
+def _named(jobs: dict[str, str]) -> str:
+    """The first few jobs, each with what is said of it."""
+    named = [f"{job}: {words}" for job, words in list(jobs.items())[:SHOWN]]
+    return "; ".join(named + [f"and {len(jobs) - SHOWN} more"] * (len(jobs) > SHOWN))
 
 
 def open_claims(config: StudyConfig) -> Claims:
@@ -68,16 +81,17 @@ def open_claims(config: StudyConfig) -> Claims:
     return Claims(open_store(join_location(config.out, FOLDER), create=True))
 
 
-def failures_of(claims: Claims) -> dict[str, Claim]:
+def failures_of(claims: Claims) -> set[Claim]:
     """The failures so far, which the next worker tries again."""
-    return {job: claim for job, claim in claims.newest().items() if claim.state == "failed"}
+    return {claim for of_job in claims.of_jobs().values() for claim in of_job if claim.state == "failed"}
 
 
 def work_on(config: StudyConfig, say: Say) -> None:
     """Do jobs until none is left that this worker may take; failed ones do not stop the others.
 
     Failures from before are tried again; those that come up meanwhile are not. The jobs of workers that may be dead are
-    watched until they show a sign of life, or can be taken over.
+    watched until they show a sign of life, or can be taken over. A job that another study with this `out` does now is
+    waited for, because both work in one folder.
 
     Raises:
         UsageError: if the config is wrong, or several processes were started by torchrun.
@@ -87,7 +101,7 @@ def work_on(config: StudyConfig, say: Say) -> None:
     with joined_world(config.device, config.threads) as world:
         if world.size > 1:
             raise UsageError("each process of a study takes jobs of its own: start it with --at-once, not torchrun")
-        for job, claim in _taken(jobs, claims, failures_of(claims)):
+        for job, claim in _taken(jobs, claims, failures_of(claims), say):
             say(f"{progress_of(jobs, claims).line()}; now {job.name}")
             with claims.holding(claim, say) as end:
                 reason = _try(job, config, world, say)
@@ -96,47 +110,66 @@ def work_on(config: StudyConfig, say: Say) -> None:
 
 def progress_of(jobs: list[Job], claims: Claims) -> Progress:
     """What the claims tell about the jobs."""
-    newest = claims.newest()
-    known = [(job, newest[job.name]) for job in jobs if job.name in newest]
-    done = [claim for job, claim in known if claim.holds(job.digest, "done")]
-    others = [claim for _, claim in known if claim.state == "running" and claim.process != process_identity()]
+    found = claims.of_jobs()
+    done, failed, elsewhere = [], {}, {}
+    for job in jobs:
+        of_job = found.get(job.name, [])
+        own = with_settings(of_job, job.digest)
+        if own is not None and own.state == "done":
+            done.append(own)
+            continue
+        if own is not None and own.state == "failed":
+            failed[job.name] = own.reason
+        if of_job and of_job[-1].state == "running" and of_job[-1].process != process_identity():
+            elsewhere[job.name] = of_job[-1].worker
     return Progress(
         num_jobs=len(jobs),
         num_done=len(done),
-        failed={job.name: claim.reason for job, claim in known if claim.holds(job.digest, "failed")},
-        elsewhere={claim.job: claim.worker for claim in others},
+        failed=failed,
+        elsewhere=elsewhere,
         seconds=tuple(claim.seconds for claim in done),
     )
 
 
-def _taken(jobs: list[Job], claims: Claims, failed_before: dict[str, Claim]) -> Iterator[tuple[Job, Claim]]:
+def undone(jobs: list[Job], claims: Claims) -> list[Job]:
+    """The jobs that are not done with their settings."""
+    found = claims.of_jobs()
+    own = [with_settings(found.get(job.name, []), job.digest) for job in jobs]
+    return [job for job, claim in zip(jobs, own, strict=True) if claim is None or claim.state != "done"]
+
+
+def _taken(jobs: list[Job], claims: Claims, failed_before: Collection[Claim], say: Say) -> Iterator[tuple[Job, Claim]]:
     """Claimed jobs, one after the other; each is ended before the next is asked for."""
+    awaited: dict[str, str] = {}
     while True:
-        newest = claims.newest()
-        claim, waiting = None, False
+        found = claims.of_jobs()
+        claim, waiting = None, dict[str, str]()
         for job in jobs:
-            before = newest.get(job.name)
-            if before is not None and _is_settled(job, before, failed_before):
+            of_job = found.get(job.name, [])
+            if _is_settled(with_settings(of_job, job.digest), failed_before):
                 continue
+            before = of_job[-1] if of_job else None
             if before is not None and before.state == "running" and not claims.is_dead(before):
-                waiting = waiting or not claims.is_alive(before)
+                if before.digest != job.digest or not claims.is_alive(before):
+                    waiting[job.name] = before.worker
                 continue
             claim = claims.take(job.name, job.digest, before)
             if claim is not None:
                 yield job, claim
                 break
-            waiting = True  # another worker was quicker; look again
+            waiting[job.name] = "a worker that was quicker"
         if claim is None and not waiting:
             return
         if claim is None:
+            if waiting != awaited:
+                say(f"waiting for other workers ({_named(waiting)})")
+            awaited = waiting
             time.sleep(BEAT_SECONDS / 3)
 
 
-def _is_settled(job: Job, claim: Claim, failed_before: dict[str, Claim]) -> bool:
-    """Whether a job is done, or has failed since this worker began."""
-    return claim.holds(job.digest, "done") or (
-        claim.holds(job.digest, "failed") and failed_before.get(job.name) != claim
-    )
+def _is_settled(claim: Claim | None, failed_before: Collection[Claim]) -> bool:
+    """Whether a job with this newest claim is done, or has failed since this worker began."""
+    return claim is not None and (claim.state == "done" or (claim.state == "failed" and claim not in failed_before))
 
 
 def _try(job: Job, config: StudyConfig, world: World, say: Say) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from eval.study import claims as module
-from eval.study.claims import Claim, Claims, is_gone, process_identity
+from eval.study.claims import Claim, Claims, is_gone, process_identity, with_settings
 from shardify.errors import WorkError
 from shardify.storage.folder_store import FolderStore
 from shardify.storage.store import Store
@@ -57,8 +57,20 @@ def test_a_claim_says_how_its_job_ended(tmp_path: Path) -> None:
                 end(state, reason)  # type: ignore[arg-type]
         found = claims.newest()[job]
         assert (found.state, found.reason) == (state, reason)
-        assert found.holds("d", state)  # type: ignore[arg-type]
-        assert not found.holds("of other settings", state)  # type: ignore[arg-type]
+
+
+def test_the_newest_claim_of_some_settings_is_found_below_later_ones_of_others(tmp_path: Path) -> None:
+    claims = Claims(FolderStore(tmp_path))
+    for digest, state in (("a", "failed"), ("a", "done"), ("b", "done")):
+        claim = take(claims, digest=digest)
+        assert claim is not None
+        with claims.holding(claim, say_nothing) as end:
+            end(state, "")  # type: ignore[arg-type]
+    for worker in (claims, Claims(FolderStore(tmp_path))):
+        of_job = worker.of_jobs()["job"]
+        assert [claim.number for claim in of_job] == [1, 2, 3]
+        newest = [with_settings(of_job, digest) for digest in "abc"]
+        assert [(claim.number, claim.state) if claim else None for claim in newest] == [(2, "done"), (3, "done"), None]
 
 
 def test_an_error_leaves_the_job_to_anyone(tmp_path: Path) -> None:

@@ -98,6 +98,49 @@ def test_what_fails_elsewhere_meanwhile_is_left_to_the_next_command(
     assert tried == ["all-seed0", "random-seed0"]
 
 
+@pytest.fixture
+def other_study(config: StudyConfig) -> StudyConfig:
+    """A study with the same `out`, rows and seeds, and other evaluations."""
+    judged = {name: entry.model_copy(update={"evaluations": ("retrieval",)}) for name, entry in config.evaluate.items()}
+    return config.model_copy(update={"evaluate": judged})
+
+
+def test_two_studies_in_one_folder_both_stay_done(
+    config: StudyConfig, other_study: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    do_with(monkeypatch, lambda job: done.append(job.name))
+    for study in (config, other_study, config, other_study):
+        work_on(study, say_nothing)
+    assert done == ["all-seed0", "speed-seed0", "random-seed0"] * 2
+    for study in (config, other_study):
+        progress_of(jobs_of(study), open_claims(study)).require_whole()
+
+
+def test_a_job_that_another_study_does_in_the_same_folder_is_waited_for(
+    config: StudyConfig, other_study: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = open_claims(config)
+    claim = claims.take("all-seed0", jobs_of(config)[0].digest, None)
+    assert claim is not None
+    done: list[str] = []
+    said: list[str] = []
+    do_with(monkeypatch, lambda job: done.append(job.name))
+    with claims.holding(claim, say_nothing) as end:
+
+        def sleep(_: float) -> None:
+            assert done == ["speed-seed0", "random-seed0"], "all else was done first"
+            if any("waiting" in line for line in said):
+                end("done", "")
+
+        monkeypatch.setattr("eval.study.running.time.sleep", sleep)
+        work_on(other_study, said.append)
+    assert done[2:] == ["all-seed0"]
+    assert f"waiting for other workers (all-seed0: {claim.worker})" in said
+    assert progress_of(jobs_of(config), claims).num_done == 1
+    progress_of(jobs_of(other_study), claims).require_whole()
+
+
 def test_a_stopped_job_is_left_to_anyone(config: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: Job) -> None:
         raise KeyboardInterrupt
@@ -138,6 +181,9 @@ def test_the_job_of_a_worker_elsewhere_is_watched_and_taken_only_if_it_died(
     assert done == ["speed-seed0", "random-seed0", *([] if beats else ["all-seed0"])]
     progress = progress_of(jobs_of(config), Claims(claims.store))
     assert progress.elsewhere == ({"all-seed0": "process 7 on other"} if beats else {})
+    if beats:
+        with pytest.raises(WorkError, match=r"1 of 3 jobs left, with other workers \(all-seed0: process 7 on other\)"):
+            progress.require_whole()
 
 
 # Real processes
@@ -184,7 +230,12 @@ def test_two_processes_share_the_jobs_through_a_folder_or_a_bucket(tmp_path: Pat
         path = write_study(tmp_path / f"{number}.yaml", shards, out, rows=rows)
         workers = [start("eval", "study", path) for _ in range(2)]
         said = [finish(worker)[1] for worker in workers]
-        assert [worker.returncode for worker in workers] == [0, 0], said
+        early = [
+            worker.returncode == 1 and "1 of 4 jobs left, with other workers" in text
+            for worker, text in zip(workers, said, strict=True)
+        ]
+        assert sum(early) <= 1, said
+        assert [worker.returncode for worker in workers] == [int(is_early) for is_early in early], said
         begun = [line.rpartition("now ")[2] for text in said for line in text.splitlines() if "; now " in line]
         assert sorted(begun) == [f"{name}-seed0" for name in "abcd"]
         claims = open_claims(study_config(shards, out, rows=rows)).newest().values()
