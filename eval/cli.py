@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -186,12 +187,27 @@ def report_command(runs: Sequence[str], out: str | None, *, opens: bool) -> None
         click.launch(page)
 
 
+def _finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number")
+    return value
+
+
 @main.command("plan")
 @click.argument("config")
 @set_option
-@click.option("--seconds", default=60.0, type=click.FloatRange(min=1), help="How long to measure speeds here.")
 @click.option(
-    "--teraflops", type=click.FloatRange(min=0, min_open=True), help="Do not measure: a GPU's real 10^12 operations/s."
+    "--seconds",
+    default=60.0,
+    type=click.FloatRange(min=1),
+    callback=_finite,
+    help="How long to measure speeds here.",
+)
+@click.option(
+    "--teraflops",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
+    help="Do not measure: a GPU's real 10^12 operations/s.",
 )
 @click.option("--cores", type=click.IntRange(min=1), help="With --teraflops: cores that decode for it.")
 @json_option
@@ -211,6 +227,8 @@ def plan_command(
     Speeds are measured on this machine, with the config's data. For another machine, give its --teraflops: 320 is about
     a third of an H100's peak in bfloat16.
     """
+    if cores is not None and teraflops is None:
+        raise click.UsageError("--cores is for a machine that is not here: give its --teraflops too, or leave both out")
     from eval.planning.command import plan_config
     from eval.planning.plan import plan_text
     from eval.planning.speed import Figures

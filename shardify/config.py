@@ -81,7 +81,7 @@ def _read_text(path: str, room: str) -> str:
         reason = "it is not a UTF-8 text file"
         if isinstance(error, OSError):
             reason = error.strerror or "there is no such file"
-        others = ", ".join(sorted(map(str, Path(path).parent.glob("*.yaml"))))
+        others = ", ".join(sorted(map(str, Path(path).parent.glob("[!.]*.yaml"))))
         recipes = "; a recipe is named without folder and .yaml (the command `recipes` lists them)" if room else ""
         there_are = f"; there are: {others}" if others else recipes
         raise UsageError(f"cannot read config {path}: {reason}{there_are}") from None
@@ -156,6 +156,8 @@ def _describe(model: type[BaseModel], problem: Any) -> str:
             kinds = [str(kind) for branch in models for kind in _kinds(branch)]
             words = f"it is a section; set {path}.kind to one of: {', '.join(kinds)}"
         return f"{path} = {problem['input']!r}: {words}"
+    if problem["type"] == "too_short":
+        return f"{path} = {problem['input']!r}: give {problem['ctx']['min_length']} or more"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{path or 'the config'} = {problem['input']!r}: {message}" if path else message
 

@@ -28,11 +28,16 @@ def recipe_path(room: str, name: str) -> Path:
     """The file of a recipe. Raises UsageError with a similar name, or with all names."""
     names = recipe_names(room)
     if name not in names:
-        spellings = {known.rpartition("/")[2]: known for known in names} | {known: known for known in names}
-        close = difflib.get_close_matches(name, spellings, n=1)
-        hint = f"did you mean {spellings[close[0]]}?" if close else f"there are {', '.join(names)}"
-        raise UsageError(f"{name} is neither a file nor a recipe; {hint} (the command `recipes` lists all)")
+        raise no_recipe(name, names)
     return CONFIGS / room / f"{name}.yaml"
+
+
+def no_recipe(name: str, names: list[str]) -> UsageError:
+    """The error about a name that is none of `names`."""
+    spellings = {known.rpartition("/")[2]: known for known in names} | {known: known for known in names}
+    close = difflib.get_close_matches(name, spellings, n=1)
+    hint = f"did you mean {spellings[close[0]]}?" if close else f"there are {', '.join(names)}"
+    return UsageError(f"{name} is neither a file nor a recipe; {hint} (the command `recipes` lists all)")
 
 
 def recipe_title(room: str, name: str) -> str:

@@ -22,7 +22,8 @@ from eval.suite import EVALUATIONS
 from shardify.config import StrictModel, load_config
 from shardify.errors import UsageError
 from shardify.process import usable_cores
-from shardify.recipes import recipe_names
+from shardify.recipes import no_recipe, recipe_names
+from shardify.storage.locations import is_url
 from stream_train.training.config import DeviceChoice, PretrainConfig
 
 KINDS: dict[str, type[StrictModel]] = {"rows": StudyConfig, "networks": EvalConfig, "network": PretrainConfig}
@@ -67,10 +68,11 @@ class _AnyConfig(BaseModel):
 
 def _kind_of(path: str) -> type[StrictModel]:
     """What a file or URL configures, by its keys; of recipes with one name, a study's comes first."""
-    if not Path(path).is_file():
-        for kind in KINDS.values():
-            if path in recipe_names(kind.recipes):
-                return kind
+    if not is_url(path) and not Path(path).is_file() and Path(path).suffix not in (".yaml", ".yml"):
+        recipes = {name: kind for kind in reversed(KINDS.values()) for name in recipe_names(kind.recipes)}
+        if path not in recipes:
+            raise no_recipe(path, sorted(recipes))
+        return recipes[path]
     keys = load_config(_AnyConfig, path).model_extra or {}
     found = next((kind for key, kind in KINDS.items() if key in keys), None)
     if found is None:

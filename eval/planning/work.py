@@ -135,10 +135,13 @@ def work_of_evaluations(
 
 
 def work_of_job(job: Job) -> list[Work]:
-    """The work of a study's job. Raises as the parts do."""
-    found = [] if job.pretraining is None else [work_of_pretraining(job.pretraining)]
-    for judging in job.judgings.values():
-        found += work_of_evaluations(judging.config, judging.evaluations, job.pretraining)
+    """The work of a study's job. Raises as the parts do, and names the study's key for places of data sets."""
+    try:
+        found = [] if job.pretraining is None else [work_of_pretraining(job.pretraining)]
+        for judging in job.judgings.values():
+            found += work_of_evaluations(judging.config, judging.evaluations, job.pretraining)
+    except UsageError as error:
+        raise UsageError(f"{error} (the study's key `shards` says where data sets lie)") from None
     return found
 
 

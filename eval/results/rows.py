@@ -196,14 +196,18 @@ def read_row(folder: Path, location: str | None = None) -> Row:
     except FileNotFoundError:
         raise WorkError(f"{path} does not exist; the evaluation did not finish; run it again") from None
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}"
-            for problem in error.errors(include_url=False)
-        ]
-        reason = one_line("; ".join(problems[:3]))
         raise WorkError(
-            f"{path} is damaged or not a result row ({reason}); delete it and run the evaluation again"
+            f"{path} is damaged or not a result row ({problem_words(error)}); delete it and run the evaluation again"
         ) from None
+
+
+def problem_words(error: ValidationError) -> str:
+    """The first three problems of a damaged file, each with its place there."""
+    problems = [
+        f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}"
+        for problem in error.errors(include_url=False)
+    ]
+    return one_line("; ".join(problems[:3]))
 
 
 def read_scores(folder: Path) -> VideoScores:

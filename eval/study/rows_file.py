@@ -16,17 +16,20 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from eval.results.combined import Combined
-from eval.results.rows import Row, VideoScores, read_scores, row_values, write_row
+from eval.results.rows import Row, VideoScores, problem_words, read_scores, row_values, write_row
 from eval.study.audits import read_audit
-from shardify.errors import WorkError, one_line
+from eval.suite import EVALUATIONS
+from shardify.errors import UsageError, WorkError, one_line
 from shardify.storage.work_folder import downloaded
 from stream_train.audit.table import AUDIT_NAME, Audit, write_audit
 
 ROWS_NAME = "rows.jsonl"
 _GZIP = b"\x1f\x8b"
+_LEVELS_OF_JOB = 2
+"""The results and the audit of a job lie in or below ROW/SEED."""
 _DAMAGE = (
     *(gzip.BadGzipFile, EOFError, zlib.error),
     *(ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError),
@@ -67,9 +70,11 @@ def rows_text(results: list[Combined], root: Path) -> str:
 def unpack_rows(location: str | Path, folder: Path) -> None:
     """Write the results of a file or URL, also one compressed with gzip, below a folder.
 
-    Raises WorkError if it is missing or damaged.
+    Raises UsageError if it is a folder, WorkError if it is missing or damaged.
     """
     path = str(location)
+    if Path(path).is_dir():
+        raise UsageError(f"{path} is a folder; give the file {ROWS_NAME} that a study wrote to its out")
     try:
         with downloaded(location) as file:
             data = file.read_bytes()
@@ -85,29 +90,25 @@ def unpack_rows(location: str | Path, folder: Path) -> None:
                 tests.append(line["videos"])
     except FileNotFoundError:
         raise WorkError(f"{path} does not exist; give the {ROWS_NAME} that a study wrote to its out") from None
-    except (
-        gzip.BadGzipFile,
-        EOFError,
-        zlib.error,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
-        raise WorkError(f"{path} is damaged or not the {ROWS_NAME} of a study ({one_line(error)})") from None
+    except _DAMAGE as error:
+        reason = problem_words(error) if isinstance(error, ValidationError) else one_line(error)
+        raise WorkError(f"{path} is damaged or not the {ROWS_NAME} of a study ({reason})") from None
 
 
 def _below(folder: Path, line: dict[str, Any]) -> Path:
     place = PurePosixPath(line["folder"])
     if place.is_absolute() or ".." in place.parts:
         raise ValueError(f"folder {line['folder']!r} leads out of the study")
+    if len(place.parts) < _LEVELS_OF_JOB:
+        raise ValueError(f"folder {line['folder']!r} is not of the form ROW/seed0/...")
     return folder / place
 
 
 def _result(line: dict[str, Any], tests: list[dict[str, Any]]) -> tuple[Row, VideoScores]:
-    videos, predicted = tests[line["videos"]], line["predicted"]
+    number, predicted = line["videos"], line["predicted"]
+    if number not in range(len(tests)):
+        raise ValueError(f"videos is {number!r}, but {len(tests)} lines with test videos precede")
+    videos = tests[number]
     scores = VideoScores(
         keys=tuple(videos["keys"]),
         groups=tuple(videos["groups"]),
@@ -115,4 +116,8 @@ def _result(line: dict[str, Any], tests: list[dict[str, Any]]) -> tuple[Row, Vid
         predicted=None if predicted is None else np.array(predicted, dtype=np.int64),
         values={name: np.array(values, dtype=np.float64) for name, values in line["values"].items()},
     )
-    return TypeAdapter(Row).validate_json(json.dumps(line["row"])), scores
+    row = TypeAdapter(Row).validate_json(json.dumps(line["row"]))
+    known = [evaluation.name for evaluation in EVALUATIONS if evaluation.makes_rows]
+    if row.evaluation not in known:
+        raise ValueError(f"there is no evaluation {row.evaluation!r}; there are: {', '.join(known)}")
+    return row, scores

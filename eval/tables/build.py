@@ -6,26 +6,31 @@ the paper's own data sets, and once for every other data set with results.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from eval.results.combined import combine
 from eval.results.rows import find_rows, is_of_rows
 from eval.results.words import NONE, data_set_words
+from eval.suite import EVALUATIONS
 from eval.tables.differences import difference_tables
 from eval.tables.footnotes import INTERVALS, Footnotes
 from eval.tables.format import LineKind, Number, Table, TableRow, file_words, to_csv, to_markdown
-from eval.tables.layouts import LAYOUTS, Layout
+from eval.tables.layouts import LAYOUTS, SETTINGS, Layout
 from eval.tables.lines import Line, Results, Target, lines_of, targets_of
 from eval.tables.probes import probe_tables
 from shardify.errors import UsageError
 from shardify.storage import open_store
 from shardify.storage.locations import is_url, join_location
 from shardify.storage.work_folder import work_folder
+from stream_train.training.config import flatten
 
 MARKDOWN_NAME = "tables.md"
+_SETTING = re.compile(r"\{(\w+)\}")
 
 
 def build_tables(roots: Iterable[Path]) -> list[Table]:
@@ -84,7 +89,8 @@ def write_tables(tables: Sequence[Table], out: str | Path) -> list[str]:
 def _table(layout: Layout, target: Target, results: Results) -> Table:
     footnotes = Footnotes(with_roots=len({result.root for result in results}) > 1)
     draw = _below if layout.below_each_other else _beside
-    rows = tuple(row for line in lines_of(layout, target, results) for row in draw(line, target, footnotes))
+    lines = lines_of(layout, target, results)
+    rows = tuple(row for line in lines for row in draw(line, target, footnotes))
     name, tested_on = layout.table.name, "UCF101 and HMDB51"
     if target.data_set is not None:
         name, tested_on = f"{name}_{file_words(target.data_set)}", data_set_words(target.data_set)
@@ -96,7 +102,7 @@ def _table(layout: Layout, target: Target, results: Results) -> Table:
         columns=(*layout.labels, *_headings(layout, target), "note"),
         num_label_columns=len(layout.labels) + layout.below_each_other,
         rows=rows,
-        notes=(*_notes(layout, target), INTERVALS, *footnotes.sentences),
+        notes=(*_notes(layout, target, lines), INTERVALS, *footnotes.sentences),
     )
 
 
@@ -113,11 +119,25 @@ def _headings(layout: Layout, target: Target) -> Iterator[str]:
         yield f"measured {data_set_words(target.data_set) if target.data_set and names_data_set else column.heading}"
 
 
-def _notes(layout: Layout, target: Target) -> tuple[str, ...]:
+def _notes(layout: Layout, target: Target, lines: Sequence[Line]) -> tuple[str, ...]:
     """The notes of a layout; beside data that is not the paper's, without those about its numbers."""
+    measured = [flatten(result.row.config) for line in lines for result in line.results]
+    asked = {column.question.evaluation for column in target.columns}
+    usual = [flatten(e.section().model_dump()) for e in EVALUATIONS if e.name in asked]
+    notes = [
+        _SETTING.sub(lambda match: _setting(match[1], measured) or _setting(match[1], usual), note)
+        for note in layout.notes
+    ]
     if target.data_set is None:
-        return (*layout.notes, *layout.paper_notes)
-    return (*layout.notes, f"The paper has no numbers for {data_set_words(target.data_set)}.")
+        return (*notes, *layout.paper_notes)
+    return (*notes, f"The paper has no numbers for {data_set_words(target.data_set)}.")
+
+
+def _setting(name: str, configs: Sequence[Mapping[str, Any]]) -> str:
+    """The values of a setting, wherever it stands in the configs: "stride" -> "1 or 4"; empty if no config has it."""
+    values = dict.fromkeys(value for config in configs for key, value in config.items() if key.split(".")[-1] == name)
+    words = SETTINGS.get(name, {})
+    return " or ".join(words.get(value, str(value)) for value in values)
 
 
 def _beside(line: Line, target: Target, footnotes: Footnotes) -> Iterator[TableRow]:

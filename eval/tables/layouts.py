@@ -55,11 +55,20 @@ class Layout:
     below_each_other: bool = False
     """Whether measured numbers are below the paper's, not beside them; for many columns."""
     notes: tuple[str, ...]
+    """With `{stride}` for a setting of the results, or the usual one without results; see SETTINGS."""
     paper_notes: tuple[str, ...] = ()
     """Further notes, only where the paper's numbers stand."""
 
 
-_CLIPS = "Test: probabilities averaged over 32 to 63 centre-cropped clips of a video, as in the authors' code."
+SETTINGS = {
+    "all_clips": {
+        False: "32 to 63 centre-cropped clips of a video, as in the authors' code",
+        True: "all clips of a video",
+    },
+    "gap": {"spread": "any number of frames", "near": "1 to 16 frames", "matched": "matched numbers of frames"},
+}
+"""Settings in notes whose values need words."""
+_CLIPS = "Test: probabilities averaged over {all_clips}."
 _VARIANTS = (
     "The paper's 3D-ResNet18 and R(2+1)D are smaller than torchvision's: "
     + ", ".join(
@@ -99,7 +108,7 @@ LAYOUTS = (
         ),
         paper_notes=(
             "The paper's numbers are means over three splits.",
-            "from scratch: fine-tuned at 5e-5 as the others, and at the 3e-4 of pre-training, which suits new weights.",
+            "from scratch: 5e-5 is the paper's rate of fine-tuning, 3e-4 of pre-training, which suits new weights.",
             _VARIANTS,
             _REIMPLEMENTED,
             "The plus: missing from the paper's table; from the PRP paper, above this method's 68.3 on UCF101.",
@@ -117,8 +126,8 @@ LAYOUTS = (
         notes=(
             "sync: accuracy of the offset between two clips, one of 13; error: its mean absolute error, in steps.",
             "order: accuracy of which of two pieces of a video comes first.",
-            "Our choices (open in the paper): stride 1; sync: one crop and flip for both clips, frozen convolutions.",
-            "order: all layers fine-tuned, any number of frames between the pieces (likewise our choices).",
+            "Our choices (open in the paper): stride {stride}; sync: one crop and flip for both, frozen convolutions.",
+            "order: all layers fine-tuned, {gap} between the pieces (likewise our choices).",
             "order, seam only: from three grey-level differences, without a network; only what is above it counts.",
         ),
         paper_notes=(_REIMPLEMENTED,),
@@ -139,7 +148,7 @@ LAYOUTS = (
         below_each_other=True,
         notes=(
             "Share of test videos of which one of the k nearest training videos has the class.",
-            "Our choices (open in the paper): 10 clips spread evenly over a video, stride 4, centre crop.",
+            "Our choices (open in the paper): {clips_per_video} clips at even distances, stride {stride}, centre crop.",
             "Features are normalised by the training videos' mean and deviation in each dimension (our choice).",
         ),
         paper_notes=(

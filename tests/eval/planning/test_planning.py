@@ -4,8 +4,10 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from helpers_training import tiny_config
 
+from eval.cli import main
 from eval.evaluations.base import Clips
 from eval.planning.plan import RESULT_SECONDS, START_SECONDS, TRAINING_SECONDS, make_plan, plan_line, plan_text
 from eval.planning.speed import Figures, Speed, computed_speed, forward_flops, measured_speed
@@ -82,6 +84,27 @@ def test_figures_give_the_speed_of_the_papers_network() -> None:
     assert speed.trained == pytest.approx(2800, rel=0.05)
     assert speed.tested == pytest.approx(3 * speed.trained)
     assert speed.loaded_per_core == 550
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["table1", "--teraflops", "nan"], "nan is not a finite number"),
+        (["table1", "--teraflops", "inf"], "inf is not a finite number"),
+        (["table1", "--seconds", "nan"], "nan is not a finite number"),
+        (["table1", "--cores", "16"], "give its --teraflops too"),
+        (["nosuch", "--teraflops", "3"], "nosuch is neither a file nor a recipe; there are c3d, "),
+        (["c3d_ucf11", "--teraflops", "3"], "did you mean c3d_ucf101?"),
+        (["table1", "--teraflops", "3"], "the study's key `shards` says where data sets lie"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_says_what_is_wrong(
+    words: list[str], part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["plan", *words])
+    assert result.exit_code == 2
+    assert part in result.stderr
 
 
 @pytest.mark.slow

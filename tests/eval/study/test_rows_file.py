@@ -16,7 +16,7 @@ from eval.results.combined import combine
 from eval.results.rows import find_rows
 from eval.study.outputs import PICTURE_NAME, write_outputs
 from eval.study.rows_file import ROWS_NAME, rows_text, unpack_rows
-from shardify.errors import WorkError
+from shardify.errors import UsageError, WorkError
 from stream_train.audit.table import AUDIT_NAME, Audit, AuditRow, write_audit
 
 
@@ -114,6 +114,22 @@ def change_folder(line: dict[str, Any]) -> None:
     line["folder"] = "../../elsewhere"
 
 
+def shorten_folder(line: dict[str, Any]) -> None:
+    line["folder"] = "x"
+
+
+def empty_folder(line: dict[str, Any]) -> None:
+    line["folder"] = ""
+
+
+def count_from_the_end(line: dict[str, Any]) -> None:
+    line["videos"] = -1
+
+
+def change_evaluation(line: dict[str, Any]) -> None:
+    line["row"]["evaluation"] = "divination"
+
+
 def change_videos(line: dict[str, Any]) -> None:
     line["videos"] = 7
 
@@ -131,7 +147,13 @@ def change_audit(line: dict[str, Any]) -> None:
     line["audit"] = {"task": "transformations"}
 
 
-@pytest.mark.parametrize("change", [change_audit, change_folder, change_videos, change_values, change_type, dict.clear])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(change_audit, change_folder, shorten_folder, empty_folder, change_videos, count_from_the_end),
+        *(change_evaluation, change_values, change_type, dict.clear),
+    ],
+)
 def test_a_damaged_file_is_refused_and_nothing_is_written_outside(
     change: Callable[[dict[str, Any]], None], tmp_path: Path
 ) -> None:
@@ -141,8 +163,9 @@ def test_a_damaged_file_is_refused_and_nothing_is_written_outside(
     change(lines[-1])
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
-    with pytest.raises(WorkError, match=r"rows\.jsonl is damaged"):
+    with pytest.raises(WorkError, match=r"rows\.jsonl is damaged") as caught:
         unpack_rows(path, tmp_path / "a" / "b")
+    assert "pydantic" not in str(caught.value)
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -154,5 +177,7 @@ def test_a_file_without_this_study_s_rows_is_refused(tmp_path: Path, text: str) 
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is a folder; give the file rows\.jsonl"):
+        unpack_rows(tmp_path, tmp_path / "again")
     with pytest.raises(WorkError, match=r"nowhere\.jsonl does not exist"):
         unpack_rows(tmp_path / "nowhere.jsonl", tmp_path)

@@ -100,6 +100,8 @@ def test_a_digest_changes_with_what_changes_the_results(tmp_path: Path) -> None:
         ({"rows": {"x": {"network": {"kind": "random", "like": "y"}, "changes": {"seed": 1}}}}, "no meaning"),
         ({"reference": "y"}, "rows are: all, speed, random"),
         ({"seeds": [1, 1]}, "each seed may be named once"),
+        ({"seeds": []}, "seeds = []: give 1 or more"),
+        ({"rows": {}}, "rows = {}: give 1 or more"),
         ({"evaluate": {"tiny": {"evaluations": ["saliency"]}}}, "there is no evaluation 'saliency'"),
         ({"evaluate": {"tiny": {"evaluations": ["probe"], "changes": {"prob": 1}}}}, "unknown key prob"),
         ({"match": "clips", "reference": "random"}, "the reference random is not pre-trained"),
@@ -118,7 +120,7 @@ def test_the_studies_that_come_along_are_whole_in_any_folder(
     monkeypatch.chdir(tmp_path)
     jobs = jobs_of(load_config(StudyConfig, path))
     assert len({job.digest for job in jobs}) == len(jobs)
-    names = {"demo": 5, "table1": 18, "table2": 12, "table3": 5}
+    names = {"demo": 5, "table1": 18, "table2": 14, "table3": 5}
     assert len(jobs) >= names.get(path.stem, 1)
 
 

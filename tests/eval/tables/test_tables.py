@@ -276,6 +276,29 @@ def test_data_that_the_paper_has_no_numbers_for(tmp_path: Path) -> None:
     assert measured(tables_of(tmp_path)["table3_hmdb51"])[("this method",)] == ["62.5", "-", "-"]
 
 
+def test_notes_name_the_settings_of_the_results(tmp_path: Path) -> None:
+    def note(table: str, start: str) -> str:
+        return next(note for note in tables_of(tmp_path)[table].notes if note.startswith(start))
+
+    usual = note("table4", "Our choices")
+    assert "10 clips at even distances, stride 4" in usual
+    shared: dict[str, Any] = {"pretraining": pretraining_of()}
+    for number, clips in (("a", 10), ("b", 2)):
+        features = {"layer": "pooled", "stride": 4, "clips_per_video": clips}
+        config = {"retrieval": {"features": features, "top": [1]}}
+        write_result(tmp_path / number, "retrieval", "pooled", TOPS, network=number, config=config, **shared)
+        assert note("table4", "Our choices") == usual.replace(
+            "10 clips", "10 clips" if clips == 10 else "10 or 2 clips"
+        )
+    section = {"stride": 2, "gap": "near", "frozen": False}
+    write_result(tmp_path / "c", "before_after", "finetune", RIGHT, config={"before_after": section}, **shared)
+    assert "stride 2;" in note("table3", "Our choices")
+    assert "1 to 16 frames between the pieces" in note("table3", "order: all")
+    assert "32 to 63" in note("table2", "Test:")
+    write_result(tmp_path / "d", "transfer", "finetune", RIGHT, config={"transfer": {"all_clips": True}}, **shared)
+    assert note("table2", "Test:") == "Test: probabilities averaged over all clips of a video."
+
+
 def test_both_learning_rates_of_new_weights_have_their_lines(tmp_path: Path) -> None:
     for network, rate, right in (("random", 5e-5, WRONG), ("random_3e-4", 3e-4, RIGHT)):
         write_result(tmp_path, "transfer", "finetune", right, network=network, config=trained_at(rate))
