@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from eval.results.paper import GMACS
 from eval.results.paper_tables import (
@@ -60,7 +62,7 @@ class Layout:
     """Further notes, only where the paper's numbers stand."""
 
 
-SETTINGS = {
+SETTINGS: Mapping[str, Mapping[Any, str]] = {
     "all_clips": {
         False: "32 to 63 centre-cropped clips of a video, as in the authors' code",
         True: "all clips of a video",

@@ -113,6 +113,14 @@ def test_all_problems_are_in_one_error(tmp_path: Path) -> None:
     assert message.count("allowed: address") == 1  # once for a section, not for each of its keys
 
 
+def test_a_missing_file_s_neighbours_are_named_without_hidden_ones(tmp_path: Path) -> None:
+    for name in ("house.yaml", ".hooks.yaml"):
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError) as caught:
+        load_config(House, tmp_path / "hose.yaml")
+    assert str(caught.value).endswith(f"; there are: {tmp_path / 'house.yaml'}")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
