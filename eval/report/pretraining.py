@@ -17,7 +17,7 @@ from eval.report.pictures import Picture
 from eval.report.words import Missing
 from eval.results.paper_tables import TABLE_1
 from eval.results.rows import ROW_NAME
-from eval.results.words import count_words, number_words
+from eval.results.words import count_words, epoch_words, number_words
 from shardify.config import load_config
 from shardify.errors import UsageError, WorkError
 from shardify.inspection.preview import CONTACT_SHEET_NAME
@@ -88,8 +88,8 @@ class Pretraining:
 
     @property
     def progress(self) -> str:
-        """`6.0 of 24 epochs`."""
-        done = f"{self.records[-1]['epoch']:.1f}" if self.records else "0"
+        """`6 of 24 epochs`."""
+        done = epoch_words(self.records[-1]["epoch"]) if self.records else "0"
         return f"{done} of {self.config.epochs} epochs" if self.config else f"{done} epochs"
 
 
@@ -177,12 +177,14 @@ def _progress_words(config: PretrainConfig, records: Sequence[Record]) -> str:
         return f"not begun; {config.epochs} epochs are planned"
     step, epoch = records[-1]["step"], records[-1]["epoch"]
     state = "finished" if epoch >= config.epochs else f"not finished, {config.epochs} epochs are planned"
-    return f"{epoch:.1f} epochs, {count_words(int(step), 'step')} ({state})"
+    return f"{epoch_words(epoch)} epochs, {count_words(int(step), 'step')} ({state})"
 
 
 def _headline(config: PretrainConfig, records: Sequence[Record]) -> str:
     videos = f"split {config.split}" if config.split else "all videos"
-    done = f"{records[-1]['epoch']:.1f} of {config.epochs} epochs" if records else f"0 of {config.epochs} epochs"
+    done = (
+        f"{epoch_words(records[-1]['epoch'])} of {config.epochs} epochs" if records else f"0 of {config.epochs} epochs"
+    )
     return f"{config.network.kind}, pre-trained on {videos} of {config.shards} for {done}"
 
 

@@ -8,13 +8,18 @@ from eval.report.forest import reading_order
 from eval.report.pretraining import Pretraining
 from eval.report.words import words_for
 from eval.results.combined import Combined
+from eval.results.differences import paired_difference
 from eval.results.words import count_words, number_words
+from eval.tables.differences import verdict
 
 SHOWN_METRICS = 2
 
 
 def summary_sentences(pretraining: Pretraining | None, results: Sequence[Combined]) -> list[str]:
-    """At most three sentences; all numbers stand further down on the page."""
+    """At most three sentences; all numbers stand further down on the page.
+
+    Raises WorkError if the scores of a result's videos are damaged.
+    """
     sentences = []
     if pretraining is not None:
         sentences.append(f"{pretraining.headline}.")
@@ -24,11 +29,13 @@ def summary_sentences(pretraining: Pretraining | None, results: Sequence[Combine
             sentences.append(f"On held-out videos it reaches {', '.join(metrics)}.")
     pairs = _pairs(results)
     if pairs:
-        clear = [pair for pair in pairs if _is_clear(*pair)]
+        better = [pair for pair in pairs if _is_better(*pair)]
+        count = f"{len(better)} of {count_words(len(pairs), 'comparison')}"
         sentences.append(
-            f"Its features are clearly better than those of random weights in {len(clear)} of "
-            f"{count_words(len(pairs), 'comparison')} (the intervals do not overlap), for example "
-            f"{_example(*(clear or pairs)[0])}."
+            f"Its features are better than those of random weights in {count} (the 95 % interval of the difference, on "
+            f"the same videos, lies above 0), for example {_example(*better[0])}."
+            if better
+            else f"In {count} are its features better than those of random weights with 95 % certainty."
         )
     elif results:
         networks = {result.network for result in results if result.row.architecture != "none"}
@@ -57,9 +64,10 @@ def _value(result: Combined) -> float:
     return result.metrics[result.main_metric].value
 
 
-def _is_clear(ours: Combined, rival: Combined) -> bool:
-    """Whether the whole interval of ours lies above the rival's; False if one is unknown."""
-    return ours.metrics[ours.main_metric].low > rival.metrics[rival.main_metric].high
+def _is_better(ours: Combined, rival: Combined) -> bool:
+    """Whether the whole interval of the difference on the same videos speaks for ours; False if it is unknown."""
+    difference = paired_difference(ours, rival, ours.main_metric)
+    return difference is not None and verdict(ours.main_metric, difference) == "better"
 
 
 def _example(ours: Combined, rival: Combined) -> str:

@@ -120,6 +120,11 @@ def count_words(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def epoch_words(epochs: float) -> str:
+    """24.0 -> "24", 1.49 -> "1.5"."""
+    return f"{round(epochs, 1):g}"
+
+
 def variant_order(variant: str) -> tuple[int, str, int, float]:
     """Sort key of variants: probes by classifier, then all labels, percentages, numbers of videos, each descending."""
     name, _, budget = variant.partition("-")

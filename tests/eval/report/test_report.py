@@ -185,13 +185,22 @@ def test_tables_without_results_are_set_apart(tmp_path: Path) -> None:
 
 def test_the_first_paragraph_and_the_pretext_task(page: Page, small_dataset: Path) -> None:
     (summary,) = [words(e.text) for e in page.all("p") if e.attributes.get("class") == "summary"]
-    assert f"c3d, pre-trained on split train1 of {small_dataset} for 2.0 of 2 epochs." in summary
+    assert f"c3d, pre-trained on split train1 of {small_dataset} for 2 of 2 epochs." in summary
     assert "motion accuracy 46.9 % (guessing 25.0 %), speed accuracy 52.1 % (guessing 33.6 %)" in summary
-    assert re.search(r"clearly better than those of random weights in \d+ of \d+ comparisons", summary)
+    assert re.search(
+        r"better than those of random weights in [1-9] of \d+ comparisons \(the 95 % interval of the", summary
+    )
     assert "for example Transfer (finetune): 50.0 % against 25.0 %." in summary
     assert summary.count(". ") == 2, "three sentences"
     assert {"motion accuracy 46.9 % 56.2 % 25.0 %", "speed accuracy 52.1 % 62.5 % 33.6 %"} <= set(page.rows())
-    assert "2.0 epochs, 10 steps (finished)" in page.text
+    assert "2 epochs, 10 steps (finished)" in page.text
+
+
+def test_the_first_paragraph_claims_nothing_that_is_not_certain(tmp_path: Path) -> None:
+    write_result(tmp_path, "transfer", "finetune", [1, 0, 1, 0], pretraining=pretraining_of(), data_set="ucf101")
+    write_result(tmp_path, "transfer", "finetune", [0, 1, 1, 0], network="random", data_set="ucf101")
+    (summary,) = read_contents(tmp_path).summary
+    assert summary == "In 0 of 1 comparison are its features better than those of random weights with 95 % certainty."
 
 
 def test_settings_are_shown_as_they_are_and_once(run: Path, tmp_path: Path, page: Page) -> None:

@@ -240,7 +240,7 @@ def test_missing_and_unfinished_runs_are_named_and_the_rest_is_shown(tmp_path: P
     assert f"{tmp_path / 'gone'} does not exist" in left_out
     assert f"{tmp_path / 'empty'} holds neither" in left_out
     assert f"{damaged / 'validation.json'} is damaged" in left_out
-    assert unfinished == "Not finished: begun : 1.0 of 2 epochs"
+    assert unfinished == "Not finished: begun : 1 of 2 epochs"
     assert "motion accuracy 46.9 % guessing 25.0 % 46.9 % guessing 25.0 %" in page.rows()
     assert page.all("h1")[0].text == "2 runs side by side"
 
