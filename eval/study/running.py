@@ -61,12 +61,12 @@ class Progress:
             )
 
     def require_whole(self) -> None:
-        """Raises WorkError if a job is not done."""
-        if self.num_done < self.num_jobs:
-            others = f", with other workers ({_named(self.elsewhere)})" if self.elsewhere else ""
+        """Raises WorkError if a job is neither done nor with another worker."""
+        num_left = self.num_jobs - self.num_done - len(self.elsewhere)
+        if num_left > 0:
             raise WorkError(
-                f"the study is not whole yet: {self.num_jobs - self.num_done} of {counted(self.num_jobs, 'job')} left"
-                f"{others}; run the same command again{' when they have ended' if others else ''}"
+                f"the study is not whole: {num_left} of {counted(self.num_jobs, 'job')} left, and nobody works on "
+                f"{'it' if num_left == 1 else 'them'}; run the same command again"
             )
 
 
