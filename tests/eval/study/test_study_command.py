@@ -35,7 +35,7 @@ def test_a_job_without_its_data_is_named_before_the_work_and_stops_no_other(
     assert said[2] == "working"
     assert said[-2:] == [
         "0 of 2 jobs are done",
-        "the study is not whole yet: 2 of 2 jobs left; run the same command again",
+        "the study is not whole: 2 of 2 jobs left, and nobody works on them; run the same command again",
     ]
     (error,) = run(study_config(shards, tmp_path / "out", rows={"bad": BROKEN}), monkeypatch)
     assert error.startswith("nowhere")
