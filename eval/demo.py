@@ -6,6 +6,7 @@ command.
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def demo_command() -> None:
     """
     _run_steps(PRETRAINING)
     click.echo("\nThe pictures:\n" + "\n".join(map(str, sorted(Path(RUN).glob("*.png")))))
+    from stream_train.training.validation import RESULT_NAME
+
+    figures = json.loads(Path(RUN, RESULT_NAME).read_text(encoding="utf-8"))["figures"]
+    click.echo(
+        f"\nOn videos that it has never seen, the network recognises {figures['motion_accuracy']:.0%} of the "
+        f"transformations (guessing: 25%) and {figures['speed_accuracy']:.0%} of the speeds (guessing: "
+        f"{figures['speed_best_constant']:.0%}).\n"
+        f"Next: `temporal-ssl demo-eval` (or `make demo-eval`) evaluates it and writes {RUN}/report.html."
+    )
 
 
 @main.command("demo-eval")

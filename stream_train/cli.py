@@ -81,9 +81,11 @@ def audit_command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
 @click.argument("run")
 @click.option("--out", required=True, help="Folder or URL for the network, its config and its results.")
 @click.option("--card", is_flag=True, help="Also write a model card, README.md.")
-@click.option("--licence", default="mit", show_default=True, help="The licence of the weights, in the card.")
+@click.option(
+    "--licence", help="The licence of the weights, for the card, such as cc-by-4.0; by default none is stated."
+)
 @click.option("--upload", help="Also upload the folder: hf://user/name. A new repository is private.")
-def export_command(run: str, out: str, card: bool, licence: str, upload: str | None) -> None:
+def export_command(run: str, out: str, card: bool, licence: str | None, upload: str | None) -> None:
     """Copy a finished run into a small folder for others.
 
     `from_pretrained` loads it. RUN is a folder or URL.

@@ -31,8 +31,9 @@ def open_store(location: str | Path, *, create: bool = False) -> Store:
             raise UsageError(f"cannot make the folder {path}: {error.strerror}") from None
     if not path.is_dir():
         reason = "is a file, not a folder" if path.exists() else "does not exist"
+        here = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise UsageError(
-            f"{path} {reason}; give the folder, or a URL such as s3://bucket/path, that holds the data set's "
+            f"{path} {reason}{here}; give the folder, or a URL such as s3://bucket/path, that holds the data set's "
             "manifest.json"
         )
     return FolderStore(path)

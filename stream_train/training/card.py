@@ -21,8 +21,8 @@ ROW_NAME = "row.json"
 """The result of an evaluation, somewhere below the run; the package `eval` writes it."""
 
 
-def model_card(folder: Path, licence: str) -> str:
-    """The card of the run in a local folder.
+def model_card(folder: Path, licence: str | None) -> str:
+    """The card of the run in a local folder, with the licence of its weights, if one is stated.
 
     Raises UsageError if the folder holds no finished run of `stream-train pretrain`.
     """
@@ -40,14 +40,16 @@ def model_card(folder: Path, licence: str) -> str:
         _recipe(config),
         _results(folder),
         _limits(config, metadata),
-        f"## Licence\n\nThe weights: {licence}. The licences of the videos may limit what the weights may be used for.",
+        f"## Licence\n\nThe weights: {licence or 'not stated'}. The licences of the videos may limit what the weights may be "
+        "used for.",
     )
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(licence: str) -> str:
+def _front_matter(licence: str | None) -> str:
     tags = ("video", "self-supervised-learning", "temporal-transformations")
-    lines = ["---", f"license: {licence}", "library_name: temporal-ssl", "pipeline_tag: video-classification", "tags:"]
+    lines = ["---", *([f"license: {licence}"] if licence else []), "library_name: temporal-ssl"]
+    lines += ["pipeline_tag: video-classification", "tags:"]
     return "\n".join([*lines, *(f"- {tag}" for tag in tags), "---"])
 
 
@@ -74,8 +76,8 @@ def _data(metadata: Mapping[str, Any]) -> str:
     size = f"{metadata['data_set.height']}x{metadata['data_set.width']}"
     return (
         f"## Training data\n\n{metadata['data_set.num_samples']:,} videos of the data set "
-        f"`{metadata['data_set.name']}` ({which}), as frames of {size} pixels (height x width). Fingerprint of the "
-        f"shards: `{metadata['data_set.fingerprint']}`."
+        f"`{metadata['data_set.name']}` ({which}), as frames of {size} pixels (height x width). Fingerprint of "
+        f"{'that split' if split else 'the shards'}: `{metadata['data_set.fingerprint']}`."
     )
 
 

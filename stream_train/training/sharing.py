@@ -22,7 +22,7 @@ NEEDED = (BACKBONE_NAME, CONFIG_NAME)
 SHARED = (*NEEDED, NETWORK_NAME, CURVES_NAME, RESULT_NAME, AUDIT_NAME)
 
 
-def export_run(run: str, out: str, *, card: bool, licence: str, upload: str | None = None) -> list[str]:
+def export_run(run: str, out: str, *, card: bool, licence: str | None, upload: str | None = None) -> list[str]:
     """Copy a run's network, config, pictures and results to `out`, a folder or URL, with a model card if wanted.
 
     `upload`, such as `hf://user/name`, also puts the folder there. Returns the locations written.

@@ -124,7 +124,7 @@ def test_an_export_is_uploaded_and_loaded_again(hub: FakeHub, whole_run: Path, t
     assert uploaded.stdout.splitlines()[-1] == "hf://me/net"
     (repository,) = hub.created
     assert repository.get("private") or repository.get("visibility") == "private"
-    assert hub.files["README.md"].startswith(b"---\nlicense: mit\n")
+    assert hub.files["README.md"].startswith(b"---\nlibrary_name: temporal-ssl\n")
     assert hub.files["backbone.safetensors"] == (whole_run / "backbone.safetensors").read_bytes()
     loaded = python(hub, tmp_path / "home", "-c", LOAD, "hf://me/net", str(whole_run))
     assert loaded.returncode == 0, loaded.stderr
