@@ -40,10 +40,14 @@ def model_card(folder: Path, licence: str | None) -> str:
         _recipe(config),
         _results(folder),
         _limits(config, metadata),
-        f"## Licence\n\nThe weights: {licence or 'not stated'}. The licences of the videos may limit what the weights may be "
-        "used for.",
+        _licence(licence),
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _licence(licence: str | None) -> str:
+    stated = licence or "not stated"
+    return f"## Licence\n\nThe weights: {stated}. The licences of the videos may limit what the weights may be used for."
 
 
 def _front_matter(licence: str | None) -> str:
