@@ -46,8 +46,8 @@ def model_card(folder: Path, licence: str | None) -> str:
 
 
 def _licence(licence: str | None) -> str:
-    stated = licence or "not stated"
-    return f"## Licence\n\nThe weights: {stated}. The licences of the videos may limit what the weights may be used for."
+    own = licence or "not stated"
+    return f"## Licence\n\nThe weights: {own}. The licences of the videos may limit what the weights may be used for."
 
 
 def _front_matter(licence: str | None) -> str:

