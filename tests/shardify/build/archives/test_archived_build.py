@@ -61,6 +61,7 @@ def test_shards_are_filled_in_the_order_of_the_archives(archived_shards: Path) -
     assert [archive["path"] for archive in window["archives"]] == ["more/Zoom.tar.gz"]
 
 
+@pytest.mark.slow
 def test_same_bytes_for_more_workers_than_windows(archived_source: Path, archived_shards: Path, tmp_path: Path) -> None:
     build(archived_config(archived_source / "archives", tmp_path, workers=9))
     assert contents(tmp_path) == contents(archived_shards)
