@@ -4,9 +4,8 @@ In: the names of jobs. Out: at most one holder for each job, also after a holder
 `JOB.0001.json`, which only one of many workers can create. While it works, the holder rewrites its own object every
 BEAT_SECONDS. The claim of a dead worker is taken over by creating the next number; so is a job that ended, to do it
 with other settings. The newest claim tells who works in the job's folder now, the newest of some settings how far the
-job is with them. A worker on the same machine is dead
-if its process is gone; any other is dead if its claim stays the same for LEASE_SECONDS of the watcher's own clock, so
-the clocks of two machines need not agree.
+job is with them. A worker on the same machine is dead if its process is gone; any other is dead if its claim stays the
+same for LEASE_SECONDS of the watcher's own clock, so the clocks of two machines need not agree.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def test_preview_says_where_the_pictures_are(built_folder: Path, tmp_path: Path)
         (["build", "nowhere.yaml"], "cannot read config nowhere.yaml: No such file or directory"),
         (
             ["verify", "nowhere"],
-            "; give the folder, or a URL such as s3://bucket/path, that",
+            "nowhere does not exist in {here}; give the folder, or a URL such as s3://bucket/path, that",
         ),
         (["inspect", "ftp://bucket/set"], "ftp://bucket/set: use s3://bucket/path, gs://bucket/path"),
         (["urls", "."], "holds no manifest.json"),
@@ -194,7 +194,7 @@ def test_wrong_requests_end_with_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert message in error_of(run(*arguments), 2)
+    assert message.replace("{here}", str(tmp_path)) in error_of(run(*arguments), 2)
     assert list(tmp_path.iterdir()) == []
 
 

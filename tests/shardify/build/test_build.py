@@ -6,7 +6,6 @@ import errno
 import io
 import json
 import os
-import re
 import shutil
 import tarfile
 import zlib
@@ -372,36 +371,6 @@ def test_retry_failed_ends_as_a_build_that_never_failed(
     assert 0 < mended.num_shards_written < mended.num_shards
     assert mended.num_rejected == 0
     assert contents(tmp_path) == built
-
-
-def test_videos_that_changed_since_are_never_mixed_in(source: Path, built: dict[str, bytes], tmp_path: Path) -> None:
-    videos, out = Path(shutil.copytree(source / "videos", tmp_path / "videos")), tmp_path / "out"
-    config = build_config(source, out, source={"kind": "ucf101", "videos": str(videos), "lists": str(source / "lists")})
-    build(config)
-    assert contents(out) == built
-    name = "Spin/v_Spin_g03_c01.avi"
-    shutil.copyfile(min(videos.glob("*/*g01*")), videos / name)
-    with pytest.raises(
-        UsageError, match=rf"1 of \d+ finished shards .* {re.escape(name)}; are source.videos the videos"
-    ):
-        build(config)
-    assert contents(out) == built
-    summary = build(config, retry_failed=True)
-    assert summary.num_shards_written == 1
-    assert contents(out) != built
-    assert build(config).num_shards_written == 0
-    shutil.copyfile(source / "videos" / name, videos / name)
-    build(config, retry_failed=True)
-    assert contents(out) == built
-
-
-def test_shards_of_earlier_versions_are_continued(source: Path, built_folder: Path, tmp_path: Path) -> None:
-    out = Path(shutil.copytree(built_folder, tmp_path / "out"))
-    for path in out.glob("shard-*.json"):
-        values = json.loads(path.read_text())
-        assert len(values.pop("source_bytes")) == values["num_samples"]
-        path.write_text(json.dumps(values))
-    assert build(build_config(source, out)).num_shards_written == 0
 
 
 def test_names_in_any_script_and_of_any_bytes(tmp_path: Path) -> None:
