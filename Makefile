@@ -98,7 +98,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(if $(all_extras),[$(all_extras)])'
 	@touch .venv/.installed $@
 
-demo: install ## everything on synthetic videos: shards, pretraining, validation, pictures (5 minutes on 2 free cores, after about 3 for installing)
+demo: install ## everything on synthetic videos: shards, pretraining, validation, pictures (6 minutes on 2 free cores, after about 4 for installing)
 	$(BIN)/temporal-ssl demo
 
 data/demo/shards/manifest.json: | install

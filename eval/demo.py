@@ -42,7 +42,7 @@ def main() -> None:
 
 @main.command("demo")
 def demo_command() -> None:
-    """Make videos and shards, pre-train and validate a network, draw pictures (5 minutes on 2 cores).
+    """Make videos and shards, pre-train and validate a network, draw pictures (6 minutes on 2 cores).
 
     Writes data/demo and runs/demo into the current folder.
     """
