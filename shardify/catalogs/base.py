@@ -127,15 +127,15 @@ def make_catalog(
     splits: Sequence[str] = (),
     unlisted: str = UNLISTED,
     copies: Mapping[str, tuple[str, ...]] | None = None,
+    case_matters: bool = False,
 ) -> Catalog:
     """Compare the lists with the folder; :func:`listed_members` finds the members of archives.
 
     `root` is `source.videos`; `listed` are the listed videos by path relative to it, and `found` is what lies there.
     `classes` are in label order, `splits` in the order of the catalog. `unlisted` is the reason why other videos are
-    left out; `copies` are other files of a listed video, by its path.
+    left out; `copies` are other files of a listed video, by its path. `case_matters`: see :func:`find_near_misses`.
 
-    Raises:
-        UsageError: if the folder holds none of the listed videos, or both archives and videos.
+    Raises UsageError if the folder holds none of the listed videos, or both archives and videos.
     """
     rule = listed_members(listed)
     if archived := make_archived_catalog(root, found, rule, listed, classes=classes, splits=splits):
@@ -146,7 +146,7 @@ def make_catalog(
     reasons |= dict.fromkeys(spare, SPARE)
     missing = [path for path in listed if path not in reasons]
     free = [path for path in found.videos if path not in listed and reasons[path] != SPARE]
-    near = find_near_misses(listed, missing, free)
+    near = find_near_misses(listed, missing, free, case_matters=case_matters)
     names = {near.used.get(name, name): name for name in listed if name in reasons or name in near.used}
     keys = make_keys(names)
     if not keys:

@@ -95,7 +95,9 @@ def read_kinetics(config: KineticsConfig) -> Catalog:
     files = {cut: finder.take(cut) for cut in cuts}
     listed = {files[cut] or cut.name: facts[cut] for cut in cuts}
     copies = {path: finder.copies(cut) for cut, path in files.items() if path is not None}
-    catalog = make_catalog(config.videos, listed, found, classes=classes, splits=order, copies=copies)
+    catalog = make_catalog(
+        config.videos, listed, found, classes=classes, splits=order, copies=copies, case_matters=True
+    )
     return replace(catalog, notes=(*catalog.notes, *_leaks(cuts), *_doubts(files), *notes))
 
 

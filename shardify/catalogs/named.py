@@ -32,7 +32,7 @@ def make_named_catalog(
         paths[PurePosixPath(path).stem].append(path)
     files = {paths[name][0] if name in paths else name: facts for name, facts in listed.items()}
     copies = {some[0]: tuple(some[1:]) for name, some in paths.items() if name in listed}
-    return make_catalog(config.videos, files, found, classes=classes, splits=splits, copies=copies)
+    return make_catalog(config.videos, files, found, classes=classes, splits=splits, copies=copies, case_matters=True)
 
 
 def add_video(listed: dict[str, Listed], name: str, label: int, split: str, where: str) -> None:

@@ -6,7 +6,8 @@ videos after all, which may be, and which are further copies.
 Harmless are differences in upper and lower case, Unicode form and ending, folders above, backslashes instead of slashes
 (lists from Windows), and a trailing `(1)` of the file if the list has none for this name: the file is used if it is
 the only one, and the only listed video that it fits. Others, such as padding with zeros (`1.mp4`, `001.mp4`), another
-folder or another number in brackets, may lead to another video: these files are only named.
+folder or another number in brackets, may lead to another video: these files are only named. So may the case of names
+that hold a YouTube id: `aBc` and `abc` are two videos.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from shardify.catalogs.content import VIDEO_SUFFIXES
 
 _ENDINGS = "|".join(re.escape(suffix) for suffix in sorted({*VIDEO_SUFFIXES, ".3g2", ".m1v", ".mpe", ".ogg", ".qt"}))
-_DECORATION = re.compile(rf"(?:{_ENDINGS})?(?:\?[^/]*)?$")
+_DECORATION = re.compile(rf"(?:{_ENDINGS})?(?:\?[^/]*)?$", re.IGNORECASE)
 _COPY_NUMBER = re.compile(r"\s*\(\d+\)$")
 _PADDING = re.compile(r"(?<!\d)0+(?=\d)")
 
@@ -37,17 +38,22 @@ class NearMisses:
     """Files of the same name, but for harmless differences, as a listed video that is there."""
 
 
-def find_near_misses(listed: Collection[str], missing: Collection[str], free: Collection[str]) -> NearMisses:
-    """Compare names; `missing` are the listed videos that are not there, `free` the videos that no list names."""
+def find_near_misses(
+    listed: Collection[str], missing: Collection[str], free: Collection[str], *, case_matters: bool = False
+) -> NearMisses:
+    """Compare names; `missing` are the listed videos that are not there, `free` the videos that no list names.
+
+    With `case_matters`, names that differ in upper and lower case are those of two videos.
+    """
     if not free:
         return NearMisses(used={}, hints={}, copies=frozenset())
     names: defaultdict[str, list[str]] = defaultdict(list)
     for name in listed:
-        names[plain_form(name)].append(name)
+        names[plain_form(name, case_matters=case_matters)].append(name)
     numbered = {_without_number(form) for form in names if form != _without_number(form)}
     files: defaultdict[str, list[str]] = defaultdict(list)
     for path in free:
-        for form in _ends(plain_form(path)):
+        for form in _ends(plain_form(path, case_matters=case_matters)):
             bare = _without_number(form)
             if form in names or (bare in names and bare not in numbered):
                 files[form if form in names else bare].append(path)
@@ -66,10 +72,10 @@ def find_near_misses(listed: Collection[str], missing: Collection[str], free: Co
     return NearMisses(used=used, hints=hints, copies=frozenset(taken))
 
 
-def plain_form(path: str) -> str:
+def plain_form(path: str, *, case_matters: bool = False) -> str:
     """A path without the harmless differences, except folders above and numbers in brackets."""
-    text = unicodedata.normalize("NFC", path).casefold().replace("\\", "/")
-    return _DECORATION.sub("", text, count=1)
+    text = unicodedata.normalize("NFC", path).replace("\\", "/")
+    return _DECORATION.sub("", text if case_matters else text.casefold(), count=1)
 
 
 def loose_form(path: str) -> str:

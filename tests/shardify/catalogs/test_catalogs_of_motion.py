@@ -64,6 +64,12 @@ def test_something_something(tmp_path: Path, prefix: str) -> None:
     assert (catalog.num_unlisted, catalog.notes) == (1, ())
 
 
+def test_an_id_in_other_case_is_another_video(tmp_path: Path) -> None:
+    catalog = read(tmp_path, "diving48", DIVING, ["A_00001.mp4", "b_00002.mp4"])
+    assert list(by_path(catalog)) == ["b_00002.mp4"]
+    assert [video.did_you_mean for video in catalog.missing] == ["A_00001.mp4"]
+
+
 def test_diving48_reads_the_corrected_lists(tmp_path: Path) -> None:
     catalog = read(
         tmp_path, "diving48", DIVING, ["rgb/a_00001.mp4", "rgb/b_00002.mp4", "rgb/old_00001.mp4", "z/a_00001.mp4"]

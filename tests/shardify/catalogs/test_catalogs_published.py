@@ -199,6 +199,29 @@ def test_kinetics_keeps_further_files_of_a_cut(tmp_path: Path) -> None:
     assert sum(count for count, _ in reasons.values()) == 5
 
 
+@pytest.mark.parametrize("folder", ["", "train/zumba/"])
+def test_kinetics_ids_that_differ_in_case_are_two_videos(tmp_path: Path, folder: str) -> None:
+    """A file of another id is never taken for the listed one, nor counted as its copy; it is only named."""
+    paths = [f"{folder}{name}_000000_000010.MP4" for name in ("DDddddddddd", "ddDDddddddd")]
+    rows = [
+        "label,youtube_id,time_start,time_end,split",
+        "zumba,DDddddddddd,0,10,train",
+        "zumba,ddDDddddddd,0,10,train",
+    ]
+
+    def of(name: str, num_listed: int, there: list[str]) -> Catalog:
+        lists = put(tmp_path / name, {"l.csv": "\n".join([*rows[: num_listed + 1], "yoga,bbbbbbbbbbb,1,2,train"])})
+        return kinetics(tmp_path / name, there, lists=lists / "l.csv")
+
+    assert list(by_path(of("two", 2, paths))) == paths
+    one = of("one", 1, paths)
+    assert list(by_path(one)) == paths[:1]
+    assert {part.reason: part.example for part in one.left_out}[UNLISTED] == paths[1]
+    other = of("other", 1, [paths[1], "bbbbbbbbbbb.mp4"])
+    assert list(by_path(other)) == ["bbbbbbbbbbb.mp4"]
+    assert [missing.did_you_mean for missing in other.missing] == paths[1:]
+
+
 def test_kinetics_doubtful_cuts_are_named(tmp_path: Path) -> None:
     """A video in two splits, a file that may be the whole video, one cut with two labels."""
     more = "label,youtube_id,time_start,time_end,split\nzumba,ccccccccccc,0,10,validate\nyoga,ddddddddddd,0,10,train\n"
