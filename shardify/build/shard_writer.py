@@ -93,6 +93,8 @@ class VideoDone:
 
 
 Report = Callable[[VideoDone], None]
+TOO_SHORT = "but min_frames is"
+"""Part of the reason why a video with too few frames is rejected."""
 
 
 def write_record(store: Store, record: ShardRecord) -> None:
@@ -113,7 +115,7 @@ def decode_source(source: Path | MemoryFile | VideoError, recipe: Recipe) -> Fra
             source.close()
     if len(frames.jpegs) < recipe.min_frames:
         noun = "frame" if len(frames.jpegs) == 1 else "frames"
-        reason = f"{len(frames.jpegs)} {noun}, but min_frames is {recipe.min_frames}"
+        reason = f"{len(frames.jpegs)} {noun}, {TOO_SHORT} {recipe.min_frames}"
         return VideoError(status="rejected", reason=reason, ffmpeg="; ".join(frames.warnings))
     return frames
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shardify.build.config import BuildConfig
+from shardify.build.shard_writer import TOO_SHORT
 from shardify.build.work import Built
 from shardify.catalogs.base import Missing
 from shardify.catalogs.reasons import num_videos
@@ -16,6 +17,9 @@ from shardify.errors import counted
 from shardify.progress import format_seconds
 from shardify.shards.format import MISSING_NAME, REJECTED_NAME, SHORT_NAME
 from shardify.shards.seen import Seen, seen_lines
+
+_NAMED_REASONS = 3
+"""A message names so many reasons for which videos were rejected."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,19 +139,15 @@ def summarise_build(
     num_videos, num_missing = description.num_videos, len(description.missing)
     num_listed = num_videos + num_missing
     problems = []
+    reasons = group_reasons([line.reason for line in rejected])
     if len(rejected) > config.max_rejected_share * num_videos:
-        problems.append(
-            f"{len(rejected)} of {num_videos} videos were rejected, more than max_rejected_share "
-            f"{config.max_rejected_share:g} allows; the shards are kept, the reasons are in {REJECTED_NAME}. Mend "
-            "those videos and run `shardify build` again with --retry-failed, or accept the loss: run it with --set "
-            f"max_rejected_share={_rounded_up(len(rejected), num_videos):g}"
-        )
+        problems.append(_too_many_rejected(reasons, num_videos, config.max_rejected_share))
     if num_missing > config.max_missing_share * num_listed:
         problems.append(
-            f"{num_missing} of {num_listed} listed videos are missing, more than max_missing_share "
-            f"{config.max_missing_share:g} allows; the shards are kept, the names are in {MISSING_NAME}. Put those "
-            "videos beside the others and build into another folder, or accept the loss: run `shardify build` with "
-            f"--set max_missing_share={_rounded_up(num_missing, num_listed):g}"
+            f"{num_missing} of {num_listed} listed videos {'is' if num_missing == 1 else 'are'} missing, more than "
+            f"max_missing_share {config.max_missing_share:g} allows; the shards are kept, the names are in "
+            f"{MISSING_NAME}. Put those videos beside the others and build into another folder, or accept the loss: "
+            f"run `shardify build` with --set max_missing_share={_rounded_up(num_missing, num_listed):g}"
         )
     return BuildSummary(
         location=str(config.out),
@@ -159,7 +159,7 @@ def summarise_build(
         num_bytes=sum(record.tar_bytes for record in records),
         num_missing=num_missing,
         seen=description.seen,
-        reasons=group_reasons([line.reason for line in rejected]),
+        reasons=reasons,
         num_transient=sum(line.status == "transient" for line in rejected),
         seconds=seconds,
         frames_per_second=frames / seconds if seconds else 0.0,
@@ -168,6 +168,24 @@ def summarise_build(
         num_short=len(short),
         short_example=next((f"{s.path} gave {s.num_frames} of {s.num_announced} frames" for s in short), ""),
         hint=_hint([video for video in description.missing if video.did_you_mean]),
+    )
+
+
+def _too_many_rejected(reasons: dict[str, int], num_videos: int, allowed: float) -> str:
+    """What was rejected and why, and what to do: mend the videos, keep short ones, or accept the loss."""
+    number = sum(reasons.values())
+    named = [f"{count}: {reason}" for reason, count in reasons.items()][:_NAMED_REASONS]
+    more = "; and others" if len(named) < len(reasons) else ""
+    short = (
+        "to keep short videos, whose clips then loop their frames, build into another folder with --set min_frames=1; "
+        if any(TOO_SHORT in reason for reason in reasons)
+        else ""
+    )
+    return (
+        f"{number} of {num_videos} videos {'was' if number == 1 else 'were'} rejected ({'; '.join(named)}{more}), more "
+        f"than max_rejected_share {allowed:g} allows. The shards are kept, and {REJECTED_NAME} names the videos. Mend "
+        f"them and run `shardify build` again with --retry-failed; {short}or accept the loss: run it with --set "
+        f"max_rejected_share={_rounded_up(number, num_videos):g}"
     )
 
 

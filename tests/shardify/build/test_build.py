@@ -317,9 +317,10 @@ def test_rejected_and_missing_videos_are_in_the_ledgers(broken_source: Path, tmp
 def test_shares_above_their_limits_are_problems_and_the_shards_stay(broken_source: Path, tmp_path: Path) -> None:
     config = build_config(broken_source, tmp_path / "out", max_rejected_share=0.08, max_missing_share=0.04)
     summary = build(config)
-    assert [problem.split(",")[0] for problem in summary.problems] == [
-        "2 of 23 videos were rejected",
-        "1 of 24 listed videos are missing",
+    reasons = "1: 5 frames, but min_frames is 16; 1: not a video, or its header is damaged"
+    assert [problem.split(", more than ")[0] for problem in summary.problems] == [
+        f"2 of 23 videos were rejected ({reasons})",
+        "1 of 24 listed videos is missing",
     ]
     accepted = [problem.split("--set ")[-1] for problem in summary.problems]
     assert accepted == ["max_rejected_share=0.09", "max_missing_share=0.05"]
@@ -329,8 +330,12 @@ def test_shares_above_their_limits_are_problems_and_the_shards_stay(broken_sourc
 
 
 def test_short_videos_stay_with_min_frames_1(broken_source: Path, tmp_path: Path) -> None:
-    summary = build(build_config(broken_source, tmp_path / "out", min_frames=1))
+    few = build(build_config(broken_source, tmp_path / "few", max_rejected_share=0)).problems
+    assert "build into another folder with --set min_frames=1; or accept" in few[0]
+    summary = build(build_config(broken_source, tmp_path / "out", min_frames=1, max_rejected_share=0))
     assert summary.reasons == {"not a video, or its header is damaged": 1}
+    assert summary.problems[0].startswith("1 of 23 videos was rejected (1: not a video, or its header is damaged), ")
+    assert "min_frames" not in summary.problems[0], "no video was too short"
 
 
 def test_a_shard_of_rejects_has_a_record_only(
