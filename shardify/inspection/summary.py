@@ -23,7 +23,7 @@ from shardify.shards.format import NO_LABEL, REJECTED_NAME, shard_name
 from shardify.shards.index import TAR_BLOCK_BYTES, ShardIndex, read_index
 from shardify.shards.manifest import Manifest, read_manifest
 from shardify.shards.record import ShardRecord
-from shardify.shards.seen import Seen, seen_lines
+from shardify.shards.seen import Seen, first_names, seen_lines
 from shardify.storage.store import Store
 
 
@@ -87,8 +87,16 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     if summary["lengths"]:
         lines += ["samples by number of frames", *_table(summary["lengths"])]
     if summary["classes"]:
-        lines += ["samples by class", *_table(summary["classes"])]
+        lines += ["samples by class", *_class_lines(summary["classes"])]
     return lines
+
+
+def _class_lines(counts: dict[str, int]) -> list[str]:
+    """A line for each class with samples, and one for all classes without."""
+    filled = {name: count for name, count in counts.items() if count}
+    empty = [name for name in counts if name not in filled]
+    lines = _table(filled) if filled else []
+    return [*lines, f"  no sample of {len(empty)} of {len(counts)} classes: {first_names(empty)}"] if empty else lines
 
 
 def _disturbance_lines(counts: dict[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from helpers_shards import NUM_VIDEOS, build_values
 from shardify.cli import main
 from shardify.command import CommandGroup
 from shardify.errors import ADVICE, UsageError, WorkError
+from shardify.inspection.summary import summary_lines
 from shardify.progress import ProgressLine
 
 
@@ -55,7 +56,7 @@ def test_build_says_what_it_did_and_goes_on(config: Path, tmp_path: Path) -> Non
 def test_too_many_rejects_end_with_1_and_keep_the_shards(config: Path, source: Path, tmp_path: Path) -> None:
     result = run("build", config, "--set", f"out={tmp_path}", "--set", "min_frames=30", "--json")
     message = error_of(result, 1)
-    assert message.startswith("14 of 24 videos were rejected, more than max_rejected_share 0.05 allows; ")
+    assert message.startswith("14 of 24 videos were rejected (14: N frames, but min_frames is 30), more than ")
     assert message.endswith(" --set max_rejected_share=0.59")
     assert json.loads(result.stdout)["reasons"] == {"N frames, but min_frames is 30": 14}
     assert run("verify", tmp_path, "--deep").exit_code == 0
@@ -120,6 +121,15 @@ def test_inspect_sums_up(built_folder: Path) -> None:
     assert text.startswith(f"ucf101 ({built_folder})\n  24 samples, 660 frames, ")
     assert "  test1   6 samples, " in text
     assert "  16 to 30  15\n" in text
+    assert text.endswith("\nsamples by class\n  Fall  8\n  Spin  8\n  Zoom  8\n")
+
+
+def test_classes_without_samples_share_a_line(built_folder: Path) -> None:
+    values = json.loads(run("inspect", built_folder, "--json").stdout)
+    many = {f"c{number}": 0 for number in range(12)}
+    lines = summary_lines(values | {"classes": {"Spin": 8} | many})
+    named = "c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 ..."
+    assert lines[-3:] == ["samples by class", "  Spin  8", f"  no sample of 12 of 13 classes: {named}"]
 
 
 @pytest.mark.parametrize("key", ["Fall__v_Fall_g01_c01", "Zoom__v_Zoom_g03_c02"])
