@@ -6,14 +6,17 @@ In: the config's `init` section. Out: a state dict of the backbone, and the sha2
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -40,6 +43,8 @@ class InitialWeights:
     origin: str
     """What messages call them."""
     convolutions_only: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Of an export of this program: `network` and `crop` say what it fits; otherwise empty."""
 
     def load_into(self, backbone: Backbone) -> None:
         """Copy the weights. Raises UsageError if one is missing, left over or of another shape; names the first."""
@@ -59,11 +64,20 @@ class InitialWeights:
         left_out = BEHIND_CONVOLUTIONS if self.convolutions_only else ()
         return {name: value for name, value in state.items() if name.partition(".")[0] not in left_out}
 
-    @staticmethod
-    def _advice() -> str:
+    def _advice(self) -> str:
+        if not self.metadata:
+            return (
+                "give `network` and data.crop as in that training, init.parts=convolutions to leave out the fully "
+                "connected layers, or, for weights of another program, init.rename"
+            )
+        network = TypeAdapter(NetworkConfig).validate_python(self.metadata["network"])
+        changed = {"kind": network.kind} | network.model_dump(exclude_defaults=True)
+        fitting = f"--set 'network={yaml.safe_dump(changed, default_flow_style=True, width=math.inf).strip()}'"
+        if self.convolutions_only:
+            return f"the file fits {fitting}"
         return (
-            "give `network` and data.crop as in that training, init.parts=convolutions to leave out the fully "
-            "connected layers, or, for weights of another program, init.rename"
+            f"the file fits {fitting} --set data.crop={self.metadata['crop']}; with another crop, or clips of another "
+            "length, add --set init.parts=convolutions, which leaves out the fully connected layers"
         )
 
 
@@ -75,6 +89,7 @@ def read_initial(config: InitConfig, network: NetworkConfig) -> InitialWeights:
         WorkError: if the file is damaged.
     """
     convolutions_only = config.parts == "convolutions"
+    metadata: Mapping[str, Any] = {}
     if isinstance(config, InitTorchvision):
         state, digest = read_torchvision(config.weights, network)
         state = {name: value for name, value in state.items() if name not in CLASSIFIER_KEYS}
@@ -86,7 +101,8 @@ def read_initial(config: InitConfig, network: NetworkConfig) -> InitialWeights:
         with downloaded(location) as path:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             if isinstance(config, InitCheckpoint):
-                state = dict(load_backbone(path, name=location)[0].state_dict())
+                backbone, metadata = load_backbone(path, name=location)
+                state = dict(backbone.state_dict())
             else:
                 state = renamed(load_file(path), config.rename)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -94,7 +110,9 @@ def read_initial(config: InitConfig, network: NetworkConfig) -> InitialWeights:
         raise UsageError(f"init.path = {config.path}: there is no file {location}; give {wanted}") from None
     except SafetensorError as error:
         raise WorkError(f"{location} is damaged, or no safetensors file ({one_line(error)[:200]})") from None
-    return InitialWeights(state=state, digest=digest, origin=location, convolutions_only=convolutions_only)
+    return InitialWeights(
+        state=state, digest=digest, origin=location, convolutions_only=convolutions_only, metadata=metadata
+    )
 
 
 def renamed(state: Mapping[str, Tensor], rename: Mapping[str, str]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from helpers_training import assert_same_run, run_tiny, tiny_config
 from safetensors.torch import save_file
 from torch import Tensor
 
+from shardify.config import override_values
 from shardify.errors import UsageError, WorkError
 from stream_train.networks import build_backbone
 from stream_train.networks.base import BEHIND_CONVOLUTIONS, Backbone
-from stream_train.networks.config import C3DConfig, R3D18Config
+from stream_train.networks.config import C3DConfig, NetworkConfig, R3D18Config
 from stream_train.networks.torchvision_weights import to_torchvision
 from stream_train.training.config import InitCheckpoint, InitSafetensors, InitTorchvision
-from stream_train.training.exports import load_backbone
+from stream_train.training.exports import export_weights, load_backbone
 from stream_train.training.initial_weights import InitialWeights, read_initial, renamed
 from stream_train.training.run import Run, build_run
 
@@ -121,6 +123,22 @@ def test_convolutions_alone_serve_a_network_for_another_crop() -> None:
     for name, value in larger.state_dict().items():
         is_behind = name.startswith(BEHIND_CONVOLUTIONS)
         assert torch.equal(value, (before if is_behind else backbone.state_dict())[name])
+
+
+@pytest.mark.parametrize(
+    ("network", "crop"), [(C3DConfig(width=0.1), 16), (R3D18Config(width=0.05, variant="official"), 16), (TINY, 48)]
+)
+def test_an_export_that_does_not_fit_names_the_settings_that_do(
+    network: NetworkConfig, crop: int, tmp_path: Path
+) -> None:
+    path, metadata = tmp_path / "backbone.safetensors", {"network": TINY.model_dump(), "crop": 16, "num_frames": 16}
+    export_weights(path, tiny_backbone(), metadata)
+    initial = read_initial(InitCheckpoint(path=str(path)), network)
+    with pytest.raises(UsageError, match=r"the file fits --set .*; with another crop, .*init.parts=convo") as caught:
+        initial.load_into(build_backbone(network, crop=crop))
+    words = shlex.split(str(caught.value).partition("the file fits ")[2].partition(";")[0])
+    values = override_values({"network": network.model_dump(), "data": {"crop": crop}}, words[1::2])
+    assert values == {"network": {"kind": "c3d", "width": 0.05}, "data": {"crop": 16}}
 
 
 def test_a_missing_weight_is_named() -> None:
