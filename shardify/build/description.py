@@ -19,7 +19,7 @@ from shardify.build.plan import PlannedShard, plan_sha256
 from shardify.catalogs.base import Catalog, Missing
 from shardify.errors import WorkError
 from shardify.frames.ffmpeg_command import ffmpeg_binary, ffmpeg_version, filter_chain
-from shardify.shards.format import FORMAT_VERSION, MANIFEST_NAME, MISSING_NAME, REJECTED_NAME, SHORT_NAME
+from shardify.shards.format import BROKEN_NAME, FORMAT_VERSION, MANIFEST_NAME, MISSING_NAME, REJECTED_NAME, SHORT_NAME
 from shardify.shards.manifest import Manifest
 from shardify.shards.record import ShardRecord, dump_json, require, require_names
 from shardify.shards.seen import Seen
@@ -171,13 +171,17 @@ def manifest_of(description: BuildDescription, records: Iterable[ShardRecord]) -
 
 def final_objects(description: BuildDescription, records: Sequence[ShardRecord]) -> dict[str, bytes]:
     """The last objects of a build, when every shard has its record: name -> bytes, the manifest last."""
-    rejected = [dump_json({"shard": record.number, **asdict(line)}) for record in records for line in record.rejected]
-    missing = [dump_json(line.to_dict()) for line in description.missing]
-    short = [dump_json({"shard": record.number, **asdict(line)}) for record in records for line in record.short]
+    rejected, short, broken = (
+        b"".join(
+            dump_json({"shard": record.number, **asdict(line)}) for record in records for line in getattr(record, name)
+        )
+        for name in ("rejected", "short", "broken")
+    )
     return {
-        REJECTED_NAME: b"".join(rejected),
-        MISSING_NAME: b"".join(missing),
-        **({SHORT_NAME: b"".join(short)} if short else {}),
+        REJECTED_NAME: rejected,
+        MISSING_NAME: b"".join(dump_json(line.to_dict()) for line in description.missing),
+        **({SHORT_NAME: short} if short else {}),
+        **({BROKEN_NAME: broken} if broken else {}),
         MANIFEST_NAME: manifest_of(description, records).to_json(),
     }
 

@@ -10,7 +10,7 @@ import hashlib
 import io
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,22 +67,20 @@ class ShardTask(Recipe):
         ):
             for video, source in zip(shard.videos, sources, strict=True):
                 open_shard.source_bytes.append(size_of(source))
-                report(open_shard.add(*self._decode(video, source)))
+                report(open_shard.add_best(video, self._decode(video, source)))
             record = open_shard.put()
         write_record(store, record)
         return record
 
-    def _decode(self, video: Video, source: Path | MemoryFile | VideoError) -> tuple[Video, Frames | VideoError]:
-        """The first file of a video that is whole, else the one with the most frames."""
-        best = video, decode_source(source, self)
+    def _decode(self, video: Video, source: Path | MemoryFile | VideoError) -> dict[str, Frames | VideoError]:
+        """Path -> result of a video's files, in order, up to the first that is whole."""
+        results = {video.path: decode_source(source, self)}
         for path in video.copies:
-            if _is_whole(best[1]):
+            if any(map(_is_whole, results.values())):
                 break
             with closing(open_videos(self.root, [path])) as copies:
-                result = decode_source(next(copies), self)
-            if _num_frames(result) > _num_frames(best[1]):
-                best = replace(video, path=path), result
-        return best
+                results[path] = decode_source(next(copies), self)
+        return results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +122,20 @@ def _num_frames(result: Frames | VideoError) -> int:
     return len(result.jpegs) if isinstance(result, Frames) else 0
 
 
+def _reject(video: Video, result: Frames | VideoError) -> Reject:
+    """The ledger line of a file that is not used."""
+    if isinstance(result, Frames):
+        result = VideoError(status="rejected", reason=f"{len(result.jpegs)} of {result.num_announced} frames")
+    return Reject(
+        key=video.key,
+        path=video.path,
+        splits=video.splits,
+        status=result.status,
+        reason=result.reason,
+        ffmpeg=result.ffmpeg,
+    )
+
+
 def _is_whole(result: Frames | VideoError) -> bool:
     return isinstance(result, Frames) and not result.is_short
 
@@ -142,6 +154,7 @@ class OpenShard:
         self._splits = splits
         self._rejected: list[Reject] = []
         self._short: list[Short] = []
+        self._broken: list[Reject] = []
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -155,20 +168,18 @@ class OpenShard:
     ) -> None:
         self._closing.__exit__(kind, error, traceback)
 
+    def add_best(self, video: Video, results: Mapping[str, Frames | VideoError]) -> VideoDone:
+        """Append a video from the one of its files that is whole, or has the most frames; note the others as broken."""
+        best = max(results, key=lambda path: (_is_whole(results[path]), _num_frames(results[path])))
+        others = [_reject(replace(video, path=path), result) for path, result in results.items() if path != best]
+        self._broken.extend(others)
+        return self.add(replace(video, path=best), results[best])
+
     def add(self, video: Video, result: Frames | VideoError) -> VideoDone:
         """Append a video, or note the reason why it is rejected."""
         self.num_videos += 1
         if isinstance(result, VideoError):
-            self._rejected.append(
-                Reject(
-                    key=video.key,
-                    path=video.path,
-                    splits=video.splits,
-                    status=result.status,
-                    reason=result.reason,
-                    ffmpeg=result.ffmpeg,
-                )
-            )
+            self._rejected.append(_reject(video, result))
             return VideoDone(num_frames=0)
         if result.is_short:
             self._short.append(
@@ -205,6 +216,7 @@ class OpenShard:
             splits=self._splits,
             rejected=tuple(self._rejected),
             short=tuple(self._short),
+            broken=tuple(self._broken),
             source_bytes=tuple(self.source_bytes),
         )
         if self._holds(record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from shardify.catalogs.base import Missing
 from shardify.catalogs.reasons import num_videos
 from shardify.errors import counted
 from shardify.progress import format_seconds
-from shardify.shards.format import MISSING_NAME, REJECTED_NAME, SHORT_NAME
+from shardify.shards.format import BROKEN_NAME, MISSING_NAME, REJECTED_NAME, SHORT_NAME
+from shardify.shards.record import Reject
 from shardify.shards.seen import Seen, seen_lines
 
 _NAMED_REASONS = 3
@@ -164,7 +165,7 @@ def summarise_build(
         seconds=seconds,
         frames_per_second=frames / seconds if seconds else 0.0,
         problems=tuple(problems),
-        notes=built.notes,
+        notes=(*built.notes, *_broken_notes([line for record in records for line in record.broken])),
         num_short=len(short),
         short_example=next((f"{s.path} gave {s.num_frames} of {s.num_announced} frames" for s in short), ""),
         hint=_hint([video for video in description.missing if video.did_you_mean]),
@@ -192,6 +193,12 @@ def _too_many_rejected(reasons: dict[str, int], num_videos: int, allowed: float)
 def short_words(number: int) -> str:
     """The number of short videos, in words."""
     return f"{counted(number, 'video')} far shorter than announced, but taken (see {SHORT_NAME})"
+
+
+def _broken_notes(files: Sequence[Reject]) -> Iterator[str]:
+    if files:
+        example = f"{files[0].path}: {files[0].reason}"
+        yield f"{counted(len(files), 'broken file')} of videos that have another (see {BROKEN_NAME}), such as {example}"
 
 
 def _hint(videos: Sequence[Missing]) -> str:

@@ -10,6 +10,7 @@ A data set is a store (usually a folder) that holds
     rejected.jsonl             unusable videos, with the reason
     missing.jsonl              listed videos that were not found
     short.jsonl                samples with far fewer frames than their videos announce; absent if there are none
+    broken.jsonl               broken or short files of videos that have another file; absent if there are none
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ MANIFEST_NAME = "manifest.json"
 REJECTED_NAME = "rejected.jsonl"
 MISSING_NAME = "missing.jsonl"
 SHORT_NAME = "short.jsonl"
-FINAL_NAMES = (MANIFEST_NAME, REJECTED_NAME, MISSING_NAME, SHORT_NAME)
+BROKEN_NAME = "broken.jsonl"
+FINAL_NAMES = (MANIFEST_NAME, REJECTED_NAME, MISSING_NAME, SHORT_NAME, BROKEN_NAME)
 """The objects that are written last, when all shards exist."""
 NO_LABEL = -1
 

@@ -17,7 +17,7 @@ RECORD_THREADS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Reject:
-    """A ledger line: a video that is in no shard."""
+    """A ledger line: a video that is in no shard, or one of several files of a video, which was not used."""
 
     key: str
     path: str
@@ -68,6 +68,8 @@ class ShardRecord:
     rejected: tuple[Reject, ...] = ()
     short: tuple[Short, ...] = ()
     """Samples that lack many of the frames that their videos announce."""
+    broken: tuple[Reject, ...] = ()
+    """Broken or short files of videos, of which another file was used or is in `rejected`."""
     source_bytes: tuple[int, ...] = ()
     """Sizes of the planned videos' files when they were read, in order; 0: the file was gone. Empty in shards of
     archives and of earlier versions."""
@@ -81,11 +83,11 @@ class ShardRecord:
 
     def in_manifest(self) -> ShardRecord:
         """What the manifest holds of it."""
-        return replace(self, rejected=(), short=(), source_bytes=())
+        return replace(self, rejected=(), short=(), broken=(), source_bytes=())
 
     def to_json(self) -> bytes:
         values = asdict(self)
-        for name in ("short", "source_bytes"):  # as in earlier versions
+        for name in ("short", "broken", "source_bytes"):  # as in earlier versions
             if not values[name]:
                 del values[name]
         return dump_json(values)
@@ -97,7 +99,8 @@ class ShardRecord:
             values = json.loads(data, object_hook=_with_tuples)
             rejected = tuple(Reject(**line) for line in values["rejected"])
             short = tuple(Short(**line) for line in values.get("short", ()))
-            return cls(**values | {"rejected": rejected, "short": short})
+            broken = tuple(Reject(**line) for line in values.get("broken", ()))
+            return cls(**values | {"rejected": rejected, "short": short, "broken": broken})
         except (ValueError, TypeError, KeyError) as error:
             reason = one_line(error)
             raise WorkError(f"{origin} is damaged ({reason}); delete it and run `shardify build` again") from None

@@ -160,8 +160,8 @@ def test_missing_videos_have_hints(source: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("broken", ["a_download", "z_download"])
 @pytest.mark.parametrize("damage", ["noise", "cut"])
 def test_the_whole_file_of_a_video_is_used_wherever_it_sorts(tmp_path: Path, broken: str, damage: str) -> None:
-    name = "ccccccccccc_000100_000110.avi"
-    make_video(tmp_path / "videos" / "fixed" / name, num_frames=40)
+    name = "ccccccccccc_000100_000110.mkv"
+    make_video(tmp_path / "videos" / "fixed" / name, num_frames=80)
     good = (tmp_path / "videos" / "fixed" / name).read_bytes()
     (tmp_path / "videos" / broken).mkdir()
     (tmp_path / "videos" / broken / name).write_bytes(b"noise" * 100 if damage == "noise" else good[: len(good) // 2])
@@ -169,12 +169,21 @@ def test_the_whole_file_of_a_video_is_used_wherever_it_sorts(tmp_path: Path, bro
     lists = {"videos": str(tmp_path / "videos"), "lists": str(tmp_path / "list.csv")}
     source: dict[str, Any] = {"kind": "kinetics", "release": 400, **lists}
     summary = build(build_config(tmp_path, tmp_path / "out", source=source))
-    assert (summary.num_samples, summary.num_frames, summary.num_rejected) == (1, 40, 0)
+    assert (summary.num_samples, summary.num_frames, summary.num_rejected) == (1, 80, 0)
     assert list(samples(tmp_path / "out")) == [name]
     with tarfile.open(tmp_path / "out" / "shard-000000.tar") as tar:
         file = tar.extractfile(next(member for member in tar if member.name.endswith(".json")))
         assert file is not None
         assert json.loads(file.read())["path"] == f"fixed/{name}"
+    store = open_store(tmp_path / "out")
+    assert store.exists("broken.jsonl") == (broken == "a_download")  # the other one need not be read
+    if broken == "a_download":
+        line = json.loads(store.read("broken.jsonl"))
+        assert (line["path"], line["shard"]) == (f"a_download/{name}", 0)
+        assert ("of 80 frames" if damage == "cut" else "header is damaged") in line["reason"]
+        said = "1 broken file of videos that have another (see broken.jsonl), such as"
+        assert f"{said} {line['path']}: {line['reason']}" in summary.lines()
+    assert verify(store).problems == ()
 
 
 def test_videos_far_shorter_than_announced_are_taken_and_listed(tmp_path: Path) -> None:
