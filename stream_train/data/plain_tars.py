@@ -23,8 +23,6 @@ from shardify.storage.locations import can_list, is_url, join_location, split_lo
 
 _is_built = re.compile(r"shard-\d{6}\.(json|idx\.npz)").fullmatch
 _is_packed = re.compile(r"\.(tar|tgz|tbz|txz|tzst)", re.IGNORECASE).search
-_numbered = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL).fullmatch
-"""A name as the text before its last number, that number, and the text behind it."""
 _NUM_NAMED = 3
 
 
@@ -71,6 +69,13 @@ def find_tars(location: str | Path) -> PlainTars:
     urls = tuple(url for url in braceexpand.braceexpand(str(location)) if url)
     with ThreadPoolExecutor(RECORD_THREADS) as pool:
         return PlainTars(urls=urls, num_bytes=tuple(pool.map(_size, urls)))
+
+
+def around_number(name: str) -> tuple[str, str, str]:
+    """A name as the text before its last number, that number, and the text behind it; a blank number if it has none."""
+    parts = re.fullmatch(r"(.*?)([0-9]*)([^0-9]*)", name, re.DOTALL)
+    assert parts is not None, "every text has this form"
+    return parts[1], parts[2], parts[3]
 
 
 def _is_command(url: str) -> bool:
@@ -132,14 +137,15 @@ def _gaps(names: Iterable[str]) -> list[str]:
     """Names that are missing between others that differ in their last number only, if most of the numbers are there."""
     series: defaultdict[tuple[str, str], dict[int, int]] = defaultdict(dict)
     for name in names:
-        if parts := _numbered(name):
-            series[parts[1], parts[3]][int(parts[2])] = len(parts[2])
+        before, digits, behind = around_number(name)
+        if digits:
+            series[before, behind][int(digits)] = len(digits)
     gaps: list[str] = []
-    for (before, behind), digits in series.items():
-        span = range(min(digits), max(digits) + 1)
-        width = min(digits.values()) if len(set(digits.values())) == 1 else 0
-        if span.stop - span.start < 2 * len(digits):  # `len` refuses huge numbers
-            gaps += [f"{before}{number:0{width}d}{behind}" for number in span if number not in digits]
+    for (before, behind), numbers in series.items():
+        span = range(min(numbers), max(numbers) + 1)
+        width = min(numbers.values()) if len(set(numbers.values())) == 1 else 0
+        if span.stop - span.start < 2 * len(numbers):  # `len` refuses huge numbers
+            gaps += [f"{before}{number:0{width}d}{behind}" for number in span if number not in numbers]
     return gaps
 
 

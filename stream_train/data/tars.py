@@ -26,6 +26,7 @@ from shardify.frames.jpeg import split_jpegs
 from shardify.shards.index import MAX_TAR_PADDING_BYTES, TAR_BLOCK_BYTES
 from shardify.storage.locations import SCHEMES
 from shardify.storage.webdataset_reading import teach_webdataset
+from stream_train.data.plain_tars import around_number
 
 PICTURES = ("jpg", "jpeg")
 _AGAIN = "comes again; all members of a sample must follow one another, and each video needs its own name"
@@ -33,8 +34,6 @@ _is_meta = re.compile(r"__[^/]*__($|/)").match
 """Members with such names are WebDataset's own; it leaves them out."""
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 """First bytes of gzip, bzip2 and xz, all of which `tarfile` reads."""
-_numbered = re.compile(r"(.*?)([0-9]*)([^0-9]*)", re.DOTALL).fullmatch
-"""A name as the text before its last number, that number, and the text behind it."""
 _timed = re.compile(r"((?:.*/)?[^./]*?)([0-9]{1,9})\.([0-9]{1,9})\.jpe?g", re.IGNORECASE | re.DOTALL).fullmatch
 """A picture's name that may end with a time, as the text before it, whole seconds, and their fraction."""
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini")
@@ -195,11 +194,11 @@ def frame_names(members: Iterable[str], name: str) -> list[str]:
         return ["mjpg"]
     series: dict[str, dict[tuple[int, str], str]] = {}
     for member in pictures:
-        if parts := _numbered(member.rpartition(".")[0]):
-            digits = parts[2].lstrip("0")
-            other = series.setdefault(f"{parts[1]}#{parts[3]}", {}).setdefault((len(digits), digits), member)
-            if other != member:
-                raise WorkError(f"{name} holds a frame twice, as {other} and {member}; pack one of them only")
+        before, number, behind = around_number(member.rpartition(".")[0])
+        digits = number.lstrip("0")
+        other = series.setdefault(f"{before}#{behind}", {}).setdefault((len(digits), digits), member)
+        if other != member:
+            raise WorkError(f"{name} holds a frame twice, as {other} and {member}; pack one of them only")
     if len(series) > 1:
         kinds = " and ".join(sorted(series)[:2])
         raise WorkError(f"{name} holds {len(series)} series of pictures ({kinds}); a video is one, pack it alone")
