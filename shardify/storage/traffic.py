@@ -24,6 +24,8 @@ class Traffic:
     """Reads repeated because the bytes did not match their checksum."""
     substitutes: int = 0
     """Samples used in place of damaged ones."""
+    single_pictures: int = 0
+    """Samples with one picture only, in tars of other programs that cannot be counted before they are read."""
     loader_wait_seconds: float = 0.0
     """Time that loaders waited for frames of due batches, summed over loaders; it may exceed the elapsed time."""
 

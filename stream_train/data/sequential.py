@@ -29,6 +29,7 @@ from shardify.shards.record import ShardRecord
 from shardify.storage import open_store
 from shardify.storage.locations import can_list, is_url
 from shardify.storage.store import Store
+from shardify.storage.traffic import Traffic, count
 from stream_train.data.batch import Batch, BatchBuilder
 from stream_train.data.clips import VERIFY, decode_clips, draw_views
 from stream_train.data.config import DataConfig, SequentialReaderConfig
@@ -232,6 +233,8 @@ class SequentialClipStream:
             found = False
             for sample in samples:
                 frames = frames_of(sample)
+                if len(frames) == 1 and not (self.tar_set.lengths or self.tar_set.has_manifest):
+                    count(Traffic(single_pictures=1))
                 if len(frames) >= self.min_frames:
                     found = True
                     yield epoch, sample, frames

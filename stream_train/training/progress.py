@@ -98,5 +98,5 @@ def describe_traffic(metrics: Mapping[str, float]) -> list[str]:
         parts.append(f"read {moved['bytes_read'] / 1e6:,.1f} MB{written} in {moved['requests']:,.0f} requests")
     if moved["cache_hits"] + moved["cache_misses"]:
         parts.append(f"cache {moved['cache_hits']:.0f} hits, {moved['cache_misses']:.0f} misses")
-    names = ("retries", "refetches", "substitutes")
-    return parts + [f"{moved[name]:.0f} {name}" for name in names if moved[name]]
+    names = ("retries", "refetches", "substitutes", "single_pictures")
+    return parts + [f"{moved[name]:.0f} {name.replace('_', ' ')}" for name in names if moved[name]]

@@ -20,11 +20,13 @@ from helpers_web import web_server
 
 from shardify.errors import UsageError, WorkError
 from shardify.storage import open_store
+from shardify.storage.traffic import Traffic, traffic
 from stream_train.data import build_stream, open_data
 from stream_train.data.config import DataConfig
 from stream_train.data.plain_tars import find_tars, has_manifest
 from stream_train.data.sequential import TarSet
 from stream_train.data.tars import frames_of, samples_of, survey_tar
+from stream_train.training.progress import describe_traffic
 from stream_train.transformations.config import SamplingConfig
 from stream_train.transformations.sampling import draw_clips
 
@@ -193,6 +195,11 @@ def test_single_pictures_among_videos_are_counted(tmp_path: Path) -> None:
     data = open_data(tmp_path / "t", None, config())
     assert isinstance(data, TarSet)
     assert data.remarks == ("5 of 7 samples have one picture only",)
+    for place, num_more in ((str(tmp_path / "t"), 0), (f"pipe:cat {tmp_path}/t/clips.tar", 5)):
+        before = traffic()
+        first_clips(place, config(samples_per_epoch=7), num_batches=1)  # a batch is an epoch
+        assert traffic() - before == Traffic(single_pictures=num_more), "where they cannot be counted before"
+    assert describe_traffic({"data_single_pictures": 5.0}) == ["5 single pictures"]
 
 
 @pytest.mark.parametrize("fps", [2.5, 24, 25, 29.97, 60])
