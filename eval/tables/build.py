@@ -50,12 +50,19 @@ def paper_tables(results: Results) -> list[Table]:
 
 
 def tables_of(locations: Iterable[str]) -> list[Table]:
-    """:func:`build_tables` of folders and URLs; results in object stores are downloaded."""
+    """:func:`build_tables` of folders and URLs; results in object stores are downloaded.
+
+    Also raises UsageError if one of them holds no results.
+    """
     with ExitStack() as stack:
         folders = [stack.enter_context(work_folder(location, is_of_rows, create=False)) for location in locations]
         for folder in folders:
-            if is_url(folder.location) and not find_rows(folder.path):
-                raise UsageError(f"{folder.location} holds no results; give what evaluations wrote below")
+            if not find_rows(folder.path):
+                raise UsageError(
+                    f"{folder.location} holds no results of evaluations. `video-eval all CONFIG --set "
+                    "networks.pretrained.path=RUN` makes them for a network; `video-eval tables` alone prints the "
+                    "paper's numbers"
+                )
         tables = build_tables([folder.path for folder in folders])
         copies = {str(folder.path): folder.location for folder in folders if is_url(folder.location)}
     return [replace(table, notes=tuple(_named(note, copies) for note in table.notes)) for table in tables]

@@ -212,6 +212,14 @@ def test_show_config_prints_every_key_and_reads_back(everything: Path, tmp_path:
 # Mistakes, of every command
 
 
+def test_tables_of_a_run_without_results_name_the_command_that_makes_them(tmp_path: Path) -> None:
+    result = invoke("tables", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    start = f"error: {tmp_path} holds no results of evaluations. `video-eval all CONFIG --set networks.pretrained"
+    assert result.stderr.startswith(start)
+    assert "measured" in invoke("tables").stdout, "the paper's tables need no results"
+
+
 @pytest.fixture(scope="module")
 def files(world: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Paths for the mistakes below, by name."""

@@ -205,7 +205,7 @@ def test_the_held_out_judgement_is_written_beside_the_run(here: tuple[Path, Path
 @pytest.mark.parametrize(
     ("words", "exit_code", "part"),
     [
-        (("tables", "URL/nothing"), 2, "URL/nothing holds no results; give what evaluations wrote below"),
+        (("tables", "URL/nothing"), 2, "URL/nothing holds no results of evaluations. `video-eval all CONFIG"),
         (("report", "URL/nothing"), 2, "URL/nothing holds neither a pre-training run"),
         (
             ("features", "SHARDS", "URL/nothing", "--out", "a.npz"),
