@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, field_validator, mod
 
 from eval.judging.config import WeightsConfig
 from shardify.config import StrictModel
-from shardify.storage.locations import Location, WritableLocation
+from shardify.storage.locations import Location, WritableLocation, join_location
 from stream_train.training.config import DeviceChoice
 
 
@@ -78,6 +78,9 @@ class StudyConfig(StrictModel):
     recipes: ClassVar[str] = "study"
     out: WritableLocation
     """Folder or URL for all runs, results and claims; everyone who works on the study has the same."""
+    tables: Name | None = None
+    """Folder below `out` for tables, picture and `rows.jsonl`; null: `out` itself. Studies that share `out` need
+    one each."""
     pretrain: BaseConfig = BaseConfig()
     """The pre-training that rows differ from (configs/pretrain/*.yaml)."""
     rows: dict[Name, RowConfig] = Field(min_length=1)
@@ -131,6 +134,11 @@ class StudyConfig(StrictModel):
                     f"there are: {', '.join(sorted(evaluations))}"
                 )
         return self
+
+    @property
+    def tables_location(self) -> str:
+        """Folder or URL for the tables."""
+        return self.out if self.tables is None else join_location(self.out, self.tables)
 
     @property
     def reference_row(self) -> str:

@@ -1,6 +1,6 @@
 """What a study writes beside its jobs: tables, a picture, and all rows in one file.
 
-In: results below a folder, or a file of rows. Out: files in the study's `out`, and the tables.
+In: results below a folder, or a file of rows. Out: files in the study's folder of tables, and the tables.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PICTURE_NAME = "study.png"
 
 
 def write_outputs(config: StudyConfig, rows: str | None = None) -> tuple[list[Table], str]:
-    """Write all outputs of the results so far to `out`; nothing without results.
+    """Write all outputs of the results so far to the folder of tables; nothing without results.
 
     `rows` is a file to take the results from, instead of `out`. Returns the tables and the location of the Markdown.
     Raises WorkError if a result or the file is damaged.
@@ -41,13 +41,13 @@ def write_outputs(config: StudyConfig, rows: str | None = None) -> tuple[list[Ta
             raise WorkError(f"{rows} holds no result of this study's rows: {', '.join(config.rows)}")
         tables = study_tables(config, results, read_audits(config, folder))
         if tables:
-            write_tables(tables, config.out)
-            with work_folder(config.out) as out:
+            write_tables(tables, config.tables_location)
+            with work_folder(config.tables_location) as out:
                 _draw(config, results, out.path / PICTURE_NAME)
                 out.publish()
             if rows is None:
-                open_store(config.out).write(ROWS_NAME, rows_text(found, folder).encode())
-    return tables, join_location(config.out, MARKDOWN_NAME)
+                open_store(config.tables_location).write(ROWS_NAME, rows_text(found, folder).encode())
+    return tables, join_location(config.tables_location, MARKDOWN_NAME)
 
 
 @contextmanager

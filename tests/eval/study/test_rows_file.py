@@ -16,6 +16,7 @@ from eval.results.combined import combine
 from eval.results.rows import find_rows
 from eval.study.outputs import PICTURE_NAME, write_outputs
 from eval.study.rows_file import ROWS_NAME, rows_text, unpack_rows
+from eval.tables.build import MARKDOWN_NAME
 from shardify.errors import UsageError, WorkError
 from stream_train.audit.table import AUDIT_NAME, Audit, AuditRow, write_audit
 
@@ -93,6 +94,12 @@ def test_tables_and_picture_of_the_file_are_those_of_the_folder(tmp_path: Path) 
     assert names == {file.name for file in out.iterdir() if file.is_file()} - {ROWS_NAME}
     assert all((out / name).read_bytes() == (again / name).read_bytes() for name in names - {PICTURE_NAME})
     assert (again / PICTURE_NAME).read_bytes().startswith(b"\x89PNG")
+
+    before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
+    _, location = write_outputs(study_config(out, out, tables="other", reference="speed"))
+    assert location == str(out / "other" / MARKDOWN_NAME)
+    assert {file.name for file in (out / "other").iterdir()} == before.keys()
+    assert all((out / name).read_bytes() == data for name, data in before.items()), "tables of another study"
 
 
 def test_a_compressed_file_gives_the_same_and_a_cut_one_is_refused(tmp_path: Path) -> None:
