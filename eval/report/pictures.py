@@ -53,7 +53,7 @@ _KINDS = (
         "Confusion matrix of the speeds",
         (
             "How fast a held-out clip plays (rows), and what the network says (columns), in clips and as a share "
-            "of the row. Speed 0 shows every frame, 1 every 2nd, 2 every 4th, 3 every 8th. The diagonal is right."
+            "of the row. 1x shows every frame, 2x every 2nd, 4x every 4th, 8x every 8th. The diagonal is right."
         ),
     ),
     (

@@ -30,7 +30,7 @@ from stream_train.tasks.config import ActionLabelsConfig, MotionSpeedConfig, Pac
 from stream_train.training.config import CONFIG_NAME, PretrainConfig
 from stream_train.training.metrics import METRICS_NAME, SCORE_ENDINGS, Record, metric_names, read_metrics
 from stream_train.training.pictures import CURVES_NAME
-from stream_train.training.validation import RESULT_NAME, Validation, confusion_name
+from stream_train.training.validation import RESULT_NAME, Validation, confusion_name, shown_names
 from stream_train.transformations.preview import TRANSFORMATIONS_NAME
 
 Written = TypeVar("Written", Validation, Audit)
@@ -153,7 +153,7 @@ def _task_of(config: PretrainConfig, validation: Validation | None) -> ClipTask 
 
 def _question_words(config: PretrainConfig, task: ClipTask | None) -> str:
     """`rotation: rotation (0, 90, 180, 270)`."""
-    answers = task.class_names().items() if task else ()
+    answers = [(name, shown_names(names)) for name, names in task.class_names().items()] if task else ()
     words = [f"{k} ({', '.join(v) if len(v) <= _MANY_ANSWERS else f'{len(v)} classes'})" for k, v in answers]
     return ": ".join(filter(None, (config.task.kind, "; ".join(words))))
 

@@ -5,9 +5,10 @@ In: a model and a split. Out: the task's metrics and confusion matrices, with th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,10 @@ from stream_train.training.metrics import add_to
 from stream_train.training.pictures import draw_confusion
 from stream_train.training.precision import autocast, choose_precision, place_model
 from stream_train.training.preemption import StopRequest, until_stopped
+from stream_train.transformations.sequences import NUM_SPEEDS, step_of
 
 RESULT_NAME = "validation.json"
+_SHOWN_SPEEDS = {f"speed {kappa}": f"{step_of(kappa)}x" for kappa in range(NUM_SPEEDS)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,22 +221,29 @@ def write_validation(run: Path, validation: Validation) -> None:
     FolderStore(run).write(RESULT_NAME, dump_json(asdict(validation), indent=1))
     for name, names in validation.class_names.items():
         title = f"{name}, {validation.num_videos} held-out videos, step {validation.step}"
-        draw_confusion(np.array(validation.counts[name]), names, run / confusion_name(name), title)
+        draw_confusion(np.array(validation.counts[name]), shown_names(names), run / confusion_name(name), title)
 
 
 def validation_lines(validation: Validation, run: str | Path) -> list[str]:
     """The result as text: confusion matrices, metrics, and the location of the pictures."""
     looked = f"{validation.num_videos} videos, each with {validation.draws_per_video} draws"
     lines = [f"step {validation.step}, split {validation.split or 'all'}: {looked}"]
-    for name, names in validation.class_names.items():
-        width = max(len(word) for word in names) + 2
+    for name, class_names in validation.class_names.items():
+        names = shown_names(class_names)
+        counts = validation.counts[name]
+        width = max(len(str(word)) for word in [*names, *chain(*counts)]) + 2
         lines += ["", f"{name} (rows: what a clip is, columns: what the network says)"]
         lines.append(" " * width + "".join(word.rjust(width) for word in names))
-        for word, row in zip(names, validation.counts[name], strict=True):
+        for word, row in zip(names, counts, strict=True):
             lines.append(word.rjust(width) + "".join(str(count).rjust(width) for count in row))
     lines += ["", *(f"{name.replace('_', ' ')}: {value:.3f}" for name, value in validation.figures.items())]
     files = [RESULT_NAME, *(confusion_name(name) for name in validation.class_names)]
     return [*lines, "", ", ".join(join_location(run, name) for name in files)]
+
+
+def shown_names(class_names: Sequence[str]) -> list[str]:
+    """The classes as people read them: `speed 0`, `speed 1` ... as `1x`, `2x`, `4x`, `8x`; all others as they are."""
+    return [_SHOWN_SPEEDS.get(name, name) for name in class_names]
 
 
 def confusion_name(name: str) -> str:

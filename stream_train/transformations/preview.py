@@ -48,7 +48,7 @@ def transformation_strips(store: Store, manifest: Manifest) -> list[Strip]:
     steps = generator.integers(1, longest_step, CLIP_LENGTH - 1, endpoint=True)
     kappa = min(1, largest)
     turn = 8 * step_of(kappa)
-    rows = [(f"speed {k}", _EVERY[k], speed_indices(k)) for k in range(largest + 1)]
+    rows = [(f"speed {step_of(k)}x", _EVERY[k], speed_indices(k)) for k in range(largest + 1)]
     rows += [
         ("random", "16 frames in random order", random_indices(permutation)),
         ("periodic", "forward, then backward", periodic_indices(kappa, turn)),

@@ -69,10 +69,12 @@ def test_pretrain_then_validate(config_path: Path) -> None:
     assert text.exit_code == 0, text.output
     assert "step 5, split train1: 23 videos, each with 1 draws" in text.stdout
     assert "motion (rows: what a clip is, columns: what the network says)" in text.stdout
+    assert re.search(r"\n +1x +2x +4x +8x\n", text.stdout)
     assert "speed best from length: " in text.stdout
     assert str(run / "confusion_motion.png") in text.stdout
     parsed = json.loads(invoke("validate", run, "--json").stdout)
     assert parsed == json.loads((run / "validation.json").read_text())
+    assert parsed["class_names"]["speed"] == ["speed 0", "speed 1", "speed 2", "speed 3"], "files keep their names"
     again = invoke("pretrain", config_path)
     assert again.stderr.splitlines()[0] == f"{run} is complete: 5 steps, 1 epochs"
     other = invoke("pretrain", config_path, "--set", "seed=8")
