@@ -24,7 +24,7 @@ from eval.results.words import (
     number_words,
     plain_number,
 )
-from eval.tables.differences import verdict
+from eval.tables.differences import seeds_words, verdict
 
 Group = tuple[str, str, str]
 """Evaluation, variant, data set."""
@@ -143,7 +143,7 @@ def _line(network: str, metric: str, by_run: Results, runs: Sequence[RunOf], *, 
 
 
 def _difference_words(result: Combined, first: Combined, metric: str) -> str:
-    """`+3.1 [1.0, 5.2] better`; "" if the two were not tested on the same data."""
+    """`+3.1 [1.0, 5.2] better, on 1 seed`; "" if the two were not tested on the same data."""
     if {row.fingerprint for _, row in result.rows} != {row.fingerprint for _, row in first.rows}:
         return ""
     difference = paired_difference(result, first, metric)
@@ -152,4 +152,5 @@ def _difference_words(result: Combined, first: Combined, metric: str) -> str:
     name = metric + DIFFERENCE
     sign = "+" if difference.value > 0 else ""
     interval = f"{interval_words(name, difference)} " if difference.has_interval else ""
-    return f"{sign}{plain_number(name, difference.value)} {interval}{verdict(metric, difference)}"
+    said = verdict(metric, difference) + seeds_words(result, first)
+    return f"{sign}{plain_number(name, difference.value)} {interval}{said}"

@@ -37,6 +37,13 @@ def paired_difference(one: Combined, other: Combined, metric: str) -> Metric | N
     return Metric(value=combined_mean(runs), low=low, high=high)
 
 
+def num_paired_seeds(one: Combined, other: Combined) -> int:
+    """On how many seeds :func:`paired_difference` rests, in the split with most; in a study, seeds of the study."""
+    theirs = _folders_by_split(other)
+    pairs = [_pairs(mine, theirs.get(split, {})) for split, mine in _folders_by_split(one).items()]
+    return max(len({job_of(left, one.study) or left for left, _ in of_split}) for of_split in pairs)
+
+
 Folders = dict[tuple[str, int], list[Path]]
 """The study's job and the run's seed -> folders of results."""
 

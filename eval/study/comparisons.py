@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from eval.results.combined import Combined
-from eval.results.differences import paired_difference
+from eval.results.differences import num_paired_seeds, paired_difference
 from eval.results.paper_tables import Question
 from eval.results.words import DIFFERENCE, data_set_words, metric_words, variant_order
 from eval.tables.format import Number
@@ -56,7 +56,7 @@ class Comparisons:
 
     def num_seeds(self, row: str, other: str, column: Column) -> int:
         """How many seeds both rows have."""
-        return min(self.cells[name, column].num_seeds for name in (row, other))
+        return num_paired_seeds(self.cells[row, column], self.cells[other, column])
 
 
 def heading(column: Column) -> str:

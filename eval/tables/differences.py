@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from eval.results.combined import Combined
-from eval.results.differences import paired_difference
+from eval.results.differences import num_paired_seeds, paired_difference
 from eval.results.paper_tables import Question
 from eval.results.rows import Metric
-from eval.results.words import DIFFERENCE, data_set_words, is_error, metric_words, variant_order
+from eval.results.words import DIFFERENCE, count_words, data_set_words, is_error, metric_words, variant_order
 from eval.tables.footnotes import Footnotes
 from eval.tables.format import Number, Table, TableRow
 from eval.tables.lines import Results
@@ -25,6 +25,7 @@ _NOTES = (
     "In brackets the 95 % interval of the difference: a paired bootstrap over source groups, and over seeds.",
     "Whether the intervals of two networks overlap says little; this interval decides.",
     "better, worse: the interval of the difference does not hold 0; undecided: it does; no interval: all videos agree.",
+    "on 1 seed, on 2 seeds: only these seeds are there for both networks.",
 )
 
 
@@ -77,7 +78,7 @@ def _rows(asked: Sequence[Combined], footnotes: Footnotes) -> Iterator[TableRow]
             _name(other, first),
         )
         note = footnotes.mark({"network": first, "minus": other}, with_network=False)
-        cells = (*labels, number.measured_cell, verdict(metric, difference), note)
+        cells = (*labels, number.measured_cell, verdict(metric, difference) + seeds_words(first, other), note)
         yield TableRow(kind="extra", cells=cells, numbers=(number,))
 
 
@@ -85,6 +86,12 @@ def _name(result: Combined, beside: Combined) -> str:
     """The network's name in its config, with its folder if the other has the same name."""
     row = result.row
     return row.network if row.network != beside.row.network else f"{row.network} ({result.root.name})"
+
+
+def seeds_words(one: Combined, other: Combined) -> str:
+    """`, on 1 seed` if a difference rests on fewer seeds than one of the two has; else blank."""
+    number = num_paired_seeds(one, other)
+    return "" if number == max(one.num_seeds, other.num_seeds) else f", on {count_words(number, 'seed')}"
 
 
 def verdict(metric: str, difference: Metric) -> str:

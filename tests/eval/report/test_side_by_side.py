@@ -148,6 +148,16 @@ def test_numbers_stand_beside_each_other_with_their_difference(tmp_path: Path) -
     assert boxes(page) == []
 
 
+def test_a_difference_says_on_how_many_seeds_it_rests_if_a_run_has_more(tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        write_result(tmp_path / "one", "transfer", "finetune", [1, 0, 0, 0], seed=seed)
+        write_result(tmp_path / "all", "transfer", "finetune", [1, 1, 0, 0], seed=seed)
+    write_result(tmp_path / "two", "transfer", "finetune", [1, 1, 1, 0], seed=2)
+    (line,) = [line for line in page_of(*(tmp_path / n for n in ("one", "all", "two"))).rows() if "25.0 %" in line]
+    assert "+50.0 no interval, on 1 seed" in line
+    assert line.count(", on ") == 1, "the other difference has all seeds"
+
+
 def test_a_run_without_a_result_has_a_dash(tmp_path: Path) -> None:
     write_result(tmp_path / "one", "transfer", "finetune", [1, 0, 0, 0], pretraining=pretraining_of())
     write_result(tmp_path / "other", "before_after", "finetune", [1, 1, 0, 0], pretraining=pretraining_of())

@@ -9,7 +9,7 @@ import pytest
 from helpers_results import pretraining_of, write_result
 
 from eval.results.combined import Combined, combine
-from eval.results.differences import paired_difference
+from eval.results.differences import num_paired_seeds, paired_difference
 from eval.results.intervals import ScoredRun, combined_interval
 from eval.results.rows import Metric, read_scores
 from eval.tables.build import build_tables, tables_markdown
@@ -61,6 +61,8 @@ def test_other_seeds_are_paired_in_their_order_and_lone_runs_left_out(tmp_path: 
     difference = paired_difference(one, other, "accuracy")
     assert difference is not None
     assert difference.value == 1
+    (table,) = [table for table in build_tables([tmp_path]) if table.name == NAME]
+    assert [row.cells[5] for row in table.rows] == ["no interval, on 1 seed"]
 
 
 def test_draws_of_labels_are_no_seeds_of_a_study(tmp_path: Path) -> None:
@@ -74,6 +76,7 @@ def test_draws_of_labels_are_no_seeds_of_a_study(tmp_path: Path) -> None:
             write_result(folders[1], "probe", "knn-5", [1.0] * 16, network="random", seed=draw)
     one, other = combine([tmp_path], study=tmp_path)
     assert (one.num_seeds, other.num_seeds) == (2, 2)
+    assert num_paired_seeds(one, other) == 2
     difference = paired_difference(one, other, "accuracy")
     groups = read_scores(one.rows[0][0]).groups
     averaged = [ScoredRun(split="1", values=answers[seed].mean(axis=0) - 1, groups=groups) for seed in range(2)]
