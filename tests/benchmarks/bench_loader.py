@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,11 +23,15 @@ import torch
 from bench_build import build_config, video_folder
 from bench_figures import Ratio, Speed, ratio, table
 
+from eval.judging.config import EvalDataConfig
+from eval.judging.subsequences import TestClips
+from shardify.arrays import FloatArray
 from shardify.build.run import build
 from shardify.errors import counted
 from shardify.process import usable_cores
 from stream_train.data.batch import Batch
 from stream_train.data.config import DataConfig
+from stream_train.data.evaluation_pass import each_video_whole
 from stream_train.data.loader import ClipStream
 from stream_train.data.reader import FrameReader, ShardSet, open_shard_set
 from stream_train.transformations.config import SamplingConfig
@@ -53,33 +59,59 @@ def time_decoding(jpegs: list[bytes], buffer: np.ndarray[tuple[int, ...], np.dty
     return time.perf_counter() - start
 
 
-def measure_decoding(shards: Path, *, rounds: int, batches: int) -> tuple[list[Speed], list[Ratio]]:
-    """The loader in this process and bare decoding, in turns after every batch."""
-    shard_set = open_shard_set(shards, None)
-    reader = FrameReader(shard_set)
-    stream = iter(clip_stream(shard_set, workers=0, num_batches=rounds * batches + 1))
-    distinct_jpegs(next(stream), reader)  # opens files and indexes
+@dataclass
+class Turns:
+    """Sums of each round, float64 (rounds,)."""
+
+    loading: FloatArray
+    """Seconds, also of decoding."""
+    decoding: FloatArray
+    """Seconds of bare decoding of the same frames."""
+    clips: FloatArray
+    jpegs: FloatArray
+    """Distinct frames of the videos in a batch."""
+
+
+def in_turns(stream: Iterable[Batch], shard_set: ShardSet, *, rounds: int, batches: int) -> Turns:
+    """Load batches, and after each one decode its frames again, bare; the stream's first batch is not counted."""
+    reader, numbered = FrameReader(shard_set), iter(stream)
+    distinct_jpegs(next(numbered), reader)  # opens files and indexes
     buffer = np.empty((*shard_set.geometry, 3), dtype=np.uint8)
-    loading, decoding, num_clips, num_jpegs = [0.0] * rounds, [0.0] * rounds, [0] * rounds, [0] * rounds
+    turns = Turns(*np.zeros((4, rounds)))
     for number in range(rounds * batches):
         start = time.perf_counter()
-        batch = next(stream)
-        loading[number // batches] += time.perf_counter() - start
+        batch = next(numbered)
+        turns.loading[number // batches] += time.perf_counter() - start
         jpegs = distinct_jpegs(batch, reader)
-        decoding[number // batches] += time_decoding(jpegs, buffer)
-        num_clips[number // batches] += len(batch)
-        num_jpegs[number // batches] += len(jpegs)
+        turns.decoding[number // batches] += time_decoding(jpegs, buffer)
+        turns.clips[number // batches] += len(batch)
+        turns.jpegs[number // batches] += len(jpegs)
+    return turns
+
+
+def measure_decoding(shards: Path, *, rounds: int, batches: int) -> tuple[list[Speed], list[Ratio]]:
+    """In this process, in turns with bare decoding: the pretext task's clips, then the test clips of an evaluation."""
+    shard_set = open_shard_set(shards, None)
+    stream = clip_stream(shard_set, workers=0, num_batches=rounds * batches + 1)
+    training = in_turns(stream, shard_set, rounds=rounds, batches=batches)
+    testing = in_turns(test_clips(shard_set), shard_set, rounds=rounds, batches=batches)
+    seconds = training.loading.sum()
     speeds = [
-        Speed(name="bare simplejpeg", value=sum(num_jpegs) / sum(decoding), unit="frames/s"),
-        Speed(name="the loader, frames", value=sum(num_jpegs) / sum(loading), unit="frames/s"),
-        Speed(name="the loader, clips of 16 frames", value=sum(num_clips) / sum(loading), unit="clips/s"),
+        Speed(name="bare simplejpeg", value=training.jpegs.sum() / training.decoding.sum(), unit="frames/s"),
+        Speed(name="the loader, frames", value=training.jpegs.sum() / seconds, unit="frames/s"),
+        Speed(name="the loader, clips of 16 frames", value=training.clips.sum() / seconds, unit="clips/s"),
+        Speed(name="test clips of 16 frames", value=testing.clips.sum() / testing.loading.sum(), unit="clips/s"),
     ]
-    frames = [one / other for one, other in zip(decoding, loading, strict=True)]
-    shared = [CLIP_LENGTH * clips / jpegs for clips, jpegs in zip(num_clips, num_jpegs, strict=True)]
-    clips = [quotient * share for quotient, share in zip(frames, shared, strict=True)]
+    frames = training.decoding / training.loading
+    shared = CLIP_LENGTH * training.clips / training.jpegs
     return speeds, [
-        ratio("loading_over_bare_decoding", "loading / bare simplejpeg", frames),
-        ratio("loading_over_decoding_each_clip", "loading / decoding each clip alone", clips),
+        ratio("loading_over_bare_decoding", "loading / bare simplejpeg", frames.tolist()),
+        ratio("loading_over_decoding_each_clip", "loading / decoding each clip alone", (frames * shared).tolist()),
+        ratio(
+            "test_clips_over_bare_decoding",
+            "loading test clips / bare simplejpeg",
+            (testing.decoding / testing.loading).tolist(),
+        ),
     ]
 
 
@@ -121,6 +153,16 @@ def clip_stream(shard_set: ShardSet, *, workers: int, num_batches: int) -> ClipS
     """The pretext task's clips, as in training."""
     draw = partial(draw_clips, config=SamplingConfig())
     return ClipStream(shard_set, DataConfig(num_workers=workers), draw, seed=0, num_batches=num_batches)
+
+
+def test_clips(shard_set: ShardSet) -> Iterator[Batch]:
+    """The clips that test a fine-tuned network, about 32 of each video, over all videos again and again."""
+    config = EvalDataConfig(num_workers=0)
+    positions = np.arange(shard_set.num_samples)
+    while True:
+        yield from each_video_whole(
+            shard_set, config, TestClips(), positions=positions, max_clips=config.max_test_clips
+        )
 
 
 def main() -> None:

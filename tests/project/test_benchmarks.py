@@ -46,6 +46,7 @@ def test_the_benchmark_prints_its_ratios_and_writes_them(videos: Path, tmp_path:
     for key, name in (
         ("building_over_bare_ffmpeg", "building / bare ffmpeg"),
         ("loading_over_bare_decoding", "loading / bare simplejpeg"),
+        ("test_clips_over_bare_decoding", "loading test clips / bare simplejpeg"),
         ("workers_1_over_1_times_alone", "through 1 worker / 1 x in this process"),
         ("loader_over_pillow_on_these_shards", "the loader / Pillow on these shards"),
         ("loader_over_stock_webdataset_frames_as_members", "the loader / stock WebDataset, frames as members"),
