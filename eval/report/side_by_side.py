@@ -61,6 +61,11 @@ class SideBySide:
     more_metrics: Sequence[ResultGroup]
     """The groups with their further metrics as lines."""
 
+    @property
+    def drawn(self) -> Sequence[tuple[int, str]]:
+        """Number and name of each run that has a line in a plot."""
+        return sorted({(line.number, line.name) for plot in self.plots for line in plot.lines})
+
 
 def write_side_by_side(locations: Sequence[str | Path], out: str | Path | None = None) -> str:
     """Write the page about several runs, folders or URLs, and return the page's location.

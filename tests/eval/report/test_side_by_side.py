@@ -107,6 +107,15 @@ def test_held_out_results_share_axes(tmp_path: Path, small_dataset: Path) -> Non
     assert speed.epochs == motion.epochs
 
 
+def test_the_legend_of_the_plots_leaves_out_runs_without_validation(tmp_path: Path, small_dataset: Path) -> None:
+    never = make_run(tmp_path / "never", small_dataset, {})
+    (never / "validation.json").unlink()
+    one, other = (make_run(tmp_path / name, small_dataset, {2.0: 0.5}) for name in ("one", "other"))
+    page = page_of(one, never, other)
+    _, of_plots, *_ = [words(e.text) for e in page.all("ul") if e.attributes.get("class") == "legend"]
+    assert of_plots == "one other guessing, where all runs have the same"
+
+
 def test_scores_below_zero_have_room(tmp_path: Path, small_dataset: Path) -> None:
     folder = make_run(tmp_path / "one", small_dataset, {1.0: 0.5})
     with (folder / "metrics.jsonl").open("a") as file:
