@@ -18,12 +18,13 @@ INTERVALS = (
 
 
 class Footnotes:
-    """Notes, numbered in the order of the lines that need them."""
+    """Notes, numbered in the order of the lines that need them. Evidence that all notes share is said once."""
 
     def __init__(self, *, with_roots: bool) -> None:
         """`with_roots`: whether a note names the folder of its results."""
         self._with_roots = with_roots
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[tuple[str, str], int] = {}
+        """A note's words, and the evidence for all its numbers -> number."""
 
     def mark(self, results: Mapping[str, Combined], *, with_network: bool = True) -> str:
         """The number of the note about a line's results, by column heading; "" without results.
@@ -32,19 +33,27 @@ class Footnotes:
         """
         if not results:
             return ""
+        evidence = {heading: self._evidence(result) for heading, result in results.items()}
+        shared = evidence.popitem()[1] if len(set(evidence.values())) == 1 else ""
         headings: dict[str, list[str]] = {}
         for heading, result in results.items():
-            evidence = ", ".join(filter(None, (recipe_words(result.row), evidence_words(result))))
-            evidence += f", {result.root}" if self._with_roots else ""
-            if with_network and result.reported.differences:
-                evidence += f"; unlike the paper: {', '.join(result.reported.differences)}"
-            headings.setdefault(evidence, []).append(heading)
-        words = "; ".join(text if len(headings) == 1 else f"{', '.join(of)}: {text}" for text, of in headings.items())
+            own = ", ".join(filter(None, (recipe_words(result.row), "" if shared else evidence[heading])))
+            differences = ", ".join(result.reported.differences) if with_network else ""
+            words = "; ".join(filter(None, (own, f"unlike the paper: {differences}" if differences else "")))
+            headings.setdefault(words, []).append(heading)
+        parts = [text if len(headings) == 1 else f"{', '.join(of)}: {text}" for text, of in headings.items() if text]
         if with_network:
             row = next(iter(results.values())).row
-            words = f"{row.network}: {training_words(row)}; {words}"
-        return str(self._numbers.setdefault(words, len(self._numbers) + 1))
+            parts = [f"{row.network}: {training_words(row)}", *parts]
+        return str(self._numbers.setdefault(("; ".join(parts), shared), len(self._numbers) + 1))
+
+    def _evidence(self, result: Combined) -> str:
+        return evidence_words(result) + (f", {result.root}" if self._with_roots else "")
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        return tuple(f"[{number}] {words}." for words, number in self._numbers.items())
+        shared = {evidence for _, evidence in self._numbers}
+        if len(self._numbers) > 1 and len(shared) == 1 and (evidence := shared.pop()):
+            notes = [f"[{number}] {words}." for (words, _), number in self._numbers.items() if words]
+            return (f"Every measured number: {evidence}.", *notes)
+        return tuple(f"[{number}] {'; '.join(filter(None, parts))}." for parts, number in self._numbers.items())

@@ -307,7 +307,14 @@ def test_both_learning_rates_of_new_weights_have_their_lines(tmp_path: Path) -> 
     tables = tables_of(tmp_path)
     found = {labels[0]: values[0] for labels, values in measured(tables["table2"]).items()}
     assert found == {"from scratch, 5e-5": "25.0", "from scratch, 3e-4": "62.5", "guessing": "12.5"}
-    assert any("random_3e-4: random weights; 75 epochs at 3e-4, 1 split" in note for note in tables["table2"].notes)
+    notes = tables["table2"].notes
+    assert "[2] random_3e-4: random weights; 75 epochs at 3e-4." in notes
+    said = "Every measured number: 1 split, 1 seed, 8 test videos in 4 groups."
+    assert [note for note in notes if " split, " in note] == [said], "said once"
+    write_result(tmp_path, "transfer", "finetune", RIGHT, network="random", config=trained_at(5e-5), seed=1)
+    notes = tables_of(tmp_path)["table2"].notes
+    assert "[1] random: random weights; 75 epochs at 5e-5; 1 split, 2 seeds, 8 test videos in 4 groups." in notes
+    assert said not in notes
     found = {labels[0]: values[0] for labels, values in measured(tables["table1"]).items()}
     assert found == {"action labels, 5e-5": "25.0", "action labels, 3e-4": "62.5", "guessing": "12.5"}
 
