@@ -13,8 +13,11 @@ from typing import Any
 from shardify.config import load_config
 from shardify.errors import UsageError, counted
 from stream_train.audit.table import AUDIT_NAME
+from stream_train.tasks import build_task
+from stream_train.tasks.base import ClipTask
 from stream_train.training.config import CONFIG_NAME, InitConfig, InitTorchvision, PretrainConfig
 from stream_train.training.exports import BACKBONE_NAME, load_backbone
+from stream_train.training.metrics import SCORE_ENDINGS
 from stream_train.training.validation import RESULT_NAME
 
 ROW_NAME = "row.json"
@@ -38,7 +41,8 @@ def model_card(folder: Path, licence: str | None) -> str:
         _usage(),
         _data(metadata),
         _recipe(config),
-        _results(folder),
+        _results(folder, build_task(config.task, metadata["labels"])),
+        *_audit(folder),
         _limits(config, metadata),
         _licence(licence),
     )
@@ -101,19 +105,25 @@ def _origin(init: InitConfig) -> str:
     return str(init.weights if isinstance(init, InitTorchvision) else init.path)
 
 
-def _results(folder: Path) -> str:
-    tables = [*_validation(folder), *_audit(folder), *_evaluations(folder)]
+def _results(folder: Path, task: ClipTask) -> str:
+    tables = [*_evaluations(folder), *_validation(folder, task)]
     nothing = "None are stored in the run: neither a validation nor an evaluation was run."
     return "## Results\n\n" + ("\n\n".join(tables) or nothing)
 
 
-def _validation(folder: Path) -> Iterator[str]:
+def _validation(folder: Path, task: ClipTask) -> Iterator[str]:
+    """The scores of the pretext task beside what guessing gets; not those that only help to read them."""
     found = _read(folder / RESULT_NAME)
     if found:
-        rows = [(name.replace("_", " "), f"{100 * value:.1f}") for name, value in sorted(found["figures"].items())]
+        scores = {name: value for name, value in found["figures"].items() if name.endswith(SCORE_ENDINGS)}
+        guesses = task.guesses(found["figures"])
+        rows = [
+            (name.replace("_", " "), f"{100 * value:.1f}", f"{100 * guesses[name]:.1f}" if name in guesses else "")
+            for name, value in scores.items()
+        ]
         where = f"`{found['split']}`" if found["split"] else "all videos"
         title = f"The pretext task on {found['num_videos']} held-out videos ({where}), in percent (no intervals):"
-        yield f"{title}\n\n{_table(('metric', 'value'), rows)}"
+        yield f"{title}\n\n{_table(('metric', 'value', 'guessing'), rows)}"
 
 
 def _audit(folder: Path) -> Iterator[str]:
@@ -127,8 +137,9 @@ def _audit(folder: Path) -> Iterator[str]:
             if name in row["scores"]:
                 metric = {"value": row["scores"][name], "low": low, "high": high}
                 rows.append((row["group"], row["name"], str(row["num_videos"]), _with_interval(metric, percent=True)))
-        title = f"Where this score comes from: {name.replace('_', ' ')} in percent, with 95 % intervals over videos:"
-        yield f"{title}\n\n{_table(('who or what', 'clips', 'videos', 'value'), rows)}"
+        score = f"{name.replace('_', ' ')} in percent, with 95 % intervals over videos"
+        title = f"Where the score of the pretext task comes from: {score}:"
+        yield f"## Audit\n\n{title}\n\n{_table(('who or what', 'clips', 'videos', 'value'), rows)}"
 
 
 def _evaluations(folder: Path) -> Iterator[str]:

@@ -35,6 +35,22 @@ ROW: dict[str, Any] = {
 }
 
 
+FIGURES = {
+    "motion_accuracy": 0.5,
+    "speed_accuracy": 0.375,
+    "speed_best_constant": 0.25,
+    "speed_best_from_length": 0.3125,
+    "speed_accuracy_batch_statistics": 0.75,
+}
+AUDIT_ROW: dict[str, Any] = {
+    "group": "network",
+    "name": "as in training",
+    "num_videos": 23,
+    "scores": {"motion_accuracy": 0.5},
+    "intervals": {"motion_accuracy": [0.4, 0.6]},
+}
+
+
 def export(run: Path | str, out: Path | str, *words: str) -> Result:
     return CliRunner().invoke(main, ["export", str(run), "--out", str(out), *words])
 
@@ -48,6 +64,9 @@ def assert_same_network(first: Backbone, second: Backbone) -> None:
 def evaluated_run(whole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("evaluated") / "run"
     shutil.copytree(whole_run, run)
+    figures = {"split": "train1", "num_videos": 23, "figures": FIGURES}
+    (run / "validation.json").write_text(json.dumps(figures))
+    (run / "audit.json").write_text(json.dumps({"rows": [AUDIT_ROW]}))
     for number, network in enumerate(("pretrained", "random")):
         folder = run / "eval" / str(number)
         folder.mkdir(parents=True)
@@ -61,12 +80,16 @@ def test_an_export_holds_the_network_and_a_card_with_results_and_loads_again(
     result = export(evaluated_run, tmp_path / "out", "--card", "--licence", "cc-by-4.0")
     assert result.exit_code == 0, result.output
     names = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")}
-    assert names == {"backbone.safetensors", "network.safetensors", "config.yaml", "curves.png", "README.md"}
+    written = {"backbone.safetensors", "network.safetensors", "config.yaml", "curves.png"}
+    assert names == written | {"validation.json", "audit.json", "README.md"}
     card = (tmp_path / "out" / "README.md").read_text()
     assert card.startswith("---\nlicense: cc-by-4.0\n")
     assert "23 videos of the data set `small0` (split `train1`)" in card
     assert "| probe knn-all | small test1, 16 videos, seed 0 | accuracy | 50.0 (25.0 to 62.5) | 12.5 |" in card
     assert "seed 1" not in card  # random weights are no result of this network
+    scores = "| motion accuracy | 50.0 | 25.0 |\n| speed accuracy | 37.5 | 31.2 |\n\n## Audit\n"
+    assert scores in card, "with what guessing gets; batch statistics and the audit are no results"
+    assert "| network | as in training | 23 | 50.0 (40.0 to 60.0) |\n\n## Limits\n" in card
     assert "2 epochs, 5 videos a step, from random weights, seed 3" in card
     network = from_pretrained(tmp_path / "out")
     assert not network.training
