@@ -8,19 +8,16 @@ are the same, and its real speed changes within the clip.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import simplejpeg
 
 from shardify.arrays import FloatArray, ImageArray
-from shardify.progress import Countdown
-from shardify.shards.format import shard_name
-from shardify.shards.index import SampleEntry, read_index
+from shardify.progress import counting
 from shardify.shards.manifest import Manifest
-from shardify.shards.record import ShardRecord
+from shardify.shards.reading import Shards
 from shardify.storage.store import Store
 
 REPEATED = 0.25
@@ -97,30 +94,16 @@ def black_bars(brightest: ImageArray) -> tuple[int, int, int, int]:
     return top, bottom, left, right
 
 
-def decoded(jpegs: Iterable[bytes | memoryview]) -> Iterator[ImageArray]:
-    """The frames of a sample, one after the other."""
-    return (simplejpeg.decode_jpeg(jpeg) for jpeg in jpegs)
-
-
 def count_disturbances(store: Store, manifest: Manifest, num_samples: int) -> dict[str, Any]:
     """How often they occur in `num_samples` samples (or all), spread evenly over the data set.
 
     Returns num_samples, num_rhythms, num_bars, and the rounded periods with their counts.
     Raises WorkError if a shard is cut short or a frame is no JPEG.
     """
-    total = sum(shard.num_samples for shard in manifest.shards)
-    chosen = np.unique(np.linspace(0, total - 1, min(num_samples, total)).round().astype(np.int64))
-    found: list[Disturbances] = []
-    first = 0
-    with Countdown(len(chosen), unit="sample", doing="decoding") as counter:
-        for shard in manifest.shards:
-            inside = chosen[(chosen >= first) & (chosen < first + shard.num_samples)] - first
-            first += shard.num_samples
-            index = read_index(store, shard) if len(inside) else None
-            for number in inside.tolist():
-                assert index is not None
-                found.append(disturbances_of(decoded(_jpegs(store, manifest, shard, index[number]))))
-                counter.advance()
+    samples = Shards(store=store, manifest=manifest, records=manifest.shards)
+    chosen = np.unique(np.linspace(0, len(samples) - 1, min(num_samples, len(samples))).round().astype(np.int64))
+    numbers = counting(chosen.tolist(), unit="sample", doing="decoding")
+    found = [disturbances_of(samples[number].pictures()) for number in numbers]
     periods = Counter(f"{one.period:.1f}" for one in found if one.period)
     return {
         "num_samples": len(found),
@@ -128,14 +111,3 @@ def count_disturbances(store: Store, manifest: Manifest, num_samples: int) -> di
         "num_bars": sum(one.has_bars for one in found),
         "periods": dict(sorted(periods.items(), key=lambda item: float(item[0]))),
     }
-
-
-def _jpegs(store: Store, manifest: Manifest, shard: ShardRecord, entry: SampleEntry) -> Iterator[bytes]:
-    offsets = entry.frame_offsets(manifest.packing).tolist()
-    sizes = entry.frame_bytes.tolist()
-    name = shard_name(shard.number, "tar")
-    data = store.read_range(name, offsets[0], offsets[-1] + sizes[-1] - offsets[0])
-    for frame, (offset, size) in enumerate(zip(offsets, sizes, strict=True)):
-        start = offset - offsets[0]
-        entry.check(frame, data[start : start + size], offset, f"{store.location}/{name}")
-        yield data[start : start + size]

@@ -6,14 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import simplejpeg
 from PIL import Image, ImageDraw, ImageFont
 
 from shardify.arrays import ImageArray, IntArray
-from shardify.errors import WorkError, one_line
-from shardify.shards.format import shard_name
-from shardify.shards.index import SampleEntry
 from shardify.shards.manifest import Manifest, read_manifest
+from shardify.shards.reading import Sample
 from shardify.storage.folder_store import whole_file
 from shardify.storage.store import Store
 from shardify.storage.work_folder import require_writable, work_folder
@@ -34,42 +31,15 @@ class Strip:
     captions: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class FoundSample:
-    """A sample and the number of its shard."""
-
-    shard: int
-    entry: SampleEntry
-
-
-def make_strip(
-    store: Store, manifest: Manifest, found: FoundSample, indices: IntArray, title: str, subtitle: str
-) -> Strip:
+def make_strip(sample: Sample, indices: IntArray, title: str, subtitle: str) -> Strip:
     """Read and decode some frames; an index beyond the sample's end starts again at frame 0."""
-    indices = indices % found.entry.num_frames
+    frames = (indices % sample.num_frames).tolist()
     return Strip(
         title=title,
         subtitle=subtitle,
-        frames=tuple(_read_frame(store, manifest, found, int(i)) for i in indices),
-        captions=tuple(str(i) for i in indices),
+        frames=tuple(sample.pictures(frames)),
+        captions=tuple(map(str, frames)),
     )
-
-
-def _read_frame(store: Store, manifest: Manifest, found: FoundSample, frame: int) -> ImageArray:
-    """One frame, uint8 (H, W, 3), checked against its checksum."""
-    entry, name = found.entry, shard_name(found.shard, "tar")
-    start = int(entry.frame_offsets(manifest.packing)[frame])
-    jpeg = store.read_range(name, start, int(entry.frame_bytes[frame]))
-    origin = f"{store.location}/{name}"
-    entry.check(frame, jpeg, start, origin)
-    try:
-        picture: ImageArray = simplejpeg.decode_jpeg(jpeg)
-    except ValueError as error:
-        raise WorkError(
-            f"{origin}: frame {frame} of sample {entry.key} is not a sound JPEG ({one_line(error)}); "
-            "run `shardify verify --deep`, then rebuild that shard"
-        ) from None
-    return picture
 
 
 def draw_strips(strips: Sequence[Strip]) -> Image.Image:

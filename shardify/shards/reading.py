@@ -6,8 +6,9 @@ In: the location of shards. Out: samples with their labels, and their frames as 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import overload
@@ -16,7 +17,7 @@ import numpy as np
 import simplejpeg
 
 from shardify.arrays import ImageArray
-from shardify.errors import DamageError
+from shardify.errors import DamageError, one_line
 from shardify.shards.format import shard_name
 from shardify.shards.index import SampleEntry, ShardIndex, read_index
 from shardify.shards.manifest import Manifest, read_manifest
@@ -42,22 +43,33 @@ class Sample:
     def frames(self, indices: Sequence[int] | None = None) -> ImageArray:
         """Decode frames (all, or those of some indices): uint8 (frames, height, width, 3), RGB.
 
-        Raises DamageError if a frame does not match its checksum, IndexError for a frame that does not exist.
+        Raises as :meth:`pictures`.
         """
-        name, store = shard_name(self._shard, "tar"), self._dataset.store
-        offsets = self._entry.frame_offsets(self._dataset.manifest.packing)
-        pictures = []
+        return np.stack(list(self.pictures(indices)))
+
+    def pictures(self, indices: Sequence[int] | None = None) -> Iterator[ImageArray]:
+        """The same frames one after the other, uint8 (height, width, 3) each; all of them are read at once.
+
+        Raises DamageError if a frame does not match its checksum or is no JPEG, WorkError if the shard is cut short,
+        IndexError for a frame that does not exist.
+        """
+        store, name = self._dataset.store, shard_name(self._shard, "tar")
+        offsets = self._entry.frame_offsets(self._dataset.manifest.packing).tolist()
+        sizes, first = self._entry.frame_bytes.tolist(), offsets[0]
+        whole = store.read_range(name, first, offsets[-1] + sizes[-1] - first) if indices is None else b""
         for frame in range(self.num_frames) if indices is None else indices:
             if not 0 <= frame < self.num_frames:
                 raise IndexError(f"frame {frame} of {self.key}, which has {self.num_frames}")
-            start = int(offsets[frame])
-            jpeg = store.read_range(name, start, int(self._entry.frame_bytes[frame]))
-            self._entry.check(frame, jpeg, start, name)
+            start, size = offsets[frame], sizes[frame]
+            jpeg = whole[start - first : start - first + size] if whole else store.read_range(name, start, size)
+            self._entry.check(frame, jpeg, start, f"{store.location}/{name}")
             try:
-                pictures.append(simplejpeg.decode_jpeg(jpeg, colorspace="RGB"))
+                yield simplejpeg.decode_jpeg(jpeg, colorspace="RGB")
             except ValueError as error:
-                raise DamageError(f"{name}: frame {frame} of {self.key} is no JPEG ({error})") from None
-        return np.stack(pictures)
+                raise DamageError(
+                    f"{store.location}/{name}: frame {frame} of sample {self.key} is not a sound JPEG "
+                    f"({one_line(error)}); run `shardify verify --deep`, then rebuild that shard"
+                ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +80,6 @@ class Shards(Sequence[Sample]):
     manifest: Manifest
     records: tuple[ShardRecord, ...]
     """The shards, in order."""
-    _ends: tuple[int, ...] = field(repr=False)
     _indexes: dict[int, ShardIndex] = field(repr=False, default_factory=dict)
 
     @property
@@ -80,6 +91,10 @@ class Shards(Sequence[Sample]):
     def splits(self) -> tuple[str, ...]:
         """The names of all splits of the data set."""
         return tuple(self.manifest.splits)
+
+    @cached_property
+    def _ends(self) -> tuple[int, ...]:
+        return tuple(accumulate(record.num_samples for record in self.records))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -118,6 +133,4 @@ def open_shards(location: str | Path, split: str | None = None) -> Shards:
     """
     store = open_store(location)
     manifest = read_manifest(store)
-    records = manifest.shards_of(split)
-    ends = tuple(accumulate(record.num_samples for record in records))
-    return Shards(store=store, manifest=manifest, records=records, _ends=ends)
+    return Shards(store=store, manifest=manifest, records=manifest.shards_of(split))

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shardify.inspection.disturbances import decoded, disturbances_of
+from shardify.inspection.disturbances import disturbances_of
 from shardify.progress import counting
 from stream_train.audit.table import Counts
+from stream_train.data.clips import decode_frame
 from stream_train.data.reader import FrameReader, ShardSet
 
 MIN_VIDEOS = 8
@@ -29,7 +30,9 @@ def parts_of(shard_set: ShardSet, counts: Counts) -> Iterator[tuple[str, Counts,
     for position in counting(counts, unit="video"):
         entry = reader.entry(position)
         jpegs = reader.read(position, range(entry.num_frames))
-        found = disturbances_of(decoded(jpegs[frame] for frame in range(entry.num_frames)))
+        found = disturbances_of(
+            decode_frame(jpeg, shard_set.geometry, f"{entry.key}: frame {frame}") for frame, jpeg in jpegs.items()
+        )
         named.setdefault("repeated frames" if found.period else "no repeated frames", []).append(position)
         named.setdefault("black bars" if found.has_bars else "no black bars", []).append(position)
         rate = f"{entry.fps:.3g} frames a second"

@@ -5,13 +5,14 @@ In: a store that holds a finished data set. Out: a PNG, in a folder or an object
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from shardify.inspection.strips import FoundSample, Strip, make_strip, write_strips
-from shardify.shards.index import read_index
+from shardify.inspection.strips import Strip, make_strip, write_strips
 from shardify.shards.manifest import Manifest
+from shardify.shards.reading import Sample, Shards
 from shardify.storage.store import Store
 from stream_train.transformations.sequences import (
     CLIP_LENGTH,
@@ -39,8 +40,8 @@ def write_transformations(store: Store, out: str | Path) -> str:
 
 def transformation_strips(store: Store, manifest: Manifest) -> list[Strip]:
     """The 16-frame clips of Figure 1, all from one long video: each speed that fits, random, periodic, warp."""
-    found = _long_sample(store, manifest)
-    num_frames = found.entry.num_frames
+    sample = _long_sample(Shards(store=store, manifest=manifest, records=manifest.shards[:MAX_SEARCHED_SHARDS]))
+    num_frames = sample.num_frames
     largest = max((kappa for kappa in range(NUM_SPEEDS) if frames_for_speed(kappa) <= num_frames), default=0)
     generator = np.random.default_rng(0)  # any fixed draw will do for a picture
     permutation = generator.permutation(CLIP_LENGTH)
@@ -54,17 +55,16 @@ def transformation_strips(store: Store, manifest: Manifest) -> list[Strip]:
         ("periodic", "forward, then backward", periodic_indices(kappa, turn)),
         ("warp", f"skips of 0 to {longest_step - 1} frames", warp_indices(steps)),
     ]
-    return [make_strip(store, manifest, found, indices, title, subtitle) for title, subtitle, indices in rows]
+    return [make_strip(sample, indices, title, subtitle) for title, subtitle, indices in rows]
 
 
-def _long_sample(store: Store, manifest: Manifest) -> FoundSample:
+def _long_sample(samples: Iterable[Sample]) -> Sample:
     """The first sample that is long enough for all speeds, else the longest sample."""
-    longest: FoundSample | None = None
-    for shard in manifest.shards[:MAX_SEARCHED_SHARDS]:
-        for entry in read_index(store, shard):
-            if longest is None or entry.num_frames > longest.entry.num_frames:
-                longest = FoundSample(shard=shard.number, entry=entry)
-            if longest.entry.num_frames >= frames_for_speed(NUM_SPEEDS - 1):
-                return longest
+    longest: Sample | None = None
+    for sample in samples:
+        if longest is None or sample.num_frames > longest.num_frames:
+            longest = sample
+        if longest.num_frames >= frames_for_speed(NUM_SPEEDS - 1):
+            return longest
     assert longest is not None, "shards of a manifest hold samples"
     return longest

@@ -129,3 +129,10 @@ def test_damaged_frames_are_not_counted(tmp_path: Path) -> None:
     store = open_store(folder)
     with pytest.raises(WorkError, match="frame 2"):
         count_disturbances(store, read_manifest(store), 1)
+
+
+def test_a_frame_that_is_no_picture_is_named(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", [[4]], jpeg=lambda _, frame: b"no JPEG" if frame == 2 else noisy(0, frame))
+    store = open_store(folder)
+    with pytest.raises(WorkError, match=r"/set/shard-000000\.tar: frame 2 of sample video0000 is not a sound JPEG"):
+        count_disturbances(store, read_manifest(store), 1)

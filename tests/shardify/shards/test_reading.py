@@ -13,6 +13,7 @@ from shardify import build_shards, open_shards
 from shardify.catalogs.folder import FolderConfig
 from shardify.errors import DamageError, UsageError
 from shardify.frames.decoding import decode_video
+from shardify.storage.folder_store import FolderStore
 
 LENGTHS = {"cat/a": 17, "cat/b": 20, "dog/c": 16}
 
@@ -40,6 +41,23 @@ def test_every_video_with_its_label_and_frames(location: Path) -> None:
         np.testing.assert_array_equal(sample.frames(), wanted)
         np.testing.assert_array_equal(sample.frames([5, 2]), wanted[[5, 2]])
     assert shards[-1].key == shards[2].key
+
+
+def test_all_frames_come_with_one_read(location: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    read_range = FolderStore.read_range
+
+    def counted(store: FolderStore, name: str, start: int, num_bytes: int) -> bytes:
+        sizes.append(num_bytes)
+        return read_range(store, name, start, num_bytes)
+
+    monkeypatch.setattr(FolderStore, "read_range", counted)
+    sample = open_shards(location)[0]
+    frame_bytes = sample._entry.frame_bytes.tolist()
+    assert len(list(sample.pictures())) == sample.num_frames
+    assert sizes == [sum(frame_bytes)]
+    sample.frames([5, 2])
+    assert sizes[1:] == [frame_bytes[5], frame_bytes[2]]
 
 
 def test_what_does_not_exist_is_named(location: Path) -> None:

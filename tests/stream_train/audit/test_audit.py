@@ -20,7 +20,7 @@ from helpers_training import run_tiny, without_rendering
 from matplotlib.figure import Figure
 
 from shardify.config import validate_config
-from shardify.errors import UsageError
+from shardify.errors import UsageError, WorkError
 from stream_train.audit.observers import TreesObserver, frame_differences, ideal_answers, jpeg_sizes, train_observer
 from stream_train.audit.parts import parts_of
 from stream_train.audit.pictures import draw_audit
@@ -254,7 +254,7 @@ def test_parts_are_the_videos_that_have_what_they_are_called(monkeypatch: pytest
         def __init__(self, _: object) -> None: ...
 
         def entry(self, position: int) -> SimpleNamespace:
-            return SimpleNamespace(num_frames=30, fps=10.0 if position < 7 else 25.0)
+            return SimpleNamespace(key=f"v{position}", num_frames=30, fps=10.0 if position < 7 else 25.0)
 
         def read(self, position: int, frames: range) -> dict[int, bytes]:
             pictures = np.random.default_rng(position).integers(40, 255, (30, 12, 16, 3)).astype(np.uint8)
@@ -262,11 +262,13 @@ def test_parts_are_the_videos_that_have_what_they_are_called(monkeypatch: pytest
                 pictures[4::5] = pictures[3::5]
             if position % 24 >= 15:
                 pictures[:, :4] = 0
-            return {frame: bytes(simplejpeg.encode_jpeg(pictures[frame], quality=95)) for frame in frames}
+            jpegs = {frame: bytes(simplejpeg.encode_jpeg(pictures[frame], quality=95)) for frame in frames}
+            return jpegs if position < 24 else jpegs | {3: b"no JPEG"}
 
     monkeypatch.setattr("stream_train.audit.parts.FrameReader", Reader)
+    shard_set: Any = SimpleNamespace(geometry=(12, 16))
     counts = {position: {"hits": torch.tensor(position)} for position in range(24)}
-    found = {name: part for name, part, _ in parts_of(None, counts)}  # type: ignore[arg-type]
+    found = {name: part for name, part, _ in parts_of(shard_set, counts)}
     assert {name: sorted(part) for name, part in found.items()} == {
         "repeated frames": list(range(8)),
         "no repeated frames": list(range(8, 24)),
@@ -276,9 +278,11 @@ def test_parts_are_the_videos_that_have_what_they_are_called(monkeypatch: pytest
     }
     assert all(sums["hits"] == position for part in found.values() for position, sums in part.items())
     few = {position: counts[position] for position in range(8, 15)}
-    assert not list(parts_of(None, few))  # type: ignore[arg-type]
+    assert not list(parts_of(shard_set, few))
     alike = {position: counts[position] for position in range(9, 24)}  # all without repeats, at one rate
-    assert [name for name, *_ in parts_of(None, alike)] == ["black bars"]  # type: ignore[arg-type]
+    assert [name for name, *_ in parts_of(shard_set, alike)] == ["black bars"]
+    with pytest.raises(WorkError, match="v24: frame 3 cannot be decoded"):
+        list(parts_of(shard_set, {24: {"hits": torch.tensor(0)}}))
 
 
 def test_an_audit_of_a_run(whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
