@@ -30,9 +30,12 @@ def pretrain_command(config: str, overrides: tuple[str, ...]) -> None:
     same with code 130; a second one ends the run at once, but not under torchrun. There every failure has code 1.
     """
     from shardify.config import load_config
+    from shardify.storage import open_store
 
     values = load_config(_config_model(), config, overrides)
-    from stream_train.training.loop import pretrain  # slow to import: report mistakes in the config first
+    if values.data.reader.kind == "indexed":  # the other reader also takes paths of tars
+        open_store(values.shards)
+    from stream_train.training.loop import pretrain  # slow to import: report mistakes first, also a wrong folder
 
     pretrain(values, say=say)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -161,6 +162,14 @@ def test_mistakes_end_with_one_clear_line(
 ) -> None:
     assert_one_line(invoke("pretrain", config_path, "--set", f"out={tmp_path / 'x'}", "--set", override), 2, *parts)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_wrong_shards_folder_is_named_before_the_slow_import(
+    config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "stream_train.training.loop", None)  # importing it would fail
+    words = ["pretrain", config_path, "--set", f"out={tmp_path / 'x'}", "--set", f"shards={tmp_path / 'gone'}"]
+    assert_one_line(invoke(*words), 2, f"{tmp_path / 'gone'} does not exist")
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
