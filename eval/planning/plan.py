@@ -124,7 +124,7 @@ def plan_line(works: Sequence[Work]) -> str:
     for work in works:
         clips += work.clips
     tested = clips.tested + clips.features
-    line = f"plan: {count_words(clips.trained + clips.frozen)} clips to train on, {count_words(tested)} to test on, "
+    line = f"plan: {in_millions(clips.trained + clips.frozen)} clips to train on, {in_millions(tested)} to test on, "
     line += f"{readable_size(sum(work.kept_bytes for work in works))} to keep"
     fetched = fetched_bytes(works)
     return line + (f", {readable_size(fetched)} to fetch" if fetched else "")
@@ -152,6 +152,6 @@ def plan_text(plan: Plan, out: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def count_words(number: int) -> str:
+def in_millions(number: int) -> str:
     """25,123,000 -> "25.1 million"."""
     return f"{number / 1e6:,.1f} million" if number >= 1_000_000 else f"{number:,}"

@@ -18,7 +18,6 @@ from eval.judging.config import CheckpointWeights, RandomWeights, TorchvisionWei
 from eval.judging.networks import entry_of, network_config, open_checkpoint
 from eval.judging.setting import own_learning_rate
 from eval.study.jobs import Job
-from eval.study.matching import clips_per_video
 from shardify.arrays import IntArray
 from shardify.errors import UsageError
 from shardify.storage.locations import is_url
@@ -78,7 +77,7 @@ def work_of_pretraining(config: PretrainConfig) -> Work:
     """Raises UsageError if a data set or split does not exist."""
     shard_set = open_shard_set(config.shards, config.split, config.data)
     task = build_task(config.task, shard_set.classes)
-    per_video, num_samples = clips_per_video(config.task), num_long_enough(shard_set, task.min_frames)
+    per_video, num_samples = task.clips_per_video, num_long_enough(shard_set, task.min_frames)
     trained = config.num_steps(num_samples) * config.data.videos_per_batch * per_video
     tested, sources = 0, [_source(shard_set)]
     if config.validation is not None:

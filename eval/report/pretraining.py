@@ -17,9 +17,9 @@ from eval.report.pictures import Picture
 from eval.report.words import Missing
 from eval.results.paper_tables import TABLE_1
 from eval.results.rows import ROW_NAME
-from eval.results.words import count_words, epoch_words, number_words
+from eval.results.words import epoch_words, number_words
 from shardify.config import load_config
-from shardify.errors import UsageError, WorkError
+from shardify.errors import UsageError, WorkError, counted
 from shardify.inspection.preview import CONTACT_SHEET_NAME
 from shardify.storage.locations import is_url
 from stream_train.audit.table import AUDIT_NAME, Audit, frames_until_clear
@@ -177,7 +177,7 @@ def _progress_words(config: PretrainConfig, records: Sequence[Record]) -> str:
         return f"not begun; {config.epochs} epochs are planned"
     step, epoch = records[-1]["step"], records[-1]["epoch"]
     state = "finished" if epoch >= config.epochs else f"not finished, {config.epochs} epochs are planned"
-    return f"{epoch_words(epoch)} epochs, {count_words(int(step), 'step')} ({state})"
+    return f"{epoch_words(epoch)} epochs, {counted(int(step), 'step')} ({state})"
 
 
 def _headline(config: PretrainConfig, records: Sequence[Record]) -> str:

@@ -9,8 +9,9 @@ from eval.report.pretraining import Pretraining
 from eval.report.words import words_for
 from eval.results.combined import Combined
 from eval.results.differences import paired_difference
-from eval.results.words import count_words, number_words
+from eval.results.words import number_words
 from eval.tables.differences import verdict
+from shardify.errors import counted
 
 SHOWN_METRICS = 2
 
@@ -30,7 +31,7 @@ def summary_sentences(pretraining: Pretraining | None, results: Sequence[Combine
     pairs = _pairs(results)
     if pairs:
         better = [pair for pair in pairs if _is_better(*pair)]
-        count = f"{len(better)} of {count_words(len(pairs), 'comparison')}"
+        count = f"{len(better)} of {counted(len(pairs), 'comparison')}"
         sentences.append(
             f"Its features are better than those of random weights in {count} (the 95 % interval of the difference, on "
             f"the same videos, lies above 0), for example {_example(*better[0])}."
@@ -40,7 +41,7 @@ def summary_sentences(pretraining: Pretraining | None, results: Sequence[Combine
     elif results:
         networks = {result.network for result in results if result.row.architecture != "none"}
         data = ", ".join(dict.fromkeys(result.row.data_set for result in results))
-        counts = f"{count_words(len(results), 'result')} of {count_words(len(networks), 'network')}"
+        counts = f"{counted(len(results), 'result')} of {counted(len(networks), 'network')}"
         sentences.append(f"{counts}, tested on {data}; the figure below has their intervals.")
     return sentences
 

@@ -13,7 +13,6 @@ from eval.report.pretraining import frames_rows
 from eval.results.paper import find_reported
 from eval.results.training import recipe_words
 from eval.results.words import (
-    count_words,
     interval_words,
     metric_words,
     number_words,
@@ -21,7 +20,7 @@ from eval.results.words import (
     training_words,
     variant_words,
 )
-from shardify.errors import UsageError
+from shardify.errors import UsageError, counted
 from shardify.storage import open_store
 from shardify.storage.locations import is_url, join_location, split_location
 from stream_train.audit.table import shown_metrics
@@ -46,7 +45,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    words = (shown_metrics, count_words, interval_words, metric_words, number_words, training_words, variant_words)
+    words = (shown_metrics, counted, interval_words, metric_words, number_words, training_words, variant_words)
     functions = (*words, frames_rows, paper_words, recipe_words, find_reported)
     environment.globals |= {"ticks": AXIS_TICKS, "digest_letters": DIGEST_LETTERS} | {f.__name__: f for f in functions}
     environment.filters["thousands"] = "{:,}".format

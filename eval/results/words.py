@@ -10,6 +10,7 @@ from eval.results.paper_tables import NETWORK_NAMES
 from eval.results.presets import preset_of
 from eval.results.rows import Metric, Row
 from eval.results.training import rate_words
+from shardify.errors import counted
 
 NONE = "-"
 DIFFERENCE = "_difference"
@@ -107,17 +108,12 @@ def interval_words(metric: str, measured: Metric) -> str:
 
 def evidence_words(result: Combined) -> str:
     """The evidence for a number: "2 splits, 1 seed, 48 test videos in 24 groups, 3 too short and left out"."""
-    videos = count_words(result.num_videos, "test video")
+    videos = counted(result.num_videos, "test video")
     if result.num_groups < result.num_videos:
-        videos += f" in {count_words(result.num_groups, 'group')}"
-    parts = [count_words(result.num_splits, "split"), count_words(result.num_seeds, "seed"), videos]
+        videos += f" in {counted(result.num_groups, 'group')}"
+    parts = [counted(result.num_splits, "split"), counted(result.num_seeds, "seed"), videos]
     parts += [f"{result.num_left_out:,} too short and left out"] if result.num_left_out else []
     return ", ".join(parts)
-
-
-def count_words(count: int, noun: str) -> str:
-    """1 -> "1 video", 1200 -> "1,200 videos"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def epoch_words(epochs: float) -> str:

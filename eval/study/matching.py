@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from shardify.errors import UsageError
-from stream_train.draws import SampleDraws
 from stream_train.tasks import build_task
 from stream_train.tasks.config import TaskConfig
 from stream_train.training.config import PretrainConfig
-from stream_train.transformations.sequences import CLIP_LENGTH
 
 
 def clips_per_video(task: TaskConfig) -> int:
     """How many clips a task takes from each video of a batch."""
-    built = build_task(task, labels=("a", "b"))
-    return len(built.draw_clips(max(built.min_frames, CLIP_LENGTH), SampleDraws(0, 0, 0)))
+    return build_task(task, labels=("a", "b")).clips_per_video
 
 
 def match_clips(pretrainings: Mapping[str, PretrainConfig], reference: str) -> dict[str, PretrainConfig]:

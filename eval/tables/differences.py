@@ -13,10 +13,11 @@ from eval.results.combined import Combined
 from eval.results.differences import num_paired_seeds, paired_difference
 from eval.results.paper_tables import Question
 from eval.results.rows import Metric
-from eval.results.words import DIFFERENCE, count_words, data_set_words, is_error, metric_words, variant_order
+from eval.results.words import DIFFERENCE, data_set_words, is_error, metric_words, variant_order
 from eval.tables.footnotes import Footnotes
 from eval.tables.format import Number, Table, TableRow
 from eval.tables.lines import Results
+from shardify.errors import counted
 from shardify.progress import counting
 
 NAME = "differences"
@@ -91,7 +92,7 @@ def _name(result: Combined, beside: Combined) -> str:
 def seeds_words(one: Combined, other: Combined) -> str:
     """`, on 1 seed` if a difference rests on fewer seeds than one of the two has; else blank."""
     number = num_paired_seeds(one, other)
-    return "" if number == max(one.num_seeds, other.num_seeds) else f", on {count_words(number, 'seed')}"
+    return "" if number == max(one.num_seeds, other.num_seeds) else f", on {counted(number, 'seed')}"
 
 
 def verdict(metric: str, difference: Metric) -> str:

@@ -56,6 +56,11 @@ class ClipTask(abc.ABC):
         return 1
 
     @property
+    def clips_per_video(self) -> int:
+        """How many clips :meth:`draw_clips` takes from each video."""
+        return len(self.draw_clips(max(self.min_frames, CLIP_LENGTH), SampleDraws(0, 0, 0)))
+
+    @property
     def clips_per_answer(self) -> int:
         """How many neighbouring clips share one row of the heads' outputs."""
         return 1

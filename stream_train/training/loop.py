@@ -22,7 +22,6 @@ from stream_train.data import build_stream, open_data, reading_line
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.data.order import slots_of_rank
-from stream_train.draws import SampleDraws
 from stream_train.tasks import build_model, build_task
 from stream_train.tasks.base import ClipModel
 from stream_train.training.checkpoint import Checkpoint
@@ -40,7 +39,6 @@ from stream_train.training.progress import Progress, describe_accuracies, descri
 from stream_train.training.run import Run, Say, build_run, publish, resume
 from stream_train.training.tracking import open_tracker
 from stream_train.training.validation import validate, write_validation
-from stream_train.transformations.sequences import CLIP_LENGTH
 
 Write = Callable[[Record], None]
 """Writes a record to metrics.jsonl and TensorBoard."""
@@ -86,8 +84,7 @@ def build_pretraining(config: PretrainConfig, world: World, say: Say) -> Run:
 
 def opening_line(run: Run) -> str:
     """A line that tells the user what is read, and how much work it is."""
-    clips_per_video = len(run.task.draw_clips(max(run.task.min_frames, CLIP_LENGTH), SampleDraws(0, 0, 0)))
-    num_clips = run.num_steps * run.config.data.videos_per_batch * clips_per_video
+    num_clips = run.num_steps * run.config.data.videos_per_batch * run.task.clips_per_video
     return f"{reading_line(run.data)}; {counted(run.num_steps, 'step')} with {counted(num_clips, 'clip')}"
 
 

@@ -41,7 +41,6 @@ from stream_train.training.config import CONFIG_NAME, TrainConfig
 from stream_train.training.distributed import World
 from stream_train.training.optim import build_optimizer
 from stream_train.training.precision import choose_precision, place_model
-from stream_train.transformations.sequences import CLIP_LENGTH
 
 ENOUGH_VIDEOS = 4
 """Videos from which a rank's own BatchNorm statistics are good enough. Measured: with one video, whose clips have four
@@ -232,7 +231,7 @@ def open_held_out(config: TrainConfig) -> ShardSet | None:
 
 def check_batch_norm(model: ClipModel, task: ClipTask, fewest_videos: int) -> None:
     """Raises UsageError if a rank would have a single clip: BatchNorm after pooling needs at least two."""
-    num_clips = fewest_videos * len(task.draw_clips(max(task.min_frames, CLIP_LENGTH), SampleDraws(0, 0, 0)))
+    num_clips = fewest_videos * task.clips_per_video
     if num_clips < 2 * task.clips_per_answer and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
         raise UsageError(
             "a process would have a batch of one clip (or pair), from which BatchNorm cannot take statistics; raise "
