@@ -231,10 +231,8 @@ def plan_command(
         raise click.UsageError("--cores is for a machine that is not here: give its --teraflops too, or leave both out")
     from eval.planning.command import plan_config
     from eval.planning.plan import plan_text
-    from eval.planning.speed import Figures
 
-    figures = None if teraflops is None else Figures(teraflops=teraflops)
-    plan, out = plan_config(config, overrides, seconds=seconds, figures=figures, cores=cores)
+    plan, out = plan_config(config, overrides, seconds=seconds, teraflops=teraflops, cores=cores)
     click.echo(json.dumps(plan.values(), indent=2) if as_json else plan_text(plan, out), nl=as_json)
 
 

@@ -6,7 +6,6 @@ In: a config file of a pre-training, of evaluations or of a study. Out: the :cla
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from eval.config import EvalConfig
 from eval.planning.plan import Plan, make_plan
-from eval.planning.speed import Figures, Speed, computed_speed, measured_speed
+from eval.planning.speed import Speed, computed_speed, measured_speed
 from eval.planning.work import Setup, Work, work_of_evaluations, work_of_job, work_of_pretraining
 from eval.study.config import StudyConfig
 from eval.study.jobs import jobs_of
@@ -32,32 +31,17 @@ LEAST_SECONDS = 4.0
 """Of the measurement of each setup."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Planned:
-    """A config's work, and how it would run."""
-
-    out: str
-    works: list[Work]
-    num_processes: int
-    device: DeviceChoice
-    threads: int
-
-
-def read_planned(path: str, overrides: Sequence[str]) -> Planned:
-    """The work of a config of any kind. Raises UsageError if it is of no known kind, or names missing data."""
+def read_planned(path: str, overrides: Sequence[str]) -> tuple[StudyConfig | EvalConfig | PretrainConfig, list[Work]]:
+    """A config of any kind, and its work. Raises UsageError if the kind is unknown, or data is missing."""
     kind = _kind_of(path)
     if kind is StudyConfig:
         study = load_config(StudyConfig, path, overrides)
-        jobs = jobs_of(study)
-        works = [work for job in jobs for work in work_of_job(job)]
-        return Planned(out=study.out, works=works, num_processes=1, device=study.device, threads=study.threads)
+        return study, [work for job in jobs_of(study) for work in work_of_job(job)]
     if kind is EvalConfig:
         judging = load_config(EvalConfig, path, overrides)
-        works = list(work_of_evaluations(judging, (e for e in EVALUATIONS if e.makes_rows)))
-        return Planned(out=judging.out, works=works, num_processes=1, device=judging.device, threads=judging.threads)
+        return judging, list(work_of_evaluations(judging, (e for e in EVALUATIONS if e.makes_rows)))
     config = load_config(PretrainConfig, path, overrides)
-    works = [work_of_pretraining(config)]
-    return Planned(out=config.out, works=works, num_processes=1, device=config.device, threads=config.threads)
+    return config, [work_of_pretraining(config)]
 
 
 class _AnyConfig(BaseModel):
@@ -81,23 +65,24 @@ def _kind_of(path: str) -> type[StrictModel]:
 
 
 def plan_config(
-    path: str, overrides: Sequence[str], *, seconds: float, figures: Figures | None, cores: int | None
+    path: str, overrides: Sequence[str], *, seconds: float, teraflops: float | None, cores: int | None
 ) -> tuple[Plan, str]:
-    """The plan of a config, and its `out`. Without figures, speeds are measured here for so many seconds."""
-    planned = read_planned(path, overrides)
-    setups = dict.fromkeys(work.setup.words for work in planned.works if work.setup is not None)
+    """The plan of a config, and its `out`.
+
+    `teraflops` is of another machine, in 10^12 operations a second that a network really reaches (an H100's peak in
+    bfloat16 is 989, a third of it 330). None measures speeds here, for so many seconds.
+    """
+    config, works = read_planned(path, overrides)
+    setups = dict.fromkeys(work.setup.words for work in works if work.setup is not None)
     speed_of: Callable[[Setup], Speed]
-    if figures is not None:
-        where = f"a machine with {figures.teraflops:g} teraflops and {cores or usable_cores()} cores"
-        speed_of = lambda setup: computed_speed(setup, figures)  # noqa: E731
+    if teraflops is not None:
+        where = f"a machine with {teraflops:g} teraflops and {cores or usable_cores()} cores"
+        speed_of = lambda setup: computed_speed(setup, teraflops)  # noqa: E731
     else:
         each = max(LEAST_SECONDS, seconds / max(1, len(setups)))
-        where = f"this machine ({_device_words(planned.device)})"
-        speed_of = lambda setup: measured_speed(setup, each, device=planned.device, threads=planned.threads)  # noqa: E731
-    plan = make_plan(
-        planned.works, speed_of, num_processes=planned.num_processes, cores=cores or usable_cores(), where=where
-    )
-    return plan, planned.out
+        where = f"this machine ({_device_words(config.device)})"
+        speed_of = lambda setup: measured_speed(setup, each, device=config.device, threads=config.threads)  # noqa: E731
+    return make_plan(works, speed_of, cores=cores or usable_cores(), where=where), config.out
 
 
 def _device_words(device: DeviceChoice) -> str:

@@ -15,7 +15,7 @@ from eval.planning.work import Setup, Work, is_remote
 from stream_train.data.shard_access import readable_size
 
 START_SECONDS = 6.0
-"""For each process: until the libraries are imported."""
+"""Until the libraries are imported."""
 TRAINING_SECONDS = 2.0
 """For each training: its objects, checkpoints, exports and curves."""
 RESULT_SECONDS = 1.0
@@ -39,7 +39,6 @@ class Plan:
     """What a config costs."""
 
     parts: tuple[Part, ...]
-    num_processes: int
     kept_bytes: int
     fetched_bytes: int
     """From object stores, for each machine, if its cache holds the shards."""
@@ -51,7 +50,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """Of one machine that does everything."""
-        return sum(part.seconds for part in self.parts) + START_SECONDS * self.num_processes
+        return sum(part.seconds for part in self.parts) + START_SECONDS
 
     @property
     def core_seconds(self) -> float:
@@ -62,14 +61,7 @@ class Plan:
         return {"hours": self.seconds / 3600, "core_hours_of_decoding": self.core_seconds / 3600, **asdict(self)}
 
 
-def make_plan(
-    works: Sequence[Work],
-    speed_of: Callable[[Setup], Speed],
-    *,
-    num_processes: int = 1,
-    cores: int = 1,
-    where: str = "",
-) -> Plan:
+def make_plan(works: Sequence[Work], speed_of: Callable[[Setup], Speed], *, cores: int = 1, where: str = "") -> Plan:
     """Add up the work.
 
     `speed_of` is asked once for each network, crop and task, whatever the split and the transformations. `cores` decode
@@ -93,7 +85,6 @@ def make_plan(
         )
     return Plan(
         parts=tuple(parts.values()),
-        num_processes=num_processes,
         kept_bytes=sum(work.kept_bytes for work in works),
         fetched_bytes=fetched_bytes(works),
         speeds=speeds,
@@ -103,7 +94,7 @@ def make_plan(
 
 def _seconds(work: Work, speed: Speed | None, cores: int) -> tuple[float, float]:
     """Seconds of the machine, and seconds of a core that decodes."""
-    overhead = TRAINING_SECONDS * work.num_trainings + RESULT_SECONDS * work.num_results
+    overhead = TRAINING_SECONDS * work.clips.num_trainings + RESULT_SECONDS * work.clips.num_results
     if speed is None:
         return overhead, 0.0
     clips = work.clips

@@ -32,6 +32,8 @@ TRAINING_SHARE = 0.6
 """Of the seconds of a measurement; the rest is for tests."""
 BACKWARD = 2
 """A backward pass has about twice the arithmetic of the forward pass."""
+CLIPS_PER_CORE = 550.0
+"""Clips that one core of another machine reads and decodes in a second, of 128x171 frames; `make bench` measures it."""
 ENDLESS_EPOCHS = 1_000_000
 
 
@@ -47,21 +49,10 @@ class Speed:
     """Read and decoded by one core; None if unknown, and part of the others."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """A machine that is not here."""
-
-    teraflops: float
-    """10^12 operations a second that a network really reaches; an H100's peak in bfloat16 is 989, a third of it 330."""
-    clips_per_core: float = 550.0
-    """Clips that one core reads and decodes in a second; assumed for 128x171 frames; `make bench` measures it."""
-
-
-def computed_speed(setup: Setup, figures: Figures) -> Speed:
-    """From the arithmetic of a network's forward pass."""
-    flops = forward_flops(setup)
-    forward = figures.teraflops * 1e12 / flops
-    return Speed(trained=forward / (1 + BACKWARD), tested=forward, loaded_per_core=figures.clips_per_core)
+def computed_speed(setup: Setup, teraflops: float) -> Speed:
+    """On a machine that is not here, from the arithmetic of a network's forward pass; `teraflops` as it reaches."""
+    forward = teraflops * 1e12 / forward_flops(setup)
+    return Speed(trained=forward / (1 + BACKWARD), tested=forward, loaded_per_core=CLIPS_PER_CORE)
 
 
 def forward_flops(setup: Setup) -> float:

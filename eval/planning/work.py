@@ -65,8 +65,6 @@ class Work:
     setup: Setup | None
     """None for features without a network."""
     clips: Clips
-    num_trainings: int
-    num_results: int
     kept_bytes: int
     """Checkpoints and exports."""
     sources: tuple[tuple[str, int], ...]
@@ -89,9 +87,7 @@ def work_of_pretraining(config: PretrainConfig) -> Work:
     return Work(
         part="pre-training",
         setup=_setup(config.shards, config.split, config.data, config.network, config.task),
-        clips=Clips(trained=trained, tested=tested),
-        num_trainings=1,
-        num_results=0,
+        clips=Clips(trained=trained, tested=tested, num_trainings=1),
         kept_bytes=kept_bytes(config, config.network, config.data.crop),
         sources=tuple(sources),
     )
@@ -124,8 +120,6 @@ def work_of_evaluations(
                     if network is None
                     else _setup(config.shards, pair.train, config.data, network, ActionLabelsConfig()),
                     clips=clips * len(config.seeds),
-                    num_trainings=clips.num_trainings * len(config.seeds),
-                    num_results=clips.num_results * len(config.seeds),
                     kept_bytes=0
                     if network is None
                     else clips.num_trainings * len(config.seeds) * kept_bytes(config, network, config.data.crop),

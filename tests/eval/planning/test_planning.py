@@ -10,7 +10,7 @@ from helpers_training import tiny_config
 from eval.cli import main
 from eval.evaluations.base import Clips
 from eval.planning.plan import RESULT_SECONDS, START_SECONDS, TRAINING_SECONDS, make_plan, plan_line, plan_text
-from eval.planning.speed import Figures, Speed, computed_speed, forward_flops, measured_speed
+from eval.planning.speed import Speed, computed_speed, forward_flops, measured_speed
 from eval.planning.work import Setup, Work
 from stream_train.data.config import DataConfig
 from stream_train.networks.config import C3DConfig
@@ -25,7 +25,7 @@ def setup_of(width: float = 1.0, crop: int = 112, **changes: object) -> Setup:
 
 
 def work_of(part: str, setup: Setup | None, clips: Clips, **changes: object) -> Work:
-    values = {"num_trainings": 0, "num_results": 0, "kept_bytes": 0, "sources": ()} | changes
+    values = {"kept_bytes": 0, "sources": ()} | changes
     return Work(part=part, setup=setup, clips=clips, **values)  # type: ignore[arg-type]
 
 
@@ -38,17 +38,17 @@ def test_seconds_are_clips_over_speeds_and_what_is_around_them() -> None:
 
     narrow = setup_of(0.25)
     works = [
-        work_of("pre-training", narrow, Clips(trained=1000, tested=80), num_trainings=1),
-        work_of("pre-training", narrow, Clips(trained=500), num_trainings=1),
-        work_of("probe", narrow, Clips(frozen=400, features=40), num_results=3),
-        work_of("probe", None, Clips(features=99), num_results=1),
+        work_of("pre-training", narrow, Clips(trained=1000, tested=80, num_trainings=1)),
+        work_of("pre-training", narrow, Clips(trained=500, num_trainings=1)),
+        work_of("probe", narrow, Clips(frozen=400, features=40, num_results=3)),
+        work_of("probe", None, Clips(features=99, num_results=1)),
     ]
-    plan = make_plan(works, speed_of, num_processes=2)
+    plan = make_plan(works, speed_of)
     assert asked == ["c3d, width 0.25, crops of 112, transformations"], "equal setups are measured once"
     assert [part.name for part in plan.parts] == ["pre-training", "probe"]
     assert plan.parts[0].seconds == 100 + 2 + 50 + 2 * TRAINING_SECONDS
     assert plan.parts[1].seconds == 11 + 4 * RESULT_SECONDS
-    assert plan.seconds == sum(part.seconds for part in plan.parts) + 2 * START_SECONDS
+    assert plan.seconds == sum(part.seconds for part in plan.parts) + START_SECONDS
     assert plan.values()["hours"] == plan.seconds / 3600
 
 
@@ -80,7 +80,7 @@ def test_figures_give_the_speed_of_the_papers_network() -> None:
     assert forward_flops(setup_of()) == pytest.approx(38.5e9, rel=0.05)
     five = forward_flops(setup_of(task=DensePredictionConfig()))
     assert five == pytest.approx(forward_flops(setup_of()), rel=0.01), "the network sees one block at a time"
-    speed = computed_speed(setup_of(), Figures(teraflops=320))
+    speed = computed_speed(setup_of(), teraflops=320)
     assert speed.trained == pytest.approx(2800, rel=0.05)
     assert speed.tested == pytest.approx(3 * speed.trained)
     assert speed.loaded_per_core == 550
