@@ -28,7 +28,6 @@ from stream_train.training.distributed import World
 
 LISTS_NAME = "neighbours.json"
 PICTURE_NAME = "retrieval.png"
-FRAMES_SHOWN = 3
 NEIGHBOURS_SHOWN = 2
 
 

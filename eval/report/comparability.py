@@ -16,7 +16,7 @@ _TASK, _KIND = "task.", "task.kind"
 _QUESTION = (_TASK, "data.crop", "data.resize", "data.test_resize", "validation.draws_per_video")
 """Starts of the keys of a run's config that decide what its validations ask."""
 _OWN = ("network", *DATA_KEYS, *SEED_KEYS)
-"""Keys of a row's config that are what one compares, or are compared apart."""
+"""Keys of a row's config that are no settings: the network, the data and the seeds. They are compared elsewhere."""
 
 
 def warnings_about(runs: Sequence[RunOf]) -> list[str]:

@@ -16,7 +16,7 @@ from eval.results.rows import Row
 from eval.results.words import has_few_labels, variant_order
 
 _LEVELS_BELOW_OUT = 5
-"""A row lies in OUT/<evaluation>/<variant>/<network>/<train split>/seed<k>."""
+"""A row lies in OUT/<evaluation>/<variant>/<network>/<data set>-<train split>/seed<k>."""
 
 Rows = Mapping[PurePosixPath, Row]
 """Folder, relative to the run's folder -> the row in it."""

@@ -21,7 +21,7 @@ from stream_train.training.metrics import SCORE_ENDINGS
 PAGE_NAME = "runs.html"
 TEMPLATE_NAME = "side_by_side.html"
 _ALWAYS_OTHER = ("out",)
-"""Keys of a config that say nothing about a run that its location does not say."""
+"""Keys that differ between any two runs, so they are not listed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ SEED_KEYS = ("network_seed",)
 LATER_KEYS = ("changes", "learning_rate")
 """Keys of a row's `pretraining` that rows of earlier versions lack."""
 _LEVELS_BELOW_ROOT = 5
-"""A row lies in ROOT/evaluation/variant/network/split/seed."""
+"""A row lies in ROOT/<evaluation>/<variant>/<network>/<data set>-<train split>/seed<k>."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """The number of the paper that a result is compared with.
 
 In: a result row. Out: the line of the paper's tables about this experiment, if there is one, its numbers, and in words
-what the result does differently. Both data sets must be the paper's own: beside any other data, none of its numbers
-stands.
+what the result does differently. Both data sets must be the paper's own: results on other data are shown without
+the paper's numbers.
 """
 
 from __future__ import annotations

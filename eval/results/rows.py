@@ -120,7 +120,7 @@ class Row:
     evaluation: str
     """transfer, probe, retrieval, sync, before_after or still."""
     variant: str
-    """transfer: finetune, frozen; probe: fc-all, linear-10pct, knn-all ...; retrieval: pooled; sync and before_after:
+    """transfer: finetune; probe: fc-all, linear-10pct, knn-all ...; retrieval: pooled; sync and before_after:
     frozen, finetune; still: still, moving."""
     network: str
     """The network's name in the config: pretrained, random, supervised ..."""
@@ -149,8 +149,8 @@ class Row:
     metrics: dict[str, Metric]
     """The first is the main metric."""
     reported: dict[str, float]
-    """Metric -> the paper's number for this experiment, when the row was written; empty if there was none. What
-    stands beside the row now is :func:`eval.results.paper.find_reported`'s."""
+    """Metric -> the paper's number for this experiment, when the row was written; empty if there was none.
+    Tables and reports look it up again (:func:`eval.results.paper.find_reported`)."""
     config: dict[str, Any]
     """The resolved settings of this row, as JSON values."""
     network_config: dict[str, Any] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from eval.study.config import StudyConfig
 from eval.tables.format import Table, TableRow
 from shardify.errors import WorkError
 from stream_train.audit.table import AUDIT_NAME, Audit, shown_metrics
+from stream_train.training.metrics import score_words
 
 NAME = "study_audits"
 _GROUPS = ("network", "observer")
@@ -51,7 +52,7 @@ def audits_table(audits: Audits) -> Iterator[Table]:
         line.name for of_row in audits.values() for audit in of_row for line in audit.rows if line.group in _GROUPS
     )
     rows = [
-        TableRow(kind="extra", cells=(row, str(len(of_row)), _words(metric), *_cells(of_row, metric, names)))
+        TableRow(kind="extra", cells=(row, str(len(of_row)), score_words(metric), *_cells(of_row, metric, names)))
         for row, of_row in audits.items()
         for metric in shown_metrics(of_row[0])
     ]
@@ -70,10 +71,6 @@ def audits_table(audits: Audits) -> Iterator[Table]:
                 "Frame numbers: the best that the task allows.",
             ),
         )
-
-
-def _words(metric: str) -> str:
-    return metric.removesuffix("_accuracy").replace("_", " ")
 
 
 def _cells(audits: Sequence[Audit], metric: str, names: Mapping[str, None]) -> Iterator[str]:

@@ -42,7 +42,7 @@ class Progress:
     """How long each finished job took its last worker."""
 
     def line(self) -> str:
-        """For the user: `7 of 45 jobs are done, about 12 min each; 2 failed; 1 with another worker`."""
+        """`7 of 45 jobs are done, 12.0 min each; 7.6 h of work are left; 2 failed; 1 with other workers`."""
         parts = [f"{self.num_done} of {counted(self.num_jobs, 'job')} {'is' if self.num_done == 1 else 'are'} done"]
         if self.seconds:
             each = sum(self.seconds) / len(self.seconds)

@@ -27,7 +27,7 @@ from eval.results.paper_tables import (
     Question,
 )
 
-OTHER_VARIANTS = {"transfer": ("frozen",), "sync": ("finetune",), "before_after": ("frozen",)}
+OTHER_VARIANTS = {"sync": ("finetune",), "before_after": ("frozen",)}
 """Variants that the paper's tables lack; they get extra lines."""
 
 

@@ -88,7 +88,7 @@ def train_observer(rows: FloatArray, right: Mapping[str, IntArray], num_classes:
 
 
 def ideal_answers(indices: npt.NDArray[np.int32], motions: Sequence[Motion]) -> dict[str, Tensor]:
-    """The best answers of who sees only which frames a clip shows, int32 (N, T): scores (N, K) by name.
+    """The best answers from the frame numbers of clips, int32 (N, T), without a picture: scores (N, K) by name.
 
     Rules: equal steps forward are speed, equal steps forward and then backward periodic, steps that never go back warp,
     everything else random; the step is the speed. Only a warp that happens to look like speed is taken for it. Without

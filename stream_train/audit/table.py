@@ -16,7 +16,7 @@ from torch import Tensor
 from shardify.shards.record import dump_json
 from shardify.storage.folder_store import FolderStore
 from stream_train.tasks.base import ClipTask
-from stream_train.training.metrics import SCORE_ENDINGS
+from stream_train.training.metrics import SCORE_ENDINGS, score_words
 
 AUDIT_NAME = "audit.json"
 AUDIT_PICTURE = "audit.png"
@@ -72,9 +72,9 @@ def make_row(task: ClipTask, group: str, name: str, counts: Counts, reading: str
     resampled: dict[str, list[float]] = {}
     for _ in range(RESAMPLES):
         weights = torch.from_numpy(np.bincount(random.integers(len(videos), size=len(videos)), minlength=len(videos)))
-        for metric, value in scores_of(task, _weighted(stacked, weights.double())).items():
+        for metric, value in task.compute_metrics(_weighted(stacked, weights.double())).items():
             resampled.setdefault(metric, []).append(value)
-    scores = scores_of(task, _weighted(stacked, torch.ones(len(videos), dtype=torch.float64)))
+    scores = task.compute_metrics(_weighted(stacked, torch.ones(len(videos), dtype=torch.float64)))
     intervals = {
         metric: (float(low), float(high))
         for metric, values in resampled.items()
@@ -86,11 +86,6 @@ def make_row(task: ClipTask, group: str, name: str, counts: Counts, reading: str
 
 def _weighted(stacked: Mapping[str, Tensor], weights: Tensor) -> dict[str, Tensor]:
     return {name: torch.tensordot(weights, values, dims=1) for name, values in stacked.items()}
-
-
-def scores_of(task: ClipTask, counts: Mapping[str, Tensor]) -> dict[str, float]:
-    """The metrics of some sums."""
-    return task.compute_metrics(counts)
 
 
 def shown_metrics(audit: Audit) -> list[str]:
@@ -113,7 +108,7 @@ def audit_lines(audit: Audit) -> list[str]:
     """The table as text, with a sentence on each line, and the frames that each class needs."""
     metrics = shown_metrics(audit)
     width = max(len(row.name) for row in audit.rows) + 2
-    titles = [metric.removesuffix("_accuracy").replace("_", " ") for metric in metrics]
+    titles = [score_words(metric) for metric in metrics]
     lines = [
         f"{audit.task}, step {audit.step}, split {audit.split or 'all'}: {audit.num_videos} videos, 95 % intervals",
         "",

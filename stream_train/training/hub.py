@@ -13,6 +13,8 @@ from shardify.errors import UsageError, WorkError, one_line
 from stream_train.training.exports import BACKBONE_NAME
 
 HUB_SCHEME = "hf://"
+LETTERS = 200
+"""Of the Hub's errors, which may be long."""
 _LOCATION = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?/?")
 
 
@@ -38,12 +40,12 @@ def downloaded_from_hub(location: str) -> Path:
         hub.errors.RevisionNotFoundError,
         hub.errors.EntryNotFoundError,
     ) as error:
-        raise UsageError(f"{location}: {_first_line(error)}; the repository needs a {BACKBONE_NAME}") from None
+        raise UsageError(f"{location}: {one_line(error)[:LETTERS]}; the repository needs a {BACKBONE_NAME}") from None
     except (hub.errors.HfHubHTTPError, hub.errors.LocalEntryNotFoundError, OSError) as error:
-        raise WorkError(f"{location} cannot be downloaded: {_first_line(error)}") from None
+        raise WorkError(f"{location} cannot be downloaded: {one_line(error)[:LETTERS]}") from None
 
 
-def upload_to_hub(folder: Path, location: str, *, private: bool = True) -> str:
+def upload_to_hub(folder: Path, location: str) -> str:
     """Upload a folder as one commit, into a repository that is made if it does not exist; returns its address.
 
     A new repository is private. Raises UsageError for a revision in the location, WorkError if the Hub refuses.
@@ -54,15 +56,11 @@ def upload_to_hub(folder: Path, location: str, *, private: bool = True) -> str:
     hub = _hub()
     api = hub.HfApi()
     try:
-        api.create_repo(repository, private=private, exist_ok=True)
+        api.create_repo(repository, private=True, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=folder, commit_message="temporal-ssl export")
     except (hub.errors.HfHubHTTPError, OSError, ValueError) as error:
-        raise WorkError(f"{location}: the upload failed: {_first_line(error)}") from None
+        raise WorkError(f"{location}: the upload failed: {one_line(error)[:LETTERS]}") from None
     return f"{HUB_SCHEME}{repository}"
-
-
-def _first_line(error: Exception) -> str:
-    return one_line(error)[:200]
 
 
 def _hub() -> Any:

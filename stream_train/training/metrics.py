@@ -32,6 +32,11 @@ Record = dict[str, float]
 """A line of metrics.jsonl: `step`, `epoch` and metrics by name."""
 
 
+def score_words(metric: str) -> str:
+    """The name of a score for people: `motion_accuracy` -> `motion`."""
+    return metric.removesuffix("_accuracy").replace("_", " ")
+
+
 class Interval:
     """The metrics of the steps since the last record. Tensors stay on the device until they are needed.
 

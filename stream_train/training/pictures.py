@@ -15,7 +15,7 @@ from matplotlib.ticker import PercentFormatter
 
 from shardify.arrays import FloatArray, IntArray
 from shardify.storage.folder_store import whole_file
-from stream_train.training.metrics import SCORE_ENDINGS, Record, metric_names
+from stream_train.training.metrics import SCORE_ENDINGS, Record, metric_names, score_words
 
 CURVES_NAME = "curves.png"
 VALIDATION_PREFIX = "validation_"
@@ -45,12 +45,12 @@ def draw_curves(records: Sequence[Record], path: Path, title: str, guesses: Mapp
     for name in [*(["loss"] if training else []), *(parts if len(parts) > 1 else [])]:  # a single part is the loss
         _curve(losses, training, name, label=name.removeprefix("loss_"))
     for name in metric_names(training, ending=SCORE_ENDINGS):
-        colour = _curve(accuracies, training, name, label=_label(name))
+        colour = _curve(accuracies, training, name, label=score_words(name))
         held_out = [record for record in records if VALIDATION_PREFIX + name in record]
         if held_out:
             points = [record[VALIDATION_PREFIX + name] for record in held_out]
             epochs = [record["epoch"] for record in held_out]
-            accuracies.plot(epochs, points, "o--", color=colour, markersize=4, label=f"{_label(name)}, held-out")
+            accuracies.plot(epochs, points, "o--", color=colour, markersize=4, label=f"{score_words(name)}, held-out")
         if name in guesses:
             accuracies.axhline(guesses[name], color=colour, linestyle=":", linewidth=1)
     losses.set(xlabel="epoch", ylabel="loss")
@@ -116,10 +116,6 @@ def _write_cells(axes: Axes, counts: IntArray, shares: FloatArray) -> None:
         text = f"{share:.0%}\n{count}" if has_room else f"{100 * share:.0f}" if count else ""
         colour = "white" if share > 0.5 else "black"
         axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=colour)
-
-
-def _label(name: str) -> str:
-    return name.removesuffix("_accuracy").replace("_", " ")
 
 
 def write_title(figure: Figure, *lines: str) -> None:

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from shardify.progress import ProgressLine, format_seconds
 from shardify.storage.traffic import Traffic
-from stream_train.training.metrics import SCORE_ENDINGS, TRAFFIC_NAMES, TRAFFIC_PREFIX, Record
+from stream_train.training.metrics import SCORE_ENDINGS, TRAFFIC_NAMES, TRAFFIC_PREFIX, Record, score_words
 
 
 class Progress(ProgressLine):
@@ -83,7 +83,7 @@ def describe_accuracies(metrics: Mapping[str, float], guesses: Mapping[str, floa
     """The accuracies among some metrics as text, each with the one of guessing if it is given."""
     guessing = {name: f" (guessing {value:.2f})" for name, value in (guesses or {}).items()}
     return [
-        f"{name.removesuffix('_accuracy').replace('_', ' ')} {value:.2f}{guessing.get(name, '')}"
+        f"{score_words(name)} {value:.2f}{guessing.get(name, '')}"
         for name, value in metrics.items()
         if name.endswith(SCORE_ENDINGS) and not name.startswith("nonrandom")  # only for the curves
     ]

@@ -54,7 +54,7 @@ class Validation:
     num_videos: int
     draws_per_video: int
     figures: dict[str, float]
-    """Metrics by name, in [0, 1]: accuracies of the network and of guessing."""
+    """Metrics by name, at most 1 (`_explained` may be below 0): scores of the network and of guessing."""
     counts: dict[str, Any]
     """Confusion matrices (rows: true classes, columns: the network's answers), baseline tables and other sums."""
     class_names: dict[str, list[str]]
