@@ -32,11 +32,10 @@ def summary_sentences(pretraining: Pretraining | None, results: Sequence[Combine
     if pairs:
         better = [pair for pair in pairs if _is_better(*pair)]
         count = f"{len(better)} of {counted(len(pairs), 'comparison')}"
+        example = f", for example {_example(*better[0])}" if better else ""
         sentences.append(
             f"Its features are better than those of random weights in {count} (the 95 % interval of the difference, on "
-            f"the same videos, lies above 0), for example {_example(*better[0])}."
-            if better
-            else f"In {count} are its features better than those of random weights with 95 % certainty."
+            f"the same videos, lies above 0){example}."
         )
     elif results:
         networks = {result.network for result in results if result.row.architecture != "none"}

@@ -200,7 +200,10 @@ def test_the_first_paragraph_claims_nothing_that_is_not_certain(tmp_path: Path) 
     write_result(tmp_path, "transfer", "finetune", [1, 0, 1, 0], pretraining=pretraining_of(), data_set="ucf101")
     write_result(tmp_path, "transfer", "finetune", [0, 1, 1, 0], network="random", data_set="ucf101")
     (summary,) = read_contents(tmp_path).summary
-    assert summary == "In 0 of 1 comparison are its features better than those of random weights with 95 % certainty."
+    assert summary == (
+        "Its features are better than those of random weights in 0 of 1 comparison (the 95 % interval of the difference, "
+        "on the same videos, lies above 0)."
+    )
 
 
 def test_settings_are_shown_as_they_are_and_once(run: Path, tmp_path: Path, page: Page) -> None:
@@ -209,9 +212,10 @@ def test_settings_are_shown_as_they_are_and_once(run: Path, tmp_path: Path, page
     folders = find_rows(tmp_path / "demo")
     for folder in folders[:3]:
         (folder / "config.yaml").write_text("shards: <nowhere> & more\n")
-    texts = [element.text for element in report_of(tmp_path / "demo").all("pre")]
+    shown = report_of(tmp_path / "demo")
+    texts = [element.text for element in shown.all("pre")]
     assert texts.count("shards: <nowhere> & more\n") == 1
-    (folded,) = [e.text for e in report_of(tmp_path / "demo").all("details") if "<nowhere>" in e.text]
+    (folded,) = [e.text for e in shown.all("details") if "<nowhere>" in e.text]
     for folder in folders[:3]:
         assert f"{folder.relative_to(tmp_path / 'demo')}/config.yaml" in words(folded)
 
