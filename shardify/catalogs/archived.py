@@ -16,7 +16,7 @@ from shardify.catalogs.content import ARCHIVE_SUFFIXES
 from shardify.catalogs.scanning import Found, names_archive
 from shardify.catalogs.words import label_form, split_of
 from shardify.errors import UsageError
-from shardify.storage.locations import is_url, split_location
+from shardify.storage.locations import split_location
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def find_archives(videos: str | Path, found: Found) -> tuple[str, tuple[Archive,
     `found` is what :func:`shardify.catalogs.scanning.scan_files` found. Raises UsageError if the source holds both
     archives and videos, or the archives are shards.
     """
-    names = found.archives
+    names = list(found.archives)
     if not names:
         return None
     is_shard = re.compile(r"(.*/)?shard-\d{6}\.tar").fullmatch
@@ -106,28 +106,10 @@ def find_archives(videos: str | Path, found: Found) -> tuple[str, tuple[Archive,
             "give a folder that holds one kind only, or the archive itself"
         )
     root = split_location(videos)[0] if names_archive(videos) else str(videos)
-    sizes = _sizes(root, names)
-    return root, tuple(Archive(path=name, num_bytes=sizes[name]) for name in names)
+    return root, tuple(Archive(path=name, num_bytes=num_bytes) for name, num_bytes in found.archives.items())
 
 
 def folder_of(archive: str) -> str:
     """An archive's path without its ending; it counts as a folder of this name."""
     suffix = next(suffix for suffix in ARCHIVE_SUFFIXES if archive.lower().endswith(suffix))
     return archive[: -len(suffix)]
-
-
-def _sizes(root: str, names: Sequence[str]) -> dict[str, int]:
-    if not is_url(root):
-        return {name: Path(root, name).stat().st_size for name in names}
-    from shardify.storage.object_store import ObjectStore
-
-    store = ObjectStore(root)
-    if len(names) > 1:
-        return store.tree()
-    try:
-        return {names[0]: store.size(names[0])}
-    except FileNotFoundError:
-        raise UsageError(
-            f"source.videos: there is no archive {store.url(names[0])}; check the URL, and if it is a "
-            "folder's, end it with /"
-        ) from None

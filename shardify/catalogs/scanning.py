@@ -6,7 +6,7 @@ In: a folder, a URL or one archive. Out: a :class:`Found`, with POSIX paths rela
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,7 +38,8 @@ class Found:
 
     videos: tuple[str, ...] = ()
     """Files that are videos by their names, or by their content where the name does not tell."""
-    archives: tuple[str, ...] = ()
+    archives: Mapping[str, int] = field(default_factory=dict)
+    """Path of an archive -> bytes of its file."""
     others: Mapping[str, str] = field(default_factory=dict)
     """The other files, each with the reason why it is not a video; a list may name it nevertheless."""
     left_out: tuple[LeftOut, ...] = ()
@@ -57,25 +58,45 @@ def names_archive(location: str | Path) -> bool:
 def scan_files(root: str | Path) -> Found:
     """Everything below `source.videos`; of one archive, its name. Links are followed.
 
-    Raises UsageError if the folder cannot be listed, or there is no object below a URL; WorkError if an object store
-    does not answer.
+    Raises UsageError if the folder cannot be listed, or there is no object at or below a URL; WorkError if an object
+    store does not answer.
     """
     if names_archive(root):
-        return Found(archives=(split_location(root)[1],))
+        return Found(archives={split_location(root)[1]: _archive_size(root)})
     return _scan_bucket(str(root)) if is_url(root) else _scan_folder(Path(root))
 
 
-def _sort(files: Iterable[str], heads: Mapping[str, bytes], left_out: Iterable[tuple[str, str]]) -> Found:
+def _archive_size(location: str | Path) -> int:
+    """Raises UsageError if a URL names no object."""
+    if not is_url(location):
+        return Path(location).stat().st_size
+    from shardify.storage.object_store import ObjectStore
+
+    folder, name = split_location(location)
+    try:
+        return ObjectStore(folder).size(name)
+    except FileNotFoundError:
+        raise UsageError(
+            f"source.videos: there is no archive {location}; check the URL, and if it is a folder's, end it with /"
+        ) from None
+
+
+def _sort(
+    files: Iterable[str],
+    heads: Mapping[str, bytes],
+    left_out: Iterable[tuple[str, str]],
+    size_of: Callable[[str], int],
+) -> Found:
     """Tell videos and archives from other files; `heads` are the first bytes of those whose name does not tell."""
-    videos, archives, others = [], [], {}
+    videos, archives, others = [], {}, {}
     for path in sorted(files):
         if is_archive(path):
-            archives.append(path)
+            archives[path] = size_of(path)
         elif is_video(path) or looks_like_video(heads.get(path, b"")):
             videos.append(path)
         else:
             others[path] = why_no_video(path) or OTHER_CONTENT
-    return Found(videos=tuple(videos), archives=tuple(archives), others=others, left_out=tally(left_out))
+    return Found(videos=tuple(videos), archives=archives, others=others, left_out=tally(left_out))
 
 
 def _is_told_by_name(path: str) -> bool:
@@ -96,7 +117,7 @@ def _scan_bucket(url: str) -> Found:
         read = pool.map(lambda path: store.read_range(path, 0, min(sizes[path], HEAD_BYTES)), unclear)
         heads = counting(read, unit="file", doing="looking into", total=len(unclear))
         told = dict(zip(unclear, heads, strict=True))
-    found = _sort(files, told, [(reason, path) for path, reason in hidden.items()])
+    found = _sort(files, told, [(reason, path) for path, reason in hidden.items()], sizes.__getitem__)
     return replace(found, folders=tuple(sorted({path.rpartition("/")[0] for path in files})))
 
 
@@ -137,7 +158,7 @@ def _scan_folder(root: Path) -> Found:
             raise UsageError(f"source.videos: cannot list {root / prefix}: {error.strerror}") from None
     unclear = [path for path in files if not _is_told_by_name(path)]
     heads = {path: _read_head(root / path) for path in counting(unclear, unit="file", doing="looking into")}
-    found = _sort(files, heads, left_out)
+    found = _sort(files, heads, left_out, lambda path: (root / path).stat().st_size)
     return replace(found, again=_files_again(files, linked, top), folders=tuple(sorted(folders)))
 
 

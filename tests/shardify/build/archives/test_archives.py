@@ -16,11 +16,13 @@ from helpers_archives import write_tar
 
 from shardify.build.archives.contents import Contents
 from shardify.build.archives.reading import ArchiveDamageError, read_members
+from shardify.build.sources import open_archive
 from shardify.catalogs.archived import Archive, Listed, find_archives, folder_members, folder_of, listed_members
 from shardify.catalogs.keys import MAX_KEY_LENGTH, member_key
 from shardify.catalogs.reasons import HIDDEN, NOWHERE, OVERWRITTEN, SPECIAL
-from shardify.catalogs.scanning import Found
+from shardify.catalogs.scanning import Found, scan_files
 from shardify.errors import UsageError, WorkError
+from shardify.storage import open_store
 
 FILES = {f"d/{i}.avi": bytes([i]) * (30_000 + i) for i in range(5)}
 
@@ -264,15 +266,26 @@ def test_archives_are_found_with_their_sizes(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "b.tgz").write_bytes(b"12")
     (tmp_path / "a.tar").write_bytes(b"123")
+    (tmp_path / "notes.txt").write_text("text")
     archives = (Archive(path="a.tar", num_bytes=3), Archive(path="sub/b.tgz", num_bytes=2))
-    assert find_archives(tmp_path, Found(archives=("a.tar", "sub/b.tgz"), others={"notes.txt": "text"})) == (
-        str(tmp_path),
-        archives,
-    )
-    assert find_archives(tmp_path / "a.tar", Found(archives=("a.tar",))) == (str(tmp_path), archives[:1])
+    assert find_archives(tmp_path, scan_files(tmp_path)) == (str(tmp_path), archives)
+    assert find_archives(tmp_path / "a.tar", scan_files(tmp_path / "a.tar")) == (str(tmp_path), archives[:1])
     assert find_archives(tmp_path, Found(videos=("1.avi",), others={"notes.txt": "text"})) is None
     with pytest.raises(UsageError, match=r"holds archives \(a.tar ...\) and videos beside them \(1.avi ...\); give a"):
-        find_archives(tmp_path, Found(archives=("a.tar",), videos=("1.avi",)))
+        find_archives(tmp_path, Found(archives={"a.tar": 3}, videos=("1.avi",)))
+
+
+def test_a_bucket_of_archives_is_listed_once(s3_url: str) -> None:
+    store = open_store(s3_url)
+    for name in ("a.tar", "b.tar"):
+        store.write(name, b"123")
+    found = scan_files(s3_url)
+    store.delete("b.tar")
+    archives = tuple(Archive(path=name, num_bytes=3) for name in ("a.tar", "b.tar"))
+    assert find_archives(s3_url, found) == (s3_url, archives)
+    with pytest.raises(WorkError, match=r"/b\.tar is gone; put it back and run the same command again"):
+        open_archive(s3_url, "b.tar", 3).read()
+    assert find_archives(f"{s3_url}/a.tar", scan_files(f"{s3_url}/a.tar")) == (s3_url, archives[:1])
 
 
 def test_keys_of_members_differ_between_archives() -> None:
