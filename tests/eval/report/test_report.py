@@ -201,8 +201,8 @@ def test_the_first_paragraph_claims_nothing_that_is_not_certain(tmp_path: Path) 
     write_result(tmp_path, "transfer", "finetune", [0, 1, 1, 0], network="random", data_set="ucf101")
     (summary,) = read_contents(tmp_path).summary
     assert summary == (
-        "Its features are better than those of random weights in 0 of 1 comparison (the 95 % interval of the difference, "
-        "on the same videos, lies above 0)."
+        "Its features are better than those of random weights in 0 of 1 comparison (the 95 % interval of the "
+        "difference, on the same videos, lies above 0)."
     )
 
 
