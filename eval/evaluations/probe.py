@@ -54,7 +54,7 @@ def _clips(config: EvalConfig, train: IntArray, test: IntArray, _: Container[str
 
     section, clips = config.probe, Clips()
     for _budget in section.fc:  # fewer labels train more epochs, so that the steps are as many
-        tested = num_test_clips(test, section.stride, all_starts=section.all_clips)
+        tested = num_test_clips(test, section.stride, all_starts=section.all_clips, rule=section.short_videos)
         clips += Clips(frozen=section.epochs * len(train), tested=tested, num_trainings=1, num_results=1)
     budgets = [*section.linear, *section.knn]
     if budgets:

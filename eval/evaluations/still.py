@@ -29,7 +29,9 @@ def _clips(config: EvalConfig, train: IntArray, test: IntArray, also: Container[
     """The probe on still clips; and on moving ones, unless `probe` runs in the same place."""
     from eval.judging.subsequences import num_test_clips
 
-    tested = num_test_clips(test, config.probe.stride, all_starts=config.probe.all_clips)
+    tested = num_test_clips(
+        test, config.probe.stride, all_starts=config.probe.all_clips, rule=config.probe.short_videos
+    )
     one = Clips(frozen=config.probe.epochs * len(train), tested=tested, num_trainings=1, num_results=1)
     return one if PROBE.name in also and ALL_LABELS in config.probe.fc else one * 2
 

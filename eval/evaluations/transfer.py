@@ -42,7 +42,7 @@ def _clips(config: EvalConfig, train: IntArray, test: IntArray, _: Container[str
     from eval.judging.subsequences import num_test_clips
 
     section = config.transfer
-    tested = num_test_clips(test, section.stride, all_starts=section.all_clips)
+    tested = num_test_clips(test, section.stride, all_starts=section.all_clips, rule=section.short_videos)
     return Clips(trained=section.epochs * len(train), tested=tested, num_trainings=1, num_results=1)
 
 

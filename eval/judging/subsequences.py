@@ -24,9 +24,9 @@ def subsequence_starts(
     return np.arange(0, starts, 1 if all_starts else max(1, starts // NUM_SPACED_STARTS), dtype=np.int64)
 
 
-def num_test_clips(num_frames: IntArray, stride: int, *, all_starts: bool = False) -> int:
+def num_test_clips(num_frames: IntArray, stride: int, *, all_starts: bool = False, rule: ShortRule = "exact") -> int:
     """The number of test clips of all videos, whose lengths are int64 (V,)."""
-    return sum(len(subsequence_starts(frames, stride, all_starts=all_starts)) for frames in num_frames.tolist())
+    return sum(len(subsequence_starts(n, stride, all_starts=all_starts, rule=rule)) for n in num_frames.tolist())
 
 
 @dataclass(frozen=True, kw_only=True)

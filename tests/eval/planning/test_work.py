@@ -74,6 +74,16 @@ def test_evaluations_count_the_clips_that_they_draw(shards: Path) -> None:
     assert [work.clips.num_trainings for work in work_of_evaluations(config, both)] == [1, 1], "still reads the probe's"
 
 
+def test_the_released_code_s_rule_for_short_videos_counts_too(shards: Path) -> None:
+    all_clips = TestClips(rule="full_steps", all_starts=True)
+    lengths = (61, 62, 63, 64)  # four strides fit with one rule, three with the other
+    assert drawn(all_clips, lengths) != drawn(TestClips(all_starts=True), lengths)
+    assert num_test_clips(np.array(lengths), 4, all_starts=True, rule="full_steps") == drawn(all_clips, lengths)
+    for name in ("transfer", "probe"):
+        changes = {f"{name}__short_videos": "full_steps", f"{name}__all_clips": True}
+        assert clips_of(shards, name, **changes).tested == drawn(all_clips, TEST)
+
+
 def test_all_clips_are_more(shards: Path) -> None:
     lengths = np.array(TEST)
     assert num_test_clips(lengths, 1, all_starts=True) == sum(max(1, n - 15) for n in TEST)
