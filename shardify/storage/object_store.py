@@ -8,7 +8,7 @@ because obstore's threads do not survive a fork.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cache
@@ -92,7 +92,7 @@ class ObjectStore(Store):
             raise WorkError(f"{self.url(name)} ends at byte {start + len(data)}, but {start + num_bytes} were expected")
         return data
 
-    def stream(self, name: str, num_bytes: int) -> Iterator[bytes]:
+    def stream(self, name: str, num_bytes: int) -> Generator[bytes]:
         """An object of known size in pieces of at most CHUNK_BYTES.
 
         Raises as :meth:`read_range`, and ReplacedError if another object takes its place meanwhile.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import webdataset
@@ -22,14 +22,11 @@ def open_object(url: str, mode: str = "rb", bufsize: int = BUFFER_BYTES) -> io.B
     if mode != "rb":
         raise UsageError(f"{url}: only `shardify build` writes tars to object stores")
     folder, name = split_location(url)
-    return io.BufferedReader(PieceReader(_pieces(ObjectStore(folder), name)), max(bufsize, BUFFER_BYTES))
+    store = ObjectStore(folder)
+    return io.BufferedReader(PieceReader(store.stream(name, store.size(name))), max(bufsize, BUFFER_BYTES))
 
 
 def teach_webdataset(schemes: Iterable[str] = WRITABLE_SCHEMES) -> None:
     """Let WebDataset open URLs of these schemes with :func:`open_object` in this process; for http(s), without curl."""
     for scheme in schemes:
         webdataset.gopen_schemes[scheme] = open_object
-
-
-def _pieces(store: ObjectStore, name: str) -> Generator[bytes]:
-    yield from store.stream(name, store.size(name))

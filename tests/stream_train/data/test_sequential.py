@@ -21,6 +21,7 @@ from helpers_web import web_server
 from shardify.errors import UsageError, WorkError
 from shardify.storage import open_store
 from shardify.storage.traffic import Traffic, traffic
+from shardify.storage.webdataset_reading import open_object
 from stream_train.data import build_stream, open_data
 from stream_train.data.config import DataConfig
 from stream_train.data.plain_tars import find_tars, has_manifest
@@ -371,6 +372,11 @@ def test_plain_tars_in_a_bucket(s3_url: str, tars: Path) -> None:
     assert changed.remarks == ("1 tar missing in the numbers: clips-3.tar",)
     with pytest.raises(UsageError, match=rf"{s3_url} holds no manifest.json and no .tar files; give a data"):
         open_data(s3_url, None, counted)
+
+
+def test_an_object_that_is_not_there_is_noticed_when_it_is_opened(s3_url: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_object(f"{s3_url}/nothing.tar")
 
 
 def test_plain_tars_at_a_web_server(tars: Path) -> None:
