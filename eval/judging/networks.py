@@ -24,11 +24,10 @@ from shardify.storage.work_folder import downloaded
 from stream_train.networks import build_backbone
 from stream_train.networks.base import Backbone
 from stream_train.networks.config import C3DConfig, NetworkConfig
-from stream_train.networks.torchvision_weights import load_torchvision
 from stream_train.tasks.config import TaskConfig
-from stream_train.training.config import PretrainConfig
+from stream_train.training.config import InitTorchvision, PretrainConfig
 from stream_train.training.exports import BACKBONE_NAME, frame_size_of, load_backbone
-from stream_train.training.initial_weights import export_location, find_torchvision, read_torchvision
+from stream_train.training.initial_weights import export_location, find_torchvision, read_initial
 from stream_train.transformations.sequences import CLIP_LENGTH
 
 LABELS_TASK = "action_labels"
@@ -73,8 +72,8 @@ def open_network(name: str, networks: Mapping[str, WeightsConfig], *, crop: int)
     """Load the network of the entry `name`, for clips of `crop` x `crop` pixels.
 
     Raises:
-        UsageError: if there is no such entry or file, or the network needs another crop.
-        WorkError: if a file is damaged, or its weights do not fit.
+        UsageError: if there is no such entry or file, its weights do not fit, or the network needs another crop.
+        WorkError: if a file is damaged.
     """
     entry = entry_of(name, networks)
     if isinstance(entry, CheckpointWeights):
@@ -227,14 +226,14 @@ def _architecture_of(
 
 def _open_torchvision(name: str, entry: TorchvisionWeights, crop: int) -> Network:
     config = entry.network.model_copy(update={"input_statistics": "kinetics400"})
-    state, digest = read_torchvision(entry.weights, entry.network)
+    initial = read_initial(InitTorchvision(kind="torchvision", weights=entry.weights), config)
     backbone = build_backbone(config, crop=crop, num_frames=CLIP_LENGTH)
-    load_torchvision(backbone, state)
+    initial.load_into(backbone)
     return Network(
         name=name,
         config=config,
         crop=crop,
         state=backbone.state_dict(),
-        weights=digest,
+        weights=initial.digest,
         pretraining={"question": "torchvision", "data_set": "kinetics400", "weights": entry.weights},
     )

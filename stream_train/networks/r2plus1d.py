@@ -88,7 +88,6 @@ def build_r2plus1d18(config: R2Plus1D18Config, *, crop: int, num_frames: int) ->
         crop=crop,
         num_frames=num_frames,
         normalise_features=official,
-        torchvision_name=None if official else "r2plus1d_18",
     )
     for layer in net.modules():
         if isinstance(layer, IdentityConv2Plus1D):

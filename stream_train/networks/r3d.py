@@ -42,5 +42,4 @@ def build_r3d18(config: R3D18Config, *, crop: int, num_frames: int) -> ResNet18:
         width=config.width,
         crop=crop,
         num_frames=num_frames,
-        torchvision_name=None if official else "r3d_18",
     )

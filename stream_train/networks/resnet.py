@@ -7,14 +7,12 @@ names (`stem`, `layer1` ... `layer4`), so the weights of the torchvision variant
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock
 
 from stream_train.networks.base import Backbone, halve, initialise_xavier, scale_channels, set_batch_norm
-
-TorchvisionName = Literal["r3d_18", "r2plus1d_18"]
 
 STAGE_CHANNELS = (64, 128, 256, 512)
 BLOCKS_PER_STAGE = 2
@@ -53,7 +51,6 @@ class ResNet18(Backbone):
         crop: int,
         num_frames: int,
         normalise_features: bool = False,
-        torchvision_name: TorchvisionName | None = None,
     ) -> None:
         """Assemble and initialise.
 
@@ -67,7 +64,6 @@ class ResNet18(Backbone):
             crop: height and width of the clips, in pixels.
             num_frames: frames per clip.
             normalise_features: put a BatchNorm between the global average pool and the head.
-            torchvision_name: the function in `torchvision.models.video` whose weights fit at width 1, if any.
         """
         duration, size = num_frames, stem_size
         for builder in conv_builders[1:]:  # the first stage keeps the stem's size
@@ -78,7 +74,6 @@ class ResNet18(Backbone):
             crop=crop, num_frames=num_frames, conv_dim=(channels[-1], duration, size, size), feature_dim=channels[-1]
         )
         self.fully_connected = None
-        self.torchvision_name = torchvision_name if width == 1 else None
         self.stem = stem
         self.layer1 = _stage(channels[0], channels[0], conv_builders[0], 1, official)
         self.layer2 = _stage(channels[0], channels[1], conv_builders[1], 2, official)

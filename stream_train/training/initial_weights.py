@@ -10,7 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,21 @@ from shardify.storage.locations import is_url, join_location
 from shardify.storage.work_folder import downloaded
 from stream_train.networks.base import BEHIND_CONVOLUTIONS, Backbone
 from stream_train.networks.config import NetworkConfig
-from stream_train.networks.torchvision_weights import CLASSIFIER_KEYS
 from stream_train.training.config import InitCheckpoint, InitConfig, InitTorchvision
 from stream_train.training.exports import BACKBONE_NAME, load_backbone
 
 TORCHVISION_NAMES = {"r3d18": "r3d_18", "r2plus1d18": "r2plus1d_18"}
+_CLASSIFIER_KEYS = ("fc.weight", "fc.bias")
+"""torchvision's last layer, which our backbones do not have."""
+
+_USUAL_ADVICE = (
+    "give `network` and data.crop as in that training, init.parts=convolutions to leave out the fully connected "
+    "layers, or, for weights of another program, init.rename"
+)
+_TORCHVISION_ADVICE = (
+    "give the state dict of torchvision.models.video.r3d_18 for a network of kind r3d18, or that of r2plus1d_18 for "
+    "kind r2plus1d18, both with variant torchvision and width 1"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,42 +53,29 @@ class InitialWeights:
     origin: str
     """What messages call them."""
     convolutions_only: bool = False
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Of an export of this program: `network` and `crop` say what it fits; otherwise empty."""
+    advice: str = _USUAL_ADVICE
+    """What to do if they do not fit."""
 
     def load_into(self, backbone: Backbone) -> None:
-        """Copy the weights. Raises UsageError if one is missing, left over or of another shape; names the first."""
+        """Copy the weights.
+
+        Raises UsageError if one is missing, left over or of another shape; names the first, and copies nothing.
+        """
         wanted, given = self._chosen(backbone.state_dict()), self._chosen(self.state)
         for name, value in wanted.items():
             if name not in given:
-                raise UsageError(f"{self.origin} has no {name}, which the network needs; {self._advice()}")
+                raise UsageError(f"{self.origin} has no {name}, which the network needs; {self.advice}")
             if given[name].shape != value.shape:
                 shapes = f"{tuple(given[name].shape)}, but the network needs {tuple(value.shape)}"
-                raise UsageError(f"{self.origin}: {name} has shape {shapes}; {self._advice()}")
+                raise UsageError(f"{self.origin}: {name} has shape {shapes}; {self.advice}")
         left_over = next((name for name in given if name not in wanted), None)
         if left_over is not None:
-            raise UsageError(f"{self.origin} holds {left_over}, which the network does not have; {self._advice()}")
+            raise UsageError(f"{self.origin} holds {left_over}, which the network does not have; {self.advice}")
         backbone.load_state_dict(given, strict=not self.convolutions_only)
 
     def _chosen(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         left_out = BEHIND_CONVOLUTIONS if self.convolutions_only else ()
         return {name: value for name, value in state.items() if name.partition(".")[0] not in left_out}
-
-    def _advice(self) -> str:
-        if not self.metadata:
-            return (
-                "give `network` and data.crop as in that training, init.parts=convolutions to leave out the fully "
-                "connected layers, or, for weights of another program, init.rename"
-            )
-        network = TypeAdapter(NetworkConfig).validate_python(self.metadata["network"])
-        changed = {"kind": network.kind} | network.model_dump(exclude_defaults=True)
-        fitting = f"--set 'network={yaml.safe_dump(changed, default_flow_style=True, width=math.inf).strip()}'"
-        if self.convolutions_only:
-            return f"the file fits {fitting}"
-        return (
-            f"the file fits {fitting} --set data.crop={self.metadata['crop']}; with another crop, or clips of another "
-            "length, add --set init.parts=convolutions, which leaves out the fully connected layers"
-        )
 
 
 def read_initial(config: InitConfig, network: NetworkConfig) -> InitialWeights:
@@ -89,11 +86,15 @@ def read_initial(config: InitConfig, network: NetworkConfig) -> InitialWeights:
         WorkError: if the file is damaged.
     """
     convolutions_only = config.parts == "convolutions"
-    metadata: Mapping[str, Any] = {}
     if isinstance(config, InitTorchvision):
-        state, digest = read_torchvision(config.weights, network)
-        state = {name: value for name, value in state.items() if name not in CLASSIFIER_KEYS}
-        return InitialWeights(state=state, digest=digest, origin=config.weights, convolutions_only=convolutions_only)
+        state, digest = _read_torchvision(config.weights, network)
+        return InitialWeights(
+            state={name: value for name, value in state.items() if name not in _CLASSIFIER_KEYS},
+            digest=digest,
+            origin=config.weights,
+            convolutions_only=convolutions_only,
+            advice=_TORCHVISION_ADVICE,
+        )
     location = config.path
     if isinstance(config, InitCheckpoint):
         location = export_location(location)
@@ -102,16 +103,29 @@ def read_initial(config: InitConfig, network: NetworkConfig) -> InitialWeights:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             if isinstance(config, InitCheckpoint):
                 backbone, metadata = load_backbone(path, name=location)
-                state = dict(backbone.state_dict())
+                state, advice = dict(backbone.state_dict()), _fitting(metadata, convolutions_only)
             else:
-                state = renamed(load_file(path), config.rename)
+                state, advice = renamed(load_file(path), config.rename), _USUAL_ADVICE
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         wanted = f"a run (it writes {BACKBONE_NAME} when it is finished), its {BACKBONE_NAME}, or its URL"
         raise UsageError(f"init.path = {config.path}: there is no file {location}; give {wanted}") from None
     except SafetensorError as error:
         raise WorkError(f"{location} is damaged, or no safetensors file ({one_line(error)[:200]})") from None
     return InitialWeights(
-        state=state, digest=digest, origin=location, convolutions_only=convolutions_only, metadata=metadata
+        state=state, digest=digest, origin=location, convolutions_only=convolutions_only, advice=advice
+    )
+
+
+def _fitting(metadata: Mapping[str, Any], convolutions_only: bool) -> str:
+    """The settings that an export fits."""
+    network = TypeAdapter(NetworkConfig).validate_python(metadata["network"])
+    changed = {"kind": network.kind} | network.model_dump(exclude_defaults=True)
+    fitting = f"--set 'network={yaml.safe_dump(changed, default_flow_style=True, width=math.inf).strip()}'"
+    if convolutions_only:
+        return f"the file fits {fitting}"
+    return (
+        f"the file fits {fitting} --set data.crop={metadata['crop']}; with another crop, or clips of another "
+        "length, add --set init.parts=convolutions, which leaves out the fully connected layers"
     )
 
 
@@ -155,13 +169,13 @@ def find_torchvision(weights: str, network: NetworkConfig) -> Any:
         ) from None
 
 
-def read_torchvision(weights: str, network: NetworkConfig) -> tuple[dict[str, Tensor], str]:
+def _read_torchvision(weights: str, network: NetworkConfig) -> tuple[dict[str, Tensor], str]:
     """torchvision's state dict, from a file or by name, and its sha256 or name."""
     path = Path(weights)
     if not path.is_file():
         chosen = find_torchvision(weights, network)
         try:
-            state: dict[str, Tensor] = chosen.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
+            state = chosen.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
         except (OSError, RuntimeError) as error:
             raise WorkError(
                 f"torchvision's {weights} cannot be downloaded ({one_line(error)}); download {chosen.url} "
@@ -174,4 +188,10 @@ def read_torchvision(weights: str, network: NetworkConfig) -> tuple[dict[str, Te
         raise WorkError(f"{path} is no file of weights that torch loads ({one_line(error)[:200]})") from None
     if not isinstance(state, dict):
         raise WorkError(f"{path} holds a {type(state).__name__}, not a state dict")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise WorkError(
+                f"{path} holds {name!r} of type {type(value).__name__}; a state dict holds only names and tensors; "
+                "write the file with torch.save(model.state_dict(), FILE)"
+            )
     return state, hashlib.sha256(path.read_bytes()).hexdigest()

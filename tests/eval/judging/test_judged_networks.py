@@ -248,16 +248,19 @@ def test_torchvision_s_state_dict_gives_torchvision_s_features(weights_file: Pat
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        ({"kind": "r2plus1d18", "variant": "torchvision"}, "torchvision.models.video.r2plus1d_18"),
-        ({"kind": "r3d18", "variant": "torchvision", "width": 0.5}, "width"),
-        ({"kind": "c3d"}, "torchvision"),
-        ({"kind": "r3d18", "variant": "official"}, "torchvision"),
+        ({"kind": "r2plus1d18", "variant": "torchvision"}, "stem.0.weight has shape (64, 3, 3, 7, 7), but the network"),
+        ({"kind": "r3d18", "variant": "torchvision", "width": 0.5}, "stem.0.weight has shape (64, 3, 3, 7, 7), but "),
+        ({"kind": "c3d"}, "has no convolutions.conv1.conv.weight, which the network needs"),
+        ({"kind": "r3d18", "variant": "official"}, "stem.0.weight has shape (64, 3, 3, 7, 7), but the network needs"),
     ],
 )
 def test_torchvision_s_weights_of_another_network(weights_file: Path, network: dict[str, Any], message: str) -> None:
-    with pytest.raises((UsageError, WorkError)) as caught:
+    with pytest.raises(UsageError) as caught:
         opened(32, x={"kind": "torchvision", "network": network, "weights": str(weights_file)})
+    assert str(caught.value).startswith(str(weights_file))
     assert message in str(caught.value)
+    assert "r3d_18 for a network of kind r3d18, or that of r2plus1d_18 for kind r2plus1d18" in str(caught.value)
+    assert "both with variant torchvision and width 1" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -265,11 +268,15 @@ def test_files_that_hold_no_state_dict(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("no weights")
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
     torch.save({}, tmp_path / "empty.pth")
+    torch.save({"epoch": 3}, tmp_path / "checkpoint.pth")
+    torch.save({3: torch.zeros(3)}, tmp_path / "numbered.pth")
     for name, message in (
         ("text", "is no file of weights that torch loads"),
         ("tensor", "holds a Tensor, not a state dict"),
-        ("empty", "the weights have no "),
+        ("empty", "empty.pth has no stem.0.weight, which the network needs"),
+        ("checkpoint", "holds 'epoch' of type int; a state dict holds only names and tensors; write the file with "),
+        ("numbered", "holds 3 of type Tensor; a state dict holds only names and tensors"),
     ):
-        with pytest.raises(WorkError, match=message) as caught:
+        with pytest.raises(UsageError if name == "empty" else WorkError, match=message) as caught:
             opened(16, x={"kind": "torchvision", "network": TORCHVISION, "weights": str(tmp_path / f"{name}.pth")})
         assert "\n" not in str(caught.value)

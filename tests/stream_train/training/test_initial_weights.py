@@ -19,8 +19,7 @@ from shardify.errors import UsageError, WorkError
 from stream_train.networks import build_backbone
 from stream_train.networks.base import BEHIND_CONVOLUTIONS, Backbone
 from stream_train.networks.config import C3DConfig, NetworkConfig, R3D18Config
-from stream_train.networks.torchvision_weights import to_torchvision
-from stream_train.training.config import InitCheckpoint, InitSafetensors, InitTorchvision
+from stream_train.training.config import InitCheckpoint, InitSafetensors
 from stream_train.training.exports import export_weights, load_backbone
 from stream_train.training.initial_weights import InitialWeights, read_initial, renamed
 from stream_train.training.run import Run, build_run
@@ -99,20 +98,6 @@ def test_names_of_another_program_are_mapped(tmp_path: Path) -> None:
         read_initial(unmapped, TINY).load_into(fresh)
 
 
-def test_torchvision_s_weights_are_read_without_their_classifier(tmp_path: Path) -> None:
-    network = R3D18Config()
-    torch.manual_seed(0)
-    backbone = build_backbone(network, crop=16)
-    head = torch.nn.Linear(512, 3)
-    torch.save(to_torchvision(backbone, head), tmp_path / "r3d.pt")
-    config = InitTorchvision(kind="torchvision", weights=str(tmp_path / "r3d.pt"))
-    initial = read_initial(config, network)
-    fresh = build_backbone(network, crop=16)
-    initial.load_into(fresh)
-    assert_equal_state(fresh, backbone.state_dict())
-    assert initial.digest == hashlib.sha256((tmp_path / "r3d.pt").read_bytes()).hexdigest()
-
-
 def test_convolutions_alone_serve_a_network_for_another_crop() -> None:
     backbone, larger = tiny_backbone(), tiny_backbone(seed=6, crop=48)
     before = {name: value.clone() for name, value in larger.state_dict().items()}
@@ -141,12 +126,19 @@ def test_an_export_that_does_not_fit_names_the_settings_that_do(
     assert values == {"network": {"kind": "c3d", "width": 0.05}, "data": {"crop": 16}}
 
 
-def test_a_missing_weight_is_named() -> None:
-    state = dict(tiny_backbone().state_dict())
-    name = next(iter(state))
-    del state[name]
-    with pytest.raises(UsageError, match=f"the file has no {name}"):
-        InitialWeights(state=state, digest="", origin="the file").load_into(tiny_backbone())
+def test_a_first_mismatch_is_named_and_nothing_is_loaded() -> None:
+    backbone, good = tiny_backbone(seed=6), dict(tiny_backbone().state_dict())
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    *_, name = good
+    mismatches = [
+        ({key: value for key, value in good.items() if key != name}, f"the file has no {name}, which the network nee"),
+        (good | {name: torch.zeros(1, 2, 3)}, rf"the file: {name} has shape \(1, 2, 3\), but the network needs \("),
+        (good | {"layer5.weight": torch.zeros(1)}, r"the file holds layer5\.weight, which the network does not have"),
+    ]
+    for state, message in mismatches:
+        with pytest.raises(UsageError, match=message):
+            InitialWeights(state=state, digest="", origin="the file").load_into(backbone)
+    assert_equal_state(backbone, before)
 
 
 @pytest.mark.parametrize(
