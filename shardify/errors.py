@@ -2,13 +2,16 @@
 
     UserFacingError                 shown as one line, without a traceback
         UsageError                  exit code 2: the request is wrong: an unknown key, a missing folder or bucket
+            NoColumnError           (shardify.catalogs.files) a CSV list without the columns of its kind
         WorkError                   exit code 1: the request is right, but the work failed: a full disk, an outage
-            DamageError             bytes do not match their checksum; another read, or another sample, may be good
+            DamageError             bytes do not match their checksum, or are no JPEG; another read or sample may be good
             ReplacedError           an object in a bucket was replaced while it was read in pieces
             UnfinishedError         a data set is not whole yet; others may be building it
             DamagedCheckpointError  (stream_train.training.checkpoint) a checkpoint that cannot be read
     KeyboardInterrupt               exit code 130: Ctrl-C
         Terminated                  (shardify.process) exit code 75: SIGTERM or SIGUSR1; the same command continues
+    SystemExit
+        Stopped                     (stream_train.training.preemption) the work is saved; exit 75, or 130 after Ctrl-C
 
 Errors that the code catches itself; no user sees them:
 
@@ -50,7 +53,7 @@ class WorkError(UserFacingError):
 
 
 class DamageError(WorkError):
-    """Bytes do not match their checksum."""
+    """Bytes do not match their checksum, or are no JPEG."""
 
 
 class ReplacedError(WorkError):

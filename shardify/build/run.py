@@ -4,9 +4,10 @@ Finished shards of an earlier run are kept; a kill loses only the shards, or win
 write disjoint shards; the last part to end writes the manifest and the ledgers.
 
 A part may replace a shard (one that lacks videos, or is not whole) while another part writes the manifest. Two rules
-make one of the two notice the other. The writer of a manifest compares it with the records again afterwards. The writer
-of a shard first deletes the old record, then the manifest (:meth:`shardify.build.shard_writer.OpenShard.put`), and
-writes the manifest at its end. Only if both are killed can a wrong manifest remain, until the next run of the build.
+make sure that one of them notices the other. The writer of a manifest compares it with the records again afterwards.
+The writer of a shard first deletes the old record, then the manifest
+(:meth:`shardify.build.shard_writer.OpenShard.put`), and writes the manifest at its end. Only if both are killed can a
+wrong manifest remain, until the next run of the build.
 """
 
 from __future__ import annotations

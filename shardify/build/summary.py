@@ -64,7 +64,7 @@ class BuildSummary:
 
     @property
     def num_unlisted(self) -> int:
-        """Videos that do not belong to the data set."""
+        """Number of videos left out: in no list, copies, spare files, or outside class folders."""
         return num_videos(self.seen.left_out) if self.seen else 0
 
     def to_dict(self) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class Catalog:
 
     @property
     def num_unlisted(self) -> int:
-        """Number of videos in the folder that are in no list; they are left out."""
+        """Number of videos left out: in no list, copies, spare files, or outside class folders."""
         return num_videos(self.left_out)
 
     def seen(self) -> Seen:
@@ -142,7 +142,8 @@ def make_catalog(
         return archived
     reasons = {**dict.fromkeys(found.videos, unlisted), **found.others}
     copies = copies or {}
-    spare = {path: f"{first} or {path}" for first, paths in copies.items() for path in paths}  # which, decoding tells
+    # decoding decides which one is used
+    spare = {path: f"{first} or {path}" for first, paths in copies.items() for path in paths}
     reasons |= dict.fromkeys(spare, SPARE)
     missing = [path for path in listed if path not in reasons]
     free = [path for path in found.videos if path not in listed and reasons[path] != SPARE]

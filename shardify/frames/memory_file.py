@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
-from shardify.errors import WorkError
+from shardify.storage.full_disk import temporary_folder
 
 
 class MemoryFile:
@@ -65,13 +64,9 @@ class MemoryFile:
         """A path of the file, for this process and for children that inherit :meth:`fileno`.
 
         It is a link in a temporary folder, because the kernel's name of the file has no ending. The disk holds no data.
-        Raises WorkError if the temporary folder cannot be made.
+        Raises WorkError if the temporary folder cannot be made or its disk is full.
         """
-        try:
-            folder = tempfile.TemporaryDirectory(prefix="temporal-ssl-")
-        except OSError as error:
-            raise WorkError(f"cannot make a temporary folder in {tempfile.gettempdir()}: {error.strerror}") from None
-        with folder:
-            link = Path(folder.name, f"video{self._suffix}")
+        with temporary_folder() as folder:
+            link = folder / f"video{self._suffix}"
             link.symlink_to(f"/proc/self/fd/{self.fileno()}")
             yield link

@@ -1,4 +1,4 @@
-"""One clear error for a full disk, for all writers."""
+"""One clear error for a full disk, for all writers; temporary folders have it too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Counters of this process's traffic with object stores; worker processes send theirs with their results."""
+"""Counters of what this process reads and writes: bytes, requests, hits in the cache, damaged samples, waiting.
+
+Loader processes send theirs with their results.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """Sums since the process began, or the difference of two of them."""
+    """Sums since the process began, or in a loader process since the last :func:`take`; or a difference of sums."""
 
     bytes_read: int = 0
     """Bytes of downloaded bodies."""
