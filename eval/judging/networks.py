@@ -5,7 +5,6 @@ In: an entry of a config's `networks`. Out: a :class:`Network`, which builds new
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from eval.judging.config import CheckpointWeights, RandomWeights, TorchvisionWei
 from eval.results.rows import OTHER_TASK
 from shardify.errors import UsageError
 from shardify.storage import open_store
+from shardify.storage.folder_store import file_sha256
 from shardify.storage.locations import absolute_location, is_url, split_location
 from shardify.storage.work_folder import downloaded
 from stream_train.networks import build_backbone
@@ -26,7 +26,7 @@ from stream_train.networks.base import Backbone
 from stream_train.networks.config import C3DConfig, NetworkConfig
 from stream_train.tasks.config import TaskConfig
 from stream_train.training.config import InitTorchvision, PretrainConfig
-from stream_train.training.exports import BACKBONE_NAME, frame_size_of, load_backbone
+from stream_train.training.exports import BACKBONE_NAME, frame_size_of, load_backbone, network_config
 from stream_train.training.initial_weights import export_location, find_torchvision, read_initial
 from stream_train.transformations.sequences import CLIP_LENGTH
 
@@ -139,7 +139,7 @@ def open_checkpoint(path: str, *, name: str, key: str, crop: int | None = None, 
     location = export_location(path)
     try:
         with downloaded(location) as file:
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest = file_sha256(file)
             backbone, metadata = load_backbone(file, name=location)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise _no_export(key, path) from None
@@ -160,11 +160,6 @@ def open_checkpoint(path: str, *, name: str, key: str, crop: int | None = None, 
         pretraining=pretraining_of(metadata),
         metadata=metadata,
     )
-
-
-def network_config(metadata: Mapping[str, Any]) -> NetworkConfig:
-    """The architecture in the metadata of an export."""
-    return RandomWeights.model_validate({"kind": "random", "network": metadata["network"]}).network  # type: ignore[return-value]
 
 
 def pretraining_of(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from eval.config import EvalConfig
 from eval.evaluations.base import Clips, Evaluation
 from eval.judging.config import CheckpointWeights, RandomWeights, TorchvisionWeights, WeightsConfig
-from eval.judging.networks import entry_of, network_config, open_checkpoint
+from eval.judging.networks import entry_of, open_checkpoint
 from eval.judging.setting import own_learning_rate
 from eval.study.jobs import Job
 from shardify.arrays import IntArray
@@ -169,7 +169,7 @@ def _network_of(entry: WeightsConfig, config: EvalConfig, like: PretrainConfig |
         if like is not None:
             return like.network
         try:
-            return network_config(open_checkpoint(entry.path, name="", key="path").metadata)
+            return open_checkpoint(entry.path, name="", key="path").config
         except UsageError:  # an evaluation will make it, out of another entry
             if not entry.path.startswith(config.out):
                 raise

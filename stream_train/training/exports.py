@@ -93,6 +93,12 @@ def read_metadata(run: str | Path) -> dict[str, Any]:
     return metadata
 
 
+def network_config(metadata: Mapping[str, Any]) -> NetworkConfig:
+    """The architecture in the metadata of an export. KeyError or ValidationError if it describes none."""
+    network: NetworkConfig = TypeAdapter(NetworkConfig).validate_python(metadata["network"])
+    return network
+
+
 def frame_size_of(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
     """Height and width of the training frames before the crop, from the metadata of an export; None if they varied."""
     if metadata.get("data.scale") or "data_set.height" not in metadata:
@@ -105,8 +111,7 @@ def _described_model(metadata: Mapping[str, Any], state: Mapping[str, Tensor]) -
     """A pretext task's model, or a backbone with linear heads of the weights' sizes."""
     if (described := metadata.get("task")) is not None:
         task = build_task(TypeAdapter(TaskConfig).validate_python(described), metadata["labels"])
-        network: NetworkConfig = TypeAdapter(NetworkConfig).validate_python(metadata["network"])
-        return build_model(network, task, crop=metadata["crop"])
+        return build_model(network_config(metadata), task, crop=metadata["crop"])
     weights = {name.split(".")[1]: value for name, value in state.items() if _HEAD_WEIGHT.fullmatch(name)}
     heads = {name: nn.Linear(weight.shape[1], weight.shape[0]) for name, weight in weights.items()}
     return ClipModel(_described_backbone(metadata), heads)
@@ -136,5 +141,4 @@ def _reading_export(
 
 
 def _described_backbone(metadata: Mapping[str, Any]) -> Backbone:
-    network: NetworkConfig = TypeAdapter(NetworkConfig).validate_python(metadata["network"])
-    return build_backbone(network, crop=metadata["crop"], num_frames=metadata["num_frames"])
+    return build_backbone(network_config(metadata), crop=metadata["crop"], num_frames=metadata["num_frames"])

@@ -5,7 +5,6 @@ In: the config's `init` section. Out: a state dict of the backbone, and the sha2
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import sys
@@ -16,18 +15,18 @@ from typing import Any
 
 import torch
 import yaml
-from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from shardify.errors import UsageError, WorkError, one_line
+from shardify.storage.folder_store import file_sha256
 from shardify.storage.locations import is_url, join_location
 from shardify.storage.work_folder import downloaded
 from stream_train.networks.base import BEHIND_CONVOLUTIONS, Backbone
 from stream_train.networks.config import NetworkConfig
 from stream_train.training.config import InitCheckpoint, InitConfig, InitTorchvision
-from stream_train.training.exports import BACKBONE_NAME, load_backbone
+from stream_train.training.exports import BACKBONE_NAME, load_backbone, network_config
 
 TORCHVISION_NAMES = {"r3d18": "r3d_18", "r2plus1d18": "r2plus1d_18"}
 _CLASSIFIER_KEYS = ("fc.weight", "fc.bias")
@@ -100,7 +99,7 @@ def read_initial(config: InitConfig, network: NetworkConfig) -> InitialWeights:
         location = export_location(location)
     try:
         with downloaded(location) as path:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest = file_sha256(path)
             if isinstance(config, InitCheckpoint):
                 backbone, metadata = load_backbone(path, name=location)
                 state, advice = dict(backbone.state_dict()), _fitting(metadata, convolutions_only)
@@ -118,7 +117,7 @@ def read_initial(config: InitConfig, network: NetworkConfig) -> InitialWeights:
 
 def _fitting(metadata: Mapping[str, Any], convolutions_only: bool) -> str:
     """The settings that an export fits."""
-    network = TypeAdapter(NetworkConfig).validate_python(metadata["network"])
+    network = network_config(metadata)
     changed = {"kind": network.kind} | network.model_dump(exclude_defaults=True)
     fitting = f"--set 'network={yaml.safe_dump(changed, default_flow_style=True, width=math.inf).strip()}'"
     if convolutions_only:
@@ -194,4 +193,4 @@ def _read_torchvision(weights: str, network: NetworkConfig) -> tuple[dict[str, T
                 f"{path} holds {name!r} of type {type(value).__name__}; a state dict holds only names and tensors; "
                 "write the file with torch.save(model.state_dict(), FILE)"
             )
-    return state, hashlib.sha256(path.read_bytes()).hexdigest()
+    return state, file_sha256(path)

@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from eval.judging.config import WeightsConfig
-from eval.judging.networks import Network, network_config, open_network, pretraining_of
+from eval.judging.networks import Network, open_network, pretraining_of
 from eval.results.presets import preset_of
 from shardify.config import load_config
 from shardify.errors import UsageError, WorkError
 from stream_train.training.config import PretrainConfig
-from stream_train.training.exports import load_backbone
+from stream_train.training.exports import load_backbone, network_config
 
 CROP = 16
 pytestmark = pytest.mark.usefixtures("blank_charts")
