@@ -4,7 +4,7 @@
         UsageError                  exit code 2: the request is wrong: an unknown key, a missing folder or bucket
             NoColumnError           (shardify.catalogs.files) a CSV list without the columns of its kind
         WorkError                   exit code 1: the request is right, but the work failed: a full disk, an outage
-            DamageError             bytes do not match their checksum, or are no JPEG; another read or sample may be good
+            DamageError             bytes do not match their checksum, or are no JPEG; another read, or sample, may do
             ReplacedError           an object in a bucket was replaced while it was read in pieces
             UnfinishedError         a data set is not whole yet; others may be building it
             DamagedCheckpointError  (stream_train.training.checkpoint) a checkpoint that cannot be read

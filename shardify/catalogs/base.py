@@ -142,8 +142,7 @@ def make_catalog(
         return archived
     reasons = {**dict.fromkeys(found.videos, unlisted), **found.others}
     copies = copies or {}
-    # decoding decides which one is used
-    spare = {path: f"{first} or {path}" for first, paths in copies.items() for path in paths}
+    spare = {path: f"{first} or {path}" for first, paths in copies.items() for path in paths}  # decoding decides which
     reasons |= dict.fromkeys(spare, SPARE)
     missing = [path for path in listed if path not in reasons]
     free = [path for path in found.videos if path not in listed and reasons[path] != SPARE]
