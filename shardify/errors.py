@@ -4,7 +4,7 @@
         UsageError                  exit code 2: the request is wrong: an unknown key, a missing folder or bucket
             NoColumnError           (shardify.catalogs.files) a CSV list without the columns of its kind
         WorkError                   exit code 1: the request is right, but the work failed: a full disk, an outage
-            DamageError             bytes do not match their checksum, or are no JPEG; another read, or sample, may do
+            DamageError             bytes fail their checksum, or are no JPEG; another read or sample may be good
             ReplacedError           an object in a bucket was replaced while it was read in pieces
             UnfinishedError         a data set is not whole yet; others may be building it
             DamagedCheckpointError  (stream_train.training.checkpoint) a checkpoint that cannot be read
@@ -23,6 +23,7 @@ Errors that the code catches itself; no user sees them:
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 ADVICE = {
     errno.ENOSPC: "free some space, or give another folder, and run the same command again",
@@ -78,6 +79,11 @@ class UsageError(UserFacingError):
 def counted(number: int, noun: str) -> str:
     """`1 shard`, `1,200 shards`: for nouns whose plural ends in s."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def first_names(names: Sequence[object], count: int = 10) -> str:
+    """Names for a line: all, or the first ones and three dots."""
+    return ", ".join(map(str, names[:count])) + (" ..." if names[count:] else "")
 
 
 def one_line(text: object) -> str:

@@ -21,6 +21,7 @@ from eval.judging.testing import per_video_means
 from eval.pictures.charts import class_figure
 from eval.results.rows import Row, VideoScores
 from shardify.arrays import FloatArray, IntArray
+from shardify.errors import first_names
 from stream_train.data.batch import Batch
 from stream_train.data.device_ops import prepare_clips
 from stream_train.tasks.action_labels import ACTION
@@ -110,6 +111,5 @@ def missing_classes(setting: Setting, trained: IntArray) -> list[str]:
         present = set(labels.tolist())
         absent = [name for label, name in enumerate(setting.test.classes) if label not in present]
         if absent:
-            named = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
-            sentences.append(f"{len(absent)} classes have no {kind} video ({named}): {rules[kind]}")
+            sentences.append(f"{len(absent)} classes have no {kind} video ({first_names(absent, 5)}): {rules[kind]}")
     return sentences

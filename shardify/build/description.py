@@ -17,7 +17,7 @@ from shardify.build.archives.windows import Window, windows_sha256
 from shardify.build.config import BuildConfig
 from shardify.build.plan import PlannedShard, plan_sha256
 from shardify.catalogs.base import Catalog, Missing
-from shardify.errors import WorkError
+from shardify.errors import WorkError, first_names
 from shardify.frames.ffmpeg_command import ffmpeg_binary, ffmpeg_version, filter_chain
 from shardify.shards.format import BROKEN_NAME, FORMAT_VERSION, MANIFEST_NAME, MISSING_NAME, REJECTED_NAME, SHORT_NAME
 from shardify.shards.manifest import Manifest
@@ -197,5 +197,5 @@ def _changed_names(old: Sequence[str], new: Sequence[str]) -> str:
     words = []
     for verb, names in (("without", gone), ("with", come)):
         if names:
-            words.append(f"{verb} {', '.join(names[:3])}{' ...' if names[3:] else ''}")
+            words.append(f"{verb} {first_names(names, 3)}")
     return f" ({'; '.join(words)})" if words else ""

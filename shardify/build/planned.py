@@ -15,12 +15,10 @@ from shardify.build.shard_writer import ShardTask
 from shardify.build.sources import current_sizes
 from shardify.build.work import Built, Work, finished_shards, read_records
 from shardify.catalogs.base import Catalog
-from shardify.errors import UnfinishedError, UsageError
+from shardify.errors import UnfinishedError, UsageError, first_names
 from shardify.shards.format import shard_name
 from shardify.shards.record import ShardRecord
 from shardify.storage.store import Store
-
-NUM_NAMED_SHARDS = 5
 
 
 def find_shards(
@@ -70,11 +68,10 @@ def collect_shards(store: Store, description: BuildDescription) -> Built:
     if not missing:
         records, missing = read_records(store, range(description.num_shards))
     if missing:
-        named = ", ".join(map(str, missing[:NUM_NAMED_SHARDS])) + (" ..." if missing[NUM_NAMED_SHARDS:] else "")
         raise UnfinishedError(
-            f"{store.location}: {len(missing)} of {description.num_shards} shards are not written yet ({named}); run "
-            "`shardify build` again, or those of its parts that have not ended well (part i of n writes the shards "
-            "i-1, i-1+n, i-1+2n ...)",
+            f"{store.location}: {len(missing)} of {description.num_shards} shards are not written yet "
+            f"({first_names(missing, 5)}); run `shardify build` again, or those of its parts that have not ended well "
+            "(part i of n writes the shards i-1, i-1+n, i-1+2n ...)",
             num_missing=len(missing),
         )
     return Built(description=description, records=records)

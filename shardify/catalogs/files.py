@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shardify.catalogs.content import why_hidden
-from shardify.errors import UsageError, one_line
-from shardify.shards.seen import first_names
+from shardify.errors import UsageError, first_names, one_line
 from shardify.storage import open_store
 from shardify.storage.locations import is_url, split_location
 

@@ -19,9 +19,8 @@ from shardify.catalogs.files import read_label_map
 from shardify.catalogs.reasons import NO_CLASS
 from shardify.catalogs.scanning import Found, scan_files
 from shardify.catalogs.words import in_order, label_form, one_spelling, ordered_splits, resembles_split, split_of
-from shardify.errors import UsageError, counted
+from shardify.errors import UsageError, counted, first_names
 from shardify.shards.format import NO_LABEL
-from shardify.shards.seen import first_names
 from shardify.storage.locations import Location
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from shardify.arrays import IntArray
 from shardify.build.summary import group_reasons, short_words
-from shardify.errors import UsageError, counted
+from shardify.errors import UsageError, counted, first_names
 from shardify.inspection.copies import Copies, find_copies
 from shardify.inspection.disturbances import count_disturbances
 from shardify.progress import counting
@@ -23,7 +23,7 @@ from shardify.shards.format import NO_LABEL, REJECTED_NAME, shard_name
 from shardify.shards.index import TAR_BLOCK_BYTES, ShardIndex, read_index
 from shardify.shards.manifest import Manifest, read_manifest
 from shardify.shards.record import ShardRecord
-from shardify.shards.seen import Seen, first_names, seen_lines
+from shardify.shards.seen import Seen, seen_lines
 from shardify.storage.store import Store
 
 

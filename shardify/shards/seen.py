@@ -6,14 +6,12 @@ and `build` and `inspect` show them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shardify.errors import first_names
 from shardify.shards.record import require, require_names
-
-_NUM_NAMED = 10
-"""Number of names in a line; the manifest has all classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +84,6 @@ def seen_lines(seen: Seen) -> list[str]:
         named = _printable(first_names(seen.empty_classes))
         lines.append(f"no video of {len(seen.empty_classes)} of {seen.num_classes} classes: {named}")
     return [*lines, *map(_printable, seen.notes)]
-
-
-def first_names(names: Sequence[str]) -> str:
-    """Names for a line: all, or the first ones and three dots."""
-    return ", ".join(names[:_NUM_NAMED]) + (" ..." if names[_NUM_NAMED:] else "")
 
 
 def _printable(text: str) -> str:

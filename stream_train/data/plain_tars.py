@@ -15,7 +15,7 @@ from pathlib import Path
 import braceexpand
 
 from shardify.catalogs.content import why_hidden
-from shardify.errors import UsageError, counted
+from shardify.errors import UsageError, counted, first_names
 from shardify.shards.format import MANIFEST_NAME
 from shardify.shards.record import RECORD_THREADS
 from shardify.storage import open_store
@@ -23,7 +23,6 @@ from shardify.storage.locations import can_list, is_url, join_location, split_lo
 
 _is_built = re.compile(r"shard-\d{6}\.(json|idx\.npz)").fullmatch
 _is_packed = re.compile(r"\.(tar|tgz|tbz|txz|tzst)", re.IGNORECASE).search
-_NUM_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,5 +151,4 @@ def _gaps(names: Iterable[str]) -> list[str]:
 def _remark(words: str, names: Sequence[str]) -> tuple[str, ...]:
     if not names:
         return ()
-    named = ", ".join(names[:_NUM_NAMED]) + (" ..." if names[_NUM_NAMED:] else "")
-    return (f"{counted(len(names), 'tar')} {words}: {named}",)
+    return (f"{counted(len(names), 'tar')} {words}: {first_names(names, 3)}",)
