@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import statistics
 from collections.abc import Sequence
@@ -51,3 +53,14 @@ def write_json(file: str | Path, speeds: Sequence[Speed], ratios: Sequence[Ratio
         **{one.key: one.value for one in ratios},
     }
     Path(file).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+@functools.cache
+def installed(name: str) -> bool:
+    """Whether a module can be loaded; says so once if not."""
+    try:
+        importlib.import_module(name)
+    except (ImportError, RuntimeError, OSError) as error:
+        print(f"left out: {name} cannot be loaded ({str(error).splitlines()[0]})")
+        return False
+    return True

@@ -14,7 +14,6 @@ Those that are not installed are left out, and named. Each decodes a frame that 
 from __future__ import annotations
 
 import argparse
-import importlib
 import io
 import itertools
 import os
@@ -30,7 +29,7 @@ import numpy as np
 import torch
 import webdataset
 from bench_build import build_config, video_folder
-from bench_figures import Ratio, Speed, ratio, table
+from bench_figures import Ratio, Speed, installed, ratio, table
 from bench_loader import clip_stream
 from PIL import Image
 from torch.nn.functional import interpolate
@@ -147,16 +146,6 @@ def rivals(shard_set: ShardSet, files: Sequence[Path], scratch: Path, single: Pa
         yield "torchcodec on the original files", partial(torchcodec, files, size)
         small = [small_file(file, scratch / f"small-{number}.mp4") for number, file in enumerate(files)]
         yield "torchcodec on 172x128 files", partial(torchcodec, small, None)
-
-
-def installed(name: str) -> bool:
-    """Whether a module can be loaded; says so if not."""
-    try:
-        importlib.import_module(name)
-    except (ImportError, RuntimeError, OSError) as error:
-        print(f"left out: {name} cannot be loaded ({str(error).splitlines()[0]})")
-        return False
-    return True
 
 
 def measure(videos: Path, shards: Path, scratch: Path, *, rounds: int, batches: int) -> tuple[list[Speed], list[Ratio]]:

@@ -282,7 +282,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "foreign": ([network(kind="checkpoint", path="{foreign.safetensors}")], 1, "or was not exported by this program"),
     "other weights": (
         [network(kind="torchvision", network={"kind": "r3d18", "variant": "torchvision"}, weights="{mc3_18.pth}")],
-        1,
+        2,
         "give the state dict of torchvision.models.video.r3d_18",
     ),
     "no such weights": (

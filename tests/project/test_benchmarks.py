@@ -45,6 +45,7 @@ def test_the_benchmark_prints_its_ratios_and_writes_them(videos: Path, tmp_path:
     written = json.loads((tmp_path / "b.json").read_text())
     for key, name in (
         ("building_over_bare_ffmpeg", "building / bare ffmpeg"),
+        ("building_over_pyav_and_pillow", "building / PyAV and Pillow"),
         ("loading_over_bare_decoding", "loading / bare simplejpeg"),
         ("test_clips_over_bare_decoding", "loading test clips / bare simplejpeg"),
         ("workers_1_over_1_times_alone", "through 1 worker / 1 x in this process"),
