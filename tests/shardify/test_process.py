@@ -154,7 +154,7 @@ def test_a_signal_while_the_command_is_imported(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
     config = Path(__file__).parents[2] / "configs" / "pretrain" / "demo.yaml"
     process = subprocess.Popen(
-        [sys.executable, "-m", "stream_train", "pretrain", str(config)],
+        [sys.executable, "-m", "stream_train", "pretrain", str(config), "--set", f"shards={tmp_path}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
