@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -48,6 +49,7 @@ def _environment() -> Environment:
     words = (shown_metrics, counted, interval_words, metric_words, number_words, training_words, variant_words)
     functions = (*words, frames_rows, paper_words, recipe_words, find_reported)
     environment.globals |= {"ticks": AXIS_TICKS, "digest_letters": DIGEST_LETTERS} | {f.__name__: f for f in functions}
+    environment.filters["quoted"] = shlex.quote
     environment.filters["thousands"] = "{:,}".format
     environment.filters["pieces"] = re.compile("(?<=[._/])").split  # where a long name may break
     return environment

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, NonNegativeInt, field_validator, model_validator
 
 from eval.judging.config import WeightsConfig
+from eval.study.claims import FOLDER
 from shardify.config import StrictModel
 from shardify.storage.locations import Location, WritableLocation, join_location
 from stream_train.training.config import DeviceChoice
@@ -112,6 +113,14 @@ class StudyConfig(StrictModel):
         if len(set(seeds)) < len(seeds):
             raise ValueError("each seed may be named once")
         return seeds
+
+    @model_validator(mode="after")
+    def _tables_have_a_folder_of_their_own(self) -> Self:
+        if self.tables in (taken := [*self.rows, FOLDER]):
+            raise ValueError(
+                f"tables is {self.tables!r}, a folder of the study itself; take none of {', '.join(taken)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _reference_is_a_row(self) -> Self:

@@ -74,7 +74,7 @@ def unpack_rows(location: str | Path, folder: Path) -> None:
     """
     path = str(location)
     if Path(path).is_dir():
-        raise UsageError(f"{path} is a folder; give the file {ROWS_NAME} that a study wrote to its out")
+        raise UsageError(f"{path} is a folder; give the file {ROWS_NAME} that a study wrote beside its tables")
     try:
         with downloaded(location) as file:
             data = file.read_bytes()
@@ -89,7 +89,7 @@ def unpack_rows(location: str | Path, folder: Path) -> None:
             else:
                 tests.append(line["videos"])
     except FileNotFoundError:
-        raise WorkError(f"{path} does not exist; give the {ROWS_NAME} that a study wrote to its out") from None
+        raise WorkError(f"{path} does not exist; give the {ROWS_NAME} that a study wrote beside its tables") from None
     except _DAMAGE as error:
         reason = problem_words(error) if isinstance(error, ValidationError) else one_line(error)
         raise WorkError(f"{path} is damaged or not the {ROWS_NAME} of a study ({reason})") from None

@@ -53,7 +53,8 @@ class Footnotes:
     @property
     def sentences(self) -> tuple[str, ...]:
         shared = {evidence for _, evidence in self._numbers}
-        if len(self._numbers) > 1 and len(shared) == 1 and (evidence := shared.pop()):
-            notes = [f"[{number}] {words}." for (words, _), number in self._numbers.items() if words]
-            return (f"Every measured number: {evidence}.", *notes)
+        have_words = all(words and evidence for words, evidence in self._numbers)
+        if len(self._numbers) > 1 and len(shared) == 1 and have_words:
+            notes = (f"[{number}] {words}." for (words, _), number in self._numbers.items())
+            return (f"Every measured number: {shared.pop()}.", *notes)
         return tuple(f"[{number}] {'; '.join(filter(None, parts))}." for parts, number in self._numbers.items())

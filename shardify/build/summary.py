@@ -84,7 +84,7 @@ class BuildSummary:
         for reason, count in self.reasons.items():
             lines.append(f"rejected {count}: {reason}")
         if self.num_transient:
-            lines.append(f"{self.num_transient} of the rejects may go better with --retry-failed")
+            lines.append(f"{counted(self.num_transient, 'file')} may go better with --retry-failed")
         if self.num_short:
             lines.append(f"{short_words(self.num_short)}: {self.short_example}")
         return [*lines, *(seen_lines(self.seen) if self.seen else ()), *self.notes]
@@ -140,6 +140,7 @@ def summarise_build(
     num_videos, num_missing = description.num_videos, len(description.missing)
     num_listed = num_videos + num_missing
     problems = []
+    broken = [line for record in records for line in record.broken]
     reasons = group_reasons([line.reason for line in rejected])
     if len(rejected) > config.max_rejected_share * num_videos:
         problems.append(_too_many_rejected(reasons, num_videos, config.max_rejected_share))
@@ -161,11 +162,11 @@ def summarise_build(
         num_missing=num_missing,
         seen=description.seen,
         reasons=reasons,
-        num_transient=sum(line.status == "transient" for line in rejected),
+        num_transient=sum(line.status == "transient" for line in [*rejected, *broken]),
         seconds=seconds,
         frames_per_second=frames / seconds if seconds else 0.0,
         problems=tuple(problems),
-        notes=(*built.notes, *_broken_notes([line for record in records for line in record.broken])),
+        notes=(*built.notes, *_broken_notes(broken)),
         num_short=len(short),
         short_example=next((f"{s.path} gave {s.num_frames} of {s.num_announced} frames" for s in short), ""),
         hint=_hint([video for video in description.missing if video.did_you_mean]),
@@ -198,7 +199,7 @@ def short_words(number: int) -> str:
 def _broken_notes(files: Sequence[Reject]) -> Iterator[str]:
     if files:
         example = f"{files[0].path}: {files[0].reason}"
-        yield f"{counted(len(files), 'broken file')} of videos that have another (see {BROKEN_NAME}), such as {example}"
+        yield f"{counted(len(files), 'broken file')} of videos with several (see {BROKEN_NAME}), such as {example}"
 
 
 def _hint(videos: Sequence[Missing]) -> str:

@@ -58,13 +58,18 @@ def read_records(store: Store, numbers: Sequence[int]) -> tuple[list[ShardRecord
 def finished_shards(
     store: Store, numbers: Iterable[int], sizes: Mapping[str, int], *, retry_failed: bool
 ) -> dict[int, ShardRecord]:
-    """The records of finished shards, by number: whole, and with `retry_failed` also without rejected videos."""
+    """The records of finished shards, by number: whole, and with `retry_failed` also without files to try again."""
     records, _ = read_records(store, [number for number in numbers if shard_name(number, "json") in sizes])
     return {
         record.number: record
         for record in records
-        if is_whole(record, sizes) and not (retry_failed and record.rejected)
+        if is_whole(record, sizes) and not (retry_failed and _has_failed(record))
     }
+
+
+def _has_failed(record: ShardRecord) -> bool:
+    """Whether a video was rejected, or a file was left for another one because of a passing fault."""
+    return bool(record.rejected) or any(line.status == "transient" for line in record.broken)
 
 
 def is_whole(record: ShardRecord, sizes: Mapping[str, int]) -> bool:

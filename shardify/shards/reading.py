@@ -25,6 +25,9 @@ from shardify.shards.record import ShardRecord
 from shardify.storage import open_store
 from shardify.storage.store import Store
 
+MAX_INDEXES = 64
+"""How many indexes are kept; the least recently used goes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
@@ -112,9 +115,13 @@ class Shards(Sequence[Sample]):
             raise IndexError(f"sample {position} of {len(self)}")
         number = bisect_right(self._ends, position)
         record = self.records[number]
-        if number not in self._indexes:
-            self._indexes[number] = read_index(self.store, record)
-        entry = self._indexes[number][position - (self._ends[number] - record.num_samples)]
+        index = self._indexes.pop(number, None)
+        if index is None:
+            index = read_index(self.store, record)
+        self._indexes[number] = index
+        if len(self._indexes) > MAX_INDEXES:
+            del self._indexes[next(iter(self._indexes))]
+        entry = index[position - (self._ends[number] - record.num_samples)]
         return Sample(
             key=entry.key,
             label=entry.label,

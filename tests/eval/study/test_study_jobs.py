@@ -99,6 +99,7 @@ def test_a_digest_changes_with_what_changes_the_results(tmp_path: Path) -> None:
         ({"rows": {"x": {"network": {"kind": "random", "like": "y"}}}}, "rows.x.network.like = 'y'"),
         ({"rows": {"x": {"network": {"kind": "random", "like": "y"}, "changes": {"seed": 1}}}}, "no meaning"),
         ({"reference": "y"}, "rows are: all, speed, random"),
+        ({"tables": "speed"}, "take none of all, speed, random, claims"),
         ({"seeds": [1, 1]}, "each seed may be named once"),
         ({"seeds": []}, "seeds = []: give 1 or more"),
         ({"rows": {}}, "rows = {}: give 1 or more"),

@@ -317,6 +317,17 @@ def test_both_learning_rates_of_new_weights_have_their_lines(tmp_path: Path) -> 
     assert found == {"action labels, 5e-5": "25.0", "action labels, 3e-4": "62.5", "guessing": "12.5"}
 
 
+def test_every_number_of_a_note_has_its_note(tmp_path: Path) -> None:
+    recipe = {"probe": {"optimizer": {"learning_rate": 1e-3}, "epochs": 5}}
+    for network, pretraining in (("pretrained", pretraining_of()), ("random", None)):
+        write_result(tmp_path, "probe", "fc-all", RIGHT, network=network, pretraining=pretraining, config=recipe)
+        write_result(tmp_path, "retrieval", "pooled", TOPS, network=network, pretraining=pretraining)
+    table = tables_of(tmp_path)["differences"]
+    marks = {row.cells[-1] for row in table.rows} - {""}
+    assert len(marks) > 1
+    assert {note.partition("]")[0] for note in table.notes if note.startswith("[")} == {f"[{mark}" for mark in marks}
+
+
 def test_both_variants_of_a_network_stand_beside_the_paper_s_number(tmp_path: Path) -> None:
     network = pretraining_of("kinetics600", 15, split="train")
     for variant, right in (("official", RIGHT), ("torchvision", WRONG)):

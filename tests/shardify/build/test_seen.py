@@ -25,6 +25,7 @@ from shardify.catalogs.reasons import (
     OVERWRITTEN,
     UNLISTED,
 )
+from shardify.frames.decoding import Frames, VideoError, decode_video
 from shardify.inspection.summary import summarise_dataset, summary_lines
 from shardify.inspection.verify import verify
 from shardify.shards.manifest import Manifest, read_manifest
@@ -181,9 +182,30 @@ def test_the_whole_file_of_a_video_is_used_wherever_it_sorts(tmp_path: Path, bro
         line = json.loads(store.read("broken.jsonl"))
         assert (line["path"], line["shard"]) == (f"a_download/{name}", 0)
         assert ("of 80 frames" if damage == "cut" else "header is damaged") in line["reason"]
-        said = "1 broken file of videos that have another (see broken.jsonl), such as"
+        said = "1 broken file of videos with several (see broken.jsonl), such as"
         assert f"{said} {line['path']}: {line['reason']}" in summary.lines()
     assert verify(store).problems == ()
+
+
+def test_a_file_that_failed_for_the_moment_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(path: Path, *args: Any, **kwargs: Any) -> Frames:
+        if path.parent.name == "a":
+            raise VideoError(status="transient", reason="read error")
+        return decode_video(path, *args, **kwargs)
+
+    name = "ccccccccccc_000100_000110.mkv"
+    for folder, num_frames in (("a", 80), ("b", 60)):
+        make_video(tmp_path / "videos" / folder / name, num_frames=num_frames)
+    (tmp_path / "list.csv").write_text("label,youtube_id,time_start,time_end,split\nyoga,ccccccccccc,100,110,train\n")
+    lists = {"videos": str(tmp_path / "videos"), "lists": str(tmp_path / "list.csv")}
+    config = build_config(tmp_path, tmp_path / "out", source={"kind": "kinetics", "release": 400, **lists})
+    monkeypatch.setattr("shardify.build.shard_writer.decode_video", decode)
+    summary = build(config)
+    assert (summary.num_frames, summary.num_rejected, summary.num_transient) == (60, 0, 1)
+    assert "1 file may go better with --retry-failed" in summary.lines()
+    monkeypatch.undo()
+    assert build(config, retry_failed=True).num_frames == 80
+    assert not (tmp_path / "out" / "broken.jsonl").exists()
 
 
 def test_videos_far_shorter_than_announced_are_taken_and_listed(tmp_path: Path) -> None:

@@ -43,6 +43,14 @@ def test_every_video_with_its_label_and_frames(location: Path) -> None:
     assert shards[-1].key == shards[2].key
 
 
+def test_few_indexes_are_kept(location: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shardify.shards.reading.MAX_INDEXES", 1)
+    shards = open_shards(location)
+    keys = [sample.key for sample in open_shards(location)]
+    assert [shards[position].key for position in (0, 2, 1, -1)] == [keys[0], keys[2], keys[1], keys[-1]]
+    assert len(shards._indexes) == 1
+
+
 def test_all_frames_come_with_one_read(location: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     read_range = FolderStore.read_range
