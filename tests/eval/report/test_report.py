@@ -357,9 +357,9 @@ def absent_lists(run: Path) -> list[str]:
 
 
 def test_missing_evaluations_are_named(tmp_path: Path, small_dataset: Path) -> None:
-    make_pretraining(tmp_path / "demo", small_dataset)
-    page = report_of(tmp_path / "demo")
-    run = f"networks.pretrained.path={tmp_path / 'demo'}"
+    make_pretraining(tmp_path / "my demo", small_dataset)
+    page = report_of(tmp_path / "my demo")
+    run = f"'networks.pretrained.path={tmp_path / 'my demo'}'"
     every = "transfer, probe, retrieval, synchronisation, before or after, still videos"
     assert f"There are none yet: video-eval all CONFIG --set {run} adds {every}." in page.text
     assert [words(e.text) for e in page.all("h2")] == ["Contents", "Pre-training", "Evaluations", "Data", "Settings"]
