@@ -26,7 +26,7 @@ from stream_train.networks.base import Backbone
 from stream_train.networks.config import C3DConfig, NetworkConfig
 from stream_train.tasks.config import TaskConfig
 from stream_train.training.config import InitTorchvision, PretrainConfig
-from stream_train.training.exports import BACKBONE_NAME, frame_size_of, load_backbone, network_config
+from stream_train.training.exports import BACKBONE_NAME, frame_size_of, load_backbone, network_config, resize_words
 from stream_train.training.initial_weights import export_location, find_torchvision, read_initial
 from stream_train.transformations.sequences import CLIP_LENGTH
 
@@ -145,11 +145,9 @@ def open_checkpoint(path: str, *, name: str, key: str, crop: int | None = None, 
         raise _no_export(key, path) from None
     crop = crop or int(metadata["crop"])
     if metadata["crop"] != crop and backbone.fully_connected is not None:
-        size = frame_size_of(metadata)
-        of_frames = f" (and data.resize=[{size[0]},{size[1]}], unless the frames have that size)" if size else ""
         raise UsageError(
             f"{location} was trained on crops of {metadata['crop']} pixels, which its fully connected layers demand, "
-            f"but {crop_key} is {crop}; set {crop_key}={metadata['crop']}{of_frames}"
+            f"but {crop_key} is {crop}; set {crop_key}={metadata['crop']}{resize_words(metadata)}"
         )
     return Network(
         name=name,

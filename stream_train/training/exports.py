@@ -107,6 +107,12 @@ def frame_size_of(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
     return height, width
 
 
+def resize_words(metadata: Mapping[str, Any]) -> str:
+    """What follows advice to set the crop of an export: the frame size that the crop may need; "" if it varied."""
+    size = frame_size_of(metadata)
+    return f" (and data.resize=[{size[0]},{size[1]}], unless the frames have that size)" if size else ""
+
+
 def _described_model(metadata: Mapping[str, Any], state: Mapping[str, Tensor]) -> ClipModel:
     """A pretext task's model, or a backbone with linear heads of the weights' sizes."""
     if (described := metadata.get("task")) is not None:

@@ -26,7 +26,7 @@ from shardify.storage.work_folder import downloaded
 from stream_train.networks.base import BEHIND_CONVOLUTIONS, Backbone
 from stream_train.networks.config import NetworkConfig
 from stream_train.training.config import InitCheckpoint, InitConfig, InitTorchvision
-from stream_train.training.exports import BACKBONE_NAME, load_backbone, network_config
+from stream_train.training.exports import BACKBONE_NAME, load_backbone, network_config, resize_words
 
 TORCHVISION_NAMES = {"r3d18": "r3d_18", "r2plus1d18": "r2plus1d_18"}
 _CLASSIFIER_KEYS = ("fc.weight", "fc.bias")
@@ -102,7 +102,10 @@ def read_initial(config: InitConfig, network: NetworkConfig) -> InitialWeights:
             digest = file_sha256(path)
             if isinstance(config, InitCheckpoint):
                 backbone, metadata = load_backbone(path, name=location)
-                state, advice = dict(backbone.state_dict()), _fitting(metadata, convolutions_only)
+                state, advice = (
+                    dict(backbone.state_dict()),
+                    _fitting(metadata, any_crop=convolutions_only or backbone.fully_connected is None),
+                )
             else:
                 state, advice = renamed(load_file(path), config.rename), _USUAL_ADVICE
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -115,16 +118,17 @@ def read_initial(config: InitConfig, network: NetworkConfig) -> InitialWeights:
     )
 
 
-def _fitting(metadata: Mapping[str, Any], convolutions_only: bool) -> str:
-    """The settings that an export fits."""
+def _fitting(metadata: Mapping[str, Any], *, any_crop: bool) -> str:
+    """The settings that an export fits; `any_crop`: its weights do not depend on the crop."""
     network = network_config(metadata)
     changed = {"kind": network.kind} | network.model_dump(exclude_defaults=True)
     fitting = f"--set 'network={yaml.safe_dump(changed, default_flow_style=True, width=math.inf).strip()}'"
-    if convolutions_only:
+    if any_crop:
         return f"the file fits {fitting}"
     return (
-        f"the file fits {fitting} --set data.crop={metadata['crop']}; with another crop, or clips of another "
-        "length, add --set init.parts=convolutions, which leaves out the fully connected layers"
+        f"the file fits {fitting} --set data.crop={metadata['crop']}{resize_words(metadata)}; with another "
+        "crop, or clips of another length, add --set init.parts=convolutions, which leaves out the fully connected "
+        "layers"
     )
 
 

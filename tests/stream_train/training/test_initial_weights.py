@@ -117,13 +117,26 @@ def test_an_export_that_does_not_fit_names_the_settings_that_do(
     network: NetworkConfig, crop: int, tmp_path: Path
 ) -> None:
     path, metadata = tmp_path / "backbone.safetensors", {"network": TINY.model_dump(), "crop": 16, "num_frames": 16}
-    export_weights(path, tiny_backbone(), metadata)
+    frame_size = {"data_set.height": 24, "data_set.width": 32}
+    export_weights(path, tiny_backbone(), metadata | frame_size)
     initial = read_initial(InitCheckpoint(path=str(path)), network)
     with pytest.raises(UsageError, match=r"the file fits --set .*; with another crop, .*init.parts=convo") as caught:
         initial.load_into(build_backbone(network, crop=crop))
-    words = shlex.split(str(caught.value).partition("the file fits ")[2].partition(";")[0])
+    words = shlex.split(
+        str(caught.value)
+        .partition("the file fits ")[2]
+        .partition(" (and data.resize=[24,32], unless the frames have that size);")[0]
+    )
     values = override_values({"network": network.model_dump(), "data": {"crop": crop}}, words[1::2])
     assert values == {"network": {"kind": "c3d", "width": 0.05}, "data": {"crop": 16}}
+
+
+def test_an_export_without_fully_connected_layers_fits_any_crop(tmp_path: Path) -> None:
+    network = R3D18Config(width=0.05)
+    path, metadata = tmp_path / "backbone.safetensors", {"network": network.model_dump(), "crop": 16, "num_frames": 16}
+    export_weights(path, build_backbone(network, crop=16), metadata)
+    with pytest.raises(UsageError, match=r"the file fits --set 'network=\{kind: r3d18, width: 0.05\}'$"):
+        read_initial(InitCheckpoint(path=str(path)), TINY).load_into(tiny_backbone())
 
 
 def test_a_first_mismatch_is_named_and_nothing_is_loaded() -> None:
