@@ -33,6 +33,7 @@ from stream_train.tasks.base import ClipModel
 from stream_train.training.distributed import World
 from stream_train.training.exports import NETWORK_NAME, load_model
 from stream_train.training.initial_weights import export_location
+from stream_train.training.metrics import shown_names
 from stream_train.training.precision import place_model
 from stream_train.transformations.subsequences import num_starts, plan_of, subsequence
 
@@ -142,6 +143,6 @@ def explain(name: str, model: ClipModel, metadata: dict[str, Any], batch: Batch,
     with torch.inference_mode():
         probabilities = torch.softmax(logits_of(clips)[0].float(), dim=0)
     winner = int(probabilities.argmax())
-    names = metadata.get("class_names", {}).get(head, [])
+    names = shown_names(metadata.get("class_names", {}).get(head, []))
     answer = names[winner] if winner < len(names) else f"{head} {winner}"
     return SaliencyRow(name=name, says=f"{answer} {float(probabilities[winner]):.0%}", maps=maps)

@@ -28,9 +28,9 @@ from stream_train.tasks.action_labels import ACTION
 from stream_train.tasks.base import ClipTask
 from stream_train.tasks.config import ActionLabelsConfig, MotionSpeedConfig, PaceConfig
 from stream_train.training.config import CONFIG_NAME, PretrainConfig
-from stream_train.training.metrics import METRICS_NAME, SCORE_ENDINGS, Record, metric_names, read_metrics
+from stream_train.training.metrics import METRICS_NAME, SCORE_ENDINGS, Record, metric_names, read_metrics, shown_names
 from stream_train.training.pictures import CURVES_NAME
-from stream_train.training.validation import RESULT_NAME, Validation, confusion_name, shown_names
+from stream_train.training.validation import RESULT_NAME, Validation, confusion_name
 from stream_train.transformations.preview import TRANSFORMATIONS_NAME
 
 Written = TypeVar("Written", Validation, Audit)
@@ -253,5 +253,5 @@ def frames_rows(audit: Audit) -> list[tuple[str, list[float], int | None, list[s
             alone[row.motions[0]].append(" / ".join(f"{100 * cell['accuracy']:.1f}" for cell in row.results.values()))
     return [
         (name, list(shares.values()), frames_until_clear(shares, guessing), alone.get(name, []))
-        for name, shares in audit.frames_needed.items()
+        for name, shares in zip(shown_names(audit.frames_needed), audit.frames_needed.values(), strict=True)
     ]

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stream_train.audit.table import Audit, shown_metrics
+from stream_train.training.metrics import shown_names
 from stream_train.training.pictures import save_figure, write_title
 
 _COLOURS = {"network": "#3465a4", "observer": "#c17d11", "videos": "#6b6f76"}
@@ -46,7 +47,7 @@ def _draw_scores(axes: Axes, audit: Audit, metric: str, *, named: bool) -> None:
 
 
 def _draw_seen(axes: Axes, audit: Audit) -> None:
-    for name, shares in audit.frames_needed.items():
+    for name, shares in zip(shown_names(audit.frames_needed), audit.frames_needed.values(), strict=True):
         axes.plot(list(shares), list(shares.values()), "o-", markersize=3, linewidth=1.2, label=name)
     axes.axhline(1 / len(audit.frames_needed), color="black", linestyle=":", linewidth=1)
     axes.set(ylim=(0, 1), xlabel="frames seen", ylabel="share recognised")

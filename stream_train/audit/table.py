@@ -16,7 +16,7 @@ from torch import Tensor
 from shardify.shards.record import dump_json
 from shardify.storage.folder_store import FolderStore
 from stream_train.tasks.base import ClipTask
-from stream_train.training.metrics import SCORE_ENDINGS, score_words
+from stream_train.training.metrics import SCORE_ENDINGS, score_words, shown_names
 
 AUDIT_NAME = "audit.json"
 AUDIT_PICTURE = "audit.png"
@@ -126,7 +126,7 @@ def audit_lines(audit: Audit) -> list[str]:
         counts = list(next(iter(audit.frames_needed.values())))
         lines += ["", "share recognised from the first frames, by a new linear classifier on the network's features"]
         lines.append("frames".ljust(width) + "".join(str(count).rjust(8) for count in counts) + "enough".rjust(10))
-        for name, shares in audit.frames_needed.items():
+        for name, shares in zip(shown_names(audit.frames_needed), audit.frames_needed.values(), strict=True):
             enough = frames_until_clear(shares, 1 / len(audit.frames_needed)) or "-"
             cells = "".join(f"{share:.2f}".rjust(8) for share in shares.values())
             lines.append(f"{name.ljust(width)}{cells}{enough:>10}")

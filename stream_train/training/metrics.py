@@ -6,7 +6,7 @@ In: the loss, gradient norm and counts of every step. Out: one :data:`Record` fo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +20,7 @@ from shardify.storage.folder_store import FolderStore
 from shardify.storage.traffic import Traffic, traffic
 from stream_train.training.distributed import World
 from stream_train.training.objective import Objective
+from stream_train.transformations.sequences import NUM_SPEEDS, step_of
 
 METRICS_NAME = "metrics.jsonl"
 TRAFFIC_PREFIX = "data_"
@@ -30,11 +31,17 @@ SCORE_ENDINGS = ("_accuracy", "_explained")
 squared error over the targets' variance."""
 Record = dict[str, float]
 """A line of metrics.jsonl: `step`, `epoch` and metrics by name."""
+_SHOWN_SPEEDS = {f"speed {kappa}": f"{step_of(kappa)}x" for kappa in range(NUM_SPEEDS)}
 
 
 def score_words(metric: str) -> str:
     """The name of a score for people: `motion_accuracy` -> `motion`."""
     return metric.removesuffix("_accuracy").replace("_", " ")
+
+
+def shown_names(class_names: Iterable[str]) -> list[str]:
+    """The classes as people read them: `speed 0`, `speed 1` ... as `1x`, `2x`, `4x`, `8x`; all others as they are."""
+    return [_SHOWN_SPEEDS.get(name, name) for name in class_names]
 
 
 class Interval:

@@ -5,7 +5,7 @@ In: a model and a split. Out: the task's metrics and confusion matrices, with th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -33,14 +33,12 @@ from stream_train.tasks.base import ClipModel, ClipTask
 from stream_train.training.checkpoint import Checkpoint, CheckpointFolder, restore
 from stream_train.training.config import CONFIG_NAME, PretrainConfig, TrainConfig
 from stream_train.training.distributed import World, joined_world
-from stream_train.training.metrics import add_to
+from stream_train.training.metrics import add_to, shown_names
 from stream_train.training.pictures import draw_confusion
 from stream_train.training.precision import autocast, choose_precision, place_model
 from stream_train.training.preemption import StopRequest, until_stopped
-from stream_train.transformations.sequences import NUM_SPEEDS, step_of
 
 RESULT_NAME = "validation.json"
-_SHOWN_SPEEDS = {f"speed {kappa}": f"{step_of(kappa)}x" for kappa in range(NUM_SPEEDS)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,11 +237,6 @@ def validation_lines(validation: Validation, run: str | Path) -> list[str]:
     lines += ["", *(f"{name.replace('_', ' ')}: {value:.3f}" for name, value in validation.figures.items())]
     files = [RESULT_NAME, *(confusion_name(name) for name in validation.class_names)]
     return [*lines, "", ", ".join(join_location(run, name) for name in files)]
-
-
-def shown_names(class_names: Sequence[str]) -> list[str]:
-    """The classes as people read them: `speed 0`, `speed 1` ... as `1x`, `2x`, `4x`, `8x`; all others as they are."""
-    return [_SHOWN_SPEEDS.get(name, name) for name in class_names]
 
 
 def confusion_name(name: str) -> str:

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,6 +129,22 @@ def test_maps_and_answers_are_those_of_the_exported_networks(
         wanted = saliency_maps(guided_gradient(logits_of, clip))[0].numpy()
         np.testing.assert_allclose(row.maps, wanted, rtol=1e-3, atol=1e-4)
         assert row.maps.max() == 1
+
+
+def test_answers_call_speeds_as_people_read_them(
+    world: tuple[Path, Path], config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds = {"class_names": {"motion": [f"speed {kappa}" for kappa in range(4)]}}
+
+    def load(place: str) -> tuple[torch.nn.Module, dict[str, Any]]:
+        model, metadata = load_model(place)
+        return model, metadata | speeds
+
+    monkeypatch.setattr("eval.evaluations.saliency_pictures.load_model", load)
+    (block,) = blocks_of(
+        monkeypatch, config, tmp_path, f"saliency.videos=[{KEYS[20]}]", "saliency.networks=[pretrained]"
+    )
+    assert block.rows[0].says.split()[0] in ("1x", "2x", "4x", "8x")
 
 
 def test_chosen_videos_come_in_the_order_asked_for(

@@ -33,7 +33,7 @@ def audit_of(frames_needed: dict[str, dict[int, float]]) -> Audit:
 )
 def test_what_the_paper_reports_for_a_transformation_alone(motion: str, reported: list[str]) -> None:
     shares = {2: 0.5, 8: 0.9, 16: 1.0}
-    assert frames_rows(audit_of({motion: shares, "other": {2: 0.5, 8: 0.5, 16: 0.5}})) == [
+    assert frames_rows(audit_of({motion: shares, "speed 2": {2: 0.5, 8: 0.5, 16: 0.5}})) == [
         (motion, [0.5, 0.9, 1.0], 16, reported),
-        ("other", [0.5, 0.5, 0.5], None, []),
+        ("4x", [0.5, 0.5, 0.5], None, []),
     ]

@@ -203,7 +203,7 @@ def test_a_line_sums_videos_and_its_interval_resamples_them() -> None:
 def audit_of(rows: tuple[AuditRow, ...]) -> Audit:
     return Audit(
         task="any", step=1, split=None, shards_fingerprint="", num_videos=9, guesses={"motion_accuracy": 0.25},
-        rows=rows, frames_needed={"speed": {2: 0.4, 16: 0.6}, "warp": {2: 0.97, 16: 1.0}},
+        rows=rows, frames_needed={"speed 1": {2: 0.4, 16: 0.6}, "warp": {2: 0.97, 16: 1.0}},
     )  # fmt: skip
 
 
@@ -228,7 +228,7 @@ def test_the_table_shows_scores_intervals_guessing_and_enough_frames() -> None:
         [],
         words[11],
         ["frames", "2", "16", "enough"],
-        ["speed", "0.40", "0.60", "16"],
+        ["2x", "0.40", "0.60", "16"],
         ["warp", "0.97", "1.00", "2"],
         words[15],
     ]
@@ -245,6 +245,7 @@ def test_the_picture_has_a_column_for_each_score_and_the_seen_frames(monkeypatch
     assert [0.25, 0.25] in places, "guessing"
     assert [[float(x) for x in np.asarray(line.get_ydata())] for line in seen.lines[:2]] == [[0.4, 0.6], [0.97, 1.0]]
     assert list(np.asarray(seen.lines[2].get_ydata())) == [0.5, 0.5]
+    assert [line.get_label() for line in seen.lines[:2]] == ["2x", "warp"]
 
 
 def test_parts_are_the_videos_that_have_what_they_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
