@@ -133,6 +133,7 @@ def is_command() -> bool:
 def run_process(command: Callable[[], object]) -> None:
     """Run a command, then end this process; after a failure at once, even if threads still wait.
 
+    Under torchrun also after success: gloo's threads may free tensors while Python ends, and that aborts the process.
     The command may begin with long imports: signals are handled already.
     """
     for number in STOP_SIGNALS:
@@ -142,6 +143,8 @@ def run_process(command: Callable[[], object]) -> None:
             command()
     except SystemExit as end:
         if end.code in (None, 0):
+            if is_under_torchrun():
+                leave(0)
             raise
         if not isinstance(end.code, int):
             sys.stderr.write(f"{end.code}\n")

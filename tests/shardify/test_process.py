@@ -167,6 +167,31 @@ def test_a_signal_while_the_command_is_imported(tmp_path: Path) -> None:
     assert process.returncode == STOPPED_EXIT_CODE
 
 
+ABORTS_LATE = """
+import atexit, os, sys
+from shardify.process import run_process
+
+class Aborts:
+    def __del__(self, abort=os.abort):
+        abort()
+
+kept = Aborts()
+atexit.register(print, "cleaned up")
+run_process(lambda: sys.exit(0))
+"""
+
+
+@pytest.mark.slow
+def test_under_torchrun_a_command_ends_before_python_frees_what_is_left() -> None:
+    """There, gloo's threads may abort the process (torch 2.15)."""
+    found = []
+    for environment in ({}, {"TORCHELASTIC_RUN_ID": "none"}):
+        command = [sys.executable, "-c", ABORTS_LATE]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+        found.append((result.returncode, result.stdout))
+    assert found == [(-signal.SIGABRT, "cleaned up\n"), (0, "cleaned up\n")]
+
+
 HEAVY = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "webdataset", "tensorboard", "ray", "boto3"}
 COUNT = """
 import sys

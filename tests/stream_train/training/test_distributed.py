@@ -20,6 +20,7 @@ from helpers_training import VALIDATED, assert_same_run, records, tiny_values
 from torch import nn
 
 from shardify.errors import UsageError, WorkError
+from shardify.process import leave
 from stream_train.data.batch import Batch
 from stream_train.data.order import slots_of_rank
 from stream_train.tasks.base import ClipModel, HeadWidth
@@ -70,6 +71,7 @@ def gradients(rank: int, size: int, port: int, out: Path) -> None:
         counts = world.add_up({"clips": torch.tensor([len(part)])} if rank else {})
         values = {name: value.grad for name, value in model.named_parameters()}
         torch.save({"value": objective.value, "gradients": values, "counts": counts}, out / f"{size}-{rank}.pt")
+    leave(0)  # as a command under torchrun does
 
 
 def test_one_gradient_whatever_the_number_of_ranks(tmp_path: Path) -> None:
@@ -108,6 +110,7 @@ def lose_a_peer(rank: int, port: int, out: Path) -> None:
                 outputs.sum().backward()
     except WorkError as error:
         (out / "error").write_text(str(error))
+    leave(0)
 
 
 def test_no_step_is_taken_with_gradients_that_never_came(tmp_path: Path) -> None:
